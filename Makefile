@@ -1,0 +1,26 @@
+# Every command of the project. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+TXN_HOME ?= $(CURDIR)/.local
+export TXN_HOME
+PYTHON := .venv/bin/python
+FILE ?= data/transactions.csv
+
+.PHONY: help
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: .venv/.installed .venv-servers/.installed ## Create both virtual environments from the lock files
+
+.venv/.installed: requirements-dev.lock pyproject.toml setup.sh
+	@./setup.sh .venv requirements-dev.lock editable
+	@touch $@
+
+.venv-servers/.installed: requirements-servers.lock setup.sh
+	@./setup.sh .venv-servers requirements-servers.lock
+	@touch $@
+
+.PHONY: lock
+lock: setup ## Resolve the dependencies again and write the hashed lock files
+	@./setup.sh lock
