@@ -1,0 +1,274 @@
+"""The platform's configuration: `data/pipeline_config.yaml` as frozen models.
+
+Here belong the keys of that file, their defaults and the rules that hold between them. What does not belong here is
+any use of them, and any secret: secrets come from the environment alone.
+The keys are documented in the README, section 'Configuration'.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from txn_assets.transaction import TEXT_FIELDS, ValidationRules
+
+SECRET_VARIABLES = {"password": "TXN_PG_PASSWORD", "key": "TXN_HASH_KEY", "hash_key": "TXN_HASH_KEY"}
+"""Keys that look like a place for a secret, and the environment variable that is the place."""
+
+Prefix = Annotated[str, StringConstraints(pattern=r"^[^/\s][^\s]*[^/\s]$", max_length=500)]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message lists every fault with its remedy."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Pipeline(_Section):
+    """What the deployment calls itself; stands in the labels of BigQuery jobs."""
+
+    name: str
+    version: str
+
+
+class DataLake(_Section):
+    """The bucket and its prefixes. Objects land below `landing`; everything else the platform writes."""
+
+    gcs_bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
+    path: Prefix
+    landing: Prefix = "landing/transactions"
+    quarantine: Prefix = "quarantine/transactions"
+    staging: Prefix = "staging/transactions"
+    format: Literal["csv", "parquet"] = "csv"
+
+    @model_validator(mode="after")
+    def _prefixes_stand_apart(self) -> Self:
+        # A prefix inside the landing zone would feed the platform its own output.
+        prefixes = {name: getattr(self, name) + "/" for name in ("landing", "path", "quarantine", "staging")}
+        for name, prefix in prefixes.items():
+            for other, other_prefix in prefixes.items():
+                if name != other and other_prefix.startswith(prefix):
+                    message = f"data_lake.{other} lies inside data_lake.{name}: give each a prefix of its own"
+                    raise ValueError(message)
+        return self
+
+
+class Postgres(_Section):
+    """Where PostgreSQL is. The local target takes host, port, user and password from its embedded server instead."""
+
+    host: str = "localhost"
+    port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    dbname: str = "transactions"
+    user: str = "transactions"
+    schema_: Annotated[Identifier, Field(alias="schema")] = "public"
+    table: Identifier = "transactions"
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
+
+
+class DataWarehouse(_Section):
+    """The BigQuery table, and the PostgreSQL table beside it."""
+
+    project_id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
+    dataset: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1024}$")]
+    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")]
+    location: str = "US"
+    postgres: Postgres = Postgres()
+
+
+class DataMart(_Section):
+    """Read and unused: the marts are a later chapter."""
+
+    dataset: str
+    table: str
+
+
+class Ingestion(_Section):
+    """How files are read and which rows are valid."""
+
+    fastapi_endpoint: str = "/upload/transactions"
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    max_invalid_ratio: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.5")
+    unknown_columns: Literal["ignore", "refuse"] = "ignore"
+    validation: ValidationRules = ValidationRules()
+
+
+class Transformation(_Section):
+    """Read and unused: the dbt models are a later chapter."""
+
+    dbt_project: str
+    models: tuple[str, ...]
+
+
+class Orchestration(_Section):
+    """When the daily sweep runs. `airflow_dag` is read and unused: Dagster replaces it."""
+
+    airflow_dag: str | None = None
+    schedule: Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")] = "0 0 * * *"
+
+
+class Hash(_Section):
+    """How PII is hashed. `key_id` names the key in the ledger, so that a rotation shows; the key itself is a secret."""
+
+    algorithm: Literal["sha256", "hmac-sha256"] = "sha256"
+    key_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "none"
+
+
+class Security(_Section):
+    """What is hashed, and how connections are secured."""
+
+    pii_fields: tuple[str, ...] = ("transaction_id",)
+    encryption: Literal["tls", "none"] = "tls"
+    authentication: str = "oauth2"
+    hash: Hash = Hash()
+
+    @model_validator(mode="after")
+    def _pii_fields_are_text(self) -> Self:
+        unknown = [name for name in self.pii_fields if name not in TEXT_FIELDS]
+        if unknown:
+            message = f"security.pii_fields: {', '.join(unknown)} cannot be hashed, only {', '.join(TEXT_FIELDS)} can"
+            raise ValueError(message)
+        return self
+
+
+class Resources(_Section):
+    """Read and checked against helm-values/ by `make deploy-check`; the chart sets them."""
+
+    cpu: str = "1"
+    memory: str = "2Gi"
+
+
+class Kubernetes(_Section):
+    """Read and checked against helm-values/ by `make deploy-check`; the chart sets them."""
+
+    namespace: str = "data-pipeline"
+    helm_chart: str = "transaction-pipeline"
+    resources: Resources = Resources()
+
+
+class PipelineConfig(_Section):
+    """The whole file."""
+
+    pipeline: Pipeline
+    data_lake: DataLake
+    data_warehouse: DataWarehouse
+    data_mart: DataMart | None = None
+    ingestion: Ingestion = Ingestion()
+    transformation: Transformation | None = None
+    orchestration: Orchestration = Orchestration()
+    security: Security = Security()
+    kubernetes: Kubernetes = Kubernetes()
+
+
+def project_root() -> Path:
+    """The folder that holds `txn_assets/` and `data/`."""
+    return Path(__file__).resolve().parent.parent
+
+
+def txn_home() -> Path:
+    """The folder of the local stack, of scratch files and of Dagster's local storage: TXN_HOME."""
+    return Path(os.environ.get("TXN_HOME") or project_root() / ".local").absolute()
+
+
+def txn_target() -> Literal["local", "gcp"]:
+    """The target that TXN_TARGET names.
+
+    Raises:
+        ConfigError: it names neither `local` nor `gcp`.
+    """
+    target = os.environ.get("TXN_TARGET") or "local"
+    if target == "local" or target == "gcp":  # noqa: PLR1714 - mypy narrows the comparison, not the membership
+        return target
+    message = f"TXN_TARGET is {target!r}: set it to 'local' (embedded servers) or 'gcp'."
+    raise ConfigError(message)
+
+
+def load_config(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> PipelineConfig:
+    """The configuration in `path`, or in the file that TXN_CONFIG names, or in the project's own.
+
+    BUCKET_NAME in the environment overrides `data_lake.gcs_bucket`.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or has faults; all of them are in the one message.
+    """
+    path = path or Path(environ.get("TXN_CONFIG") or project_root() / "data" / "pipeline_config.yaml")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        message = f"Cannot read the configuration {path}: {error.strerror}. Set TXN_CONFIG to the file to use."
+        raise ConfigError(message) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not UTF-8 text"
+        message = f"{path}{place} is not valid YAML: {problem}."
+        raise ConfigError(message) from error
+    if not isinstance(content, dict):
+        message = f"{path} holds no configuration: it must be a mapping with the section 'data_lake' and others."
+        raise ConfigError(message)
+    if environ.get("BUCKET_NAME") and isinstance(content.get("data_lake"), dict):
+        content["data_lake"]["gcs_bucket"] = environ["BUCKET_NAME"]
+    try:
+        return PipelineConfig.model_validate(content)
+    except ValidationError as error:
+        faults = "\n".join(f"  - {line}" for line in _faults(error.errors(include_url=False)))
+        message = f"{path} cannot be used:\n{faults}"
+        raise ConfigError(message) from error
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping; YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the base class's signature
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # PyYAML is untyped here
+            if key in seen:
+                problem = f"the key {key!r} stands twice"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _faults(errors: Iterable[ErrorDetails]) -> Iterable[str]:
+    for error in errors:
+        key = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "extra_forbidden":
+            yield _unknown_key(error["loc"])
+        elif error["type"] == "missing":
+            yield f"{key} is missing"
+        elif error["type"] == "value_error":
+            yield str(error["ctx"]["error"])
+        else:
+            shown = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
+            yield f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{shown}"
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    *parents, key = (str(part) for part in location)
+    name = ".".join([*parents, key])
+    if key.lower() in SECRET_VARIABLES:
+        variable = SECRET_VARIABLES[key.lower()]
+        return f"{name} is a secret and must not stand in a file: set the environment variable {variable}"
+    known = sorted(_known_keys(parents))
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
+    return f"{name} is not a known key; {hint}"
+
+
+def _known_keys(parents: Iterable[str]) -> set[str]:
+    model: type[BaseModel] = PipelineConfig
+    for parent in parents:
+        field = next(f for name, f in model.model_fields.items() if (f.alias or name) == parent)
+        annotation = field.annotation
+        candidates = (annotation, *getattr(annotation, "__args__", ()))
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return {field.alias or name for name, field in model.model_fields.items()}

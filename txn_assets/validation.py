@@ -1,0 +1,281 @@
+"""Which rows of a file are valid: a fast screen in columns, and the row contract as the judge.
+
+Here belong the screen, the judge and the pass over a file that uses both. What a valid row is stands in
+`transaction.py`; how bytes become fields stands in `csv_blocks.py`. Documented in docs/data-contract.md.
+
+The screen accepts a row only where the contract provably accepts it with the same values. Every other row goes to
+Pydantic, which decides and gives the reasons. A property test holds the two together.
+"""
+
+import functools
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import batched
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import TypeAdapter, ValidationError
+
+from txn_assets.csv_blocks import Block, CsvFile, Header, ParsedBlock, parse
+from txn_assets.transaction import (
+    DECIMAL_PLACES,
+    FIELDS,
+    MAX_QUANTITY,
+    WHOLE_DIGITS,
+    Transaction,
+    ValidationRules,
+    contract,
+)
+
+MONEY = pa.decimal128(WHOLE_DIGITS + DECIMAL_PLACES, DECIMAL_PLACES)
+
+VALID_SCHEMA = pa.schema(
+    [
+        ("source_row", pa.int64()),
+        ("transaction_id", pa.string()),
+        ("product", pa.string()),
+        ("price", MONEY),
+        ("quantity", pa.int64()),
+        ("date", pa.date32()),
+    ]
+)
+"""Valid rows between validation and hashing: the record number in the file, from 1, and the five fields in clear."""
+
+_TEXT = r"^[^\x00]*[!-~\p{L}\p{N}][^\x00]*$"
+_WHOLE = r"^[1-9][0-9]{0,17}$"
+# 29 February is left to the judge, which knows the leap years.
+_DATE = (
+    r"^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a row is rejected: the field ("" for the row as a whole), a code, and a message without the value."""
+
+    field: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that did not pass.
+
+    Attributes:
+        source_row: its record number in the file, from 1.
+        fields: the five fields as sent, in clear; empty where the row could not be read into fields.
+        reasons: at least one.
+    """
+
+    source_row: int
+    fields: Mapping[str, str]
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of the records of a block: `records == valid.num_rows + len(rejected)`.
+
+    Attributes:
+        records: how many records the block has.
+        valid: the valid rows, `VALID_SCHEMA`, in the order of the file.
+        rejected: the others, in the order of the file.
+    """
+
+    records: int
+    valid: pa.RecordBatch
+    rejected: tuple[RejectedRow, ...]
+
+
+def validate(file: CsvFile, rules: ValidationRules, *, batch_size: int, threads: int) -> Iterator[Verdict]:
+    """The verdict on each block of `file`, in the order of the file.
+
+    Blocks are validated `threads` at a time, and no more than one further is read ahead: memory does not grow with
+    the file. `batch_size` is the number of rows that Pydantic gets at once.
+
+    Raises:
+        NotATransactionFileError: compressed data is damaged.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="validate") as executor:
+        waiting: deque[Future[Verdict]] = deque()
+        before = 0
+        judge = functools.partial(_validate_block, header=file.header, rules=rules, batch_size=batch_size)
+        try:
+            for block in file.blocks():
+                waiting.append(executor.submit(judge, block))
+                if len(waiting) > threads:
+                    verdict = _shifted(waiting.popleft().result(), before)
+                    before += verdict.records
+                    yield verdict
+            while waiting:
+                verdict = _shifted(waiting.popleft().result(), before)
+                before += verdict.records
+                yield verdict
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def count_reasons(rejected: Iterable[RejectedRow]) -> Counter[tuple[str, str]]:
+    """How often each (field, code) was a reason."""
+    return Counter((reason.field, reason.code) for row in rejected for reason in row.reasons)
+
+
+def _validate_block(block: Block, header: Header, rules: ValidationRules, batch_size: int) -> Verdict:
+    return validate_records(parse(block, header), rules, batch_size=batch_size)
+
+
+def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size: int) -> Verdict:
+    """The verdict on parsed records; their `source_row` counts from 1 within the block."""
+    source_row = pc.add(parsed.index, 1)
+    rejected = [
+        RejectedRow(record.index + 1, {}, (Reason("", record.code, record.message),)) for record in parsed.unreadable
+    ]
+    columns, decoded = _decoded(parsed.fields)
+    accepted = pc.and_(decoded, screen(columns, rules))
+    valid = _typed(source_row.filter(accepted), columns.filter(accepted))
+    if valid.num_rows < parsed.fields.num_rows:
+        left = pc.invert(accepted)
+        doubtful = zip(
+            source_row.filter(left).to_pylist(),
+            *(column.filter(left).to_pylist() for column in parsed.fields.columns),
+            strict=True,
+        )
+        judged = []
+        for rows in batched(doubtful, batch_size):
+            passed, failed = _judge(rows, contract(rules))
+            if passed.num_rows:
+                judged.append(passed)
+            rejected += failed
+        if judged:
+            # Puts the judge's rows back between those of the screen.
+            valid = pa.Table.from_batches([valid, *judged]).sort_by("source_row").combine_chunks().to_batches()[0]
+        rejected.sort(key=lambda row: row.source_row)
+    return Verdict(parsed.records, valid, tuple(rejected))
+
+
+def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
+    """For each row of `columns` (`FIELDS` as text) whether it is plainly valid. False means: ask the judge."""
+    decimals = rf"(?:\.[0-9]{{1,{rules.max_decimals}}})?" if rules.max_decimals else ""
+    patterns = {
+        "transaction_id": _TEXT,
+        "product": _TEXT,
+        "price": rf"^[0-9]{{1,{WHOLE_DIGITS}}}{decimals}$",
+        "quantity": _WHOLE,
+        "date": _DATE,
+    }
+    masks = [pc.match_substring_regex(columns[name], pattern) for name, pattern in patterns.items()]
+    if rules.product_prefix:
+        masks.append(pc.starts_with(columns["product"], rules.product_prefix))
+    if rules.min_price > 0:
+        masks.append(_at_least(columns["price"], masks[FIELDS.index("price")], rules.min_price))
+    if rules.max_quantity < MAX_QUANTITY:
+        quantity = pc.if_else(masks[FIELDS.index("quantity")], columns["quantity"], "0").cast(pa.int64())
+        masks.append(pc.less_equal(quantity, rules.max_quantity))
+    return functools.reduce(pc.and_, masks)
+
+
+def _at_least(price: pa.StringArray, numeric: pa.BooleanArray, least: Decimal) -> pa.BooleanArray:
+    return pc.greater_equal(pc.if_else(numeric, price, "0").cast(MONEY), pa.scalar(least))
+
+
+def _typed(source_row: pa.Int64Array, columns: pa.RecordBatch) -> pa.RecordBatch:
+    arrays = [source_row, *(columns[name].cast(VALID_SCHEMA.field(name).type) for name in FIELDS)]
+    return pa.RecordBatch.from_arrays(arrays, schema=VALID_SCHEMA)
+
+
+def _decoded(fields: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.BooleanArray]:
+    """`fields` as text, and which rows are UTF-8 throughout; the others hold empty text where they are not."""
+    columns = []
+    decoded = pa.repeat(True, fields.num_rows)  # noqa: FBT003 - the value to repeat
+    for column in fields.columns:
+        try:
+            columns.append(column.cast(pa.string()))
+        except pa.ArrowInvalid:
+            values = [_text_or_none(value) for value in column.to_pylist()]
+            text = pa.array(values, pa.string())
+            decoded = pc.and_(decoded, text.is_valid())
+            columns.append(text.fill_null(""))
+    return pa.RecordBatch.from_arrays(columns, names=list(FIELDS)), decoded
+
+
+def _text_or_none(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+@functools.cache
+def _adapter(model: type[Transaction]) -> TypeAdapter[list[Transaction]]:
+    return TypeAdapter(list[model])  # type: ignore[valid-type]  # the model is chosen at run time
+
+
+def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[pa.RecordBatch, list[RejectedRow]]:
+    """Pydantic's word on rows of (source_row, the five fields as bytes)."""
+    inputs, reasons = [], []
+    for _, *fields in rows:
+        row, found = _row_input(fields)
+        inputs.append(row)
+        reasons.append(found)
+    adapter = _adapter(model)
+    try:
+        transactions = adapter.validate_python(inputs)
+    except ValidationError as error:
+        # Without the input: errors must not carry clear values.
+        for fault in error.errors(include_url=False, include_context=False, include_input=False):
+            index, field = fault["loc"][0], fault["loc"][1]
+            if not any(reason.field == field for reason in reasons[index]):
+                reasons[index].append(Reason(str(field), fault["type"], fault["msg"]))
+        transactions = adapter.validate_python([row for row, found in zip(inputs, reasons, strict=True) if not found])
+    else:
+        transactions = [t for t, found in zip(transactions, reasons, strict=True) if not found]
+    passed = [source_row for (source_row, *_), found in zip(rows, reasons, strict=True) if not found]
+    failed = [
+        RejectedRow(source_row, _as_sent(fields), tuple(found))
+        for (source_row, *fields), found in zip(rows, reasons, strict=True)
+        if found
+    ]
+    return _from_models(passed, transactions), failed
+
+
+def _row_input(fields: Sequence[bytes]) -> tuple[dict[str, str], list[Reason]]:
+    """The row as Pydantic gets it, empty fields left out, and what is wrong with its encoding."""
+    row, reasons = {}, []
+    for name, value in zip(FIELDS, fields, strict=True):
+        if value:
+            text = _text_or_none(value)
+            if text is None:
+                reasons.append(Reason(name, "not_utf8", "The bytes are not UTF-8 text"))
+            else:
+                row[name] = text
+    return row, reasons
+
+
+def _as_sent(fields: Sequence[bytes]) -> dict[str, str]:
+    return {name: value.decode(errors="backslashreplace") for name, value in zip(FIELDS, fields, strict=True)}
+
+
+def _from_models(source_rows: Sequence[int], transactions: Sequence[Transaction]) -> pa.RecordBatch:
+    cent = Decimal(1).scaleb(-DECIMAL_PLACES)
+    columns: dict[str, list[Any]] = {name: [getattr(t, name) for t in transactions] for name in FIELDS}
+    # A price such as 1.50000 is valid: its value has one decimal place.
+    columns["price"] = [None if price is None else price.quantize(cent) for price in columns["price"]]
+    arrays = [pa.array(source_rows, pa.int64())]
+    arrays += [pa.array(columns[name], VALID_SCHEMA.field(name).type) for name in FIELDS]
+    return pa.RecordBatch.from_arrays(arrays, schema=VALID_SCHEMA)
+
+
+def _shifted(verdict: Verdict, before: int) -> Verdict:
+    """`verdict` with its rows numbered in the file, `before` records of which came earlier."""
+    if not before:
+        return verdict
+    columns = [pc.add(verdict.valid["source_row"], before), *verdict.valid.columns[1:]]
+    rejected = (RejectedRow(row.source_row + before, row.fields, row.reasons) for row in verdict.rejected)
+    return Verdict(verdict.records, pa.RecordBatch.from_arrays(columns, schema=VALID_SCHEMA), tuple(rejected))
