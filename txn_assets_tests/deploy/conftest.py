@@ -1,0 +1,68 @@
+"""What the deployment tests share, and the list of what was checked.
+
+Here belong fixtures of this folder and the summary that `make deploy-check` prints. Checks do not.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from txn_assets_tests.deploy.manifests import Manifest
+from txn_assets_tests.deploy.run_jobs import launched_job
+from txn_assets_tests.deploy.values_files import ENVIRONMENTS, Values, merged
+
+ROOT = Path(__file__).parents[2]
+STATEMENT = "statement"
+
+
+@pytest.fixture(params=sorted(ENVIRONMENTS), scope="session")
+def environment(request: pytest.FixtureRequest) -> str:
+    """Each environment in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def values(environment: str) -> Values:
+    """The merged values of the environment. A test that changes them works on a copy."""
+    return merged(environment)
+
+
+@pytest.fixture(scope="session")
+def run_job(values: Values) -> Manifest:
+    """The Job of a run without job tags, as the Materialize button starts it."""
+    return launched_job(values)
+
+
+@pytest.fixture(scope="session")
+def deploy_checks() -> Path:
+    """The platform team's folder of checks. The project's own rules run without it."""
+    folder = Path(os.environ.get("TXN_DEPLOY_CHECKS") or ROOT.parent / "shared" / "deploy-checks")
+    if not (folder / "check_values.py").is_file():
+        pytest.skip(f"no deploy-checks in {folder}: TXN_DEPLOY_CHECKS names the folder")
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:  # the hook's own signature
+    report = yield
+    statement = (getattr(getattr(item, "obj", None), "__doc__", None) or item.name).strip().splitlines()[0]
+    report.user_properties.append((STATEMENT, statement))  # type: ignore[attr-defined]  # what the inner hooks return
+    return report  # type: ignore[return-value]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each thing that was checked, with the number of cases, when asked for detail (-v)."""
+    if terminalreporter.config.getoption("verbose") < 1:
+        return
+    for outcome, title in (("passed", "checked"), ("skipped", "not checked here")):
+        reports = terminalreporter.stats.get(outcome, [])
+        statements = Counter(value for report in reports for name, value in report.user_properties if name == STATEMENT)
+        if statements:
+            terminalreporter.section(title)
+        for statement, cases in statements.items():
+            terminalreporter.line(f"  {statement}" + (f" ({cases} cases)" if cases > 1 else ""))

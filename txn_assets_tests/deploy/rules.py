@@ -1,0 +1,291 @@
+"""The project's own rules for Helm values.
+
+Here belong the mistakes that the chart's schema lets through: each has cost somebody a deployment. One function a rule;
+it takes merged values and yields sentences. Kubernetes objects are judged in `manifests.py`.
+The keys below are those of chart 1.13.27. Documented in docs/deploy.md, "What is known to go wrong".
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import kubernetes.client  # type: ignore[import-untyped]  # the client ships no types
+
+from txn_assets_tests.deploy.manifests import invalid, pod_problems, resource_problems
+from txn_assets_tests.deploy.values_files import Values, code_location, run_launcher
+
+type Rule = Callable[[Values], Iterable[str]]
+
+TOP_LEVEL_KEYS = {
+    *("additionalInstanceConfig", "busybox", "computeLogManager", "concurrency", "dagster-user-deployments"),
+    *("dagsterDaemon", "dagsterWebserver", "extraManifests", "flower", "fullnameOverride"),
+    *("generateCeleryConfigSecret", "generatePostgresqlPasswordSecret", "global", "imagePullSecrets", "ingress"),
+    *("migrate", "nameOverride", "pipelineRun", "postgresql", "pythonLogs", "rabbitmq", "rbacEnabled", "redis"),
+    *("retention", "runLauncher", "scheduler", "serviceAccount", "telemetry"),
+}
+CODE_LOCATION_KEYS = {
+    *("affinity", "annotations", "codeServerArgs", "dagsterApiGrpcArgs", "deploymentNamespace", "deploymentStrategy"),
+    *("env", "envConfigMaps", "envSecrets", "image", "includeConfigInLaunchedRuns", "initContainers", "labels"),
+    *("livenessProbe", "name", "nodeSelector", "podSecurityContext", "port", "readinessProbe", "replicaCount"),
+    *("resources", "schedulerName", "securityContext", "service", "sidecarContainers", "startupProbe", "tolerations"),
+    *("volumeMounts", "volumes"),
+}
+POSTGRESQL_KEYS = {
+    *("authProvider", "enabled", "image", "postgresqlDatabase", "postgresqlHost", "postgresqlParams"),
+    *("postgresqlPassword", "postgresqlScheme", "postgresqlUsername", "service"),
+}
+RUN_MONITORING_KEYS = {
+    *("cancelTimeoutSeconds", "enabled", "freeSlotsAfterRunEndSeconds", "maxResumeRunAttempts"),
+    *("pollIntervalSeconds", "startTimeoutSeconds"),
+}
+RUN_K8S_CONFIG = {
+    "containerConfig": kubernetes.client.V1Container,
+    "podSpecConfig": kubernetes.client.V1PodSpec,
+    "podTemplateSpecMetadata": kubernetes.client.V1ObjectMeta,
+    "jobSpecConfig": kubernetes.client.V1JobSpec,
+    "jobMetadata": kubernetes.client.V1ObjectMeta,
+}
+
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|(^|_)KEY$|CREDENTIALS", re.IGNORECASE)
+MOVING_TAGS = {"", "latest", "main", "stable"}
+
+
+def problems(values: Values) -> list[str]:
+    """Everything that the rules have against `values`."""
+    return [problem for rule in RULES for problem in rule(values)]
+
+
+def keys_are_known(values: Values) -> Iterator[str]:
+    """A key that no template reads does nothing, and the chart says nothing."""
+    for path, found, known in (
+        ("", values, TOP_LEVEL_KEYS),
+        ("dagster-user-deployments.deployments[0].", code_location(values), CODE_LOCATION_KEYS),
+        ("postgresql.", values["postgresql"], POSTGRESQL_KEYS),
+        ("dagsterDaemon.runMonitoring.", values["dagsterDaemon"]["runMonitoring"], RUN_MONITORING_KEYS),
+        ("runLauncher.config.k8sRunLauncher.runK8sConfig.", run_launcher(values)["runK8sConfig"], set(RUN_K8S_CONFIG)),
+    ):
+        for key in sorted(set(found) - known):
+            yield f"{path}{key}: the chart does not know this key"
+
+
+def run_k8s_config_is_known(values: Values) -> Iterator[str]:
+    """Keys inside runK8sConfig are free-form to the chart; a typo there stops every run at its launch."""
+    for section, content in run_launcher(values)["runK8sConfig"].items():
+        model = RUN_K8S_CONFIG.get(section)
+        if model is None:
+            continue
+        for key in sorted(set(content) - {*model.attribute_map, *model.attribute_map.values()}):
+            yield f"runK8sConfig.{section}.{key}: {model.__name__} has no such field"
+
+
+def resources_are_sound(values: Values) -> Iterator[str]:
+    """The schema takes any string for a quantity."""
+    for path, resources in _find(values, {"resources", "initContainerResources"}):
+        # A StatefulSet's volume claim has the key too, with the same form.
+        yield from (f"{path}: {problem}" for problem in resource_problems(resources))
+
+
+def containers_have_resources(values: Values) -> Iterator[str]:
+    """A pod without requests is the first one that a node under pressure drops."""
+    for path, section in _containers(values):
+        for kind in ("requests", "limits"):
+            if not {"cpu", "memory"} <= set((section.get("resources") or {}).get(kind) or {}):
+                yield f"{path}.resources.{kind}: cpu and memory are missing"
+
+
+def names_are_dns_names(values: Values) -> Iterator[str]:
+    """A name that is no DNS name fails in the cluster, after the upgrade has begun."""
+    location = code_location(values)
+    labels = [
+        ("code location", location["name"]),
+        ("service account", values["serviceAccount"]["name"]),
+        ("code location's service account", values["dagster-user-deployments"]["serviceAccount"]["name"]),
+        *((f"volume at {path}", volume["name"]) for path, volumes in _find(values, {"volumes"}) for volume in volumes),
+    ]
+    for what, name in labels:
+        if not DNS_LABEL.fullmatch(name):
+            yield f"{what}: {name!r} is no DNS label"
+    host = (values["ingress"].get("dagsterWebserver") or {}).get("host")
+    for what, name in (("postgresql.postgresqlHost", values["postgresql"].get("postgresqlHost")), ("ingress", host)):
+        if what == "ingress" and not values["ingress"]["enabled"]:
+            continue
+        if not name or len(name) > 253 or not DNS_NAME.fullmatch(name):
+            yield f"{what}: {name!r} is no host name"
+
+
+def variables_are_set_once(values: Values) -> Iterator[str]:
+    """Lists of variables are joined, not merged: a variable in two of them arrives twice, and one of them loses."""
+    launcher = run_launcher(values)
+    for path, env in _find(values, {"env"}):
+        for name in _repeats([variable["name"] for variable in env] if isinstance(env, list) else []):
+            yield f"{path}: {name} is set twice"
+    location_env = code_location(values).get("env") or {}
+    location = {variable["name"] for variable in location_env} if isinstance(location_env, list) else set(location_env)
+    for variable in launcher.get("envVars") or []:
+        if variable.split("=")[0] in location:
+            yield f"{variable.split('=')[0]}: set by the code location and by runLauncher.envVars"
+    inherits = (code_location(values).get("includeConfigInLaunchedRuns") or {"enabled": True})["enabled"]
+    for key in ("envConfigMaps", "envSecrets", "volumes", "volumeMounts"):
+        names = [entry["name"] for entry in launcher.get(key) or []]
+        if inherits:
+            names += [entry["name"] for entry in code_location(values).get(key) or []]
+        for name in _repeats(names if key != "volumeMounts" else []):
+            yield f"{key}: {name} reaches the run pod twice"
+
+
+def no_secret_is_literal(values: Values) -> Iterator[str]:
+    """Values are in git and in the release's Secret, readable by whoever may read either."""
+    for path, env in _find(values, {"env"}):
+        pairs = env.items() if isinstance(env, dict) else ((v["name"], v.get("value")) for v in env)
+        for name, value in pairs:
+            if value is not None and SECRET_NAME.search(name):
+                yield f"{path}: {name} has a literal value"
+    for variable in run_launcher(values).get("envVars") or []:
+        if "=" in variable and SECRET_NAME.search(variable.split("=")[0]):
+            yield f"runLauncher.envVars: {variable.split('=')[0]} has a literal value"
+    if values["postgresql"].get("postgresqlPassword") or values.get("generatePostgresqlPasswordSecret") is not False:
+        yield "postgresql.postgresqlPassword: the password comes from a Secret that is made by hand"
+    for manifest in values.get("extraManifests") or []:
+        if manifest["kind"] == "Secret":
+            yield f"extraManifests: Secret {manifest['metadata']['name']} is made by hand, not in values"
+
+
+def images_have_a_tag_of_their_own(values: Values) -> Iterator[str]:
+    """A moving tag runs what happens to lie on the node, and replicas of one Deployment may differ."""
+    for path, image in _find(values, {"image"}):
+        tag = image.rpartition(":")[2] if isinstance(image, str) else str(image.get("tag") or "")
+        if tag in MOVING_TAGS or (isinstance(image, str) and ":" not in image):
+            yield f"{path}: {image} has no tag of its own"
+
+
+def runs_do_not_inherit_the_code_server(values: Values) -> Iterator[str]:
+    """A code location's `resources` override the run launcher's."""
+    if (code_location(values).get("includeConfigInLaunchedRuns") or {"enabled": True})["enabled"]:
+        yield "includeConfigInLaunchedRuns: the code server's resources would override the run launcher's"
+
+
+def replicas_can_be_told_apart_from_releases(values: Values) -> Iterator[str]:
+    """Only `dagster api grpc` gets the fixed server id that several replicas need."""
+    location = code_location(values)
+    if location.get("replicaCount", 1) > 1 and location.get("codeServerArgs"):
+        yield "codeServerArgs: more than one replica needs dagsterApiGrpcArgs"
+    strategy = (location.get("deploymentStrategy") or {}).get("rollingUpdate") or {}
+    if strategy.get("maxUnavailable") != 0:
+        yield "deploymentStrategy: maxUnavailable is not 0, so a release takes the code location away"
+
+
+def migration_is_by_hand(values: Values) -> Iterator[str]:
+    """The chart's migration is a Job; Jobs are immutable; the next upgrade fails on it."""
+    if values["migrate"]["enabled"]:
+        yield "migrate.enabled: breaks the next upgrade"
+
+
+def ingress_renders_offline(values: Values) -> Iterator[str]:
+    """Without a cluster to ask, the chart leaves the ingress out unless this key names the API."""
+    if values["ingress"].get("apiVersion") != "networking.k8s.io/v1/Ingress":
+        yield "ingress.apiVersion: must be networking.k8s.io/v1/Ingress"
+    if values["ingress"]["enabled"] and not values["ingress"]["dagsterWebserver"]["tls"]["enabled"]:
+        yield "ingress: no TLS"
+
+
+def probes_ask_the_port_that_listens(values: Values) -> Iterator[str]:
+    """The chart's default probes stay at port 80 when service.port changes."""
+    webserver = values["dagsterWebserver"]
+    for probe in ("readinessProbe", "livenessProbe"):
+        if webserver[probe]["httpGet"]["port"] != webserver["service"]["port"]:
+            yield f"dagsterWebserver.{probe}: not the port of the service"
+    if webserver["service"]["port"] < 1024:
+        yield "dagsterWebserver.service.port: without capabilities no process may bind it"
+
+
+def limits_stand_in_one_place(values: Values) -> Iterator[str]:
+    """The chart refuses run limits under `concurrency` and under the run coordinator, but only when it renders."""
+    queue = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+    for key in ("maxConcurrentRuns", "tagConcurrencyLimits"):
+        if queue.get(key) and values["concurrency"]["runs"].get(key):
+            yield f"{key}: set under concurrency and under the run coordinator"
+
+
+def database_is_verified(values: Values) -> Iterator[str]:
+    """TLS that does not verify the server's name protects from nobody on the path. One machine is the exception."""
+    parameters = values["postgresql"]["postgresqlParams"]
+    local = values["postgresql"]["postgresqlHost"] == "dagster-postgres"
+    if not local and parameters.get("sslmode") != "verify-full":
+        yield "postgresql.postgresqlParams.sslmode: must be verify-full"
+    mounts = [mount["mountPath"] for _, mounts in _find(values, {"volumeMounts"}) for mount in mounts]
+    authority = parameters.get("sslrootcert", "")
+    if authority and not any(authority.startswith(f"{mount}/") for mount in mounts):
+        yield f"postgresql.postgresqlParams.sslrootcert: nothing is mounted at {authority}"
+
+
+def extra_manifests_are_sound(values: Values) -> Iterator[str]:
+    """The chart passes them on unread."""
+    for manifest in values.get("extraManifests") or []:
+        yield from invalid(manifest)
+        yield from pod_problems(manifest)
+
+
+def pods_are_restricted(values: Values) -> Iterator[str]:
+    """The restricted Pod Security standard, wherever the chart takes a security context from us."""
+    launcher = run_launcher(values)
+    contexts = {
+        "code server": (code_location(values)["podSecurityContext"], code_location(values)["securityContext"]),
+        "webserver": (values["dagsterWebserver"]["podSecurityContext"], values["dagsterWebserver"]["securityContext"]),
+        "daemon": (values["dagsterDaemon"]["podSecurityContext"], values["dagsterDaemon"]["securityContext"]),
+        "run": (launcher["runK8sConfig"]["podSpecConfig"]["securityContext"], launcher["securityContext"]),
+    }
+    for name, (pod, container) in contexts.items():
+        template = {"securityContext": pod, "containers": [{"name": name, "securityContext": container}]}
+        manifest = {"kind": "Pod", "metadata": {"name": name}, "spec": template}
+        yield from pod_problems(manifest)
+
+
+RULES: list[Rule] = [
+    keys_are_known,
+    run_k8s_config_is_known,
+    resources_are_sound,
+    containers_have_resources,
+    names_are_dns_names,
+    variables_are_set_once,
+    no_secret_is_literal,
+    images_have_a_tag_of_their_own,
+    runs_do_not_inherit_the_code_server,
+    replicas_can_be_told_apart_from_releases,
+    migration_is_by_hand,
+    ingress_renders_offline,
+    probes_ask_the_port_that_listens,
+    limits_stand_in_one_place,
+    database_is_verified,
+    extra_manifests_are_sound,
+    pods_are_restricted,
+]
+
+
+def _containers(values: Values) -> list[tuple[str, Values]]:
+    return [
+        ("code location", code_location(values)),
+        ("runLauncher", run_launcher(values)),
+        ("dagsterWebserver", values["dagsterWebserver"]),
+        ("dagsterDaemon", values["dagsterDaemon"]),
+        ("dagsterWebserver init", {"resources": values["dagsterWebserver"].get("initContainerResources")}),
+        ("dagsterDaemon init", {"resources": values["dagsterDaemon"].get("initContainerResources")}),
+    ]
+
+
+def _find(content: Any, keys: set[str], path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - any YAML
+    """Every value under one of `keys`, at any depth, with its path."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key in keys and value:
+                yield f"{path}.{key}".lstrip("."), value
+            yield from _find(value, keys, f"{path}.{key}")
+    elif isinstance(content, list):
+        for index, item in enumerate(content):
+            yield from _find(item, keys, f"{path}[{index}]")
+
+
+def _repeats(names: list[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]

@@ -1,0 +1,123 @@
+"""Each rule notices the mistake that it is there for.
+
+Here belong broken values, one mistake a case. The values as they are, are in `test_values.py`.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from txn_assets_tests.deploy.manifests import pod_problems
+from txn_assets_tests.deploy.rules import problems
+from txn_assets_tests.deploy.values_files import Values, code_location, merged, run_launcher
+
+type Mistake = Callable[[Values], Any]
+
+
+def in_location(**keys: Any) -> Mistake:  # noqa: ANN401 - any YAML value
+    """A mistake in the code location's entry."""
+    return lambda values: code_location(values).update(keys)
+
+
+def in_launcher(**keys: Any) -> Mistake:  # noqa: ANN401 - any YAML value
+    """A mistake in the run launcher's settings."""
+    return lambda values: run_launcher(values).update(keys)
+
+
+def in_section(*path: str, **keys: Any) -> Mistake:  # noqa: ANN401 - any YAML value
+    """A mistake in the section that `path` leads to."""
+
+    def make(values: Values) -> None:
+        section = values
+        for key in path:
+            section = section[key]
+        section.update(keys)
+
+    return make
+
+
+MISTAKES: dict[str, tuple[Mistake, str]] = {
+    "strategy": (in_location(strategy={}), "strategy: the chart does not know this key"),
+    "replicas": (in_location(replicas=3), "replicas: the chart does not know this key"),
+    "webserver": (in_section(webserver={}), "webserver: the chart does not know this key"),
+    "postgresql.host": (in_section("postgresql", host="db"), "postgresql.host: the chart does not know this key"),
+    "runMonitoring": (
+        in_section("dagsterDaemon", "runMonitoring", maxRuntimeSecond=5),
+        "runMonitoring.maxRuntimeSecond: the chart does not know this key",
+    ),
+    "runK8sConfig section": (in_section("runLauncher", "config", "k8sRunLauncher", "runK8sConfig", podSpec={}), "podSpec"),
+    "runK8sConfig field": (
+        in_section("runLauncher", "config", "k8sRunLauncher", "runK8sConfig", "podSpecConfig", serviceAcountName="x"),
+        "serviceAcountName: V1PodSpec has no such field",
+    ),
+    "quantity": (in_location(resources={"limits": {"memory": "512MB"}}), "'512MB' is no quantity"),
+    "requests above limits": (
+        in_launcher(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}),
+        "requests.cpu is above limits.cpu",
+    ),
+    "no resources": (in_location(resources={}), "code location.resources.requests: cpu and memory are missing"),
+    "name": (in_location(name="txn_assets"), "'txn_assets' is no DNS label"),
+    "host": (in_section("postgresql", postgresqlHost="db:5432"), "'db:5432' is no host name"),
+    "no host": (in_section("postgresql", postgresqlHost=""), "'' is no host name"),
+    "variable twice in a list": (
+        in_section("dagsterDaemon", env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]),
+        "A is set twice",
+    ),
+    "variable in two places": (in_launcher(envVars=["BUCKET_NAME=x"]), "BUCKET_NAME: set by the code location and by"),
+    "inherited volumes": (in_location(includeConfigInLaunchedRuns={"enabled": True}), "tmp reaches the run pod twice"),
+    "literal secret": (in_location(env={"TXN_HASH_KEY": "0123"}), "TXN_HASH_KEY has a literal value"),
+    "literal password": (in_section("postgresql", postgresqlPassword="x"), "the password comes from a Secret"),  # noqa: S106 - that is the mistake
+    "latest": (in_section("dagsterWebserver", "image", tag="latest"), "has no tag of its own"),
+    "inherited resources": (in_location(includeConfigInLaunchedRuns={"enabled": True}), "would override the run launcher"),
+    "code-server with replicas": (in_location(codeServerArgs=["-m", "x"]), "codeServerArgs: more than one replica"),
+    "no strategy": (in_location(deploymentStrategy=None), "maxUnavailable is not 0"),
+    "migrate": (in_section("migrate", enabled=True), "migrate.enabled: breaks the next upgrade"),
+    "ingress API": (in_section("ingress", apiVersion=None), "ingress.apiVersion"),
+    "ingress without TLS": (in_section("ingress", "dagsterWebserver", "tls", enabled=False), "ingress: no TLS"),
+    "probe's port": (in_section("dagsterWebserver", "readinessProbe", "httpGet", port=80), "not the port of the service"),
+    "privileged port": (in_section("dagsterWebserver", "service", port=80), "no process may bind it"),
+    "limits in two places": (
+        in_section("dagsterDaemon", "runCoordinator", "config", "queuedRunCoordinator", maxConcurrentRuns=3),
+        "maxConcurrentRuns: set under concurrency and under the run coordinator",
+    ),
+    "unverified TLS": (in_section("postgresql", "postgresqlParams", sslmode="require"), "must be verify-full"),
+    "CA that is nowhere": (in_section("postgresql", "postgresqlParams", sslrootcert="/etc/ca.pem"), "nothing is mounted"),
+    "root": (in_section("dagsterDaemon", podSecurityContext={"runAsUser": 0}), "names no uid, or uid 0"),
+    "unknown field in a manifest": (
+        lambda values: values["extraManifests"][0]["spec"].update(replica=1),
+        "Additional properties are not allowed ('replica' was unexpected)",
+    ),
+    "secret in a manifest": (
+        lambda values: values["extraManifests"].append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}),
+        "Secret s is made by hand",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named(name: str) -> None:
+    """Each known mistake in the values is found, and named by its key."""
+    make, sentence = MISTAKES[name]
+    values = copy.deepcopy(merged("prod"))
+    make(values)
+    found = problems(values)
+    assert any(sentence in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"securityContext": {}}, "does not set allowPrivilegeEscalation: false"),
+        ({"env": [{"name": "A"}, {"name": "A"}]}, "variable A arrives twice"),
+        ({"volumeMounts": [{"name": "x", "mountPath": "/x"}]}, "mount of x, which is no volume"),
+        ({"resources": {"limits": {"cpu": "one"}}}, "'one' is no quantity"),
+    ],
+)
+def test_an_unsafe_container_is_named(change: dict[str, Any], sentence: str) -> None:
+    """A container outside the restricted standard, or with something twice, is found; init containers too."""
+    container = {"name": "main", **change}
+    spec = {"containers": [], "initContainers": [container]}
+    manifest = {"kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
+    assert any(sentence in problem for problem in pod_problems(manifest))

@@ -1,0 +1,105 @@
+"""The Job of a run, built by Dagster's own launcher from the values, and what is known to go wrong with it.
+
+Here belong statements about the Job. The values alone are in `test_values.py`.
+"""
+
+import copy
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import pytest
+
+from txn_assets_tests.deploy.manifests import Manifest, invalid, kubernetes_versions, pod_problems
+from txn_assets_tests.deploy.run_jobs import launched_job
+from txn_assets_tests.deploy.values_files import Values, code_location, merged
+
+SMALL = {"limits": {"cpu": "500m", "memory": "512Mi"}}
+TAG = "dagster-k8s/config"
+
+
+def container(job: Manifest) -> Manifest:
+    """The one container of the run."""
+    (found,) = job["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def limits(job: Manifest) -> tuple[str, str]:
+    """CPU and memory that the run may use."""
+    found = container(job)["resources"]["limits"]
+    return found["cpu"], found["memory"]
+
+
+def test_the_run_job_is_valid(run_job: Manifest) -> None:
+    """The run Job passes the schemas of Kubernetes 1.29 and of the newest version, unknown fields refused."""
+    assert kubernetes_versions()[0] == "1.29"
+    assert invalid(run_job) == []
+
+
+def test_the_run_pod_is_restricted_and_holds_nothing_twice(run_job: Manifest) -> None:
+    """The run pod meets the restricted Pod Security standard, and no variable, volume or mount arrives twice."""
+    assert pod_problems(run_job) == []
+
+
+def test_a_run_started_by_the_materialize_button_has_the_memory_of_a_run(run_job: Manifest) -> None:
+    """A run without job tags gets 1 CPU and 2 GiB, not the code server's share."""
+    assert limits(run_job) == ("1", "2Gi")
+
+
+def test_the_run_has_its_own_service_account(run_job: Manifest) -> None:
+    """A run has the account that may touch data, not the one that may create pods."""
+    assert run_job["spec"]["template"]["spec"]["serviceAccountName"] == "txn-assets"
+
+
+def test_the_run_has_scratch_space_of_bounded_size(run_job: Manifest) -> None:
+    """TXN_HOME of a run is an emptyDir with a size limit, below its request of ephemeral storage."""
+    spec = run_job["spec"]["template"]["spec"]
+    (scratch,) = [volume for volume in spec["volumes"] if volume["name"] == "scratch"]
+    (mount,) = [mount for mount in container(run_job)["volumeMounts"] if mount["name"] == "scratch"]
+    assert scratch["emptyDir"] == {"sizeLimit": "10Gi"}
+    assert mount["mountPath"] == code_location(merged("prod"))["env"]["TXN_HOME"]
+    assert container(run_job)["resources"]["limits"]["ephemeral-storage"] == "12Gi"
+
+
+def test_a_code_locations_resources_would_override_the_run_launchers() -> None:
+    """With includeConfigInLaunchedRuns the run gets the code server's memory: hence it is off."""
+    values = copy.deepcopy(merged("prod"))
+    code_location(values)["includeConfigInLaunchedRuns"] = {"enabled": True}
+    code_location(values)["resources"] = SMALL
+    assert limits(launched_job(values)) == ("500m", "512Mi")
+
+
+def test_a_job_tag_reaches_the_run_pod() -> None:
+    """A dagster-k8s/config tag of a job overrides the launcher; op_tags of an asset are not part of a run's tags."""
+    tag = {"container_config": {"resources": {"limits": {"cpu": "2", "memory": "4Gi"}}}}
+    assert limits(launched_job(merged("prod"), {TAG: json.dumps(tag)})) == ("2", "4Gi")
+
+
+def test_a_variable_set_in_two_places_would_arrive_twice() -> None:
+    """Lists of variables are joined: the Job then holds both values, which our check names."""
+    values = copy.deepcopy(merged("prod"))
+    code_location(values)["includeConfigInLaunchedRuns"] = {"enabled": True}
+    code_location(values)["env"] = [{"name": "TXN_HOME", "value": "/scratch"}]
+    values["runLauncher"]["config"]["k8sRunLauncher"]["envVars"] = ["TXN_HOME=/elsewhere"]
+    assert any("variable TXN_HOME arrives twice" in problem for problem in pod_problems(launched_job(values)))
+
+
+def test_a_typo_in_run_k8s_config_stops_the_launch() -> None:
+    """The launcher refuses a field that a pod does not have, at each launch and not at the upgrade."""
+    values = copy.deepcopy(merged("prod"))
+    values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]["serviceAcountName"] = "x"
+    with pytest.raises(Exception, match="serviceAcountName|service_acount_name"):
+        launched_job(values)
+
+
+def test_the_cpu_count_is_the_limit_and_not_the_nodes(values: Values) -> None:
+    """PYTHON_CPU_COUNT makes Python, and with it the multiprocess executor, see one CPU."""
+    variables = code_location(values)["env"]
+    assert multiprocessing.cpu_count() == os.cpu_count()
+    command = [sys.executable, "-c", "import multiprocessing; print(multiprocessing.cpu_count())"]
+    shown = subprocess.run(  # noqa: S603 - a fixed command line
+        command, env={"PYTHON_CPU_COUNT": variables["PYTHON_CPU_COUNT"]}, capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.strip() == "1"

@@ -1,0 +1,126 @@
+"""The three value files, against the chart's schema and the project's rules.
+
+Here belong statements about the values as they are. That each rule would notice its mistake is in `test_rules.py`.
+"""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from txn_assets.config import load_config
+from txn_assets_tests.deploy.conftest import ROOT
+from txn_assets_tests.deploy.rules import RULES, Rule
+from txn_assets_tests.deploy.values_files import (
+    ENVIRONMENTS,
+    FOLDER,
+    NAMESPACE,
+    Values,
+    code_location,
+    load,
+    merge,
+    merged,
+    run_launcher,
+)
+
+
+@pytest.mark.parametrize("name", ["values.yaml", "values-local.yaml", "values-prod.yaml"])
+def test_no_key_is_unknown_to_the_chart(name: str, deploy_checks: Path) -> None:
+    """Every key of a value file is in the chart's schema, closed against unknown keys."""
+    schema = deploy_checks / "values.partial-strict.schema.json"
+    command = [sys.executable, str(deploy_checks / "check_values.py"), str(schema), str(FOLDER / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command line
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_values_keep_our_rules(rule: Rule, values: Values) -> None:
+    """Each of the project's own rules holds for each environment's merged values."""
+    assert list(rule(values)) == []
+
+
+def test_merging_is_helms() -> None:
+    """Maps of two files are merged, lists replaced, and a null removes its key."""
+    base = {"map": {"a": 1, "b": 2}, "list": [1, 2], "gone": 1}
+    assert merge(base, {"map": {"b": 3}, "list": [3], "gone": None}) == {"map": {"a": 1, "b": 3}, "list": [3]}
+
+
+def test_the_local_code_location_is_the_shared_one_but_for_what_is_marked() -> None:
+    """The deployments entry of values-local.yaml, which replaces the shared one, differs only in the marked lines."""
+    shared = code_location(load(FOLDER / "values.yaml"))
+    local = copy.deepcopy(code_location(load(FOLDER / "values-local.yaml")))
+    local["image"] = shared["image"]
+    local["replicaCount"] = shared["replicaCount"]
+    local["env"]["TXN_TARGET"] = shared["env"]["TXN_TARGET"]
+    local["resources"]["requests"] = shared["resources"]["requests"]
+    del local["envConfigMaps"]
+    assert local == shared
+
+
+def test_every_environment_has_the_fixed_shape() -> None:
+    """The code location is txn-assets: two replicas in production, started by module, in its own image."""
+    location = code_location(merged("prod"))
+    assert location["name"] == "txn-assets"
+    assert location["replicaCount"] == 2
+    assert location["dagsterApiGrpcArgs"] == ["-m", "txn_assets.definitions"]
+    assert location["resources"]["limits"] == {"cpu": "500m", "memory": "512Mi"}
+    assert run_launcher(merged("prod"))["resources"]["limits"].items() >= {"cpu": "1", "memory": "2Gi"}.items()
+
+
+def test_the_run_has_what_the_organisations_config_grants() -> None:
+    """CPU, memory and namespace of the cluster are those of `kubernetes` in data/pipeline_config.yaml."""
+    granted = load_config(ROOT / "data" / "pipeline_config.yaml", environ={}).kubernetes
+    limits = run_launcher(merged("prod"))["resources"]["limits"]
+    assert (limits["cpu"], limits["memory"]) == (granted.resources.cpu, granted.resources.memory)
+    assert granted.namespace == NAMESPACE
+
+
+def test_the_code_gets_every_variable_it_needs(values: Values) -> None:
+    """Bucket, target, config, home and log format by ConfigMap; the two secrets by Secret."""
+    location = code_location(values)
+    assert {"BUCKET_NAME", "TXN_TARGET", "TXN_CONFIG", "TXN_HOME", "TXN_LOG_FORMAT"} <= set(location["env"])
+    assert location["envSecrets"] == [{"name": "txn-assets-secrets"}]
+    assert run_launcher(values)["envSecrets"] == location["envSecrets"]
+
+
+def test_user_code_errors_are_redacted_everywhere(values: Values) -> None:
+    """DAGSTER_REDACT_USER_CODE_ERRORS is on in code servers and run pods, webserver and daemon."""
+    assert code_location(values)["env"]["DAGSTER_REDACT_USER_CODE_ERRORS"] == "1"
+    for section in ("dagsterWebserver", "dagsterDaemon"):
+        assert {"name": "DAGSTER_REDACT_USER_CODE_ERRORS", "value": "1"} in values[section]["env"]
+
+
+def test_run_pods_read_the_code_servers_variables(values: Values) -> None:
+    """The run launcher names the ConfigMap that the chart makes of the code location's env."""
+    subchart = values["dagster-user-deployments"]
+    name = f"{subchart['fullnameOverride']}-{code_location(values)['name']}-user-env"
+    assert {"name": name} in run_launcher(values)["envConfigMaps"]
+
+
+def test_a_lost_run_is_retried_and_its_slots_are_freed(values: Values) -> None:
+    """Run monitoring frees the slots of a dead pod, and only a dead pod is retried."""
+    daemon = values["dagsterDaemon"]
+    assert daemon["runMonitoring"]["enabled"] is True
+    assert daemon["runMonitoring"]["freeSlotsAfterRunEndSeconds"] > 0
+    assert daemon["runRetries"] == {"enabled": True, "maxRetries": 3, "retryOnAssetOrOpFailure": False}
+
+
+def test_no_file_names_this_machine() -> None:
+    """No value file holds a path of a machine or the host of an image registry."""
+    for path in {path for paths in ENVIRONMENTS.values() for path in paths}:
+        text = path.read_text()
+        assert "/home/" not in text
+        assert "/root" not in text
+        for image in _images(yaml.safe_load(text)):
+            assert "." not in image.split("/")[0].split(":")[0], image
+
+
+def _images(content: object) -> list[str]:
+    if isinstance(content, dict):
+        image = content.get("image")
+        own = [image] if isinstance(image, str) else [image["repository"]] if isinstance(image, dict) else []
+        return own + [name for value in content.values() for name in _images(value)]
+    return [name for item in content for name in _images(item)] if isinstance(content, list) else []
