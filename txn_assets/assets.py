@@ -1,0 +1,221 @@
+"""The six assets: from a landed file to three stores that hold it.
+
+Here belongs what each asset is and what it says of itself. How rows are judged and hashed stands in `stages.py`; how a
+store is made equal to a file stands in its I/O manager. The graph is documented in the README.
+
+Every asset takes one landed file or several: a back-fill puts many small files into one run.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from txn_assets.logs import emit, processed, rejections
+from txn_assets.partitions import LANDED_FILES, landed_files
+from txn_assets.resources import LandedFileError, LandingZone, Quarantine, Workspace
+from txn_assets.staged import HashedFile, HashedFiles, RawFile, RawFiles, ValidatedFile, ValidatedFiles
+
+if TYPE_CHECKING:
+    from txn_assets.ledger import FileVersion
+
+SINKS = ("gcs_raw", "bigquery_raw_transactions", "postgres_transactions")
+
+
+@dg.asset(
+    partitions_def=landed_files,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    io_manager_key="staging",
+    group_name="ingestion",
+    kinds={"gcs", "csv"},
+)
+def raw_csv(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace) -> RawFiles:
+    """A landed CSV file, pinned to the generation that this run loads, its header checked."""
+    return RawFiles(tuple(_pin(context, landing, workspace, name) for name in context.partition_keys))
+
+
+def _pin(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace, name: str) -> RawFile:
+    from txn_assets.csv_blocks import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
+    from txn_assets.stages import read_header  # noqa: PLC0415 - likewise
+
+    started = time.monotonic()
+    version = landing.latest(name)
+    if version is None:
+        raise dg.Failure(landing.not_landed(name), allow_retries=False)
+    try:
+        with landing.open(version) as stream:
+            columns = read_header(stream, workspace.settings)
+    except NotATransactionFileError as error:
+        raise _unusable(version, error) from error
+    except LandedFileError as error:
+        raise dg.Failure(str(error)) from error
+    context.instance.add_dynamic_partitions(LANDED_FILES, [name])
+    metadata = {
+        "generation": str(version.generation),
+        "crc32c": version.crc32c,
+        "size": dg.MetadataValue.int(version.size),
+        "columns": ", ".join(columns),
+    }
+    context.add_asset_metadata(metadata, partition_key=name)
+    seconds = time.monotonic() - started
+    event = processed("raw_csv", name, 1, seconds, generation=version.generation, bytes=version.size)
+    emit(event, log=context.log, run_id=context.run_id)
+    return RawFile(version, columns)
+
+
+@dg.asset(
+    partitions_def=landed_files,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    io_manager_key="staging",
+    group_name="ingestion",
+    kinds={"pydantic", "arrow"},
+)
+def validated_transactions(
+    context: dg.AssetExecutionContext, raw_csv: RawFiles, workspace: Workspace, quarantine: Quarantine
+) -> ValidatedFiles:
+    """The rows of the file that keep the row contract; the others are in the quarantine, each with its reasons."""
+    return ValidatedFiles(tuple(_validate(context, workspace, quarantine, raw.version) for raw in raw_csv))
+
+
+def _validate(
+    context: dg.AssetExecutionContext, workspace: Workspace, quarantine: Quarantine, version: "FileVersion"
+) -> ValidatedFile:
+    from txn_assets.csv_blocks import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
+    from txn_assets.stages import rules_id  # noqa: PLC0415 - likewise
+
+    started = time.monotonic()
+    try:
+        report = workspace.validate(version)
+    except NotATransactionFileError as error:
+        raise _unusable(version, error) from error
+    except LandedFileError as error:
+        raise dg.Failure(str(error)) from error
+    rejected = workspace.folder(version) / "rejected.csv"
+    place = quarantine.store(version, rejected if report.rejected else None)
+    for event in rejections("validated_transactions", version.name, report):
+        emit(event, log=context.log, run_id=context.run_id)
+    context.add_asset_metadata(
+        {
+            "records": report.records,
+            "dagster/partition_row_count": report.valid,
+            "rejected": report.rejected,
+            "reasons": dg.MetadataValue.json(dict(report.reasons)),
+            "quarantine": place or "empty",
+            "extra_columns": ", ".join(report.extra_columns),
+            "repeated_ids": report.repeated_ids,
+        },
+        partition_key=version.name,
+    )
+    seconds = time.monotonic() - started
+    counts = {"valid": report.valid, "rejected": report.rejected}
+    emit(
+        processed("validated_transactions", version.name, report.records, seconds, **counts),
+        log=context.log,
+        run_id=context.run_id,
+    )
+    if not report.valid:
+        where = f" {report.rejected} rejected rows with their reasons are in {place}." if place else " It has no rows."
+        message = f"No valid transactions in {version.name}.{where} The stores keep what they had."
+        raise dg.Failure(message, allow_retries=False)
+    return ValidatedFile(version, rules_id(workspace.settings.validation), report)
+
+
+@dg.asset(
+    partitions_def=landed_files,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    io_manager_key="staging",
+    group_name="ingestion",
+    kinds={"duckdb", "parquet"},
+)
+def hashed_transactions(
+    context: dg.AssetExecutionContext, validated_transactions: ValidatedFiles, workspace: Workspace
+) -> HashedFiles:
+    """The valid rows with PII as SHA-256: what every sink gets, and the first value that holds no clear text."""
+    return HashedFiles(tuple(_hash(context, workspace, file) for file in validated_transactions))
+
+
+def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: ValidatedFile) -> HashedFile:
+    from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
+    from txn_assets.stages import hash_file  # noqa: PLC0415 - likewise
+
+    started = time.monotonic()
+    hasher = workspace.hasher()
+    path: Path = workspace.folder(file.version) / "hashed.parquet"
+    hash_file(workspace.valid_rows(file), path, file=file.version, hasher=hasher)
+    totals = hashed_rows.totals(path, pii_fields=hasher.pii_fields)
+    context.add_asset_metadata(
+        {
+            "dagster/partition_row_count": totals.rows,
+            "sum_price": str(totals.price),
+            "sum_quantity": totals.quantity,
+            "dates": f"{totals.min_date} to {totals.max_date}",
+            "fingerprint": f"{totals.fingerprint:015x}",
+            "key_id": hasher.key_id,
+        },
+        partition_key=file.version.name,
+    )
+    seconds = time.monotonic() - started
+    emit(
+        processed("hashed_transactions", file.version.name, totals.rows, seconds), log=context.log, run_id=context.run_id
+    )
+    return HashedFile(
+        version=file.version,
+        rules_id=file.rules_id,
+        key_id=hasher.key_id,
+        totals=totals,
+        malformed_digests=hashed_rows.malformed_digests(path, pii_fields=hasher.pii_fields),
+    )
+
+
+@dg.asset(
+    partitions_def=landed_files,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    io_manager_key="gcs",
+    group_name="sinks",
+    kinds={"gcs"},
+    pool="gcs",
+)
+def gcs_raw(hashed_transactions: HashedFiles) -> HashedFiles:
+    """The data lake: one object with the file's five columns."""
+    return hashed_transactions
+
+
+@dg.asset(
+    partitions_def=landed_files,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    io_manager_key="bigquery",
+    group_name="sinks",
+    kinds={"bigquery"},
+    pool="bigquery",
+)
+def bigquery_raw_transactions(hashed_transactions: HashedFiles) -> HashedFiles:
+    """The warehouse table: the file's rows, with source_file and source_row."""
+    return hashed_transactions
+
+
+@dg.asset(
+    partitions_def=landed_files,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    io_manager_key="postgres",
+    group_name="sinks",
+    kinds={"postgres"},
+    pool="postgres",
+)
+def postgres_transactions(hashed_transactions: HashedFiles) -> HashedFiles:
+    """The PostgreSQL table: the file's rows, with source_file and source_row."""
+    return hashed_transactions
+
+
+def _unusable(version: "FileVersion", error: Exception) -> dg.Failure:
+    return dg.Failure(f"{version.name} is not a transaction file: {error}.", allow_retries=False)
+
+
+ASSETS = (
+    raw_csv,
+    validated_transactions,
+    hashed_transactions,
+    gcs_raw,
+    bigquery_raw_transactions,
+    postgres_transactions,
+)

@@ -1,0 +1,141 @@
+"""Staging: how values pass between the assets of a run, and on to a run that continues it.
+
+Here belong the manifests, which name the files of a value, and the store of hashed rows. Clear text is never stored: it
+stays in the run's workspace. Documented in docs/architecture.md.
+
+A run writes below `<staging>/<run id>/`, so that two runs of one partition never read each other's values.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from txn_assets.resources import Stores, Workspace
+from txn_assets.staged import HashedFile, HashedFiles, RawFiles, StagedFiles, ValidatedFiles, from_json, to_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MANIFEST = "manifest"
+"""The key of an asset's metadata that holds the name of its manifest."""
+
+
+class StagingIOManager(dg.ConfigurableIOManager):
+    """Stores and loads the values of `raw_csv`, `validated_transactions` and `hashed_transactions`.
+
+    What an input gets depends on its annotation: the value itself, or its rows as `pandas.DataFrame`, `pyarrow.Table`
+    or, without holding them in memory, `pyarrow.RecordBatchReader`.
+    """
+
+    stores: dg.ResourceDependency[Stores]
+    workspace: dg.ResourceDependency[Workspace]
+    bucket: str = Field(description="Name of the bucket.")
+    prefix: str = Field(description="Manifests and hashed rows are stored below this prefix.")
+
+    _written: dict[str, StagedFiles] = PrivateAttr(default_factory=dict)
+
+    def handle_output(self, context: dg.OutputContext, obj: StagedFiles) -> None:
+        """Stores `obj`; its clear text is gone once hashed rows are stored."""
+        asset = context.asset_key.to_python_identifier()
+        folder = f"{self.prefix}/{context.run_id}"
+        bucket = self.stores.storage().bucket(self.bucket)
+        if isinstance(obj, HashedFiles):
+            started = time.monotonic()
+            obj = obj.map(lambda file: self._upload(file, folder))
+            context.add_output_metadata({"upload_seconds": round(time.monotonic() - started, 3)})
+        name = f"{folder}/{asset}.json"
+        bucket.blob(name).upload_from_string(to_json(obj), content_type="application/json", checksum="crc32c")
+        self._written[asset] = obj
+        context.add_output_metadata({MANIFEST: name})
+
+    def _upload(self, file: HashedFile, folder: str) -> HashedFile:
+        path = self.workspace.hashed_rows(file)
+        uri = f"gs://{self.bucket}/{folder}/{path.parent.name}.parquet"
+        stored = file.at(uri)
+        blob = self.stores.storage().bucket(self.bucket).blob(stored.object_name)
+        blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet", checksum="crc32c")
+        self.workspace.drop_clear_text(file.version)
+        return stored
+
+    def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - what the input is annotated with
+        """The value, or its rows, as the input is annotated."""
+        value = self._value(context)
+        kind = context.dagster_type.typing_type
+        if kind in (RawFiles, ValidatedFiles, HashedFiles, Any):
+            return value
+        if isinstance(value, RawFiles):
+            message = f"raw_csv has no rows yet: annotate its input with RawFiles, not {kind.__name__}."
+            raise dg.DagsterInvalidDefinitionError(message)
+        return as_kind(self._rows(value), kind)
+
+    def _value(self, context: dg.InputContext) -> StagedFiles:
+        asset = context.asset_key.to_python_identifier()
+        names = set(context.asset_partition_keys)
+        if (mine := self._written.get(asset)) is not None and len(found := mine.of(names)) == len(names):
+            return found
+        found_files: list[Any] = []
+        kind: type[Any] = RawFiles
+        for name in context.asset_partition_keys:
+            value = from_json(self._manifest(context, name)).of({name})
+            kind = type(value)
+            found_files += value.files
+        return kind(tuple(found_files))  # type: ignore[no-any-return]  # one of the three
+
+    def _manifest(self, context: dg.InputContext, partition: str) -> bytes:
+        """The manifest of this run, or of the run that it continues, or else the latest."""
+        records = context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[partition]), limit=100
+        ).records
+        for run_id in _lineage(context.instance, self.workspace.run_id):
+            for record in records:
+                if record.run_id == run_id:
+                    return self._download(record)
+        if records:
+            return self._download(records[0])
+        message = f"{context.asset_key.to_user_string()} has not been materialised for {partition}: materialise it first."
+        raise dg.Failure(message, allow_retries=False)
+
+    def _download(self, record: dg.EventLogRecord) -> bytes:
+        assert record.asset_materialization is not None  # noqa: S101 - the filter asks for materialisations
+        name = str(record.asset_materialization.metadata[MANIFEST].value)
+        return bytes(self.stores.storage().bucket(self.bucket).blob(name).download_as_bytes())
+
+    def _rows(self, value: ValidatedFiles | HashedFiles) -> "pa.RecordBatchReader":
+        from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
+
+        if isinstance(value, HashedFiles):
+            return hashed_rows.read([self.workspace.hashed_rows(file) for file in value])
+        return hashed_rows.read_valid([self.workspace.valid_rows(file) for file in value])
+
+
+def as_kind(rows: "pa.RecordBatchReader", kind: type[Any]) -> Any:  # noqa: ANN401 - an instance of `kind`
+    """`rows` as a `pyarrow.RecordBatchReader`, a `pyarrow.Table` or a `pandas.DataFrame`.
+
+    Money is `decimal.Decimal` in a DataFrame and dates are `datetime.date`.
+
+    Raises:
+        DagsterInvalidDefinitionError: `kind` is none of them.
+    """
+    name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+    if name == "pyarrow.RecordBatchReader":
+        return rows
+    if name == "pyarrow.Table":
+        return rows.read_all()
+    if name == "pandas.DataFrame":
+        return rows.read_all().to_pandas(date_as_object=True)
+    message = (
+        f"An input cannot be loaded as {name}: annotate it with pandas.DataFrame, pyarrow.Table or "
+        f"pyarrow.RecordBatchReader (the rows, one batch at a time)."
+    )
+    raise dg.DagsterInvalidDefinitionError(message)
+
+
+def _lineage(instance: dg.DagsterInstance, run_id: str | None) -> Iterator[str]:
+    """`run_id`, then the run that it continues, and so on."""
+    while run_id:
+        yield run_id
+        run = instance.get_run_by_id(run_id)
+        run_id = run.parent_run_id if run else None

@@ -1,0 +1,88 @@
+"""What the pipeline says while it works: one event a stage of a file.
+
+Here belong the events and their two forms, a line for people and a JSON object for machines. When something is said is
+the caller's concern. No event carries a clear PII value.
+
+Events go to Dagster's log, which the UI and the terminal show. With TXN_LOG_FORMAT=json each also goes to standard
+output as one JSON object a line.
+"""
+
+import datetime as dt
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from txn_assets.stages import SAMPLE_ROWS, ValidationReport
+
+LOGGER = logging.getLogger("txn_assets")
+FORMAT_VARIABLE = "TXN_LOG_FORMAT"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a file.
+
+    Attributes:
+        message: the sentence for people.
+        stage: the asset that speaks.
+        partition: the landed file.
+        details: rows, seconds and what else a machine may ask for.
+    """
+
+    message: str
+    stage: str
+    partition: str
+    details: dict[str, Any] = field(default_factory=dict)
+    level: int = logging.INFO
+
+    def to_json(self, run_id: str) -> str:
+        """One line of JSON, the keys of `details` beside time, level, run_id, stage, partition and message."""
+        content = {
+            "time": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
+            "level": logging.getLevelName(self.level),
+            "run_id": run_id,
+            "stage": self.stage,
+            "partition": self.partition,
+            "message": self.message,
+            **self.details,
+        }
+        return json.dumps(content, default=str)
+
+
+def emit(event: Event, *, log: logging.Logger, run_id: str) -> None:
+    """Sends `event` to Dagster's `log`, to whoever listens to `LOGGER`, and as JSON where that is asked for."""
+    message = f"{event.partition}: {event.message}"
+    log.log(event.level, message)
+    LOGGER.debug(message, extra={"event": event})
+    if os.environ.get(FORMAT_VARIABLE) == "json":
+        sys.stdout.write(event.to_json(run_id) + "\n")
+        sys.stdout.flush()
+
+
+def processed(stage: str, partition: str, rows: int, seconds: float, **details: Any) -> Event:  # noqa: ANN401 - any JSON value
+    """The event of a stage that is done with a file."""
+    shown = "".join(f", {name.replace('_', ' ')} {value}" for name, value in details.items())
+    return Event(
+        f"Processed {rows} records in {seconds:.2f} seconds{shown}",
+        stage,
+        partition,
+        {"rows": rows, "seconds": round(seconds, 3), **details},
+    )
+
+
+def rejections(stage: str, partition: str, report: ValidationReport) -> list[Event]:
+    """A warning for each of the first rejected rows, and for a longer list the count of each reason."""
+    events = []
+    for row in report.sample:
+        reasons = "; ".join(f"{r.field or 'row'}: {r.message} ({r.code})" for r in row.reasons)
+        details = {"source_row": row.source_row, "reasons": [[r.field, r.code] for r in row.reasons]}
+        events.append(Event(f"record {row.source_row} rejected, {reasons}", stage, partition, details, logging.WARNING))
+    if report.rejected > SAMPLE_ROWS:
+        counts = ", ".join(f"{reason} {count}" for reason, count in report.reasons.items())
+        message = f"{report.rejected} records rejected in all: {counts}"
+        details = {"rejected": report.rejected, "counts": dict(report.reasons)}
+        events.append(Event(message, stage, partition, details, logging.WARNING))
+    return events

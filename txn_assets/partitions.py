@@ -1,0 +1,46 @@
+"""The partitions: one landed file each.
+
+Here belongs which keys there are. What a landed file is stands in `ledger.FileVersion`; the sensor adds keys as files
+arrive. Documented in docs/operations.md.
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from dagster._core.instance import DynamicPartitionsStore  # the base class names it in its signature
+
+LANDED_FILES = "landed_files"
+
+
+class LandedFiles(dg.DynamicPartitionsDefinition):
+    """Dynamic partitions that also know an object that has landed before anybody registered it.
+
+    So `dagster asset materialize --partition NAME` works on a fresh instance; `raw_csv` registers the key.
+    """
+
+    def has_partition_key(
+        self,
+        partition_key: str,
+        current_time: datetime | None = None,
+        dynamic_partitions_store: "DynamicPartitionsStore | None" = None,
+    ) -> bool:
+        """Whether `partition_key` is registered or has landed."""
+        return super().has_partition_key(partition_key, current_time, dynamic_partitions_store) or _has_landed(
+            partition_key
+        )
+
+
+def _has_landed(name: str) -> bool:
+    from txn_assets.resources import landing_zone  # noqa: PLC0415 - only an unregistered key needs the bucket
+
+    landing = landing_zone()
+    if landing.latest(name) is not None:
+        return True
+    dg.get_dagster_logger().error(landing.not_landed(name))
+    return False
+
+
+landed_files = LandedFiles(name=LANDED_FILES)

@@ -1,0 +1,49 @@
+"""The quarantine: rejected rows as a CSV file that a person can open and nobody's PII is read from.
+
+Here belongs what a quarantined row looks like. Which rows are rejected does not, nor where the file goes.
+Documented in docs/data-contract.md.
+"""
+
+import csv
+import json
+from collections.abc import Iterable
+from typing import TextIO
+
+from txn_assets.hashing import Hasher
+from txn_assets.transaction import FIELDS
+from txn_assets.validation import Reason, RejectedRow
+
+COLUMNS = ("source_row", "reasons", *FIELDS)
+"""`reasons` is a JSON list of objects with field, code and message; the fields are as sent, PII hashed."""
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # OWASP, 'CSV Injection'
+
+
+class QuarantineWriter:
+    """Writes rejected rows to an open text file, header first.
+
+    The fields of a row that could not be read into columns are left empty: nobody can say which of them hold PII.
+    """
+
+    def __init__(self, file: TextIO, hasher: Hasher) -> None:
+        self._hasher = hasher
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer.writerow(COLUMNS)
+
+    def write(self, rows: Iterable[RejectedRow]) -> None:
+        """Appends `rows`."""
+        self._writer.writerows((row.source_row, _reasons(row.reasons), *self._fields(row)) for row in rows)
+
+    def _fields(self, row: RejectedRow) -> Iterable[str]:
+        for name in FIELDS:
+            value = row.fields.get(name, "")
+            yield self._hasher.hexdigest(value) if value and name in self._hasher.pii_fields else formula_safe(value)
+
+
+def formula_safe(value: str) -> str:
+    """`value` so that a spreadsheet shows it as text and does not run it."""
+    return "'" + value if value.startswith(_FORMULA_STARTS) else value
+
+
+def _reasons(reasons: Iterable[Reason]) -> str:
+    return json.dumps([{"field": r.field, "code": r.code, "message": r.message} for r in reasons])

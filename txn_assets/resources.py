@@ -1,0 +1,336 @@
+"""The Dagster resources: clients of the three stores, the landing zone, and the files of a run.
+
+Here belongs what assets, checks, sensors and I/O managers share. Loading into a store does not: that is in
+`io_managers/`. Clients are imported where they are made, so that loading the code location stays quick.
+Documented in docs/architecture.md.
+"""
+
+import atexit
+import base64
+import contextlib
+import functools
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from txn_assets.config import Ingestion, PipelineConfig, Security, load_config, txn_home, txn_target
+from txn_assets.hashing import KEY_VARIABLE, Hasher, make_hasher
+from txn_assets.ledger import FileVersion
+from txn_assets.scratch import open_scratch
+
+if TYPE_CHECKING:
+    import psycopg
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import bigquery, storage
+
+    from txn_assets.local.stack import Endpoints
+    from txn_assets.staged import HashedFile, ValidatedFile
+    from txn_assets.stages import ValidationReport
+
+READ_CHUNK_BYTES = 16 << 20
+"""How much of a landed object one request reads: a lost connection costs no more than this."""
+
+
+class LandedFileError(Exception):
+    """A landed file cannot be used; the message names it and says what to do."""
+
+
+class Stores(dg.ConfigurableResource["Stores"]):
+    """Opens the clients of the three stores, for the local target or for Google Cloud.
+
+    The local target starts the embedded servers at the first client.
+    """
+
+    target: str = Field(description="'local' (embedded servers) or 'gcp'.")
+    project_id: str = Field(description="The Google Cloud project.")
+    location: str = Field(description="Where BigQuery keeps the dataset and runs the jobs.")
+    postgres_host: str = Field(description="Unused on the local target, like the five settings below.")
+    postgres_port: int
+    postgres_dbname: str
+    postgres_user: str
+    postgres_password: str
+    postgres_sslmode: str
+
+    def storage(self) -> "storage.Client":
+        """A client of Google Cloud Storage."""
+        from google.cloud import storage  # noqa: PLC0415 - see the head of the module
+
+        if self.target == "gcp":
+            return storage.Client(project=self.project_id)
+        return storage.Client(
+            project=self.project_id,
+            credentials=_anonymous(),
+            client_options={"api_endpoint": _local_endpoints().gcs_url},
+        )
+
+    def bigquery(self) -> "bigquery.Client":
+        """A client of BigQuery."""
+        from google.cloud import bigquery  # noqa: PLC0415 - see the head of the module
+
+        if self.target == "gcp":
+            return bigquery.Client(project=self.project_id, location=self.location)
+        return bigquery.Client(
+            project=self.project_id,
+            location=self.location,
+            credentials=_anonymous(),
+            client_options={"api_endpoint": _local_endpoints().bigquery_url},
+        )
+
+    def postgres(self) -> "psycopg.Connection[Any]":
+        """A new connection to PostgreSQL."""
+        import psycopg  # noqa: PLC0415 - see the head of the module
+
+        settings = {"connect_timeout": 10, "application_name": "txn_assets"}
+        if self.target == "gcp":
+            return psycopg.connect(
+                host=self.postgres_host,
+                port=self.postgres_port,
+                dbname=self.postgres_dbname,
+                user=self.postgres_user,
+                password=self.postgres_password,
+                sslmode=self.postgres_sslmode,
+                **settings,
+            )
+        local = _local_endpoints()
+        return psycopg.connect(
+            host=local.postgres_host,
+            port=local.postgres_port,
+            dbname=local.postgres_dbname,
+            user=local.postgres_user,
+            password=local.postgres_password,
+            **settings,
+        )
+
+
+class LandingZone(dg.ConfigurableResource["LandingZone"]):
+    """The prefix of the bucket where transaction files land."""
+
+    stores: dg.ResourceDependency[Stores]
+    bucket: str = Field(description="Name of the bucket.")
+    prefix: str = Field(description="Objects land below this prefix.")
+
+    def latest(self, name: str) -> FileVersion | None:
+        """The current version of the landed file `name`; None where there is none."""
+        blob = self.stores.storage().bucket(self.bucket).get_blob(f"{self.prefix}/{name}")
+        if blob is None:
+            return None
+        return FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
+
+    def not_landed(self, name: str) -> str:
+        """The sentence for a file that is not there."""
+        return (
+            f"No file {name!r} has landed in gs://{self.bucket}/{self.prefix}/: "
+            f"upload it there first, or check the name (the partition key is the object's name below that prefix)."
+        )
+
+    @contextmanager
+    def open(self, version: FileVersion) -> Iterator[BinaryIO]:
+        """The bytes of exactly `version`, checked against its crc32c when they have all been read.
+
+        Raises:
+            LandedFileError: the version is gone, or other bytes arrived than were stored.
+        """
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the head of the module
+
+        blob = self.stores.storage().bucket(self.bucket).blob(
+            f"{self.prefix}/{version.name}", generation=version.generation
+        )
+        try:
+            # Raw: an object stored with content-encoding gzip arrives as it is stored, as its checksum wants it.
+            with blob.open("rb", chunk_size=READ_CHUNK_BYTES, raw_download=True) as stream:
+                yield _Checksummed(stream, version)  # type: ignore[misc]  # it has what readers use of a BinaryIO
+        except NotFound as error:
+            message = f"{version} is gone from the landing zone: it was overwritten or deleted. Load the newer version."
+            raise LandedFileError(message) from error
+
+
+class Quarantine(dg.ConfigurableResource["Quarantine"]):
+    """The prefix of the bucket that holds the rejected rows of each file."""
+
+    stores: dg.ResourceDependency[Stores]
+    bucket: str = Field(description="Name of the bucket.")
+    prefix: str = Field(description="Rejected rows are stored below this prefix.")
+
+    def store(self, version: FileVersion, rejected: Path | None) -> str | None:
+        """Makes `rejected` the quarantine of the file, or with None empties it; the address of what is there now."""
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the head of the module
+
+        name = f"{self.prefix}/{version.name}/rejected.csv"
+        blob = self.stores.storage().bucket(self.bucket).blob(name)
+        if rejected is None:
+            with contextlib.suppress(NotFound):
+                blob.delete()
+            return None
+        blob.metadata = {"source_generation": str(version.generation)}
+        blob.upload_from_filename(str(rejected), content_type="text/csv", checksum="crc32c")
+        return f"gs://{self.bucket}/{name}"
+
+
+class _Checksummed:
+    """A stream of a landed file that compares the checksum at its end."""
+
+    def __init__(self, stream: BinaryIO, version: FileVersion) -> None:
+        import google_crc32c  # noqa: PLC0415 - see the head of the module
+
+        self._stream = stream
+        self._version = version
+        self._checksum = google_crc32c.Checksum()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._checksum.update(data)
+        if not data and size and not self._matches():
+            message = f"{self._version} arrived damaged, its crc32c differs: run this again."
+            raise LandedFileError(message)
+        return data
+
+    def _matches(self) -> bool:
+        return base64.b64encode(self._checksum.digest()).decode() == self._version.crc32c
+
+
+class Workspace(dg.ConfigurableResource["Workspace"]):
+    """The files of a run on this machine, clear text among them: made where they are missing, gone with the run.
+
+    A run that is continued on another machine finds none of them. Clear text is then made again from the landing zone,
+    at the pinned generation; hashed rows are fetched from staging.
+    """
+
+    stores: dg.ResourceDependency[Stores]
+    landing: dg.ResourceDependency[LandingZone]
+    ingestion: dict[str, Any] = Field(description="The section `ingestion` of the configuration.")
+    security: dict[str, Any] = Field(description="The section `security` of the configuration.")
+    hash_key: str | None = Field(default=None, description="The key of hmac-sha256.")
+
+    _folder: Path = PrivateAttr()
+    _run_id: str | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Makes the folder of the run."""
+        self._run_id = context.run_id
+        self._folder = _process_scratch(txn_home()) / (context.run_id or "no-run")
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
+        """Removes the folder of the run, clear text and all."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that the workspace belongs to."""
+        return self._run_id
+
+    @property
+    def settings(self) -> Ingestion:
+        """How files are read and which rows are valid."""
+        return Ingestion.model_validate(self.ingestion)
+
+    def hasher(self) -> Hasher:
+        """The hasher of the deployment.
+
+        Raises:
+            ConfigError: the key is missing or too short.
+        """
+        return make_hasher(Security.model_validate(self.security), self.hash_key)
+
+    def folder(self, version: FileVersion) -> Path:
+        """The folder of one file version."""
+        folder = self._folder / hashlib.sha256(str(version).encode()).hexdigest()[:16]
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def validate(self, version: FileVersion) -> "ValidationReport":
+        """Validates `version` from the landing zone into its folder; see `stages.validate_file`."""
+        from txn_assets.stages import validate_file  # noqa: PLC0415 - see the head of the module
+
+        with self.landing.open(version) as stream:
+            return validate_file(stream, self.folder(version), ingestion=self.settings, hasher=self.hasher())
+
+    def valid_rows(self, file: "ValidatedFile") -> Path:
+        """The Arrow stream with the valid rows of `file`, in clear text."""
+        path = self.folder(file.version) / "valid.arrow"
+        if not path.exists():
+            self.validate(file.version)
+        return path
+
+    def drop_clear_text(self, version: FileVersion) -> None:
+        """Removes the clear text of `version`."""
+        (self.folder(version) / "valid.arrow").unlink(missing_ok=True)
+
+    def hashed_rows(self, file: "HashedFile") -> Path:
+        """The Parquet file with the hashed rows of `file`."""
+        path = self.folder(file.version) / "hashed.parquet"
+        if not path.exists():
+            part = path.with_suffix(".part")
+            self.stores.storage().bucket(file.bucket).blob(file.object_name).download_to_filename(part)
+            part.rename(path)
+        return path
+
+
+@functools.cache
+def _process_scratch(home: Path) -> Path:
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(open_scratch(home))
+
+
+def _anonymous() -> "AnonymousCredentials":
+    from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415 - see the head of the module
+
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is untyped here
+
+
+def _local_endpoints() -> "Endpoints":
+    from txn_assets.local.stack import ensure_up, seed_from  # noqa: PLC0415 - the cluster has no embedded servers
+
+    return ensure_up(txn_home(), seed_from(load_config()))
+
+
+def make_stores(config: PipelineConfig) -> Stores:
+    """The stores that `config` names, for the target that TXN_TARGET names.
+
+    Raises:
+        ConfigError: TXN_TARGET names no target.
+    """
+    postgres = config.data_warehouse.postgres
+    target = txn_target()
+    return Stores(
+        target=target,
+        project_id=config.data_warehouse.project_id,
+        location=config.data_warehouse.location,
+        postgres_host=postgres.host,
+        postgres_port=postgres.port,
+        postgres_dbname=postgres.dbname,
+        postgres_user=postgres.user,
+        postgres_password=dg.EnvVar("TXN_PG_PASSWORD") if target == "gcp" else "",
+        postgres_sslmode=postgres.sslmode or ("verify-full" if config.security.encryption == "tls" else "prefer"),
+    )
+
+
+def make_landing_zone(config: PipelineConfig, stores: Stores) -> LandingZone:
+    """The landing zone that `config` names."""
+    return LandingZone(stores=stores, bucket=config.data_lake.gcs_bucket, prefix=config.data_lake.landing)
+
+
+def make_workspace(config: PipelineConfig, stores: Stores, landing: LandingZone) -> Workspace:
+    """The workspace for the rules and the hash that `config` names."""
+    keyed = config.security.hash.algorithm == "hmac-sha256"
+    return Workspace(
+        stores=stores,
+        landing=landing,
+        ingestion=config.ingestion.model_dump(mode="json"),
+        security=config.security.model_dump(mode="json"),
+        hash_key=dg.EnvVar(KEY_VARIABLE) if keyed else None,
+    )
+
+
+def landing_zone() -> LandingZone:
+    """The landing zone of the configuration in force, for code that Dagster hands no resources."""
+    config = load_config()
+    stores = make_stores(config).process_config_and_initialize()
+    return LandingZone(stores=stores, bucket=config.data_lake.gcs_bucket, prefix=config.data_lake.landing)

@@ -1,0 +1,118 @@
+"""What passes between the assets: small values that name the files of a run, never their rows.
+
+Here belong the value of each upstream asset and its form in JSON. Where the rows lie does not: that is `Workspace`'s in
+`resources.py`. A run may hold several landed files (a back-fill), so each value is a tuple of files.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+from pydantic import TypeAdapter
+
+from txn_assets.ledger import FileVersion, LoadRecord, Totals
+from txn_assets.stages import ValidationReport
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """A landed file, pinned to one generation, whose header names the columns of a transaction."""
+
+    version: FileVersion
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatedFile:
+    """A landed file whose rows have been judged under the rules that `rules_id` names."""
+
+    version: FileVersion
+    rules_id: str
+    report: ValidationReport
+
+
+@dataclass(frozen=True, slots=True)
+class HashedFile:
+    """The valid rows of a landed file, PII hashed, as a Parquet object with the columns of `hashed_rows.COLUMNS`.
+
+    `uri` is empty until the file is stored.
+    """
+
+    version: FileVersion
+    rules_id: str
+    key_id: str
+    totals: Totals
+    malformed_digests: int
+    uri: str = ""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket of `uri`, a `gs://` address."""
+        return self.uri.removeprefix("gs://").partition("/")[0]
+
+    @property
+    def object_name(self) -> str:
+        """The object of `uri` within its bucket."""
+        return self.uri.removeprefix("gs://").partition("/")[2]
+
+    def at(self, uri: str) -> "HashedFile":
+        """The same file, stored at `uri`."""
+        return replace(self, uri=uri)
+
+    def load_record(self, run_id: str) -> LoadRecord:
+        """What a store's ledger says of this file once the run `run_id` has loaded it."""
+        return LoadRecord(
+            file=self.version, run_id=run_id, key_id=self.key_id, rules_id=self.rules_id, totals=self.totals
+        )
+
+
+@dataclass(frozen=True)
+class _Files[FileT: (RawFile, ValidatedFile, HashedFile)]:
+    files: tuple[FileT, ...]
+
+    def __iter__(self) -> Iterator[FileT]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def of(self, names: Collection[str]) -> Self:
+        """Those of the files that `names` names."""
+        return replace(self, files=tuple(file for file in self.files if file.version.name in names))
+
+    def map(self, function: Callable[[FileT], FileT]) -> Self:
+        """The files that `function` makes of these."""
+        return replace(self, files=tuple(function(file) for file in self.files))
+
+
+@dataclass(frozen=True)
+class RawFiles(_Files[RawFile]):
+    """The value of `raw_csv`."""
+
+
+@dataclass(frozen=True)
+class ValidatedFiles(_Files[ValidatedFile]):
+    """The value of `validated_transactions`."""
+
+
+@dataclass(frozen=True)
+class HashedFiles(_Files[HashedFile]):
+    """The value of `hashed_transactions`."""
+
+
+type StagedFiles = RawFiles | ValidatedFiles | HashedFiles
+
+_KINDS = {kind.__name__: kind for kind in (RawFiles, ValidatedFiles, HashedFiles)}
+
+
+def to_json(value: StagedFiles) -> bytes:
+    """`value` as JSON; `from_json` reads it."""
+    kind = type(value).__name__.encode()
+    return b'{"' + kind + b'":' + TypeAdapter(type(value)).dump_json(value) + b"}"
+
+
+def from_json(data: bytes) -> StagedFiles:
+    """The value that `to_json` wrote."""
+    ((kind, content),) = json.loads(data).items()
+    return TypeAdapter(_KINDS[kind]).validate_python(content)

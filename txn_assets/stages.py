@@ -1,0 +1,150 @@
+"""The two stages between the landing zone and the sinks, as functions of files on disk.
+
+Here belong validating one file and hashing one file: what they read, what they write, and what they report. Where files
+come from and go to does not, nor anything of Dagster. The reading of hashed files is in `hashed_rows.py`.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from txn_assets.config import Ingestion
+from txn_assets.csv_blocks import CsvFile, NotATransactionFileError
+from txn_assets.duck import connect
+from txn_assets.hashing import Hasher
+from txn_assets.ledger import FileVersion
+from txn_assets.quarantine import QuarantineWriter
+from txn_assets.transaction import ValidationRules
+from txn_assets.validation import VALID_SCHEMA, Reason, RejectedRow, count_reasons, validate
+
+SAMPLE_ROWS = 20
+"""How many rejected rows are shown one by one."""
+
+CONTRACT_VERSION = 1
+"""Goes up when the same bytes under the same rules would give other rows: stores then load the file again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedSample:
+    """A rejected row without its values, for logs and metadata."""
+
+    source_row: int
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """What validation found in one file. It carries no value of any row.
+
+    Attributes:
+        records: rows in the file, header and blank lines excluded.
+        valid, rejected: what became of them.
+        reasons: how often each "field: code" rejected a row; "row: code" where the row could not be read.
+        sample: the first rejected rows.
+        extra_columns: columns of the header that the contract does not know.
+        repeated_ids: how many transaction ids stand on more than one valid row.
+    """
+
+    records: int
+    valid: int
+    rejected: int
+    reasons: Mapping[str, int]
+    sample: tuple[RejectedSample, ...]
+    extra_columns: tuple[str, ...]
+    repeated_ids: int
+
+
+def rules_id(rules: ValidationRules) -> str:
+    """Names the rules in the ledger, so that a change of rules loads a file again."""
+    sets = {name: sorted(value) if isinstance(value, frozenset) else str(value) for name, value in rules}
+    return hashlib.sha256(f"{CONTRACT_VERSION}:{sets}".encode()).hexdigest()[:16]
+
+
+def read_header(stream: BinaryIO, ingestion: Ingestion) -> tuple[str, ...]:
+    """The columns of the file that `stream` starts, checked; reads no more than its first 64 KiB.
+
+    Raises:
+        NotATransactionFileError: the file cannot be read as transactions.
+    """
+    file = CsvFile(stream, block_bytes=1 << 16, max_field_bytes=1 << 16)
+    _check_columns(file, ingestion)
+    return file.header.columns
+
+
+def validate_file(
+    stream: BinaryIO, folder: Path, *, ingestion: Ingestion, hasher: Hasher, threads: int = 2
+) -> ValidationReport:
+    """Splits the CSV file in `stream` into `folder`/valid.arrow and `folder`/rejected.csv.
+
+    valid.arrow is an Arrow IPC stream of `VALID_SCHEMA` in clear text; rejected.csv is the quarantine, PII hashed.
+
+    Raises:
+        NotATransactionFileError: the file as a whole cannot be read as transactions.
+    """
+    file = CsvFile(stream)
+    _check_columns(file, ingestion)
+    records = valid = rejected = 0
+    reasons: Counter[tuple[str, str]] = Counter()
+    sample: list[RejectedRow] = []
+    valid_path, rejected_path = folder / "valid.arrow", folder / "rejected.csv"
+    with (
+        pa.OSFile(str(valid_path), "wb") as sink,
+        pa.ipc.new_stream(sink, VALID_SCHEMA) as writer,
+        rejected_path.open("w", encoding="utf-8", newline="") as text,
+    ):
+        quarantine = QuarantineWriter(text, hasher)
+        for verdict in validate(file, ingestion.validation, batch_size=ingestion.batch_size, threads=threads):
+            writer.write_batch(verdict.valid)
+            quarantine.write(verdict.rejected)
+            records += verdict.records
+            valid += verdict.valid.num_rows
+            rejected += len(verdict.rejected)
+            reasons += count_reasons(verdict.rejected)
+            sample += islice(verdict.rejected, SAMPLE_ROWS - len(sample))
+    return ValidationReport(
+        records=records,
+        valid=valid,
+        rejected=rejected,
+        reasons={f"{field or 'row'}: {code}": count for (field, code), count in reasons.most_common()},
+        sample=tuple(RejectedSample(row.source_row, row.reasons) for row in sample),
+        extra_columns=file.header.extra,
+        repeated_ids=_repeated_ids(valid_path),
+    )
+
+
+def hash_file(valid: Path, hashed: Path, *, file: FileVersion, hasher: Hasher) -> None:
+    """Writes `hashed`, a Parquet file with the columns of `hashed_rows.COLUMNS`, from the output of `validate_file`."""
+    with connect(hashed.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
+        connection.register("valid", rows)
+        connection.execute(
+            f"COPY (SELECT $name AS source_file, source_row, {hasher.select_list()} FROM valid) "  # noqa: S608 - fixed column names
+            f"TO {_quoted(hashed)} (FORMAT parquet, COMPRESSION zstd)",
+            {"name": file.name, **hasher.parameters()},
+        )
+
+
+def _check_columns(file: CsvFile, ingestion: Ingestion) -> None:
+    extra = file.header.extra
+    if extra and ingestion.unknown_columns == "refuse":
+        message = f"it has {len(extra)} unknown columns ({', '.join(extra)}) and ingestion.unknown_columns is 'refuse'"
+        raise NotATransactionFileError(message)
+
+
+def _repeated_ids(valid: Path) -> int:
+    with connect(valid.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
+        connection.register("valid", rows)
+        row = connection.execute(
+            "SELECT count(*) FROM (SELECT transaction_id FROM valid WHERE transaction_id IS NOT NULL "
+            "GROUP BY transaction_id HAVING count(*) > 1)"
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
