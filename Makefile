@@ -24,3 +24,15 @@ setup: .venv/.installed .venv-servers/.installed ## Create both virtual environm
 .PHONY: lock
 lock: setup ## Resolve the dependencies again and write the hashed lock files
 	@./setup.sh lock
+
+.PHONY: deploy-check
+deploy-check: setup ## Check image, Helm values and run Job without a cluster, and print what was checked
+	@DEPLOY_CHECK_SUMMARY=1 $(PYTHON) -m pytest --quiet --no-header txn_assets_tests/deploy
+
+.PHONY: image
+image: ## Build the production image with podman, buildah or docker
+	@txn_assets_tests/deploy/image.sh build
+
+.PHONY: image-run
+image-run: setup ## Run the sample file in the image: 1 CPU, 2 GiB, read-only, no capabilities
+	@txn_assets_tests/deploy/image.sh run

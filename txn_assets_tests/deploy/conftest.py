@@ -56,13 +56,25 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for each thing that was checked, with the number of cases, when asked for detail (-v)."""
-    if terminalreporter.config.getoption("verbose") < 1:
+    """One line for each thing that was checked, and for each that was not with the reason, where the make target asks."""
+    if not os.environ.get("DEPLOY_CHECK_SUMMARY"):
         return
     for outcome, title in (("passed", "checked"), ("skipped", "not checked here")):
         reports = terminalreporter.stats.get(outcome, [])
-        statements = Counter(value for report in reports for name, value in report.user_properties if name == STATEMENT)
-        if statements:
+        lines = Counter((_reason(report), _statement(report)) for report in reports)
+        if lines:
             terminalreporter.section(title)
-        for statement, cases in statements.items():
+        shown = ""
+        for (reason, statement), cases in lines.items():
+            if reason != shown:
+                terminalreporter.line(f"{reason}:")
+            shown = reason
             terminalreporter.line(f"  {statement}" + (f" ({cases} cases)" if cases > 1 else ""))
+
+
+def _statement(report: pytest.TestReport) -> str:
+    return next((str(value) for name, value in report.user_properties if name == STATEMENT), report.nodeid)
+
+
+def _reason(report: pytest.TestReport) -> str:
+    return str(report.longrepr[2]).removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the production image, and proves it: one run of the sample file in a container as tight as the run pod.
 #   image.sh build    build with podman, buildah or docker, whichever is there; prints the image's name
-#   image.sh run      start the local stack, then materialise data/transactions.csv in the image
+#   image.sh run      start the local stack, then materialise data/transactions.csv in the image against it
 # It lives with the deployment tests, not in helm-values/: that folder is what is handed to Helm and holds data only.
 #
 # IMAGE            name without a tag (txn-assets)
@@ -9,6 +9,7 @@
 #                  servers' identity is a hash of their values, so a new image under an old tag reloads nothing.
 # IMAGE_TOOL       podman, buildah or docker
 # IMAGE_BUILD_ARGS more arguments of the build, for example --build-arg PYTHON_IMAGE=...
+# PARTITION        the landed file that `run` materialises
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -49,8 +50,40 @@ build() {
     echo "image: $IMAGE:$tag built with $tool"
 }
 
+run() {
+    tool=$(find_tool)
+    [ "$tool" != buildah ] || fail "buildah builds only: install podman to run the image"
+    tag=${TAG:-$(last_tag)}
+    home=${TXN_HOME:-$PWD/.local}
+    .venv/bin/python -m txn_assets.local up
+    # The servers stay outside: the container gets their addresses, in the file where the code looks for them, and the
+    # network of the host, since they listen on its loopback alone. The folder below is open to the container's user;
+    # the one above it is open to nobody else.
+    scratch=$home/image-run
+    rm -rf "$scratch" && mkdir -p "$scratch" && chmod 0777 "$scratch"
+    cp "$home/stack.json" "$scratch/stack.json" && chmod 0644 "$scratch/stack.json"
+    # As the run pod: its limits, its file systems, no capability, no way to gain one.
+    status=0
+    "$tool" run --rm --network host --cpus 1 --memory 2g --memory-swap 2g \
+        --read-only --tmpfs /tmp:rw,size=1g,mode=1777 --tmpfs /opt/dagster/dagster_home:rw,size=256m,mode=1777 \
+        --cap-drop ALL --security-opt no-new-privileges --volume "$scratch:/scratch" \
+        --env TXN_TARGET=local --env "PARTITION=${PARTITION:-transactions.csv}" \
+        "$IMAGE:$tag" sh -c '
+            echo "uid $(id -u), writable root: $(touch /probe 2>/dev/null && echo yes || echo no)," \
+                "$(grep CapEff /proc/self/status | tr -s "[:space:]" " ")"
+            dagster asset materialize -m txn_assets.definitions --select "*" --partition "$PARTITION"
+            status=$?
+            echo "peak memory: $(cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes \
+                2>/dev/null | head -1) bytes, page cache included"
+            exit $status' || status=$?
+    rm -rf "$scratch"
+    [ "$status" = 0 ] || fail "the run in $IMAGE:$tag ended with $status"
+    echo "image: $IMAGE:$tag materialised ${PARTITION:-transactions.csv} with 1 CPU and 2 GiB, read-only, no capabilities"
+}
+
 IMAGE=${IMAGE:-txn-assets}
 case ${1:-} in
     build) build ;;
+    run) run ;;
     *) sed -n '2,4p' "$0" | cut -c3-; exit 2 ;;
 esac

@@ -4,6 +4,9 @@ Here belong statements about the values as they are. That each rule would notice
 """
 
 import copy
+import json
+import logging
+import logging.config
 import subprocess
 import sys
 from pathlib import Path
@@ -48,16 +51,21 @@ def test_merging_is_helms() -> None:
     assert merge(base, {"map": {"b": 3}, "list": [3], "gone": None}) == {"map": {"a": 1, "b": 3}, "list": [3]}
 
 
-def test_the_local_code_location_is_the_shared_one_but_for_what_is_marked() -> None:
-    """The deployments entry of values-local.yaml, which replaces the shared one, differs only in the marked lines."""
-    shared = code_location(load(FOLDER / "values.yaml"))
-    local = copy.deepcopy(code_location(load(FOLDER / "values-local.yaml")))
-    local["image"] = shared["image"]
-    local["replicaCount"] = shared["replicaCount"]
-    local["env"]["TXN_TARGET"] = shared["env"]["TXN_TARGET"]
-    local["resources"]["requests"] = shared["resources"]["requests"]
-    del local["envConfigMaps"]
-    assert local == shared
+def test_the_lists_of_values_local_are_the_shared_ones_but_for_what_is_marked() -> None:
+    """What values-local.yaml has to repeat, since Helm replaces lists, differs only in the lines marked `local`."""
+    shared = load(FOLDER / "values.yaml")
+    local = copy.deepcopy(load(FOLDER / "values-local.yaml"))
+    location = code_location(local)
+    for key in ("image", "replicaCount"):
+        location[key] = code_location(shared)[key]
+    location["env"]["TXN_TARGET"] = "gcp"
+    location["resources"]["requests"] = code_location(shared)["resources"]["requests"]
+    for section in (location, run_launcher(local)):
+        for key in ("volumes", "volumeMounts"):
+            section[key] = [entry for entry in section[key] if entry["name"] != "endpoints"]
+    assert location == code_location(shared)
+    for key in ("volumes", "volumeMounts"):
+        assert run_launcher(local)[key] == run_launcher(shared)[key]
 
 
 def test_every_environment_has_the_fixed_shape() -> None:
@@ -106,6 +114,19 @@ def test_a_lost_run_is_retried_and_its_slots_are_freed(values: Values) -> None:
     assert daemon["runMonitoring"]["enabled"] is True
     assert daemon["runMonitoring"]["freeSlotsAfterRunEndSeconds"] > 0
     assert daemon["runRetries"] == {"enabled": True, "maxRetries": 3, "retryOnAssetOrOpFailure": False}
+
+
+def test_the_log_of_a_run_is_json(values: Values, capsys: pytest.CaptureFixture[str]) -> None:
+    """The handlers of pythonLogs load, and write one JSON object a line, exceptions included."""
+    logger = logging.getLogger("dagster_of_test")
+    config = {**values["pythonLogs"]["dagsterHandlerConfig"], "version": 1, "disable_existing_loggers": False}
+    logging.config.dictConfig({**config, "loggers": {logger.name: {"handlers": ["json"], "propagate": False}}})
+    try:
+        logger.error('a "quoted"\nmessage')
+    finally:
+        logger.handlers.clear()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["event"] == 'a "quoted"\nmessage'
 
 
 def test_no_file_names_this_machine() -> None:

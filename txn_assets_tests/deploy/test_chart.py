@@ -1,0 +1,167 @@
+"""The official chart with our values, where a chart and a Helm are at hand.
+
+Here belong statements about rendered objects. They skip, and say why, where DAGSTER_CHART_DIR names no chart: the same
+mistakes are then only caught as far as `test_values.py` and `test_run_job.py` see them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+# Dagster reads dagster.yaml and workspace.yaml at its start and offers no public way to do only that.
+from dagster._config import process_config
+from dagster._core.instance.config import dagster_instance_config
+from dagster._core.workspace.load import location_origins_from_yaml_paths
+from dagster._serdes import ConfigurableClassData
+
+from txn_assets_tests.deploy.charts import lint, missing, render
+from txn_assets_tests.deploy.manifests import Manifest, invalid, name_of, pod_problems, pod_spec
+from txn_assets_tests.deploy.run_jobs import launcher_config
+from txn_assets_tests.deploy.values_files import RELEASE, Values, code_location
+
+CONFIGURABLE = ("compute_logs", "run_coordinator", "run_launcher", "run_storage", "event_log_storage", "schedule_storage")
+
+
+@pytest.fixture(scope="module")
+def objects(environment: str) -> list[Manifest]:
+    """What an installation of the environment creates."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    return render(environment)
+
+
+@pytest.fixture(scope="module")
+def instance_yaml(objects: list[Manifest]) -> str:
+    """The dagster.yaml of the webserver and the daemon."""
+    return str(the(objects, "ConfigMap", f"{RELEASE}-instance")["data"]["dagster.yaml"])
+
+
+def the(objects: list[Manifest], kind: str, name: str) -> Manifest:
+    """The object of that kind and name."""
+    (found,) = [manifest for manifest in objects if name_of(manifest) == f"{kind}/{name}"]
+    return found
+
+
+def test_helm_lint_is_content(environment: str) -> None:
+    """`helm lint --strict` accepts the chart with the values of each environment."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    assert "0 chart(s) failed" in lint(environment)
+
+
+def test_every_object_is_valid(objects: list[Manifest]) -> None:
+    """Every rendered object passes the schemas of Kubernetes 1.29 and of the newest version."""
+    assert [problem for manifest in objects for problem in invalid(manifest)] == []
+
+
+def test_every_pod_is_restricted(objects: list[Manifest]) -> None:
+    """Every rendered pod, init containers included, meets the restricted standard and holds nothing twice."""
+    assert [problem for manifest in objects for problem in pod_problems(manifest)] == []
+
+
+def test_every_container_has_requests_and_limits(objects: list[Manifest]) -> None:
+    """No rendered container, init containers included, goes without requests and limits of CPU and memory."""
+    for manifest in objects:
+        spec = pod_spec(manifest) or {"containers": []}
+        for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
+            for kind in ("requests", "limits"):
+                assert {"cpu", "memory"} <= set(container["resources"][kind]), (name_of(manifest), container["name"])
+
+
+def test_the_code_location_is_rendered_as_asked(objects: list[Manifest], values: Values) -> None:
+    """Replicas and strategy of the code location arrive in its Deployment: these keys were ignored or misspelt before."""
+    deployment = the(objects, "Deployment", "dagster-code-txn-assets")
+    assert deployment["spec"]["replicas"] == code_location(values)["replicaCount"]
+    assert deployment["spec"]["strategy"] == code_location(values)["deploymentStrategy"]
+
+
+def test_variables_of_the_code_location_are_in_the_config_map_that_runs_read(objects: list[Manifest]) -> None:
+    """The ConfigMap that the run launcher names exists and holds the variables."""
+    assert the(objects, "ConfigMap", "dagster-code-txn-assets-user-env")["data"]["TXN_HOME"] == "/scratch"
+
+
+def test_selectors_find_pods(objects: list[Manifest]) -> None:
+    """Every selector of a Service, a disruption budget or a network policy matches pods of the release."""
+    pods = [m["spec"]["template"]["metadata"]["labels"] for m in objects if m["kind"] in ("Deployment", "StatefulSet")]
+    for manifest in objects:
+        selector = {
+            "Service": lambda spec: {"matchLabels": spec["selector"]},
+            "PodDisruptionBudget": lambda spec: spec["selector"],
+            "NetworkPolicy": lambda spec: spec["podSelector"],
+        }.get(manifest["kind"])
+        if selector is not None:
+            assert any(_matches(selector(manifest["spec"]), labels) for labels in pods), name_of(manifest)
+
+
+def test_the_ingress_is_rendered_and_leads_to_the_proxy(environment: str, objects: list[Manifest]) -> None:
+    """In production the ingress exists offline, has TLS, and sends its root to the oauth2 proxy's Service."""
+    ingresses = [manifest for manifest in objects if manifest["kind"] == "Ingress"]
+    if environment == "local":
+        assert ingresses == []
+        return
+    (ingress,) = ingresses
+    root = ingress["spec"]["rules"][0]["http"]["paths"][0]
+    backend = root["backend"]["service"]
+    service = the(objects, "Service", backend["name"])
+    assert root["path"] == "/"
+    assert backend["port"]["number"] in [port["port"] for port in service["spec"]["ports"]]
+    assert ingress["spec"]["tls"][0]["secretName"]
+
+
+def test_no_secret_is_rendered(objects: list[Manifest]) -> None:
+    """The release holds no Secret: all of them are made by hand."""
+    assert [name_of(manifest) for manifest in objects if manifest["kind"] == "Secret"] == []
+
+
+def test_dagster_reads_its_dagster_yaml(
+    instance_yaml: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installed Dagster accepts the rendered dagster.yaml, and each class in it accepts its config."""
+    monkeypatch.setenv("DAGSTER_PG_PASSWORD", "from a Secret")
+    (tmp_path / "dagster.yaml").write_text(instance_yaml)
+    config, _ = dagster_instance_config(str(tmp_path))
+    for section in CONFIGURABLE:
+        content: dict[str, Any] = config[section]
+        data = ConfigurableClassData(content["module"], content["class"], "{}")
+        outcome = process_config(_config_type(data), content.get("config") or {})
+        assert outcome.success, (section, outcome.errors)
+
+
+def test_dagster_yaml_says_what_the_values_say(instance_yaml: str) -> None:
+    """Retries, monitoring, pools, run limits, retention and telemetry arrive in dagster.yaml."""
+    config = yaml.safe_load(instance_yaml)
+    assert config["run_retries"] == {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False}
+    assert config["run_monitoring"]["free_slots_after_run_end_seconds"] == 300
+    assert config["concurrency"]["pools"]["default_limit"] == 1
+    assert config["concurrency"]["runs"]["max_concurrent_runs"] > 0
+    assert config["telemetry"] == {"enabled": False}
+    assert config["retention"]["sensor"]["purge_after_days"]["skipped"] == 3
+
+
+def test_our_translation_of_the_run_launcher_is_the_charts(instance_yaml: str, values: Values) -> None:
+    """The run Job of `test_run_job.py` comes from the same launcher config that the chart writes."""
+    assert yaml.safe_load(instance_yaml)["run_launcher"]["config"] == launcher_config(values)
+
+
+def test_dagster_reads_its_workspace_yaml(objects: list[Manifest], tmp_path: Path) -> None:
+    """The installed Dagster finds the code location txn-assets in the rendered workspace.yaml."""
+    path = tmp_path / "workspace.yaml"
+    path.write_text(the(objects, "ConfigMap", f"{RELEASE}-workspace-yaml")["data"]["workspace.yaml"])
+    assert [origin.location_name for origin in location_origins_from_yaml_paths([str(path)])] == ["txn-assets"]
+
+
+def _config_type(data: ConfigurableClassData) -> Any:  # noqa: ANN401 - Dagster's own type has no public name
+    module = __import__(data.module_name, fromlist=[data.class_name])
+    return getattr(module, data.class_name).config_type()
+
+
+def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    for expression in selector.get("matchExpressions") or []:
+        inside = labels.get(expression["key"]) in expression["values"]
+        if inside != (expression["operator"] == "In"):
+            return False
+    return (selector.get("matchLabels") or {}).items() <= labels.items()
