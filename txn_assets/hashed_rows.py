@@ -4,6 +4,7 @@ Here belong the columns that every sink gets and the ways to read them. Writing 
 into a store is its I/O manager's. Nothing here is in clear text.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +23,13 @@ COLUMNS = tuple(SCHEMA.names)
 MONEY_TEXT = "regexp_replace(price::VARCHAR, '0{1,2}$', '')"
 """A price as plain decimal text with two to four decimals: 999.99, 5.00, 0.1234."""
 
+FIELD_LIST = ", ".join(FIELDS)
+
+_LAKE_TYPES = {"transaction_id": "VARCHAR", "product": "VARCHAR", "price": "DECIMAL(18,4)"} | {
+    "quantity": "BIGINT",
+    "date": "DATE",
+}
+
 CSV_SELECT = ", ".join(MONEY_TEXT + " AS price" if name == "price" else name for name in FIELDS)
 
 
@@ -33,14 +41,7 @@ def id_digits(pii_fields: Sequence[str]) -> str:
 
 def totals(path: Path, *, pii_fields: Sequence[str]) -> Totals:
     """The totals of the Parquet file at `path`."""
-    with connect(path.parent) as connection:
-        row = connection.execute(
-            "SELECT count(*), sum(price), sum(quantity), min(date), max(date), "
-            f"bit_xor(('0x' || substr({id_digits(pii_fields)}, 1, 15))::BIGINT) FROM read_parquet($path)",
-            {"path": str(path)},
-        ).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate always has a row
-    return Totals.of_row(row)
+    return _totals("read_parquet($path)", path, pii_fields)
 
 
 def malformed_digests(path: Path, *, pii_fields: Sequence[str]) -> int:
@@ -51,14 +52,51 @@ def malformed_digests(path: Path, *, pii_fields: Sequence[str]) -> int:
     return int(row[0]) if row else 0
 
 
-def write_csv(path: Path, csv: Path) -> None:
-    """Writes the five fields of the Parquet file at `path` to `csv`, header first, money as plain decimal text."""
-    target = str(csv).replace("'", "''")
-    with connect(csv.parent) as connection:
+def write_lake(path: Path, target: Path, *, file_format: str) -> None:
+    """Writes the five fields of the Parquet file at `path` to `target`, as `csv` with a header or as `parquet`.
+
+    In CSV money is plain decimal text.
+    """
+    quoted = "'" + str(target).replace("'", "''") + "'"
+    select, options = (CSV_SELECT, "FORMAT csv, HEADER") if file_format == "csv" else (FIELD_LIST, "FORMAT parquet")
+    with connect(target.parent) as connection:
         connection.execute(
-            f"COPY (SELECT {CSV_SELECT} FROM read_parquet($path)) TO '{target}' (FORMAT csv, HEADER)",  # noqa: S608 - fixed column names
+            f"COPY (SELECT {select} FROM read_parquet($path)) TO {quoted} ({options})",  # noqa: S608 - fixed column names
             {"path": str(path)},
         )
+
+
+def lake_totals(path: Path, *, file_format: str, pii_fields: Sequence[str]) -> Totals:
+    """The totals of a file that `write_lake` wrote."""
+    return _totals(_lake_source(file_format), path, pii_fields)
+
+
+def read_lake(data: bytes, *, file_format: str) -> pa.Table:
+    """The rows of a file that `write_lake` wrote: the five fields."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lake"
+        path.write_bytes(data)
+        with connect(Path(folder)) as connection:
+            query = f"SELECT {FIELD_LIST} FROM {_lake_source(file_format)}"  # noqa: S608 - fixed column names
+            return connection.execute(query, {"path": str(path)}).to_arrow_table()
+
+
+def _lake_source(file_format: str) -> str:
+    if file_format == "parquet":
+        return "read_parquet($path)"
+    types = ", ".join(f"'{name}': '{_LAKE_TYPES[name]}'" for name in FIELDS)
+    return f"read_csv($path, header = true, auto_detect = false, delim = ',', quote = '\"', columns = {{{types}}})"
+
+
+def _totals(source: str, path: Path, pii_fields: Sequence[str]) -> Totals:
+    with connect(path.parent) as connection:
+        row = connection.execute(
+            "SELECT count(*), sum(price), sum(quantity), min(date), max(date), "  # noqa: S608 - fixed column names
+            f"bit_xor(('0x' || substr({id_digits(pii_fields)}, 1, 15))::BIGINT) FROM {source}",
+            {"path": str(path)},
+        ).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate always has a row
+    return Totals.of_row(row)
 
 
 def read(paths: Sequence[Path], *, batch_size: int = 65_536) -> pa.RecordBatchReader:

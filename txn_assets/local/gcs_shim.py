@@ -26,7 +26,7 @@ DESTINATION = re.compile(
 )
 UPLOAD = re.compile(r"^/(?:upload/|resumable/upload/)?storage/v1/b/(?P<bucket>[^/]+)/o$")
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
-HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"}
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length"}
 CHUNK = 1 << 20
 FINISHED_UPLOADS = 1000
 """So many finished resumable uploads are remembered, for clients that lost the answer and ask again."""

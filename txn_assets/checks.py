@@ -1,0 +1,177 @@
+"""The asset checks: what must hold of a file before and after it is loaded.
+
+Here belong the judgements. What they judge was counted by the stages, or is read back from a store. The checks are
+documented in docs/data-contract.md.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+
+from txn_assets.assets import (
+    bigquery_raw_transactions,
+    gcs_raw,
+    hashed_transactions,
+    postgres_transactions,
+    validated_transactions,
+)
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.resources import Workspace
+from txn_assets.staged import HashedFiles, ValidatedFiles
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+@dg.asset_check(asset=validated_transactions, blocking=True)
+def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+    """Rows in = valid + rejected."""
+    wrong = {
+        file.version.name: f"{file.report.records} in, {file.report.valid} valid, {file.report.rejected} rejected"
+        for file in validated_transactions
+        if file.report.records != file.report.valid + file.report.rejected
+    }
+    records = sum(file.report.records for file in validated_transactions)
+    return _result(wrong, severity=ERROR, metadata={"records": records})
+
+
+@dg.asset_check(asset=validated_transactions, blocking=True)
+def rejected_share_within_limit(validated_transactions: ValidatedFiles, workspace: Workspace) -> dg.AssetCheckResult:
+    """No more than `ingestion.max_invalid_ratio` of the rows is rejected."""
+    limit = workspace.settings.max_invalid_ratio
+    shares = {
+        file.version.name: Decimal(file.report.rejected) / max(file.report.records, 1)
+        for file in validated_transactions
+    }
+    wrong = {
+        name: f"{share:.1%} of the rows are rejected, more than ingestion.max_invalid_ratio {limit}; "
+        "the quarantine has them with their reasons"
+        for name, share in shares.items()
+        if share > limit
+    }
+    return _result(wrong, severity=ERROR, metadata={"limit": str(limit)})
+
+
+@dg.asset_check(asset=validated_transactions)
+def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+    """Every row is valid; otherwise how often each reason was given, and the first rows without their values."""
+    rejected = [file for file in validated_transactions if file.report.rejected]
+    wrong = {file.version.name: f"{file.report.rejected} of {file.report.records} rows rejected" for file in rejected}
+    metadata = {
+        "reasons": dg.MetadataValue.json({file.version.name: dict(file.report.reasons) for file in rejected}),
+        "sample": dg.MetadataValue.json(
+            {
+                file.version.name: [
+                    {"source_row": row.source_row, "reasons": [f"{r.field}: {r.code}" for r in row.reasons]}
+                    for row in file.report.sample
+                ]
+                for file in rejected
+            }
+        ),
+    }
+    return _result(wrong, severity=WARN, metadata=metadata)
+
+
+@dg.asset_check(asset=validated_transactions)
+def transaction_ids_unique(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+    """No transaction id stands on two valid rows of a file."""
+    wrong = {
+        file.version.name: f"{file.report.repeated_ids} transaction ids stand on more than one row"
+        for file in validated_transactions
+        if file.report.repeated_ids
+    }
+    return _result(wrong, severity=WARN)
+
+
+@dg.asset_check(asset=validated_transactions)
+def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+    """The header has the five columns and no other."""
+    wrong = {
+        file.version.name: f"unknown columns, not loaded: {', '.join(file.report.extra_columns)}"
+        for file in validated_transactions
+        if file.report.extra_columns
+    }
+    return _result(wrong, severity=WARN)
+
+
+@dg.asset_check(asset=hashed_transactions, blocking=True)
+def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
+    """Every PII value is null or 64 hex digits."""
+    wrong = {
+        file.version.name: f"{file.malformed_digests} values are no SHA-256"
+        for file in hashed_transactions
+        if file.malformed_digests
+    }
+    return _result(wrong, severity=ERROR)
+
+
+@dg.asset_check(asset=hashed_transactions)
+def hash_is_keyed(hashed_transactions: HashedFiles, workspace: Workspace) -> dg.AssetCheckResult:
+    """On the gcp target the hash is keyed: a plain hash of a short id is reversed by counting."""
+    plain = {file.version.name: file.key_id for file in hashed_transactions if file.key_id == "sha256"}
+    if workspace.stores.target != "gcp":
+        plain = {}
+    wrong = dict.fromkeys(plain, "hashed without a key: set security.hash.algorithm to hmac-sha256 and TXN_HASH_KEY")
+    return _result(wrong, severity=WARN)
+
+
+def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        name=f"{sink.key.to_python_identifier()}_reconciles",
+        asset=sink,
+        additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
+        required_resource_keys={io_manager_key},
+        description="Rows, sums, dates and the fingerprint of the ids, read back from the store, equal what was hashed.",
+    )
+    def reconciles(context: dg.AssetCheckExecutionContext, hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
+        manager: SinkIOManager = getattr(context.resources, io_manager_key)
+        return reconcile(manager, hashed_transactions)
+
+    return reconciles
+
+
+def reconcile(manager: SinkIOManager, files: HashedFiles) -> dg.AssetCheckResult:
+    """Compares what the store of `manager` holds with `files`."""
+    exact = not manager.ride_out(manager.inexact_columns)
+    wrong = {}
+    rows = 0
+    for file in files:
+        held = manager.ride_out(lambda file=file: manager.read_totals(file))
+        rows += held.rows
+        differences = file.totals.differences(held, exact_price=exact)
+        if differences:
+            found = ", ".join(f"{name} {theirs} instead of {ours}" for name, (ours, theirs) in differences.items())
+            wrong[file.version.name] = f"{manager.store} holds {found}"
+    return _result(wrong, severity=ERROR, metadata={"rows_read_back": rows})
+
+
+def _result(
+    wrong: dict[str, str], *, severity: dg.AssetCheckSeverity, metadata: dict[str, Any] | None = None
+) -> dg.AssetCheckResult:
+    """Passed where `wrong`, a sentence a file, is empty."""
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        severity=severity,
+        description="; ".join(f"{name}: {sentence}" for name, sentence in wrong.items()) or None,
+        metadata={**(metadata or {}), "files": dg.MetadataValue.json(wrong)},
+    )
+
+
+def checks() -> Iterable[dg.AssetChecksDefinition]:
+    """All checks."""
+    yield from (
+        every_row_accounted_for,
+        rejected_share_within_limit,
+        no_rejected_rows,
+        transaction_ids_unique,
+        header_as_expected,
+        pii_is_hashed,
+        hash_is_keyed,
+    )
+    for sink, io_manager_key in (
+        (gcs_raw, "gcs"),
+        (bigquery_raw_transactions, "bigquery"),
+        (postgres_transactions, "postgres"),
+    ):
+        yield _reconciliation(sink, io_manager_key)

@@ -1,0 +1,74 @@
+"""The Dagster code location: loads the configuration and assembles what the other modules define; nothing else."""
+
+import dagster as dg
+
+from txn_assets.assets import ASSETS
+from txn_assets.checks import checks
+from txn_assets.config import PipelineConfig, load_config
+from txn_assets.io_managers.bigquery import BigQueryIOManager
+from txn_assets.io_managers.gcs import GcsIOManager
+from txn_assets.io_managers.postgres import PostgresIOManager
+from txn_assets.io_managers.staging import StagingIOManager
+from txn_assets.resources import Quarantine, make_landing_zone, make_stores, make_workspace
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Everything, for the configuration and the target in force."""
+    return build(load_config())
+
+
+def build(config: PipelineConfig) -> dg.Definitions:
+    """Everything, for `config`.
+
+    Raises:
+        ConfigError: TXN_TARGET names no target.
+    """
+    return dg.Definitions(
+        assets=ASSETS,
+        asset_checks=list(checks()),
+        resources=make_resources(config),
+        # One process a run: the steps of five rows would otherwise pay for six interpreters.
+        executor=dg.in_process_executor,
+    )
+
+
+def make_resources(config: PipelineConfig) -> dict[str, object]:
+    """The resources and I/O managers that `config` asks for."""
+    lake, warehouse = config.data_lake, config.data_warehouse
+    stores = make_stores(config)
+    landing = make_landing_zone(config, stores)
+    workspace = make_workspace(config, stores, landing)
+    pii_fields = list(config.security.pii_fields)
+    return {
+        "landing": landing,
+        "workspace": workspace,
+        "quarantine": Quarantine(stores=stores, bucket=lake.gcs_bucket, prefix=lake.quarantine),
+        "staging": StagingIOManager(stores=stores, workspace=workspace, bucket=lake.gcs_bucket, prefix=lake.staging),
+        "gcs": GcsIOManager(
+            stores=stores,
+            workspace=workspace,
+            pii_fields=pii_fields,
+            store="GCS",
+            bucket=lake.gcs_bucket,
+            path=lake.path,
+            file_format=lake.format,
+        ),
+        "bigquery": BigQueryIOManager(
+            stores=stores,
+            workspace=workspace,
+            pii_fields=pii_fields,
+            store="BigQuery",
+            project_id=warehouse.project_id,
+            dataset=warehouse.dataset,
+            table=warehouse.table,
+        ),
+        "postgres": PostgresIOManager(
+            stores=stores,
+            workspace=workspace,
+            pii_fields=pii_fields,
+            store="PostgreSQL",
+            schema_name=warehouse.postgres.schema_,
+            table=warehouse.postgres.table,
+        ),
+    }

@@ -1,0 +1,288 @@
+"""The BigQuery sink: one table that holds exactly the rows of the newest loaded version of each file.
+
+Here belong the load into a staging table, the transaction that replaces files, and what each fault means. The SQL stands
+in `bigquery_sql.py`; when to load, keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
+"""
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from txn_assets.io_managers import bigquery_sql as statements
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.ledger import Action, FileVersion, LoadRecord, Totals, decide
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from google.cloud import bigquery
+
+    from txn_assets.staged import HashedFile
+
+STAGING_LIFETIME = dt.timedelta(hours=6)
+"""After so long BigQuery removes the staging table of a run that died."""
+
+
+class BigQueryIOManager(SinkIOManager):
+    """Makes the BigQuery table equal to files, and loads their rows from it."""
+
+    project_id: str = Field(description="The project of the dataset.")
+    dataset: str = Field(description="The dataset.")
+    table: str = Field(description="The table; its ledger is <table>_loads beside it.")
+
+    @property
+    def _tables(self) -> statements.Tables:
+        return statements.Tables(self.project_id, self.dataset, self.table)
+
+    def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
+        """Replaces all files in one transaction."""
+        client = self.stores.bigquery()
+        self._prepare(client)
+        held = self._held(client, [file.version.name for file in files])
+        actions = {}
+        for file in files:
+            name = file.version.name
+            incoming, before = file.load_record(run_id), held.get(name)
+            in_store = self._totals(client, name) if before and before.same_content(incoming) else None
+            actions[name] = decide(incoming, before, in_store)
+        loads = [file for file in files if actions[file.version.name] is Action.LOAD]
+        notes = [
+            file
+            for file in files
+            if actions[file.version.name] is Action.KEEP and held[file.version.name].file != file.version
+        ]
+        if loads or notes:
+            self._commit(client, loads, notes, held, run_id)
+        return actions
+
+    def _commit(
+        self,
+        client: "bigquery.Client",
+        loads: Sequence["HashedFile"],
+        notes: Sequence["HashedFile"],
+        held: dict[str, LoadRecord],
+        run_id: str,
+    ) -> None:
+        from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+
+        names = sorted(file.version.name for file in [*loads, *notes])
+        files_id = _digest(self.table, *names)
+        # The ledger as it was seen is part of the name: a commit that was refused is another job than the next.
+        seen = [f"{name}@{held[name].file.generation}/{held[name].run_id}" for name in names if name in held]
+        work_id = _digest(run_id, *(str(file.version) for file in [*loads, *notes]), *seen)
+        staging = f"{statements.STAGING_PREFIX}{files_id}_{work_id}"
+        if loads:
+            self._load_staging(client, loads, staging, work_id)
+        script = statements.replace_script(self._tables, staging if loads else None, self._column_types(client))
+        parameters = [
+            bigquery.ArrayQueryParameter(
+                "incoming",
+                "STRUCT",
+                [_struct(file.load_record(run_id), held.get(file.version.name)) for file in [*loads, *notes]],
+            ),
+            bigquery.ArrayQueryParameter("replaced", "STRING", [f.version.name for f in loads if f.version.name in held]),
+            bigquery.ScalarQueryParameter("first_date", "DATE", _bound(min, held, loads)),
+            bigquery.ScalarQueryParameter("last_date", "DATE", _bound(max, held, loads)),
+        ]
+        config = bigquery.QueryJobConfig(query_parameters=parameters, labels=_LABELS, use_query_cache=False)
+        _run(client, f"txn_commit_{work_id}", lambda job_id: client.query(script, job_id=job_id, job_config=config))
+        prefix = f"{statements.STAGING_PREFIX}{files_id}_"
+        for table in client.list_tables(f"{self.project_id}.{self.dataset}"):
+            if table.table_id.startswith(prefix):
+                client.delete_table(table.reference, not_found_ok=True)
+
+    def _load_staging(
+        self, client: "bigquery.Client", files: Sequence["HashedFile"], staging: str, work_id: str
+    ) -> None:
+        from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+
+        reference = f"{self.project_id}.{self.dataset}.{staging}"
+        schema = _schema(statements.STAGED_COLUMNS)
+        table = bigquery.Table(reference, schema=schema)
+        table.expires = dt.datetime.now(dt.UTC) + STAGING_LIFETIME
+        existed = client.create_table(table, exists_ok=True).num_rows
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            schema=schema,
+            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+            labels=_LABELS,
+        )
+        uris = [file.uri for file in files]
+        _run(
+            client,
+            f"txn_load_{work_id}",
+            lambda job_id: client.load_table_from_uri(uris, reference, job_id=job_id, job_config=config),
+            # A job that loaded a table which somebody has removed since did not load this one.
+            is_done=lambda _: bool(existed or client.get_table(reference).num_rows),
+        )
+
+    def _column_types(self, client: "bigquery.Client") -> dict[str, str]:
+        table = client.get_table(f"{self.project_id}.{self.dataset}.{self.table}")
+        return {field.name: field.field_type for field in table.schema}
+
+    def read_totals(self, file: "HashedFile") -> Totals:
+        """What the table holds of the file."""
+        return self._totals(self.stores.bigquery(), file.version.name)
+
+    def inexact_columns(self) -> list[str]:
+        """`price`, where the table was made with a binary floating-point column."""
+        return ["price"] if self._column_types(self.stores.bigquery()).get("price") in ("FLOAT", "FLOAT64") else []
+
+    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+        """The rows of the files that `names` names."""
+        from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+
+        parameters = [bigquery.ArrayQueryParameter("names", "STRING", list(names))]
+        job = self.stores.bigquery().query(
+            statements.rows_query(self._tables), job_config=bigquery.QueryJobConfig(query_parameters=parameters)
+        )
+        return job.to_arrow(create_bqstorage_client=self.stores.target == "gcp")
+
+    def address(self, file: "HashedFile") -> str:
+        """The table."""
+        return f"{self.project_id}.{self.dataset}.{self.table}"
+
+    def is_passing(self, error: Exception) -> bool:
+        """A lost connection, a server error, too many requests, or another load that committed in between."""
+        from txn_assets.io_managers.google_faults import is_passing  # noqa: PLC0415 - see resources.py
+
+        return is_passing(error) or statements.is_conflict(str(error))
+
+    def explain(self, error: Exception) -> str:
+        """What is wrong and what to do."""
+        from txn_assets.io_managers.google_faults import explain  # noqa: PLC0415 - see resources.py
+
+        return explain(error, f"BigQuery table {self.project_id}.{self.dataset}.{self.table}")
+
+    def _prepare(self, client: "bigquery.Client") -> None:
+        """Makes both tables, or adds to a table of the original pipeline what it lacks."""
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see resources.py
+        from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+
+        ledger = f"{self.project_id}.{self.dataset}.{self.table}_loads"
+        try:
+            client.get_table(ledger)
+        except NotFound:
+            pass
+        else:
+            # It is made last: with it, all is there.
+            return
+        reference = f"{self.project_id}.{self.dataset}.{self.table}"
+        table = bigquery.Table(reference, schema=_schema(statements.COLUMNS))
+        table.time_partitioning = bigquery.TimePartitioning(field="date")
+        table.clustering_fields = ["source_file"]
+        existing = client.create_table(table, exists_ok=True)
+        known = {field.name for field in existing.schema}
+        added = [field for field in table.schema if field.name not in known]
+        if added:
+            existing.schema = [*existing.schema, *added]
+            client.update_table(existing, ["schema"])
+        made = client.create_table(bigquery.Table(ledger, schema=_schema(statements.LEDGER_COLUMNS)), exists_ok=True)
+        if not made.num_rows:
+            client.query(statements.lock_row_statement(self._tables)).result()
+
+    def _held(self, client: "bigquery.Client", names: Sequence[str]) -> dict[str, LoadRecord]:
+        from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+
+        parameters = [bigquery.ArrayQueryParameter("names", "STRING", list(names))]
+        rows = client.query(
+            statements.held_query(self._tables),
+            job_config=bigquery.QueryJobConfig(query_parameters=parameters, use_query_cache=False),
+        ).result()
+        records = [_record(tuple(row.values())) for row in rows]
+        return {record.file.name: record for record in records}
+
+    def _totals(self, client: "bigquery.Client", name: str) -> Totals:
+        from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+
+        parameters = [bigquery.ScalarQueryParameter("name", "STRING", name)]
+        (row,) = client.query(
+            statements.totals_query(self._tables, self.id_digits),
+            job_config=bigquery.QueryJobConfig(query_parameters=parameters, use_query_cache=False),
+        ).result()
+        return Totals.of_row(tuple(row.values()))
+
+
+_LABELS = {"app": "txn_assets"}
+
+
+def _run(
+    client: "bigquery.Client",
+    base: str,
+    start: Callable[[str], "bigquery.job.base._AsyncJob"],
+    *,
+    is_done: Callable[["bigquery.job.base._AsyncJob"], bool] = lambda _: True,
+) -> None:
+    """Runs the job that `base` names, once.
+
+    A job of that name is joined: it was accepted, and its answer lost. Where it failed, or is not `is_done`, the next
+    suffix takes its place.
+    """
+    from google.api_core.exceptions import Conflict  # noqa: PLC0415 - see resources.py
+
+    for suffix in count():
+        job_id = f"{base}_{suffix}"
+        try:
+            start(job_id).result()
+        except Conflict:
+            job = client.get_job(job_id)
+            job.done() or job.result()
+            if job.error_result or not is_done(job):
+                continue
+        return
+
+
+def _schema(columns: dict[str, str]) -> list["bigquery.SchemaField"]:
+    from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+
+    return [bigquery.SchemaField(name, kind) for name, kind in columns.items()]
+
+
+def _struct(record: LoadRecord, seen: LoadRecord | None) -> "bigquery.StructQueryParameter":
+    from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+
+    version, totals = record.file, record.totals
+    values: dict[str, Any] = {
+        "source_file": version.name,
+        "generation": version.generation,
+        "size": version.size,
+        "crc32c": version.crc32c,
+        "run_id": record.run_id,
+        "key_id": record.key_id,
+        "rules_id": record.rules_id,
+        "row_count": totals.rows,
+        "sum_price": totals.price,
+        "sum_quantity": totals.quantity,
+        "min_date": totals.min_date,
+        "max_date": totals.max_date,
+        "fingerprint": totals.fingerprint,
+        "seen_generation": seen.file.generation if seen else 0,
+        "seen_run_id": seen.run_id if seen else "",
+    }
+    kinds = statements.LEDGER_COLUMNS | {"seen_generation": "INT64", "seen_run_id": "STRING"}
+    return bigquery.StructQueryParameter(
+        None, *(bigquery.ScalarQueryParameter(name, kinds[name], value) for name, value in values.items())
+    )
+
+
+def _record(row: tuple[Any, ...]) -> LoadRecord:
+    name, generation, size, crc32c, run_id, key_id, rules_id, *totals, loaded_at = row
+    version = FileVersion(name, generation, size, crc32c)
+    return LoadRecord(version, run_id, key_id, rules_id, Totals.of_row(tuple(totals)), loaded_at)
+
+
+def _bound(
+    choose: Callable[..., dt.date], held: dict[str, LoadRecord], loads: Sequence["HashedFile"]
+) -> dt.date | None:
+    """The first or last date that the replaced files hold, which bounds the partitions to touch."""
+    records = [held[file.version.name] for file in loads if file.version.name in held]
+    dates = [date for record in records for date in (record.totals.min_date, record.totals.max_date) if date]
+    return choose(dates) if dates else None
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]

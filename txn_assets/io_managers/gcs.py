@@ -1,0 +1,194 @@
+"""The data-lake sink: one object a file, with the five columns, hashed.
+
+Here belong the object's name, its metadata, which is this store's ledger, and the upload that replaces it. When to load,
+keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.ledger import Action, FileVersion, LoadRecord, Totals, decide
+from txn_assets.retries import StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from google.cloud import storage
+
+    from txn_assets.staged import HashedFile
+
+CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+
+
+def object_name(path: str, partition: str, file_format: str) -> str:
+    """The object of a landed file: `<path>/<partition without .csv>/processed.csv`."""
+    return f"{path}/{partition.removesuffix('.csv')}/processed.{file_format}"
+
+
+def metadata_of(record: LoadRecord) -> dict[str, str]:
+    """`record` as the custom metadata of the object."""
+    totals = record.totals
+    return {
+        "source_file": record.file.name,
+        "source_generation": str(record.file.generation),
+        "source_size": str(record.file.size),
+        "source_crc32c": record.file.crc32c,
+        "run_id": record.run_id,
+        "key_id": record.key_id,
+        "rules_id": record.rules_id,
+        "rows": str(totals.rows),
+        "sum_price": str(totals.price),
+        "sum_quantity": str(totals.quantity),
+        "min_date": str(totals.min_date or ""),
+        "max_date": str(totals.max_date or ""),
+        "fingerprint": str(totals.fingerprint),
+    }
+
+
+def record_of(metadata: Mapping[str, str]) -> LoadRecord:
+    """The record that `metadata_of` wrote."""
+    version = FileVersion(
+        metadata["source_file"],
+        int(metadata["source_generation"]),
+        int(metadata["source_size"]),
+        metadata["source_crc32c"],
+    )
+    totals = Totals(
+        int(metadata["rows"]),
+        Decimal(metadata["sum_price"]),
+        int(metadata["sum_quantity"]),
+        _date(metadata["min_date"]),
+        _date(metadata["max_date"]),
+        int(metadata["fingerprint"]),
+    )
+    return LoadRecord(version, metadata["run_id"], metadata["key_id"], metadata["rules_id"], totals)
+
+
+class GcsIOManager(SinkIOManager):
+    """Makes the object of a file equal to it, and loads its rows from it."""
+
+    bucket: str = Field(description="Name of the bucket.")
+    path: str = Field(description="Objects are stored below this prefix.")
+    file_format: str = Field(description="'csv' or 'parquet'.")
+
+    def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
+        """Replaces the object of each file."""
+        bucket = self.stores.storage().bucket(self.bucket)
+        return {file.version.name: self._replace(bucket, file, run_id) for file in files}
+
+    def _replace(self, bucket: "storage.Bucket", file: "HashedFile", run_id: str) -> Action:
+        incoming = file.load_record(run_id)
+        path = self._local(file)
+        checksum = crc32c(path)
+        name = object_name(self.path, file.version.name, self.file_format)
+        blob = bucket.get_blob(name)
+        held = _held(blob, file)
+        same = held is not None and held.same_content(incoming) and blob is not None and blob.crc32c == checksum
+        action = decide(incoming, held, incoming.totals if same else None)
+        if action is Action.STAND_BACK or (action is Action.KEEP and held and held.file == incoming.file):
+            return action
+        # The object becomes visible whole, and only if nobody wrote it since it was looked at.
+        generation = blob.generation if blob is not None else 0
+        replacement = bucket.blob(name)
+        replacement.metadata = metadata_of(incoming)
+        replacement.crc32c = checksum
+        replacement.upload_from_filename(
+            str(path), content_type=CONTENT_TYPES[self.file_format], if_generation_match=generation, checksum="crc32c"
+        )
+        return action
+
+    def read_totals(self, file: "HashedFile") -> Totals:
+        """What the object holds: its bytes, proven by its checksum or fetched, are added up."""
+        from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
+
+        name = object_name(self.path, file.version.name, self.file_format)
+        blob = self.stores.storage().bucket(self.bucket).get_blob(name)
+        if blob is None:
+            return Totals(0, Decimal(0), 0, None, None, 0)
+        path = self._local_path(file)
+        if not path.exists() or crc32c(path) != blob.crc32c:
+            path = path.with_suffix(".fetched")
+            blob.download_to_filename(str(path), raw_download=True)
+        return hashed_rows.lake_totals(path, file_format=self.file_format, pii_fields=self.pii_fields)
+
+    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+        """The rows of the objects of the files that `names` names."""
+        import pyarrow as pa  # noqa: PLC0415 - only a consumer of the objects needs it
+
+        from txn_assets import hashed_rows  # noqa: PLC0415 - likewise
+
+        bucket = self.stores.storage().bucket(self.bucket)
+        tables = []
+        for name in names:
+            blob = bucket.blob(object_name(self.path, name, self.file_format))
+            tables.append(hashed_rows.read_lake(blob.download_as_bytes(), file_format=self.file_format))
+        return pa.concat_tables(tables)
+
+    def inexact_columns(self) -> list[str]:
+        """None: money is decimal text."""
+        return []
+
+    def address(self, file: "HashedFile") -> str:
+        """The object."""
+        return f"gs://{self.bucket}/{object_name(self.path, file.version.name, self.file_format)}"
+
+    def is_passing(self, error: Exception) -> bool:
+        """A lost connection, a server error, too many requests, or another run that wrote the object in between."""
+        from txn_assets.io_managers.google_faults import is_passing, is_precondition_failure  # noqa: PLC0415 - see resources.py
+
+        return is_passing(error) or is_precondition_failure(error)
+
+    def explain(self, error: Exception) -> str:
+        """What is wrong and what to do."""
+        from txn_assets.io_managers.google_faults import explain  # noqa: PLC0415 - see resources.py
+
+        return explain(error, f"GCS bucket {self.bucket}")
+
+    def _local_path(self, file: "HashedFile") -> Path:
+        return self.workspace.folder(file.version) / f"processed.{self.file_format}"
+
+    def _local(self, file: "HashedFile") -> Path:
+        from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
+
+        path = self._local_path(file)
+        if not path.exists():
+            part = path.with_suffix(".part")
+            hashed_rows.write_lake(self.workspace.hashed_rows(file), part, file_format=self.file_format)
+            part.rename(path)
+        return path
+
+
+def crc32c(path: Path) -> str:
+    """The checksum of a file as GCS gives it, base64."""
+    import base64  # noqa: PLC0415 - see resources.py
+
+    import google_crc32c  # noqa: PLC0415 - see resources.py
+
+    checksum = google_crc32c.Checksum()
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            checksum.update(data)
+    return base64.b64encode(checksum.digest()).decode()
+
+
+def _held(blob: "storage.Blob | None", file: "HashedFile") -> LoadRecord | None:
+    if blob is None or not blob.metadata or "source_generation" not in blob.metadata:
+        # An object of the original pipeline says nothing of its source.
+        return None
+    held = record_of(blob.metadata)
+    if held.file.name != file.version.name:
+        message = (
+            f"gs://{blob.bucket.name}/{blob.name} already holds the landed file {held.file.name!r}, and "
+            f"{file.version.name!r} would take its place: land one of them under another name."
+        )
+        raise StoreError(message)
+    return held
+
+
+def _date(text: str) -> dt.date | None:
+    return dt.date.fromisoformat(text) if text else None

@@ -1,0 +1,307 @@
+"""The PostgreSQL sink: one table that holds exactly the rows of the newest loaded version of each file.
+
+Here belong the statements, the transaction that replaces a file, and what each fault means. When to load, keep or stand
+back is `ledger.decide`. Documented in docs/reliability.md.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+from pydantic import Field
+
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.ledger import Action, FileVersion, LoadRecord, Totals, decide
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+
+    from txn_assets.staged import HashedFile
+
+COLUMNS = {
+    "transaction_id": "text",
+    "product": "text",
+    "price": "numeric(18,4)",
+    "quantity": "bigint",
+    "date": "date",
+    "source_file": "text",
+    "source_row": "bigint",
+}
+
+LEDGER_COLUMNS = {
+    "source_file": "text NOT NULL",
+    "generation": "bigint NOT NULL",
+    "size": "bigint NOT NULL",
+    "crc32c": "text NOT NULL",
+    "run_id": "text NOT NULL",
+    "key_id": "text NOT NULL",
+    "rules_id": "text NOT NULL",
+    "row_count": "bigint NOT NULL",
+    "sum_price": "numeric(38,4) NOT NULL",
+    "sum_quantity": "numeric(38,0) NOT NULL",
+    "min_date": "date",
+    "max_date": "date",
+    "fingerprint": "bigint NOT NULL",
+    "loaded_at": "timestamptz NOT NULL DEFAULT now()",
+}
+
+BINARY_FLOATS = ("real", "double precision")
+
+_PASSING_STATES = ("08", "40001", "40P01", "53300", "55P03", "57P")
+"""SQLSTATE: lost connection, serialisation failure, deadlock, too many connections, lock not to be had, shutdown."""
+
+_REMEDIES = {
+    "28": "Check the user in data_warehouse.postgres and the password in TXN_PG_PASSWORD.",
+    "3D000": "Create the database, or correct data_warehouse.postgres.dbname.",
+    "3F000": "Create the schema, or correct data_warehouse.postgres.schema.",
+    "42501": "Grant the user of data_warehouse.postgres the rights on the table.",
+    "53100": "Free disk space on the server and run this again.",
+    "22003": "The column is too small for the value: give the table the types of the documentation.",
+    "42804": "The table has columns of other types: give it the types of the documentation.",
+    "22P02": "The table has columns of other types: give it the types of the documentation.",
+    "42703": "The table lacks a column: give it the columns of the documentation.",
+}
+_CONNECT_REMEDIES = {
+    "password authentication failed": _REMEDIES["28"],
+    "does not exist": "Check dbname and user in data_warehouse.postgres.",
+    "no pg_hba.conf entry": "Let the server accept this host, user and database with TLS.",
+    "certificate": "Check sslmode in data_warehouse.postgres and the root certificate (PGSSLROOTCERT).",
+    "could not translate host name": "Check data_warehouse.postgres.host.",
+}
+_REFUSALS = re.compile("|".join(_CONNECT_REMEDIES))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The data table and its ledger beside it."""
+
+    schema: str
+    name: str
+
+    @property
+    def data(self) -> sql.Identifier:
+        """The data table."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def ledger(self) -> sql.Identifier:
+        """The ledger, `<table>_loads`."""
+        return sql.Identifier(self.schema, f"{self.name}_loads")
+
+    def index(self, column: str) -> sql.Identifier:
+        """The index on `column`; PostgreSQL puts it into the schema of the table."""
+        return sql.Identifier(f"{self.name}_{column}_idx")
+
+
+def create_statements(table: Table) -> list[sql.Composed]:
+    """What makes both tables, or adds to a table of the original pipeline what it lacks; running it again is harmless."""
+    columns = [sql.SQL("{} " + kind).format(sql.Identifier(name)) for name, kind in COLUMNS.items()]
+    ledger = [sql.SQL("{} " + kind).format(sql.Identifier(name)) for name, kind in LEDGER_COLUMNS.items()]
+    return [
+        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(table.schema)),
+        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(table.data, sql.SQL(", ").join(columns)),
+        sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS source_file text, ADD COLUMN IF NOT EXISTS source_row bigint")
+        .format(table.data),
+        sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} (source_file)").format(table.index("source_file"), table.data),
+        sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} (date)").format(table.index("date"), table.data),
+        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (source_file, generation))").format(
+            table.ledger, sql.SQL(", ").join(ledger)
+        ),
+    ]
+
+
+def held_query(table: Table) -> sql.Composed:
+    """The newest ledger row of a file; binds source_file."""
+    return sql.SQL(
+        "SELECT source_file, generation, size, crc32c, run_id, key_id, rules_id, row_count, sum_price, sum_quantity, "
+        "min_date, max_date, fingerprint, loaded_at FROM {} WHERE source_file = %s ORDER BY generation DESC LIMIT 1"
+    ).format(table.ledger)
+
+
+def totals_query(table: Table, id_digits: str) -> sql.Composed:
+    """The totals of a file; binds source_file. `id_digits` is the SQL of `hashed_rows.id_digits`."""
+    return sql.SQL(
+        "SELECT count(*), sum(price), sum(quantity), min(date), max(date), "
+        "bit_xor(('x' || substr(" + id_digits + ", 1, 15))::bit(60)::bigint) FROM {} WHERE source_file = %s"
+    ).format(table.data)
+
+
+def delete_statement(table: Table) -> sql.Composed:
+    """Removes the rows of a file; binds source_file."""
+    return sql.SQL("DELETE FROM {} WHERE source_file = %s").format(table.data)
+
+
+def copy_statement(table: Table) -> sql.Composed:
+    """Takes rows as CSV, `hashed_rows.COLUMNS`."""
+    from txn_assets.hashed_rows import COLUMNS as STAGED_COLUMNS  # noqa: PLC0415, N811 - Arrow loads with the first file
+
+    names = sql.SQL(", ").join(map(sql.Identifier, STAGED_COLUMNS))
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table.data, names)
+
+
+def note_statement(table: Table) -> sql.Composed:
+    """Writes a ledger row, over that of an earlier load of the same version; binds the columns but loaded_at."""
+    names = [name for name in LEDGER_COLUMNS if name != "loaded_at"]
+    updates = [
+        sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))
+        for name in names
+        if name not in ("source_file", "generation")
+    ]
+    return sql.SQL(
+        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (source_file, generation) DO UPDATE SET {}, loaded_at = now()"
+    ).format(
+        table.ledger,
+        sql.SQL(", ").join(map(sql.Identifier, names)),
+        sql.SQL(", ").join(sql.Placeholder() * len(names)),
+        sql.SQL(", ").join(updates),
+    )
+
+
+class PostgresIOManager(SinkIOManager):
+    """Makes the PostgreSQL table equal to a file, and loads a file's rows from it."""
+
+    schema_name: str = Field(description="The schema of the table.")
+    table: str = Field(description="The table; its ledger is <table>_loads beside it.")
+
+    @property
+    def _table(self) -> Table:
+        return Table(self.schema_name, self.table)
+
+    def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
+        """Replaces each file in a transaction of its own."""
+        with self.stores.postgres() as connection:
+            self._prepare(connection)
+        return {file.version.name: self._replace(file, run_id) for file in files}
+
+    def read_totals(self, file: "HashedFile") -> Totals:
+        """What the table holds of the file."""
+        with self.stores.postgres() as connection:
+            return self._totals(connection, file.version.name)
+
+    def inexact_columns(self) -> list[str]:
+        """`price`, where the table was made with a binary floating-point column."""
+        with self.stores.postgres() as connection:
+            row = connection.execute(
+                "SELECT data_type FROM information_schema.columns "
+                "WHERE table_schema = %s AND table_name = %s AND column_name = 'price'",
+                [self.schema_name, self.table],
+            ).fetchone()
+        return ["price"] if row and row[0] in BINARY_FLOATS else []
+
+    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+        """The rows of the files that `names` names."""
+        import pyarrow as pa  # noqa: PLC0415 - only a consumer of the table needs it
+
+        columns = list(COLUMNS)
+        with self.stores.postgres() as connection:
+            query = sql.SQL("SELECT {} FROM {} WHERE source_file = ANY(%s) ORDER BY source_file, source_row").format(
+                sql.SQL(", ").join(map(sql.Identifier, columns)), self._table.data
+            )
+            rows = connection.execute(query, [list(names)]).fetchall()
+        return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
+
+    def address(self, file: "HashedFile") -> str:
+        """The table, as psql names it."""
+        return f"{self.schema_name}.{self.table}"
+
+    def is_passing(self, error: Exception) -> bool:
+        """A lost or refused connection, a conflict with another transaction, a server that restarts."""
+        import psycopg  # noqa: PLC0415 - see resources.py
+
+        if not isinstance(error, psycopg.Error):
+            return False
+        if error.sqlstate:
+            return error.sqlstate.startswith(_PASSING_STATES)
+        # At connect time libpq gives no SQLSTATE.
+        return isinstance(error, psycopg.OperationalError) and not _REFUSALS.search(str(error))
+
+    def explain(self, error: Exception) -> str:
+        """What is wrong and what to do, without the rows that an error may quote."""
+        import psycopg  # noqa: PLC0415 - see resources.py
+
+        if not isinstance(error, psycopg.Error):
+            return f"PostgreSQL cannot be loaded: {type(error).__name__}."
+        primary = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        remedy = next((text for state, text in _REMEDIES.items() if (error.sqlstate or "").startswith(state)), "")
+        if not error.sqlstate and (refusal := _REFUSALS.search(str(error))):
+            remedy = _CONNECT_REMEDIES[refusal[0]]
+        return f"PostgreSQL table {self.schema_name}.{self.table} cannot be loaded: {primary}. {remedy}".strip()
+
+    def _prepare(self, connection: "psycopg.Connection[Any]") -> None:
+        exists = connection.execute("SELECT to_regclass(%s)", [f'"{self.schema_name}"."{self.table}_loads"']).fetchone()
+        if exists and exists[0]:
+            # The ledger is made last: with it, all is there. Asking again would lock the table against its readers.
+            return
+        # CREATE ... IF NOT EXISTS of two sessions at once fails in one of them.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{self.schema_name}.{self.table}"])
+        for statement in create_statements(self._table):
+            connection.execute(statement)
+
+    def _replace(self, file: "HashedFile", run_id: str) -> Action:
+        name = file.version.name
+        incoming = file.load_record(run_id)
+        with self.stores.postgres() as connection:
+            # Two loads of one file take turns; loads of other files go on. It ends with the transaction.
+            lock = f"{self.schema_name}.{self.table}/{name}"
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
+            held = self._held(connection, name)
+            in_store = self._totals(connection, name) if held and held.same_content(incoming) else None
+            action = decide(incoming, held, in_store)
+            if action is Action.LOAD:
+                if held is not None:
+                    connection.execute(delete_statement(self._table), [name])
+                self._copy(connection, file)
+            if action is not Action.STAND_BACK:
+                connection.execute(note_statement(self._table), _ledger_row(incoming))
+        return action
+
+    def _copy(self, connection: "psycopg.Connection[Any]", file: "HashedFile") -> None:
+        from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
+
+        path: Path = self.workspace.hashed_rows(file)
+        with connection.cursor() as cursor:
+            with cursor.copy(copy_statement(self._table)) as copy:
+                for batch in hashed_rows.read([path]):
+                    copy.write(_csv(batch))
+            if cursor.rowcount != file.totals.rows:
+                message = f"{cursor.rowcount} of {file.totals.rows} rows of {file.version} were copied"
+                raise RuntimeError(message)
+
+    def _held(self, connection: "psycopg.Connection[Any]", name: str) -> LoadRecord | None:
+        row = connection.execute(held_query(self._table), [name]).fetchone()
+        return record_from_row(row) if row else None
+
+    def _totals(self, connection: "psycopg.Connection[Any]", name: str) -> Totals:
+        row = connection.execute(totals_query(self._table, self.id_digits), [name]).fetchone()
+        assert row  # noqa: S101 - an aggregate always has a row
+        return Totals.of_row(row)
+
+
+def record_from_row(row: Sequence[Any]) -> LoadRecord:
+    """The ledger row that `held_query` selects."""
+    name, generation, size, crc32c, run_id, key_id, rules_id, *totals, loaded_at = row
+    version = FileVersion(name, generation, size, crc32c)
+    return LoadRecord(version, run_id, key_id, rules_id, Totals.of_row(tuple(totals)), loaded_at)
+
+
+def _ledger_row(record: LoadRecord) -> tuple[Any, ...]:
+    version, totals = record.file, record.totals
+    return (
+        *(version.name, version.generation, version.size, version.crc32c),
+        *(record.run_id, record.key_id, record.rules_id),
+        *(totals.rows, totals.price, totals.quantity, totals.min_date, totals.max_date, totals.fingerprint),
+    )
+
+
+def _csv(batch: "pa.RecordBatch") -> memoryview:
+    import pyarrow.csv  # noqa: PLC0415 - Arrow loads with the first file
+
+    buffer = io.BytesIO()
+    # Strings are quoted and nulls are not, which is how COPY tells an empty text from a null.
+    pyarrow.csv.write_csv(batch, buffer, pyarrow.csv.WriteOptions(include_header=False))
+    return buffer.getbuffer()

@@ -1,0 +1,120 @@
+"""What the three sinks have in common: the order of a load, its faults, its metadata, and the proof afterwards.
+
+Here belongs what is the same for every store. How a store replaces a file does not. Documented in docs/reliability.md.
+"""
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from txn_assets.io_managers.staging import as_kind
+from txn_assets.ledger import Action, Totals
+from txn_assets.logs import emit, processed
+from txn_assets.resources import Stores, Workspace
+from txn_assets.retries import Budget, StoreError, ride_out
+from txn_assets.staged import HashedFile, HashedFiles
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class SinkIOManager(dg.ConfigurableIOManager):
+    """A store that is made equal to files.
+
+    After `handle_output` the store holds exactly the rows of each file, or, where it raised, exactly what it held before.
+    """
+
+    stores: dg.ResourceDependency[Stores]
+    workspace: dg.ResourceDependency[Workspace]
+    pii_fields: list[str] = Field(description="The hashed columns.")
+    store: str = Field(description="The name of the store in messages.")
+    retry_seconds: float = Field(default=120.0, description="How long passing faults are ridden out.")
+
+    @abstractmethod
+    def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
+        """Makes the store equal to `files`; what was done with each, by name. May be called again after a fault."""
+
+    @abstractmethod
+    def read_totals(self, file: HashedFile) -> Totals:
+        """What the store holds of `file`, computed in the store."""
+
+    @abstractmethod
+    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+        """The rows that the store holds of the files that `names` names."""
+
+    @abstractmethod
+    def inexact_columns(self) -> list[str]:
+        """Columns of money that the store keeps as binary floating-point numbers."""
+
+    @abstractmethod
+    def address(self, file: HashedFile) -> str:
+        """Where a person finds the rows."""
+
+    @abstractmethod
+    def is_passing(self, error: Exception) -> bool:
+        """Whether another try may succeed."""
+
+    @abstractmethod
+    def explain(self, error: Exception) -> str:
+        """The sentence for `error`: store, cause, remedy."""
+
+    @property
+    def id_digits(self) -> str:
+        """SQL for the hex digits of which the fingerprint is made."""
+        from txn_assets.hashed_rows import id_digits  # noqa: PLC0415 - Arrow loads with the first file
+
+        return id_digits(self.pii_fields)
+
+    def handle_output(self, context: dg.OutputContext, obj: HashedFiles) -> None:
+        """Loads `obj`.
+
+        Raises:
+            Failure: with a sentence that says what is wrong and what to do.
+        """
+        started = time.monotonic()
+        actions = self.ride_out(lambda: self.load(obj.files, context.run_id))
+        seconds = time.monotonic() - started
+        stage = context.asset_key.to_python_identifier()
+        inexact = self.ride_out(self.inexact_columns)
+        metadata: dict[str, Any] = {"seconds": round(seconds, 3)}
+        if inexact:
+            metadata["not exact"] = f"{', '.join(inexact)}: a binary floating-point column of an older table"
+            context.log.warning(f"{self.store} keeps {', '.join(inexact)} as binary floating-point numbers: not exact.")
+        for file in obj:
+            action = actions[file.version.name]
+            details = {"action": action.value, "generation": file.version.generation}
+            event = processed(stage, file.version.name, file.totals.rows, seconds, **details)
+            emit(event, log=context.log, run_id=context.run_id)
+            if action is Action.STAND_BACK:
+                context.log.warning(f"{file.version} is older than what {self.store} holds: nothing was changed.")
+        if len(obj) == 1:
+            (file,) = obj
+            metadata |= {
+                "dagster/partition_row_count": file.totals.rows,
+                "action": actions[file.version.name].value,
+                "generation": str(file.version.generation),
+                "address": self.address(file),
+            }
+        context.add_output_metadata(metadata)
+
+    def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - what the input is annotated with
+        """The rows of the partitions, as the input is annotated; see `staging.as_kind`."""
+        rows = self.ride_out(lambda: self.read_rows(context.asset_partition_keys))
+        return as_kind(rows.to_reader(), context.dagster_type.typing_type)
+
+    def ride_out[T](self, attempt: Callable[[], T]) -> T:
+        """What `attempt` returns, passing faults ridden out.
+
+        Raises:
+            Failure: with a sentence; Dagster does not retry it, for it has been.
+        """
+        try:
+            return ride_out(
+                attempt, is_passing=self.is_passing, explain=self.explain, budget=Budget(seconds=self.retry_seconds)
+            )
+        except StoreError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error.__cause__

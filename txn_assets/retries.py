@@ -1,0 +1,64 @@
+"""Riding out passing faults of a store, within a budget, and saying what the others are.
+
+Here belong the back-off and the error that ends a load. Which faults pass is each store's own knowledge and stands in its
+I/O manager. The budget is documented in docs/reliability.md.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+LOGGER = logging.getLogger("txn_assets")
+
+
+class StoreError(Exception):
+    """A store cannot be loaded; the message names the store, the cause and the remedy, and carries no value of a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long passing faults are ridden out, in seconds, and the pauses between tries."""
+
+    seconds: float = 120.0
+    first_pause: float = 0.25
+    longest_pause: float = 10.0
+
+    def pauses(self) -> Iterator[float]:
+        """Doubling pauses, each drawn between nothing and its bound, so that those who failed together part ways.
+
+        'Full jitter' of Marc Brooker, 'Exponential Backoff And Jitter', AWS Architecture Blog, 2015.
+        """
+        for attempt in count():
+            yield random.uniform(0, min(self.longest_pause, self.first_pause * 2**attempt))  # noqa: S311 - no secret
+
+
+def ride_out[T](
+    attempt: Callable[[], T],
+    *,
+    is_passing: Callable[[Exception], bool],
+    explain: Callable[[Exception], str],
+    budget: Budget,
+) -> T:
+    """What `attempt` returns, tried again after each passing fault until the budget is used up.
+
+    Raises:
+        StoreError: with the sentence of `explain`, at once for a lasting fault, else when the budget is used up.
+    """
+    end = time.monotonic() + budget.seconds
+    for pause in budget.pauses():
+        try:
+            return attempt()
+        except StoreError:
+            raise
+        except Exception as error:
+            if not is_passing(error):
+                raise StoreError(explain(error)) from error
+            if time.monotonic() + pause >= end:
+                message = f"{explain(error)} It did not pass within {budget.seconds:.0f} seconds."
+                raise StoreError(message) from error
+            LOGGER.info("trying again in %.1f s after %s", pause, type(error).__name__)
+            time.sleep(pause)
+    raise AssertionError  # pauses() never ends
