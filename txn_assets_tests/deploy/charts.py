@@ -7,6 +7,7 @@ unpacked chart, HELM a binary (default: the `helm` on PATH). What is rendered is
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -35,11 +36,12 @@ def missing() -> str | None:
     return None
 
 
-def render(environment: str) -> list[Manifest]:
-    """Every object that an installation of `environment` would create."""
+def render(environment: str, *, options: Sequence[str] = ()) -> list[Manifest]:
+    """Every object that an installation of `environment` would create, with more values set on the command line."""
     # Without its test hook, a pod that runs only when somebody asks for `helm test`, and has no security context.
-    options = ("--namespace", NAMESPACE, "--skip-tests", *_value_files(environment))
-    output = _helm("template", RELEASE, str(chart_folder()), *options)
+    arguments = ["--namespace", NAMESPACE, "--skip-tests", *_value_files(environment)]
+    arguments += [argument for option in options for argument in ("--set-string", option)]
+    output = _helm("template", RELEASE, str(chart_folder()), *arguments)
     return [manifest for manifest in yaml.safe_load_all(output) if manifest]
 
 

@@ -57,16 +57,17 @@ run() {
     home=${TXN_HOME:-$PWD/.local}
     .venv/bin/python -m txn_assets.local up
     # The servers stay outside: the container gets their addresses, in the file where the code looks for them, and the
-    # network of the host, since they listen on its loopback alone. The folder below is open to the container's user;
-    # the one above it is open to nobody else.
-    scratch=$home/image-run
-    rm -rf "$scratch" && mkdir -p "$scratch" && chmod 0777 "$scratch"
+    # network of the host, since they listen on its loopback alone. The folders stand for the pod's volumes; they are
+    # open to the container's user, and the one above them to nobody else.
+    volumes=$home/image-run scratch=$home/image-run/scratch
+    rm -rf "$volumes" && mkdir -p "$scratch" "$volumes/dagster-home" && chmod 0777 "$scratch" "$volumes/dagster-home"
     cp "$home/stack.json" "$scratch/stack.json" && chmod 0644 "$scratch/stack.json"
     # As the run pod: its limits, its file systems, no capability, no way to gain one.
     status=0
-    "$tool" run --rm --network host --cpus 1 --memory 2g --memory-swap 2g \
-        --read-only --tmpfs /tmp:rw,size=1g,mode=1777 --tmpfs /opt/dagster/dagster_home:rw,size=256m,mode=1777 \
-        --cap-drop ALL --security-opt no-new-privileges --volume "$scratch:/scratch" \
+    # --no-healthcheck: podman keeps a timer of systemd for it, which a build machine may not have.
+    "$tool" run --rm --no-healthcheck --network host --cpus 1 --memory 2g --memory-swap 2g \
+        --read-only --tmpfs /tmp:rw,size=1g,mode=1777 --cap-drop ALL --security-opt no-new-privileges \
+        --volume "$scratch:/scratch" --volume "$volumes/dagster-home:/opt/dagster/dagster_home" \
         --env TXN_TARGET=local --env "PARTITION=${PARTITION:-transactions.csv}" \
         "$IMAGE:$tag" sh -c '
             echo "uid $(id -u), writable root: $(touch /probe 2>/dev/null && echo yes || echo no)," \
@@ -76,7 +77,7 @@ run() {
             echo "peak memory: $(cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes \
                 2>/dev/null | head -1) bytes, page cache included"
             exit $status' || status=$?
-    rm -rf "$scratch"
+    rm -rf "$volumes"
     [ "$status" = 0 ] || fail "the run in $IMAGE:$tag ended with $status"
     echo "image: $IMAGE:$tag materialised ${PARTITION:-transactions.csv} with 1 CPU and 2 GiB, read-only, no capabilities"
 }

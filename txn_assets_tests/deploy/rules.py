@@ -141,7 +141,8 @@ def no_secret_is_literal(values: Values) -> Iterator[str]:
     for path, env in _find(values, {"env"}):
         pairs = env.items() if isinstance(env, dict) else ((v["name"], v.get("value")) for v in env)
         for name, value in pairs:
-            if value is not None and SECRET_NAME.search(name):
+            # A path is where a secret is mounted, not the secret.
+            if value is not None and SECRET_NAME.search(name) and not str(value).startswith("/"):
                 yield f"{path}: {name} has a literal value"
     for variable in run_launcher(values).get("envVars") or []:
         if "=" in variable and SECRET_NAME.search(variable.split("=")[0]):

@@ -58,9 +58,9 @@ def test_the_run_has_scratch_space_of_bounded_size(run_job: Manifest) -> None:
     spec = run_job["spec"]["template"]["spec"]
     (scratch,) = [volume for volume in spec["volumes"] if volume["name"] == "scratch"]
     (mount,) = [mount for mount in container(run_job)["volumeMounts"] if mount["name"] == "scratch"]
-    assert scratch["emptyDir"] == {"sizeLimit": "10Gi"}
+    assert scratch["emptyDir"] == {"sizeLimit": "8Gi"}
     assert mount["mountPath"] == code_location(merged("prod"))["env"]["TXN_HOME"]
-    assert container(run_job)["resources"]["limits"]["ephemeral-storage"] == "12Gi"
+    assert container(run_job)["resources"]["limits"]["ephemeral-storage"] == "10Gi"
 
 
 def test_a_code_locations_resources_would_override_the_run_launchers() -> None:

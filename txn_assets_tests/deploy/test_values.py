@@ -58,11 +58,11 @@ def test_the_lists_of_values_local_are_the_shared_ones_but_for_what_is_marked() 
     location = code_location(local)
     for key in ("image", "replicaCount"):
         location[key] = code_location(shared)[key]
-    location["env"]["TXN_TARGET"] = "gcp"
+    del location["env"]["GOOGLE_APPLICATION_CREDENTIALS"]
     location["resources"]["requests"] = code_location(shared)["resources"]["requests"]
     for section in (location, run_launcher(local)):
         for key in ("volumes", "volumeMounts"):
-            section[key] = [entry for entry in section[key] if entry["name"] != "endpoints"]
+            section[key] = [entry for entry in section[key] if entry["name"] != "google-credentials"]
     assert location == code_location(shared)
     for key in ("volumes", "volumeMounts"):
         assert run_launcher(local)[key] == run_launcher(shared)[key]
