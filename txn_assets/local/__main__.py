@@ -1,62 +1,65 @@
-"""`python -m txn_assets.local up|down|status|env`: the local stack by hand."""
+"""`python -m txn_assets.local up|down|status|env`: the local stack by hand.
 
-import argparse
+Here belong arguments, output and exit codes; what they do is in `stack.py`.
+Documented in txn_assets/local/README.md.
+"""
+
 import shlex
 import sys
+from collections.abc import Sequence
 
 from txn_assets.config import ConfigError, load_config, txn_home
-from txn_assets.local.stack import Endpoints, LocalStackError, down, ensure_up, seed_from, status
+from txn_assets.local import exports
+from txn_assets.local.stack import LocalStackError, down, ensure_up, seed_from, status
 
 
-def main() -> int:
-    """Runs the command line; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m txn_assets.local", description="The embedded GCS, BigQuery and PostgreSQL servers."
-    )
-    parser.add_argument("command", choices=("up", "down", "status", "env"))
-    command = parser.parse_args().command
+def main(arguments: Sequence[str]) -> int:
+    """Carry out a command and return its exit code: 0, or 1 with a sentence that says why."""
+    commands = {"up": _up, "down": _down, "status": _status, "env": _env}
     try:
-        return _run(command)
+        (name,) = arguments
+        command = commands[name]
+    except (ValueError, KeyError):
+        return _fail(f"python -m txn_assets.local takes one of {', '.join(commands)}; not: {shlex.join(arguments)!r}.")
+    try:
+        return command()
     except (ConfigError, LocalStackError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        return _fail(str(error))
 
 
-def _run(command: str) -> int:
-    home = txn_home()
-    if command == "down":
-        sys.stdout.write("The local stack is stopped.\n" if down(home) else "The local stack was not running.\n")
-        return 0
-    if command in ("up", "env"):
-        config = load_config()
-        endpoints = ensure_up(home, seed_from(config))
-        if command == "env":
-            sys.stdout.write("".join(f"export {k}={shlex.quote(v)}\n" for k, v in _variables(endpoints).items()))
-            return 0
-    servers = status(home)
+def _up() -> int:
+    ensure_up(txn_home(), seed_from(load_config()))
+    return _status()
+
+
+def _down() -> int:
+    sys.stdout.write("The local stack is stopped.\n" if down(txn_home()) else "The local stack was not running.\n")
+    return 0
+
+
+def _status() -> int:
+    servers = status(txn_home())
+    if not servers:
+        return _fail(f"No local stack runs in {txn_home()}: `python -m txn_assets.local up` starts it.")
     for server in servers:
-        state = "up  " if server.up else "down"
-        sys.stdout.write(f"{server.name:<9} {state} {server.address or '-':<52} log {server.log}\n")
+        up = "up" if server.up else "down"
+        sys.stdout.write(f"{server.name:<16} {up:<5} {server.url:<31} pid {server.pid:<8} log {server.log}\n")
     return 0 if all(server.up for server in servers) else 1
 
 
-def _variables(endpoints: Endpoints) -> dict[str, str]:
-    return {
-        "STORAGE_EMULATOR_HOST": endpoints.gcs_url,
-        "BIGQUERY_EMULATOR_HOST": endpoints.bigquery_url,
-        "GOOGLE_CLOUD_PROJECT": load_config().data_warehouse.project_id,
-        "GOOGLE_APPLICATION_CREDENTIALS": str(txn_home() / "credentials.json"),
-        "TXN_PG_DSN": endpoints.postgres_dsn,
-        "PGHOST": endpoints.postgres_host,
-        "PGPORT": str(endpoints.postgres_port),
-        "PGUSER": endpoints.postgres_user,
-        "PGPASSWORD": endpoints.postgres_password,
-        "PGDATABASE": endpoints.postgres_dbname,
-        # gcsfs would ask Google's control plane for the kind of the bucket, and wait a minute for no answer.
-        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-        "NO_GCE_CHECK": "true",
-    }
+def _env() -> int:
+    config = load_config()
+    endpoints = ensure_up(txn_home(), seed_from(config))
+    project_id = config.data_warehouse.project_id
+    for name, value in exports.variables(endpoints, project_id=project_id, home=txn_home()).items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    return 0
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"{message}\n")
+    return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

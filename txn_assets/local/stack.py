@@ -1,53 +1,37 @@
-"""The local stack as its users see it: up, once, whoever comes first.
+"""The local stack as the rest of the platform sees it: up when somebody needs it, and where.
 
-Here belong starting, stopping and asking. How a server is started is the supervisor's; what lies in it is seeding's.
-State lies in TXN_HOME: `stack.json` names the endpoints, `logs/` holds a log a server.
+Here belong the decisions: is it up, who starts it, what is told when it does not start. How servers are started does
+not: that is `supervisor.py`, which this module runs in the interpreter of `.venv-servers`. No cloud or database client
+is imported here, since each entry point calls `ensure_up` first.
+Documented in txn_assets/local/README.md.
 """
 
-import contextlib
-import fcntl
-import http.client
+import hashlib
 import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from txn_assets.config import PipelineConfig, project_root
-from txn_assets.local.supervisor import postgres_answers, process_start
+from txn_assets.local import probes
+from txn_assets.local.home import Home, locked, read_json, rotate, tail, write_json
+from txn_assets.local.processes import Process, wait_gone
 
-LOG_TAIL_LINES = 15
-START_SECONDS = 150.0
-STOP_SECONDS = 40.0
+_STOP_SECONDS = 60.0
 
 
 class LocalStackError(Exception):
-    """The local stack cannot be used; the message is a sentence, and the end of a log where there is one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seed:
-    """What must be there once the stack is up."""
-
-    project_id: str
-    dataset: str
-    location: str
-    bucket: str
-    landing: str
-    data: Path
-    postgres_dbname: str
-    postgres_user: str
+    """The local stack cannot be used. The message says what is wrong and what to do, then how the log ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Where the servers are."""
+    """What a client needs to know."""
 
     gcs_url: str
     bigquery_url: str
@@ -59,217 +43,233 @@ class Endpoints:
 
     @property
     def postgres_dsn(self) -> str:
-        """The address of the database, for psql and drivers."""
-        login = f"{quote(self.postgres_user)}:{quote(self.postgres_password)}"
-        return f"postgresql://{login}@{self.postgres_host}:{self.postgres_port}/{quote(self.postgres_dbname)}"
+        """The database as a URI, which psql, psycopg and SQLAlchemy take."""
+        user, password, dbname = (
+            quote(part, safe="") for part in (self.postgres_user, self.postgres_password, self.postgres_dbname)
+        )
+        return f"postgresql://{user}:{password}@{self.postgres_host}:{self.postgres_port}/{dbname}"
 
 
-def seed_from(config: PipelineConfig) -> Seed:
-    """What `config` wants to find."""
-    warehouse = config.data_warehouse
-    return Seed(
-        project_id=warehouse.project_id,
-        dataset=warehouse.dataset,
-        location=warehouse.location,
-        bucket=config.data_lake.gcs_bucket,
-        landing=config.data_lake.landing,
-        data=project_root() / "data",
-        postgres_dbname=warehouse.postgres.dbname,
-        postgres_user=warehouse.postgres.user,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """What a stack holds before anybody used it. `data` is the folder whose CSV files are landed."""
+
+    bucket: str
+    landing: str
+    project_id: str
+    dataset: str
+    location: str
+    postgres_user: str
+    postgres_dbname: str
+    data: Path
+
+    def files(self) -> Sequence[Path]:
+        """Return the files to land."""
+        return sorted(path for pattern in ("*.csv", "*.csv.gz") for path in self.data.glob(pattern) if path.is_file())
+
+    def fingerprint(self) -> str:
+        """Return what changes when there is something to provide again: another name, or another file in `data`."""
+        files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files()]
+        return hashlib.sha256(repr((asdict(self), files)).encode()).hexdigest()
 
 
-def ensure_up(home: Path, seed: Seed) -> Endpoints:
-    """The endpoints of the stack below `home`, which is started and seeded if it is not.
-
-    Raises:
-        LocalStackError: a server does not come up, or the embedded servers are not installed.
-    """
-    if (endpoints := _healthy(home)) and _is_seeded(home, seed):
-        return endpoints
-    with _locked(home):
-        endpoints = _healthy(home)
-        if endpoints is None:
-            _stop(home)
-            endpoints = _start(home, seed)
-            (home / "seeded.json").unlink(missing_ok=True)
-        if not _is_seeded(home, seed):
-            from txn_assets.local.seeding import plant  # noqa: PLC0415 - the clients load in a second
-
-            plant(endpoints, seed, home)
-            _note_seeded(home, seed)
-        return endpoints
-
-
-def down(home: Path) -> bool:
-    """Stops the stack below `home` and waits until its processes are gone; whether there was one."""
-    if not home.is_dir():
-        return False
-    with _locked(home):
-        return _stop(home)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServerStatus:
-    """How a server is."""
+    """One server of a stack, as `status` reports it."""
 
     name: str
-    address: str
+    url: str
+    pid: int
     up: bool
     log: Path
 
 
-def status(home: Path) -> list[ServerStatus]:
-    """How the three servers are."""
-    endpoints = _endpoints(home)
-    addresses = {"gcs": "", "bigquery": "", "postgres": ""}
-    health = dict.fromkeys(addresses, False)
-    if endpoints:
-        postgres = f"postgresql://{endpoints.postgres_host}:{endpoints.postgres_port}/{endpoints.postgres_dbname}"
-        addresses = {"gcs": endpoints.gcs_url, "bigquery": endpoints.bigquery_url, "postgres": postgres}
-        health = _health(endpoints)
-    return [ServerStatus(name, addresses[name], health[name], home / "logs" / f"{name}.log") for name in addresses]
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """The content of stack.json."""
 
+    endpoints: Endpoints
+    identity: str | None
+    servers: Sequence[Mapping[str, Any]]
+    seeds: Sequence[str]
 
-def _start(home: Path, seed: Seed) -> Endpoints:
-    python = project_root() / ".venv-servers" / "bin" / "python"
-    if not python.exists():
-        message = f"The embedded servers are not installed ({python.parent.parent} is missing): run `make setup`."
-        raise LocalStackError(message)
-    for name in ("stack.json", "stack-error.json"):
-        (home / name).unlink(missing_ok=True)
-    settings = {
-        "project_id": seed.project_id,
-        "dataset": seed.dataset,
-        "postgres_user": seed.postgres_user,
-        "postgres_dbname": seed.postgres_dbname,
-    }
-    (home / "logs").mkdir(exist_ok=True)
-    log = home / "logs" / "supervisor.log"
-    with log.open("ab") as output:
-        # A session and files of its own: it outlives the command that needs it first, and holds no pipe of it open.
-        process = subprocess.Popen(
-            [str(python), str(Path(__file__).with_name("supervisor.py")), str(home), json.dumps(settings)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=home,
-            start_new_session=True,
+    @classmethod
+    def read(cls, home: Home) -> Self | None:
+        content = read_json(home.state)
+        if content is None:
+            return None
+        try:
+            return cls(
+                endpoints=Endpoints(**content["endpoints"]),
+                # Missing in a file that a test wrote to put proxies in front of the servers of another stack.
+                identity=content.get("identity"),
+                servers=content.get("servers", []),
+                seeds=content.get("seeds", []),
+            )
+        except (KeyError, TypeError):
+            return None  # Written by another version: that stack is stopped and started anew.
+
+    def write(self, home: Home) -> None:
+        write_json(home.state, asdict(self))
+
+    def is_healthy(self) -> bool:
+        return (
+            probes.gcs_answers(self.endpoints.gcs_url, self.identity)
+            and probes.bigquery_answers(self.endpoints.bigquery_url)
+            and probes.postgres_answers(self.endpoints.postgres_host, self.endpoints.postgres_port)
         )
-    end = time.monotonic() + START_SECONDS
-    while (endpoints := _endpoints(home)) is None:
-        if process.poll() is not None:
-            raise _not_up(home, log)
-        if time.monotonic() > end:
-            process.terminate()
-            raise _not_up(home, log)
-        time.sleep(0.02)
-    return endpoints
+
+    def endpoints_for(self, seed: Seed) -> Endpoints:
+        return replace(self.endpoints, postgres_user=seed.postgres_user, postgres_dbname=seed.postgres_dbname)
 
 
-def _not_up(home: Path, log: Path) -> LocalStackError:
-    server, reason = "the supervisor of the embedded servers", "it ended"
-    with contextlib.suppress(OSError, ValueError):
-        report = json.loads((home / "stack-error.json").read_text())
-        server, reason, log = f"the embedded {report['server']} server", report["reason"], Path(report["log"])
-    with contextlib.suppress(OSError):
-        lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        tail = "\n".join(f"    {line}" for line in lines)
-        return LocalStackError(f"Cannot start {server}: {reason}. The end of {log}:\n{tail}")
-    return LocalStackError(f"Cannot start {server}: {reason}.")
+def seed_from(config: PipelineConfig) -> Seed:
+    """Read from the configuration what a stack has to hold."""
+    warehouse = config.data_warehouse
+    return Seed(
+        bucket=config.data_lake.gcs_bucket,
+        landing=config.data_lake.landing,
+        project_id=warehouse.project_id,
+        dataset=warehouse.dataset,
+        location=warehouse.location,
+        postgres_user=warehouse.postgres.user,
+        postgres_dbname=warehouse.postgres.dbname,
+        data=project_root() / "data",
+    )
 
 
-def _stop(home: Path) -> bool:
-    state = _state(home)
-    (home / "stack.json").unlink(missing_ok=True)
-    pid, started = state.get("supervisor_pid"), state.get("supervisor_started")
-    # The pid alone could by now name another process.
-    if pid is None or process_start(pid) != started:
+def ensure_up(home: Path, seed: Seed) -> Endpoints:
+    """Return the endpoints of a stack that answers and holds the seed; start it if need be.
+
+    Every entry point calls this. When the stack is up it costs some milliseconds.
+
+    Raises:
+        LocalStackError: a server cannot be started, or the home cannot be used.
+    """
+    place = Home(home.absolute())
+    state = _State.read(place)
+    if state and seed.fingerprint() in state.seeds and state.is_healthy():
+        return state.endpoints_for(seed)
+    _make_folders(place)
+    with locked(place.start_lock):
+        # Whoever held the lock before us may have done the work.
+        state = _State.read(place)
+        if state is None or not state.is_healthy():
+            _stop(place)
+            state = _start(place, seed)
+        return _provide(place, state, seed)
+
+
+def down(home: Path) -> bool:
+    """Stop the stack and wait until its servers are gone. Tells whether there was one."""
+    place = Home(home.absolute())
+    if not place.stack.is_dir():
         return False
-    pids = {number: process_start(number) for number in (pid, *state.get("pids", {}).values())}
-    os.kill(pid, signal.SIGTERM)
-    end = time.monotonic() + STOP_SECONDS
-    while any(start is not None and process_start(number) == start for number, start in pids.items()):
-        if time.monotonic() > end:
-            message = f"The local stack (pid {pid}) does not stop: end it with `kill -9 {pid}`."
-            raise LocalStackError(message)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        time.sleep(0.02)
-    return True
+    with locked(place.start_lock):
+        return _stop(place)
 
 
-def _state(home: Path) -> dict[str, Any]:
+def status(home: Path) -> list[ServerStatus]:
+    """Return the servers of the stack, or an empty list if there is none."""
+    state = _State.read(Home(home.absolute()))
+    if state is None:
+        return []
+    return [
+        ServerStatus(
+            name=server["name"],
+            url=server["url"],
+            pid=server["pid"],
+            log=Path(server["log"]),
+            up=_answers(server["name"], server["url"]),
+        )
+        for server in state.servers
+    ]
+
+
+def _answers(name: str, url: str) -> bool:
+    if name == "postgres":
+        address = urlsplit(url)
+        return probes.postgres_answers(str(address.hostname), int(address.port or 0))
+    return probes.bigquery_answers(url) if name == "bigquery" else probes.gcs_answers(url)
+
+
+def _make_folders(home: Home) -> None:
     try:
-        content: dict[str, Any] = json.loads((home / "stack.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return content
-
-
-def _endpoints(home: Path) -> Endpoints | None:
-    state = _state(home)
-    if not state:
-        return None
-    return Endpoints(**{field.name: state[field.name] for field in fields(Endpoints)})
-
-
-def _healthy(home: Path) -> Endpoints | None:
-    endpoints = _endpoints(home)
-    return endpoints if endpoints and all(_health(endpoints).values()) else None
-
-
-def _health(endpoints: Endpoints) -> dict[str, bool]:
-    """Whether each server answers. They are asked, not looked up by pid: they may run in another container."""
-    with ThreadPoolExecutor(3) as executor:
-        answers = {
-            "gcs": executor.submit(_http_answers, endpoints.gcs_url, "/_internal/healthcheck"),
-            "bigquery": executor.submit(_http_answers, endpoints.bigquery_url, "/bigquery/v2/projects"),
-            "postgres": executor.submit(postgres_answers, endpoints.postgres_host, endpoints.postgres_port),
-        }
-        return {name: answer.result() for name, answer in answers.items()}
-
-
-def _http_answers(url: str, path: str) -> bool:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status < http.HTTPStatus.INTERNAL_SERVER_ERROR
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _is_seeded(home: Path, seed: Seed) -> bool:
-    try:
-        seeds = json.loads((home / "seeded.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return _seed_json(seed) in seeds
-
-
-def _note_seeded(home: Path, seed: Seed) -> None:
-    path = home / "seeded.json"
-    seeds = json.loads(path.read_text()) if path.exists() else []
-    path.write_text(json.dumps([*seeds, _seed_json(seed)]))
-
-
-def _seed_json(seed: Seed) -> dict[str, str]:
-    return {name: str(value) for name, value in asdict(seed).items()}
-
-
-@contextlib.contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(home / "stack.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        home.root.mkdir(parents=True, exist_ok=True)
+        home.stack.mkdir(mode=0o700, exist_ok=True)
+        home.tmp.mkdir(exist_ok=True)
+        home.start_lock.touch()
     except OSError as error:
-        message = f"Cannot use {home} for the local stack: {error.strerror}. Set TXN_HOME to a folder you may write to."
+        message = f"The local stack cannot use {error.filename}: {error.strerror}. Set TXN_HOME to a folder of yours."
         raise LocalStackError(message) from error
+
+
+def _start(home: Home, seed: Seed) -> _State:
+    root = project_root()
+    interpreter = root / ".venv-servers" / "bin" / "python"
+    if not interpreter.exists():
+        message = f"The local servers are not installed ({interpreter.parents[1]} is missing): run `make setup`."
+        raise LocalStackError(message)
+    log = home.log("supervisor")
+    rotate(log)
+    with log.open("wb") as errors:
+        # It leaves a daemon behind and returns when that has told how it went and closed the pipe. Of the environment
+        # it gets nothing: neither secrets nor settings of the caller are the servers' business.
+        result = subprocess.run(  # noqa: S603 - our own module in our own environment
+            [interpreter, "-P", "-m", "txn_assets.local.supervisor", home.root, seed.project_id, seed.dataset],
+            cwd=home.stack,
+            env={"PATH": os.defpath, "PYTHONPATH": str(root), "TMPDIR": str(home.tmp), "LANG": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            # Ctrl-C at the starter is not for the servers.
+            start_new_session=True,
+            check=False,
+        )
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        answer = json.loads(result.stdout)
+    except ValueError as error:
+        raise _error("The supervisor of the local stack ended before its servers were up: see its log.", log) from error
+    if "failed" in answer:
+        raise _error(answer["failed"], Path(answer["log"]) if answer["log"] else None)
+    ready = answer["ready"]
+    return _State(
+        endpoints=Endpoints(**ready["endpoints"]), identity=ready["identity"], servers=ready["servers"], seeds=[]
+    )
+
+
+def _provide(home: Home, state: _State, seed: Seed) -> Endpoints:
+    fingerprint = seed.fingerprint()
+    if fingerprint not in state.seeds:
+        from txn_assets.local import provision  # noqa: PLC0415 - psycopg costs 0.3 s, and a running stack needs none
+
+        try:
+            provision.provide(seed, state.endpoints)
+        except (OSError, provision.Refused) as error:
+            message = f"The local stack is up but cannot be filled: {error}. Look at the logs in {home.logs}."
+            raise LocalStackError(message) from error
+        # Only the newest few: every change of a file in `data` makes another one.
+        state = replace(state, seeds=[*state.seeds[-20:], fingerprint])
+    state.write(home)
+    return state.endpoints_for(seed)
+
+
+def _stop(home: Home) -> bool:
+    """End the supervisor, which ends its servers, then whatever outlived it. The caller holds the start lock."""
+    home.state.unlink(missing_ok=True)
+    content = read_json(home.processes) or {}
+    alive = [process for process in (Process(**item) for item in content.get("processes", [])) if process.is_alive()]
+    if alive:
+        # The first is the supervisor; if it is gone already, its servers have had the kernel's signal.
+        alive[0].signal(signal.SIGTERM)
+        for process in wait_gone(alive, seconds=_STOP_SECONDS):
+            process.signal(signal.SIGKILL)
+        if wait_gone(alive, seconds=_STOP_SECONDS):
+            message = f"The servers of {home.root} cannot be stopped: pids {[process.pid for process in alive]}."
+            raise LocalStackError(message)
+    home.processes.unlink(missing_ok=True)
+    return bool(alive)
+
+
+def _error(message: str, log: Path | None) -> LocalStackError:
+    return LocalStackError(f"{message}\n--- the end of {log}\n{tail(log)}" if log else message)

