@@ -5,7 +5,7 @@ Here belong fixtures of this folder and the summary that `make deploy-check` pri
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -46,17 +46,16 @@ def deploy_checks() -> Path:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:  # the hook's own signature
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep the first line of a test's docstring, which states what it checks, with its report."""
     report = yield
     statement = (getattr(getattr(item, "obj", None), "__doc__", None) or item.name).strip().splitlines()[0]
-    report.user_properties.append((STATEMENT, statement))  # type: ignore[attr-defined]  # what the inner hooks return
-    return report  # type: ignore[return-value]
+    report.user_properties.append((STATEMENT, statement))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for each thing that was checked, and for each that was not with the reason, where the make target asks."""
+    """Say in a line each what was checked, and what was not and why, where the make target asks for it."""
     if not os.environ.get("DEPLOY_CHECK_SUMMARY"):
         return
     for outcome, title in (("passed", "checked"), ("skipped", "not checked here")):

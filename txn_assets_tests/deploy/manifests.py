@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]  # the package has annotations and no py.typed
-from kubernetes_validate.utils import latest_version  # type: ignore[import-untyped]  # the same
 from kubernetes.utils.quantity import parse_quantity  # type: ignore[import-untyped]  # the client ships no types
+from kubernetes_validate.utils import latest_version  # type: ignore[import-untyped]  # the same
 
 type Manifest = dict[str, Any]
 
@@ -39,7 +39,9 @@ def invalid(manifest: Manifest) -> list[str]:
         try:
             kubernetes_validate.validate(manifest, version, strict=True)
         except kubernetes_validate.SchemaNotFoundError:
-            found.append(f"{name_of(manifest)}: Kubernetes {version} has no {manifest['apiVersion']} {manifest['kind']}")
+            found.append(
+                f"{name_of(manifest)}: Kubernetes {version} has no {manifest['apiVersion']} {manifest['kind']}"
+            )
         except kubernetes_validate.ValidationError as error:
             path = ".".join(str(part) for part in error.path)
             found.append(f"{name_of(manifest)}: Kubernetes {version}: {path}: {error.message}")

@@ -1,8 +1,8 @@
 """The Job of a run, as it would reach the cluster.
 
 Here belong translating the values into what the chart writes for Dagster (its `dagster.yaml`, its container context)
-and launching a run with Dagster's own K8sRunLauncher on a batch API that only keeps what it is given. Whether the Job is
-a good one is judged in `manifests.py`. `test_chart.py` compares the translation with a rendered chart.
+and launching a run with Dagster's own K8sRunLauncher on a batch API that only keeps what it is given. Whether the Job
+is a good one is judged in `manifests.py`. `test_chart.py` compares the translation with a rendered chart.
 """
 
 import json
@@ -38,6 +38,7 @@ class FakeBatchApi:
     """A Kubernetes batch API that creates nothing and keeps what it was asked to create."""
 
     def __init__(self) -> None:
+        """Make an API that nobody has called."""
         self.jobs: list[tuple[str, Any]] = []
 
     def create_namespaced_job(self, body: object, namespace: str, **_options: object) -> object:

@@ -21,7 +21,14 @@ from txn_assets_tests.deploy.manifests import Manifest, invalid, name_of, pod_pr
 from txn_assets_tests.deploy.run_jobs import launcher_config
 from txn_assets_tests.deploy.values_files import RELEASE, Values, code_location
 
-CONFIGURABLE = ("compute_logs", "run_coordinator", "run_launcher", "run_storage", "event_log_storage", "schedule_storage")
+CONFIGURABLE = (
+    "compute_logs",
+    "run_coordinator",
+    "run_launcher",
+    "run_storage",
+    "event_log_storage",
+    "schedule_storage",
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +80,7 @@ def test_every_container_has_requests_and_limits(objects: list[Manifest]) -> Non
 
 
 def test_the_code_location_is_rendered_as_asked(objects: list[Manifest], values: Values) -> None:
-    """Replicas and strategy of the code location arrive in its Deployment: these keys were ignored or misspelt before."""
+    """Replicas and strategy of the code location arrive in its Deployment: older charts ignore the first."""
     deployment = the(objects, "Deployment", "dagster-code-txn-assets")
     assert deployment["spec"]["replicas"] == code_location(values)["replicaCount"]
     assert deployment["spec"]["strategy"] == code_location(values)["deploymentStrategy"]
@@ -88,13 +95,9 @@ def test_selectors_find_pods(objects: list[Manifest]) -> None:
     """Every selector of a Service, a disruption budget or a network policy matches pods of the release."""
     pods = [m["spec"]["template"]["metadata"]["labels"] for m in objects if m["kind"] in ("Deployment", "StatefulSet")]
     for manifest in objects:
-        selector = {
-            "Service": lambda spec: {"matchLabels": spec["selector"]},
-            "PodDisruptionBudget": lambda spec: spec["selector"],
-            "NetworkPolicy": lambda spec: spec["podSelector"],
-        }.get(manifest["kind"])
+        selector = _selector(manifest)
         if selector is not None:
-            assert any(_matches(selector(manifest["spec"]), labels) for labels in pods), name_of(manifest)
+            assert any(_matches(selector, labels) for labels in pods), name_of(manifest)
 
 
 def test_the_ingress_is_rendered_and_leads_to_the_proxy(environment: str, objects: list[Manifest]) -> None:
@@ -117,9 +120,7 @@ def test_no_secret_is_rendered(objects: list[Manifest]) -> None:
     assert [name_of(manifest) for manifest in objects if manifest["kind"] == "Secret"] == []
 
 
-def test_dagster_reads_its_dagster_yaml(
-    instance_yaml: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dagster_reads_its_dagster_yaml(instance_yaml: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The installed Dagster accepts the rendered dagster.yaml, and each class in it accepts its config."""
     monkeypatch.setenv("DAGSTER_PG_PASSWORD", "from a Secret")
     (tmp_path / "dagster.yaml").write_text(instance_yaml)
@@ -157,6 +158,19 @@ def test_dagster_reads_its_workspace_yaml(objects: list[Manifest], tmp_path: Pat
 def _config_type(data: ConfigurableClassData) -> Any:  # noqa: ANN401 - Dagster's own type has no public name
     module = __import__(data.module_name, fromlist=[data.class_name])
     return getattr(module, data.class_name).config_type()
+
+
+def _selector(manifest: Manifest) -> dict[str, Any] | None:
+    """Which pods the object is about."""
+    spec = manifest.get("spec") or {}
+    match manifest["kind"]:
+        case "Service":
+            return {"matchLabels": spec["selector"]}
+        case "PodDisruptionBudget":
+            return dict(spec["selector"])
+        case "NetworkPolicy":
+            return dict(spec["podSelector"])
+    return None
 
 
 def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:

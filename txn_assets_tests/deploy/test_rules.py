@@ -47,7 +47,10 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         in_section("dagsterDaemon", "runMonitoring", maxRuntimeSecond=5),
         "runMonitoring.maxRuntimeSecond: the chart does not know this key",
     ),
-    "runK8sConfig section": (in_section("runLauncher", "config", "k8sRunLauncher", "runK8sConfig", podSpec={}), "podSpec"),
+    "runK8sConfig section": (
+        in_section("runLauncher", "config", "k8sRunLauncher", "runK8sConfig", podSpec={}),
+        "podSpec",
+    ),
     "runK8sConfig field": (
         in_section("runLauncher", "config", "k8sRunLauncher", "runK8sConfig", "podSpecConfig", serviceAcountName="x"),
         "serviceAcountName: V1PodSpec has no such field",
@@ -68,29 +71,40 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "variable in two places": (in_launcher(envVars=["BUCKET_NAME=x"]), "BUCKET_NAME: set by the code location and by"),
     "inherited volumes": (in_location(includeConfigInLaunchedRuns={"enabled": True}), "tmp reaches the run pod twice"),
     "literal secret": (in_location(env={"TXN_HASH_KEY": "0123"}), "TXN_HASH_KEY has a literal value"),
-    "literal password": (in_section("postgresql", postgresqlPassword="x"), "the password comes from a Secret"),  # noqa: S106 - that is the mistake
+    "literal password": (in_section("postgresql", postgresqlPassword="x"), "the password comes from a Secret"),
     "latest": (in_section("dagsterWebserver", "image", tag="latest"), "has no tag of its own"),
-    "inherited resources": (in_location(includeConfigInLaunchedRuns={"enabled": True}), "would override the run launcher"),
+    "inherited resources": (
+        in_location(includeConfigInLaunchedRuns={"enabled": True}),
+        "would override the run launcher",
+    ),
     "code-server with replicas": (in_location(codeServerArgs=["-m", "x"]), "codeServerArgs: more than one replica"),
     "no strategy": (in_location(deploymentStrategy=None), "maxUnavailable is not 0"),
     "migrate": (in_section("migrate", enabled=True), "migrate.enabled: breaks the next upgrade"),
     "ingress API": (in_section("ingress", apiVersion=None), "ingress.apiVersion"),
     "ingress without TLS": (in_section("ingress", "dagsterWebserver", "tls", enabled=False), "ingress: no TLS"),
-    "probe's port": (in_section("dagsterWebserver", "readinessProbe", "httpGet", port=80), "not the port of the service"),
+    "probe's port": (
+        in_section("dagsterWebserver", "readinessProbe", "httpGet", port=80),
+        "not the port of the service",
+    ),
     "privileged port": (in_section("dagsterWebserver", "service", port=80), "no process may bind it"),
     "limits in two places": (
         in_section("dagsterDaemon", "runCoordinator", "config", "queuedRunCoordinator", maxConcurrentRuns=3),
         "maxConcurrentRuns: set under concurrency and under the run coordinator",
     ),
     "unverified TLS": (in_section("postgresql", "postgresqlParams", sslmode="require"), "must be verify-full"),
-    "CA that is nowhere": (in_section("postgresql", "postgresqlParams", sslrootcert="/etc/ca.pem"), "nothing is mounted"),
+    "CA that is nowhere": (
+        in_section("postgresql", "postgresqlParams", sslrootcert="/etc/ca.pem"),
+        "nothing is mounted",
+    ),
     "root": (in_section("dagsterDaemon", podSecurityContext={"runAsUser": 0}), "names no uid, or uid 0"),
     "unknown field in a manifest": (
         lambda values: values["extraManifests"][0]["spec"].update(replica=1),
         "Additional properties are not allowed ('replica' was unexpected)",
     ),
     "secret in a manifest": (
-        lambda values: values["extraManifests"].append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}),
+        lambda values: values["extraManifests"].append(
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+        ),
         "Secret s is made by hand",
     ),
 }

@@ -90,7 +90,7 @@ def test_a_typo_in_run_k8s_config_stops_the_launch() -> None:
     """The launcher refuses a field that a pod does not have, at each launch and not at the upgrade."""
     values = copy.deepcopy(merged("prod"))
     values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]["serviceAcountName"] = "x"
-    with pytest.raises(Exception, match="serviceAcountName|service_acount_name"):
+    with pytest.raises(Exception, match=r"serviceAcountName|service_acount_name"):
         launched_job(values)
 
 
