@@ -4,12 +4,13 @@ Here belong statements about the Job. The values alone are in `test_values.py`.
 """
 
 import copy
-import json
 import multiprocessing
 import os
 import subprocess
 import sys
+import warnings
 
+import dagster as dg
 import pytest
 
 from txn_assets_tests.deploy.manifests import Manifest, invalid, kubernetes_versions, pod_problems
@@ -30,6 +31,11 @@ def limits(job: Manifest) -> tuple[str, str]:
     """CPU and memory that the run may use."""
     found = container(job)["resources"]["limits"]
     return found["cpu"], found["memory"]
+
+
+def tags_of_runs(of: dg.Definitions) -> dict[str, dict[str, str]]:
+    """The tags that a run of each job gets, the implicit job of the Materialize button among them."""
+    return {job.name: dict(job.run_tags) for job in of.get_repository_def().get_all_jobs()}
 
 
 def test_the_run_job_is_valid(run_job: Manifest) -> None:
@@ -71,10 +77,33 @@ def test_a_code_locations_resources_would_override_the_run_launchers() -> None:
     assert limits(launched_job(values)) == ("500m", "512Mi")
 
 
-def test_a_job_tag_reaches_the_run_pod() -> None:
-    """A dagster-k8s/config tag of a job overrides the launcher; op_tags of an asset are not part of a run's tags."""
-    tag = {"container_config": {"resources": {"limits": {"cpu": "2", "memory": "4Gi"}}}}
-    assert limits(launched_job(merged("prod"), {TAG: json.dumps(tag)})) == ("2", "4Gi")
+def test_a_job_tag_reaches_the_run_pod_and_an_assets_op_tag_does_not() -> None:
+    """A dagster-k8s/config tag of a job overrides the launcher; the same tag in an asset's op_tags changes nothing."""
+    resources = {"container_config": {"resources": {"limits": {"cpu": "2", "memory": "4Gi"}}}}
+
+    @dg.asset(op_tags={TAG: resources})
+    def greedy() -> None:
+        pass
+
+    plain = dg.define_asset_job("plain", [greedy])
+    tagged = dg.define_asset_job("tagged", [greedy], tags={TAG: resources})
+    tags = tags_of_runs(dg.Definitions(assets=[greedy], jobs=[plain, tagged]))
+    assert limits(launched_job(merged("prod"), tags["plain"])) == ("1", "2Gi")
+    assert limits(launched_job(merged("prod"), tags["tagged"])) == ("2", "4Gi")
+
+
+def test_the_jobs_of_the_code_location_are_launched_as_valid_pods(values: Values) -> None:
+    """With the tags of each of our own jobs the run Job is valid, restricted, and has at least the memory of a run."""
+    with warnings.catch_warnings():
+        # Which beta features of Dagster the code uses is for the code's own tests.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        from txn_assets.definitions import defs  # noqa: PLC0415 - its import warns
+
+        jobs = tags_of_runs(defs())
+    for name, tags in jobs.items():
+        job = launched_job(values, tags)
+        assert invalid(job) + pod_problems(job) == [], name
+        assert limits(job) == ("1", "2Gi"), name
 
 
 def test_a_variable_set_in_two_places_would_arrive_twice() -> None:
