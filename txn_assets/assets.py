@@ -7,8 +7,10 @@ Every asset takes one landed file or several: a back-fill puts many small files 
 """
 
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -20,16 +22,24 @@ from txn_assets.staged import HashedFile, HashedFiles, RawFile, RawFiles, Valida
 if TYPE_CHECKING:
     from txn_assets.ledger import FileVersion
 
-SINKS = ("gcs_raw", "bigquery_raw_transactions", "postgres_transactions")
+
+def _landed_file_asset(
+    *, io_manager_key: str, group_name: str, kinds: set[str], pool: str | None = None
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    with warnings.catch_warnings():
+        # Back-fill policies are in beta, and the way to put many files into one run.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.asset(
+            partitions_def=landed_files,
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            io_manager_key=io_manager_key,
+            group_name=group_name,
+            kinds=kinds,
+            pool=pool,
+        )
 
 
-@dg.asset(
-    partitions_def=landed_files,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    io_manager_key="staging",
-    group_name="ingestion",
-    kinds={"gcs", "csv"},
-)
+@_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"gcs", "csv"})
 def raw_csv(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace) -> RawFiles:
     """A landed CSV file, pinned to the generation that this run loads, its header checked."""
     return RawFiles(tuple(_pin(context, landing, workspace, name) for name in context.partition_keys))
@@ -64,13 +74,7 @@ def _pin(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Wor
     return RawFile(version, columns)
 
 
-@dg.asset(
-    partitions_def=landed_files,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    io_manager_key="staging",
-    group_name="ingestion",
-    kinds={"pydantic", "arrow"},
-)
+@_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"pydantic", "arrow"})
 def validated_transactions(
     context: dg.AssetExecutionContext, raw_csv: RawFiles, workspace: Workspace, quarantine: Quarantine
 ) -> ValidatedFiles:
@@ -86,7 +90,7 @@ def _validate(
 
     started = time.monotonic()
     try:
-        report = workspace.validate(version)
+        report = workspace.validate_file(version)
     except NotATransactionFileError as error:
         raise _unusable(version, error) from error
     except LandedFileError as error:
@@ -121,13 +125,7 @@ def _validate(
     return ValidatedFile(version, rules_id(workspace.settings.validation), report)
 
 
-@dg.asset(
-    partitions_def=landed_files,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    io_manager_key="staging",
-    group_name="ingestion",
-    kinds={"duckdb", "parquet"},
-)
+@_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"duckdb", "parquet"})
 def hashed_transactions(
     context: dg.AssetExecutionContext, validated_transactions: ValidatedFiles, workspace: Workspace
 ) -> HashedFiles:
@@ -157,7 +155,9 @@ def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: Validat
     )
     seconds = time.monotonic() - started
     emit(
-        processed("hashed_transactions", file.version.name, totals.rows, seconds), log=context.log, run_id=context.run_id
+        processed("hashed_transactions", file.version.name, totals.rows, seconds),
+        log=context.log,
+        run_id=context.run_id,
     )
     return HashedFile(
         version=file.version,
@@ -168,40 +168,19 @@ def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: Validat
     )
 
 
-@dg.asset(
-    partitions_def=landed_files,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    io_manager_key="gcs",
-    group_name="sinks",
-    kinds={"gcs"},
-    pool="gcs",
-)
+@_landed_file_asset(io_manager_key="gcs", group_name="sinks", kinds={"gcs"}, pool="gcs")
 def gcs_raw(hashed_transactions: HashedFiles) -> HashedFiles:
     """The data lake: one object with the file's five columns."""
     return hashed_transactions
 
 
-@dg.asset(
-    partitions_def=landed_files,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    io_manager_key="bigquery",
-    group_name="sinks",
-    kinds={"bigquery"},
-    pool="bigquery",
-)
+@_landed_file_asset(io_manager_key="bigquery", group_name="sinks", kinds={"bigquery"}, pool="bigquery")
 def bigquery_raw_transactions(hashed_transactions: HashedFiles) -> HashedFiles:
     """The warehouse table: the file's rows, with source_file and source_row."""
     return hashed_transactions
 
 
-@dg.asset(
-    partitions_def=landed_files,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    io_manager_key="postgres",
-    group_name="sinks",
-    kinds={"postgres"},
-    pool="postgres",
-)
+@_landed_file_asset(io_manager_key="postgres", group_name="sinks", kinds={"postgres"}, pool="postgres")
 def postgres_transactions(hashed_transactions: HashedFiles) -> HashedFiles:
     """The PostgreSQL table: the file's rows, with source_file and source_row."""
     return hashed_transactions

@@ -4,6 +4,7 @@ Here belong the judgements. What they judge was counted by the stages, or is rea
 documented in docs/data-contract.md.
 """
 
+import functools
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -122,7 +123,7 @@ def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetC
         asset=sink,
         additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
         required_resource_keys={io_manager_key},
-        description="Rows, sums, dates and the fingerprint of the ids, read back from the store, equal what was hashed.",
+        description="Rows, sums, dates and fingerprint, read back from the store, equal those of what was hashed.",
     )
     def reconciles(context: dg.AssetCheckExecutionContext, hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
         manager: SinkIOManager = getattr(context.resources, io_manager_key)
@@ -137,7 +138,7 @@ def reconcile(manager: SinkIOManager, files: HashedFiles) -> dg.AssetCheckResult
     wrong = {}
     rows = 0
     for file in files:
-        held = manager.ride_out(lambda file=file: manager.read_totals(file))
+        held = manager.ride_out(functools.partial(manager.read_totals, file))
         rows += held.rows
         differences = file.totals.differences(held, exact_price=exact)
         if differences:

@@ -185,8 +185,10 @@ def txn_target() -> Literal["local", "gcp"]:
         ConfigError: it names neither `local` nor `gcp`.
     """
     target = os.environ.get("TXN_TARGET") or "local"
-    if target == "local" or target == "gcp":  # noqa: PLR1714 - mypy narrows the comparison, not the membership
-        return target
+    if target == "local":
+        return "local"
+    if target == "gcp":
+        return "gcp"
     message = f"TXN_TARGET is {target!r}: set it to 'local' (embedded servers) or 'gcp'."
     raise ConfigError(message)
 
@@ -230,7 +232,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the base class's signature
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # PyYAML is untyped here
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 problem = f"the key {key!r} stands twice"
                 raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key_node.start_mark)

@@ -319,7 +319,7 @@ def _missing_columns(missing: Sequence[str], columns: Sequence[str], extra: Sequ
     return f"its header lacks the {plural} {wanted}: {hint}"
 
 
-def _regular_end(data: bytes, *, final: bool, max_field_bytes: int) -> int | None:
+def _regular_end(data: bytes, *, final: bool, max_field_bytes: int) -> int | None:  # noqa: PLR0911 - one a finding
     """Where the last whole record of `data` ends, if Arrow reads all of it as this module does.
 
     0 where no whole record is there yet; None where the quotes are irregular and `_split` has to look.
@@ -359,7 +359,8 @@ def _regular_end(data: bytes, *, final: bool, max_field_bytes: int) -> int | Non
 def _is_delimiter(bytes_: np.typing.NDArray[np.uint8], at: np.typing.NDArray[np.intp]) -> np.typing.NDArray[np.bool_]:
     outside = (at < 0) | (at >= len(bytes_))
     found = bytes_[np.clip(at, 0, len(bytes_) - 1)]
-    return outside | (found == ord(",")) | (found == ord("\n")) | (found == ord("\r"))
+    delimits: np.typing.NDArray[np.bool_] = outside | (found == ord(",")) | (found == ord("\n")) | (found == ord("\r"))
+    return delimits
 
 
 def _last_line_end(data: bytes, before: int) -> int:
@@ -399,7 +400,7 @@ def _record(data: bytes, start: int, *, final: bool, max_field_bytes: int) -> tu
             value = field[1].replace(b'""', b'"')
         else:
             field = _UNQUOTED.match(data, at)
-            assert field is not None  # noqa: S101 - the pattern matches the empty field too
+            assert field is not None
             value = field[0]
         fields.append(value)
         at = field.end()

@@ -9,7 +9,9 @@ from txn_assets.io_managers.bigquery import BigQueryIOManager
 from txn_assets.io_managers.gcs import GcsIOManager
 from txn_assets.io_managers.postgres import PostgresIOManager
 from txn_assets.io_managers.staging import StagingIOManager
+from txn_assets.jobs import load_landed_files
 from txn_assets.resources import Quarantine, make_landing_zone, make_stores, make_workspace
+from txn_assets.sensors import make_daily_sweep, new_landed_files
 
 
 @dg.definitions
@@ -27,6 +29,9 @@ def build(config: PipelineConfig) -> dg.Definitions:
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=list(checks()),
+        jobs=[load_landed_files],
+        sensors=[new_landed_files],
+        schedules=[make_daily_sweep(config.orchestration.schedule)],
         resources=make_resources(config),
         # One process a run: the steps of five rows would otherwise pay for six interpreters.
         executor=dg.in_process_executor,

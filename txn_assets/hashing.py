@@ -46,9 +46,7 @@ class Hasher:
 
         For a keyed hash the query has to bind `parameters()`.
         """
-        return ", ".join(
-            f"{self._digest_sql(name)} AS {name}" if name in self.pii_fields else name for name in FIELDS
-        )
+        return ", ".join(f"{self._digest_sql(name)} AS {name}" if name in self.pii_fields else name for name in FIELDS)
 
     def _digest_sql(self, column: str) -> str:
         if self.key is None:

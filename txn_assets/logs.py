@@ -18,6 +18,9 @@ from typing import Any
 from txn_assets.stages import SAMPLE_ROWS, ValidationReport
 
 LOGGER = logging.getLogger("txn_assets")
+# Dagster's log has every event already.
+LOGGER.propagate = False
+LOGGER.addHandler(logging.NullHandler())
 FORMAT_VARIABLE = "TXN_LOG_FORMAT"
 
 
@@ -77,9 +80,9 @@ def rejections(stage: str, partition: str, report: ValidationReport) -> list[Eve
     """A warning for each of the first rejected rows, and for a longer list the count of each reason."""
     events = []
     for row in report.sample:
-        reasons = "; ".join(f"{r.field or 'row'}: {r.message} ({r.code})" for r in row.reasons)
+        reasons = "; ".join(f"{r.field or 'row'} {r.code} ({r.message})" for r in row.reasons)
         details = {"source_row": row.source_row, "reasons": [[r.field, r.code] for r in row.reasons]}
-        events.append(Event(f"record {row.source_row} rejected, {reasons}", stage, partition, details, logging.WARNING))
+        events.append(Event(f"record {row.source_row} rejected: {reasons}", stage, partition, details, logging.WARNING))
     if report.rejected > SAMPLE_ROWS:
         counts = ", ".join(f"{reason} {count}" for reason, count in report.reasons.items())
         message = f"{report.rejected} records rejected in all: {counts}"

@@ -6,7 +6,6 @@ Documented in docs/architecture.md.
 """
 
 import atexit
-import base64
 import contextlib
 import functools
 import hashlib
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from txn_assets.checksums import Checksum
 from txn_assets.config import Ingestion, PipelineConfig, Security, load_config, txn_home, txn_target
 from txn_assets.hashing import KEY_VARIABLE, Hasher, make_hasher
 from txn_assets.ledger import FileVersion
@@ -86,7 +86,7 @@ class Stores(dg.ConfigurableResource["Stores"]):
         """A new connection to PostgreSQL."""
         import psycopg  # noqa: PLC0415 - see the head of the module
 
-        settings = {"connect_timeout": 10, "application_name": "txn_assets"}
+        settings: dict[str, Any] = {"connect_timeout": 10, "application_name": "txn_assets"}
         if self.target == "gcp":
             return psycopg.connect(
                 host=self.postgres_host,
@@ -122,10 +122,33 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
             return None
         return FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
 
+    @property
+    def address(self) -> str:
+        """The landing zone as people write it."""
+        return f"gs://{self.bucket}/{self.prefix}/"
+
+    def versions(self) -> Iterator[FileVersion]:
+        """The current version of every object, one request a thousand."""
+        blobs = self.stores.storage().list_blobs(
+            self.bucket,
+            prefix=f"{self.prefix}/",
+            page_size=1000,
+            fields="items(name,generation,size,crc32c),nextPageToken",
+        )
+        for blob in blobs:
+            name = blob.name.removeprefix(f"{self.prefix}/")
+            yield FileVersion(name, int(blob.generation), int(blob.size or 0), str(blob.crc32c))
+
+    def upload(self, path: Path, name: str) -> FileVersion:
+        """Lands the file at `path` as `name`; the version that it is now."""
+        blob = self.stores.storage().bucket(self.bucket).blob(f"{self.prefix}/{name}")
+        blob.upload_from_filename(str(path), content_type="text/csv", checksum="crc32c")
+        return FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
+
     def not_landed(self, name: str) -> str:
         """The sentence for a file that is not there."""
         return (
-            f"No file {name!r} has landed in gs://{self.bucket}/{self.prefix}/: "
+            f"No file {name!r} has landed in {self.address}: "
             f"upload it there first, or check the name (the partition key is the object's name below that prefix)."
         )
 
@@ -138,8 +161,10 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
         """
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the head of the module
 
-        blob = self.stores.storage().bucket(self.bucket).blob(
-            f"{self.prefix}/{version.name}", generation=version.generation
+        blob = (
+            self.stores.storage()
+            .bucket(self.bucket)
+            .blob(f"{self.prefix}/{version.name}", generation=version.generation)
         )
         try:
             # Raw: an object stored with content-encoding gzip arrives as it is stored, as its checksum wants it.
@@ -176,22 +201,17 @@ class _Checksummed:
     """A stream of a landed file that compares the checksum at its end."""
 
     def __init__(self, stream: BinaryIO, version: FileVersion) -> None:
-        import google_crc32c  # noqa: PLC0415 - see the head of the module
-
         self._stream = stream
         self._version = version
-        self._checksum = google_crc32c.Checksum()
+        self._checksum = Checksum()
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
         self._checksum.update(data)
-        if not data and size and not self._matches():
+        if not data and size and self._checksum.base64() != self._version.crc32c:
             message = f"{self._version} arrived damaged, its crc32c differs: run this again."
             raise LandedFileError(message)
         return data
-
-    def _matches(self) -> bool:
-        return base64.b64encode(self._checksum.digest()).decode() == self._version.crc32c
 
 
 class Workspace(dg.ConfigurableResource["Workspace"]):
@@ -244,7 +264,7 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
-    def validate(self, version: FileVersion) -> "ValidationReport":
+    def validate_file(self, version: FileVersion) -> "ValidationReport":
         """Validates `version` from the landing zone into its folder; see `stages.validate_file`."""
         from txn_assets.stages import validate_file  # noqa: PLC0415 - see the head of the module
 
@@ -255,7 +275,7 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
         """The Arrow stream with the valid rows of `file`, in clear text."""
         path = self.folder(file.version) / "valid.arrow"
         if not path.exists():
-            self.validate(file.version)
+            self.validate_file(file.version)
         return path
 
     def drop_clear_text(self, version: FileVersion) -> None:
@@ -332,5 +352,5 @@ def make_workspace(config: PipelineConfig, stores: Stores, landing: LandingZone)
 def landing_zone() -> LandingZone:
     """The landing zone of the configuration in force, for code that Dagster hands no resources."""
     config = load_config()
-    stores = make_stores(config).process_config_and_initialize()
-    return LandingZone(stores=stores, bucket=config.data_lake.gcs_bucket, prefix=config.data_lake.landing)
+    # Not processed by Dagster, which would make an instance for it: the bucket needs no secret of the environment.
+    return make_landing_zone(config, make_stores(config))

@@ -1,7 +1,7 @@
 """Riding out passing faults of a store, within a budget, and saying what the others are.
 
-Here belong the back-off and the error that ends a load. Which faults pass is each store's own knowledge and stands in its
-I/O manager. The budget is documented in docs/reliability.md.
+Here belong the back-off and the error that ends a load. Which faults pass is each store's own knowledge and stands in
+its I/O manager. The budget is documented in docs/reliability.md.
 """
 
 import logging
@@ -15,7 +15,7 @@ LOGGER = logging.getLogger("txn_assets")
 
 
 class StoreError(Exception):
-    """A store cannot be loaded; the message names the store, the cause and the remedy, and carries no value of a row."""
+    """A store cannot be loaded; the message names store, cause and remedy, and carries no value of a row."""
 
 
 @dataclass(frozen=True, slots=True)

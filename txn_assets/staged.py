@@ -115,4 +115,5 @@ def to_json(value: StagedFiles) -> bytes:
 def from_json(data: bytes) -> StagedFiles:
     """The value that `to_json` wrote."""
     ((kind, content),) = json.loads(data).items()
-    return TypeAdapter(_KINDS[kind]).validate_python(content)
+    adapter: TypeAdapter[StagedFiles] = TypeAdapter(_KINDS[kind])
+    return adapter.validate_python(content)

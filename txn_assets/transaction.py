@@ -96,7 +96,7 @@ class Transaction(BaseModel):
 
 
 class ValidationRules(BaseModel):
-    """`ingestion.validation` of the configuration: what a deployment asks of a row beyond, or less than, the default."""
+    """`ingestion.validation` of the configuration: what a deployment asks of a row beyond the default, or less."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -148,7 +148,7 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
             strict=True,
         )
         judged = []
-        for rows in batched(doubtful, batch_size):
+        for rows in batched(doubtful, batch_size, strict=False):
             passed, failed = _judge(rows, contract(rules))
             if passed.num_rows:
                 judged.append(passed)
@@ -230,7 +230,7 @@ def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[pa.
     except ValidationError as error:
         # Without the input: errors must not carry clear values.
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
-            index, field = fault["loc"][0], fault["loc"][1]
+            index, field = int(fault["loc"][0]), fault["loc"][1]
             if not any(reason.field == field for reason in reasons[index]):
                 reasons[index].append(Reason(str(field), fault["type"], fault["msg"]))
         transactions = adapter.validate_python([row for row, found in zip(inputs, reasons, strict=True) if not found])

@@ -1,7 +1,6 @@
 """The BigQuery sink: one table that holds exactly the rows of the newest loaded version of each file.
 
-Here belong the load into a staging table, the transaction that replaces files, and what each fault means. The SQL stands
-in `bigquery_sql.py`; when to load, keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
+Here belong the load into a staging table, the transaction that replaces files, and what each fault means. The SQL is `bigquery_sql.py`; when to load, keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
 """
 
 import datetime as dt
@@ -83,12 +82,18 @@ class BigQueryIOManager(SinkIOManager):
                 "STRUCT",
                 [_struct(file.load_record(run_id), held.get(file.version.name)) for file in [*loads, *notes]],
             ),
-            bigquery.ArrayQueryParameter("replaced", "STRING", [f.version.name for f in loads if f.version.name in held]),
+            bigquery.ArrayQueryParameter(
+                "replaced", "STRING", [f.version.name for f in loads if f.version.name in held]
+            ),
             bigquery.ScalarQueryParameter("first_date", "DATE", _bound(min, held, loads)),
             bigquery.ScalarQueryParameter("last_date", "DATE", _bound(max, held, loads)),
         ]
         config = bigquery.QueryJobConfig(query_parameters=parameters, labels=_LABELS, use_query_cache=False)
-        _run(client, f"txn_commit_{work_id}", lambda job_id: client.query(script, job_id=job_id, job_config=config))
+        _run(
+            client,
+            f"txn_commit_{work_id}",
+            lambda job_id: client.query(script, job_id=job_id, job_config=config, job_retry=None),
+        )
         prefix = f"{statements.STAGING_PREFIX}{files_id}_"
         for table in client.list_tables(f"{self.project_id}.{self.dataset}"):
             if table.table_id.startswith(prefix):
@@ -128,9 +133,16 @@ class BigQueryIOManager(SinkIOManager):
         """What the table holds of the file."""
         return self._totals(self.stores.bigquery(), file.version.name)
 
+    def held_generations(self) -> dict[str, int]:
+        """From the ledger; empty before the first load."""
+        client = self.stores.bigquery()
+        self._prepare(client)
+        return dict(row.values() for row in client.query(statements.generations_query(self._tables)).result())
+
     def inexact_columns(self) -> list[str]:
         """`price`, where the table was made with a binary floating-point column."""
-        return ["price"] if self._column_types(self.stores.bigquery()).get("price") in ("FLOAT", "FLOAT64") else []
+        price = self._column_types(self.stores.bigquery()).get("price", "")
+        return ["price"] if price in ("FLOAT", "FLOAT64") else []
 
     def read_rows(self, names: Sequence[str]) -> "pa.Table":
         """The rows of the files that `names` names."""
@@ -142,7 +154,7 @@ class BigQueryIOManager(SinkIOManager):
         )
         return job.to_arrow(create_bqstorage_client=self.stores.target == "gcp")
 
-    def address(self, file: "HashedFile") -> str:
+    def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - other stores keep files apart
         """The table."""
         return f"{self.project_id}.{self.dataset}.{self.table}"
 

@@ -76,6 +76,11 @@ def held_query(tables: Tables) -> str:
     )
 
 
+def generations_query(tables: Tables) -> str:
+    """The newest generation of each file in the ledger."""
+    return f"SELECT source_file, MAX(generation) FROM {tables.ledger} WHERE source_file != '' GROUP BY source_file"  # noqa: S608 - quoted names
+
+
 def totals_query(tables: Tables, id_digits: str) -> str:
     """The totals of a file; binds @name."""
     digits = id_digits.replace("md5(transaction_id)", "TO_HEX(MD5(transaction_id))")
@@ -104,8 +109,8 @@ def lock_row_statement(tables: Tables) -> str:
 def replace_script(tables: Tables, staging: str | None, types: Mapping[str, str]) -> str:
     """The transaction that replaces files and writes their ledger rows, all or nothing.
 
-    Binds @incoming (the ledger rows, each with the generation and run that the caller saw in the ledger), @replaced (the
-    files of `staging` that are in the table already) and @first_date and @last_date (between which their rows lie).
+    Binds @incoming (the ledger rows, each with the generation and run that the caller saw there), @replaced (the files
+    of `staging` that are in the table already) and @first_date and @last_date (between which their rows lie).
     Without `staging` no rows change and the ledger rows alone are written.
     """
     ledger = [name for name in LEDGER_COLUMNS if name != "loaded_at"]

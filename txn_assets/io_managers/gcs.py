@@ -1,7 +1,7 @@
 """The data-lake sink: one object a file, with the five columns, hashed.
 
-Here belong the object's name, its metadata, which is this store's ledger, and the upload that replaces it. When to load,
-keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
+Here belong the object's name, its metadata, which is this store's ledger, and the upload that replaces it. When to
+load, keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
 """
 
 import datetime as dt
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from txn_assets.checksums import crc32c
 from txn_assets.io_managers.sink import SinkIOManager
 from txn_assets.ledger import Action, FileVersion, LoadRecord, Totals, decide
 from txn_assets.retries import StoreError
@@ -116,6 +117,14 @@ class GcsIOManager(SinkIOManager):
             blob.download_to_filename(str(path), raw_download=True)
         return hashed_rows.lake_totals(path, file_format=self.file_format, pii_fields=self.pii_fields)
 
+    def held_generations(self) -> dict[str, int]:
+        """From the metadata of the objects."""
+        blobs = self.stores.storage().list_blobs(
+            self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken"
+        )
+        metadata = (blob.metadata or {} for blob in blobs)
+        return {m["source_file"]: int(m["source_generation"]) for m in metadata if "source_generation" in m}
+
     def read_rows(self, names: Sequence[str]) -> "pa.Table":
         """The rows of the objects of the files that `names` names."""
         import pyarrow as pa  # noqa: PLC0415 - only a consumer of the objects needs it
@@ -161,19 +170,6 @@ class GcsIOManager(SinkIOManager):
             hashed_rows.write_lake(self.workspace.hashed_rows(file), part, file_format=self.file_format)
             part.rename(path)
         return path
-
-
-def crc32c(path: Path) -> str:
-    """The checksum of a file as GCS gives it, base64."""
-    import base64  # noqa: PLC0415 - see resources.py
-
-    import google_crc32c  # noqa: PLC0415 - see resources.py
-
-    checksum = google_crc32c.Checksum()
-    with path.open("rb") as file:
-        while data := file.read(1 << 20):
-            checksum.update(data)
-    return base64.b64encode(checksum.digest()).decode()
 
 
 def _held(blob: "storage.Blob | None", file: "HashedFile") -> LoadRecord | None:

@@ -99,14 +99,15 @@ class Table:
 
 
 def create_statements(table: Table) -> list[sql.Composed]:
-    """What makes both tables, or adds to a table of the original pipeline what it lacks; running it again is harmless."""
+    """Makes both tables, or adds to a table of the original pipeline what it lacks; harmless when run again."""
     columns = [sql.SQL("{} " + kind).format(sql.Identifier(name)) for name, kind in COLUMNS.items()]
     ledger = [sql.SQL("{} " + kind).format(sql.Identifier(name)) for name, kind in LEDGER_COLUMNS.items()]
     return [
         sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(table.schema)),
         sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(table.data, sql.SQL(", ").join(columns)),
-        sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS source_file text, ADD COLUMN IF NOT EXISTS source_row bigint")
-        .format(table.data),
+        sql.SQL(
+            "ALTER TABLE {} ADD COLUMN IF NOT EXISTS source_file text, ADD COLUMN IF NOT EXISTS source_row bigint"
+        ).format(table.data),
         sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} (source_file)").format(table.index("source_file"), table.data),
         sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} (date)").format(table.index("date"), table.data),
         sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (source_file, generation))").format(
@@ -125,7 +126,7 @@ def held_query(table: Table) -> sql.Composed:
 
 def totals_query(table: Table, id_digits: str) -> sql.Composed:
     """The totals of a file; binds source_file. `id_digits` is the SQL of `hashed_rows.id_digits`."""
-    return sql.SQL(
+    return sql.SQL(  # noqa: S608 - one of two fixed expressions
         "SELECT count(*), sum(price), sum(quantity), min(date), max(date), "
         "bit_xor(('x' || substr(" + id_digits + ", 1, 15))::bit(60)::bigint) FROM {} WHERE source_file = %s"
     ).format(table.data)
@@ -138,7 +139,7 @@ def delete_statement(table: Table) -> sql.Composed:
 
 def copy_statement(table: Table) -> sql.Composed:
     """Takes rows as CSV, `hashed_rows.COLUMNS`."""
-    from txn_assets.hashed_rows import COLUMNS as STAGED_COLUMNS  # noqa: PLC0415, N811 - Arrow loads with the first file
+    from txn_assets.hashed_rows import COLUMNS as STAGED_COLUMNS  # noqa: PLC0415 - Arrow loads with the first file
 
     names = sql.SQL(", ").join(map(sql.Identifier, STAGED_COLUMNS))
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table.data, names)
@@ -183,6 +184,13 @@ class PostgresIOManager(SinkIOManager):
         with self.stores.postgres() as connection:
             return self._totals(connection, file.version.name)
 
+    def held_generations(self) -> dict[str, int]:
+        """From the ledger; empty before the first load."""
+        with self.stores.postgres() as connection:
+            self._prepare(connection)
+            query = sql.SQL("SELECT source_file, max(generation) FROM {} GROUP BY source_file")
+            return dict(connection.execute(query.format(self._table.ledger)).fetchall())
+
     def inexact_columns(self) -> list[str]:
         """`price`, where the table was made with a binary floating-point column."""
         with self.stores.postgres() as connection:
@@ -205,7 +213,7 @@ class PostgresIOManager(SinkIOManager):
             rows = connection.execute(query, [list(names)]).fetchall()
         return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
 
-    def address(self, file: "HashedFile") -> str:
+    def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - other stores keep files apart
         """The table, as psql names it."""
         return f"{self.schema_name}.{self.table}"
 
@@ -238,7 +246,9 @@ class PostgresIOManager(SinkIOManager):
             # The ledger is made last: with it, all is there. Asking again would lock the table against its readers.
             return
         # CREATE ... IF NOT EXISTS of two sessions at once fails in one of them.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{self.schema_name}.{self.table}"])
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{self.schema_name}.{self.table}"]
+        )
         for statement in create_statements(self._table):
             connection.execute(statement)
 
@@ -278,7 +288,7 @@ class PostgresIOManager(SinkIOManager):
 
     def _totals(self, connection: "psycopg.Connection[Any]", name: str) -> Totals:
         row = connection.execute(totals_query(self._table, self.id_digits), [name]).fetchone()
-        assert row  # noqa: S101 - an aggregate always has a row
+        assert row
         return Totals.of_row(row)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class SinkIOManager(dg.ConfigurableIOManager):
     """A store that is made equal to files.
 
-    After `handle_output` the store holds exactly the rows of each file, or, where it raised, exactly what it held before.
+    After `handle_output` the store holds exactly the rows of each file; where it raised, exactly what it held before.
     """
 
     stores: dg.ResourceDependency[Stores]
@@ -41,6 +41,10 @@ class SinkIOManager(dg.ConfigurableIOManager):
     @abstractmethod
     def read_totals(self, file: HashedFile) -> Totals:
         """What the store holds of `file`, computed in the store."""
+
+    @abstractmethod
+    def held_generations(self) -> dict[str, int]:
+        """The newest generation in the ledger, for each file."""
 
     @abstractmethod
     def read_rows(self, names: Sequence[str]) -> "pa.Table":

@@ -95,11 +95,13 @@ class StagingIOManager(dg.ConfigurableIOManager):
                     return self._download(record)
         if records:
             return self._download(records[0])
-        message = f"{context.asset_key.to_user_string()} has not been materialised for {partition}: materialise it first."
+        message = (
+            f"{context.asset_key.to_user_string()} has not been materialised for {partition}: materialise it first."
+        )
         raise dg.Failure(message, allow_retries=False)
 
     def _download(self, record: dg.EventLogRecord) -> bytes:
-        assert record.asset_materialization is not None  # noqa: S101 - the filter asks for materialisations
+        assert record.asset_materialization is not None
         name = str(record.asset_materialization.metadata[MANIFEST].value)
         return bytes(self.stores.storage().bucket(self.bucket).blob(name).download_as_bytes())
 
