@@ -70,7 +70,7 @@ def _pin(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Wor
     context.add_asset_metadata(metadata, partition_key=name)
     seconds = time.monotonic() - started
     event = processed("raw_csv", name, 1, seconds, generation=version.generation, bytes=version.size)
-    emit(event, log=context.log, run_id=context.run_id)
+    emit(event, log=context.log, run_id=context.run.run_id)
     return RawFile(version, columns)
 
 
@@ -98,7 +98,7 @@ def _validate(
     rejected = workspace.folder(version) / "rejected.csv"
     place = quarantine.store(version, rejected if report.rejected else None)
     for event in rejections("validated_transactions", version.name, report):
-        emit(event, log=context.log, run_id=context.run_id)
+        emit(event, log=context.log, run_id=context.run.run_id)
     context.add_asset_metadata(
         {
             "records": report.records,
@@ -116,7 +116,7 @@ def _validate(
     emit(
         processed("validated_transactions", version.name, report.records, seconds, **counts),
         log=context.log,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
     )
     if not report.valid:
         where = f" {report.rejected} rejected rows with their reasons are in {place}." if place else " It has no rows."
@@ -157,7 +157,7 @@ def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: Validat
     emit(
         processed("hashed_transactions", file.version.name, totals.rows, seconds),
         log=context.log,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
     )
     return HashedFile(
         version=file.version,

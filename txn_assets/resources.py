@@ -232,8 +232,8 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Makes the folder of the run."""
-        self._run_id = context.run_id
-        self._folder = _process_scratch(txn_home()) / (context.run_id or "no-run")
+        self._run_id = context.run.run_id if context.run else None
+        self._folder = _process_scratch(txn_home()) / (self._run_id or "no-run")
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature

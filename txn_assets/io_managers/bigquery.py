@@ -1,6 +1,7 @@
 """The BigQuery sink: one table that holds exactly the rows of the newest loaded version of each file.
 
-Here belong the load into a staging table, the transaction that replaces files, and what each fault means. The SQL is `bigquery_sql.py`; when to load, keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
+Here belong the load into a staging table, the transaction that replaces files, and what each fault means. The SQL is in
+`bigquery_sql.py`; when to load, keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
 """
 
 import datetime as dt

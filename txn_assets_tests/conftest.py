@@ -1,0 +1,37 @@
+"""One local stack for all tests, in a folder of its own, and a deployment of its own for each test that asks."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from txn_assets_tests.deployment import Deployment, make_config
+
+
+@pytest.fixture(scope="session")
+def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """TXN_HOME with the local stack up; TXN_TEST_HOME names one to keep between runs, which is quicker."""
+    from txn_assets.config import load_config
+    from txn_assets.local.stack import down, ensure_up, seed_from
+
+    kept = os.environ.get("TXN_TEST_HOME")
+    home = Path(kept) if kept else tmp_path_factory.mktemp("stack")
+    ensure_up(home, seed_from(load_config()))
+    yield home
+    if not kept:
+        down(home)
+
+
+@pytest.fixture
+def deployment(stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """A deployment with a bucket, a dataset and a schema of its own."""
+    monkeypatch.setenv("TXN_HOME", str(stack_home))
+    monkeypatch.setenv("TXN_TARGET", "local")
+    for name in ("BUCKET_NAME", "TXN_HASH_KEY", "TXN_LOG_FORMAT"):
+        monkeypatch.delenv(name, raising=False)
+    config = tmp_path / "pipeline_config.yaml"
+    monkeypatch.setenv("TXN_CONFIG", str(config))
+    make_config(config)
+    with Deployment.open(config) as opened:
+        yield opened

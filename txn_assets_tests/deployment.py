@@ -1,0 +1,204 @@
+"""A deployment as tests use it: land a file, materialise it, read the stores with their own clients."""
+
+import copy
+import csv
+import gzip
+import io
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psycopg
+import yaml
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery, storage
+
+from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
+from txn_assets.definitions import build
+from txn_assets.local.stack import Endpoints, ensure_up, seed_from
+from txn_assets.transaction import FIELDS
+
+HEADER = ",".join(FIELDS)
+SINKS = ("gcs_raw", "bigquery_raw_transactions", "postgres_transactions")
+
+type Row = tuple[str, str, Decimal, int, str]
+
+
+def make_row(**overrides: str) -> str:
+    """A valid row of a CSV file, but for what a test overrides."""
+    row = {
+        "transaction_id": "T001",
+        "product": "Halal Laptop",
+        "price": "999.99",
+        "quantity": "2",
+        "date": "2023-10-01",
+    } | overrides
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([row[name] for name in FIELDS])
+    return text.getvalue()
+
+
+def make_file(*rows: str, header: str = HEADER) -> bytes:
+    """A CSV file."""
+    return "".join(f"{line}\n" for line in (header, *rows)).encode()
+
+
+def many_rows(count: int, *, start: int = 0, price: str = "1.50", day: str = "2023-10-01") -> list[str]:
+    """Valid rows with ids that count up."""
+    return [make_row(transaction_id=f"T{start + n:07d}", price=price, date=day) for n in range(count)]
+
+
+def make_config(path: Path, overrides: Mapping[str, Any] | None = None) -> None:
+    """Writes the project's configuration with names of its own, and with `overrides` merged in."""
+    content = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
+    name = uuid.uuid4().hex[:12]
+    content["data_lake"]["gcs_bucket"] = f"bucket-{name}"
+    content["data_warehouse"] |= {"dataset": f"dataset_{name}", "postgres": {"schema": f"schema_{name}"}}
+    path.write_text(yaml.safe_dump(_merged(content, overrides or {})))
+
+
+def _merged(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(copy.deepcopy(content))
+    for key, value in overrides.items():
+        merged[key] = _merged(merged.get(key, {}), value) if isinstance(value, Mapping) else value
+    return merged
+
+
+@dataclass
+class Deployment:
+    """A bucket, a dataset and a schema on the local stack, and an instance of Dagster."""
+
+    config_path: Path
+    instance: dg.DagsterInstance
+    endpoints: Endpoints
+    gcs: storage.Client
+    bq: bigquery.Client
+    pg: "psycopg.Connection[Any]"
+
+    @classmethod
+    @contextmanager
+    def open(cls, config_path: Path) -> Iterator["Deployment"]:
+        """A deployment for the configuration at `config_path`."""
+        config = load_config(config_path)
+        endpoints = ensure_up(txn_home(), seed_from(config))
+        project, credentials = config.data_warehouse.project_id, AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is untyped
+        gcs = storage.Client(project, credentials, client_options={"api_endpoint": endpoints.gcs_url})
+        bq = bigquery.Client(project, credentials, client_options={"api_endpoint": endpoints.bigquery_url})
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            psycopg.connect(endpoints.postgres_dsn, autocommit=True) as pg,
+        ):
+            yield cls(config_path, instance, endpoints, gcs, bq, pg)
+        gcs.close()
+        bq.close()
+
+    @property
+    def config(self) -> PipelineConfig:
+        """The configuration in force."""
+        return load_config(self.config_path)
+
+    def configure(self, overrides: Mapping[str, Any]) -> None:
+        """Changes the configuration for the runs that follow."""
+        content = yaml.safe_load(self.config_path.read_text())
+        self.config_path.write_text(yaml.safe_dump(_merged(content, overrides)))
+
+    @property
+    def bucket(self) -> storage.Bucket:
+        """The bucket."""
+        return self.gcs.bucket(self.config.data_lake.gcs_bucket)
+
+    @property
+    def bq_table(self) -> str:
+        """The BigQuery table."""
+        warehouse = self.config.data_warehouse
+        return f"{warehouse.project_id}.{warehouse.dataset}.{warehouse.table}"
+
+    @property
+    def pg_table(self) -> str:
+        """The PostgreSQL table."""
+        return f"{self.config.data_warehouse.postgres.schema_}.transactions"
+
+    def land(self, name: str, content: bytes) -> int:
+        """Uploads a file to the landing zone; its generation."""
+        blob = self.bucket.blob(f"{self.config.data_lake.landing}/{name}")
+        blob.upload_from_string(content, content_type="text/csv")
+        return int(blob.generation)
+
+    def materialize(
+        self, name: str, *, select: str = "*", raise_on_error: bool = True, tags: Mapping[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Runs the assets that `select` names for the landed file `name`."""
+        job = build(self.config).resolve_implicit_global_asset_job_def()
+        keys = dg.AssetSelection.from_string(select).resolve(list(build(self.config).assets or []))  # type: ignore[arg-type]  # our list holds assets alone
+        return job.execute_in_process(
+            instance=self.instance,
+            partition_key=name,
+            raise_on_error=raise_on_error,
+            asset_selection=None if select == "*" else list(keys),
+            tags=dict(tags or {}),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+
+    def load(self, name: str, *rows: str) -> dg.ExecuteInProcessResult:
+        """Lands a file of `rows` and materialises it whole."""
+        self.land(name, make_file(*rows))
+        return self.materialize(name)
+
+    def rows(self, store: str, name: str) -> list[Row]:
+        """The rows that `store`, an asset, holds of the file `name`, in order; read with the store's own client."""
+        return {"gcs_raw": self._gcs_rows, "bigquery_raw_transactions": self._bq_rows}.get(store, self._pg_rows)(name)
+
+    def rows_everywhere(self, name: str) -> list[Row]:
+        """The rows of the file `name`, which all three stores must agree upon."""
+        gcs, bq, pg = (self.rows(store, name) for store in SINKS)
+        assert gcs == bq == pg
+        return pg
+
+    def _gcs_rows(self, name: str) -> list[Row]:
+        blob = self.bucket.get_blob(f"{self.config.data_lake.path}/{name.removesuffix('.csv')}/processed.csv")
+        if blob is None:
+            return []
+        lines = csv.DictReader(io.StringIO(blob.download_as_text(), newline=""))
+        return sorted(
+            (r["transaction_id"], r["product"], Decimal(r["price"]), int(r["quantity"]), r["date"]) for r in lines
+        )
+
+    def _bq_rows(self, name: str) -> list[Row]:
+        query = f"SELECT {HEADER} FROM `{self.bq_table}` WHERE source_file = @name"
+        config = bigquery.QueryJobConfig(query_parameters=[bigquery.ScalarQueryParameter("name", "STRING", name)])
+        rows = self.bq.query(query, job_config=config).result()
+        return sorted((r[0], r[1], Decimal(r[2]), r[3], r[4].isoformat()) for r in rows)
+
+    def _pg_rows(self, name: str) -> list[Row]:
+        rows = self.pg.execute(f"SELECT {HEADER} FROM {self.pg_table} WHERE source_file = %s", [name]).fetchall()  # type: ignore[arg-type]  # a throw-away schema
+        return sorted((r[0], r[1], r[2], r[3], r[4].isoformat()) for r in rows)
+
+    def quarantined(self, name: str) -> list[dict[str, str]]:
+        """The rows in the quarantine of the file `name`."""
+        blob = self.bucket.get_blob(f"{self.config.data_lake.quarantine}/{name}/rejected.csv")
+        return list(csv.DictReader(io.StringIO(blob.download_as_text(), newline=""))) if blob else []
+
+    def objects(self) -> dict[str, bytes]:
+        """Every object of the bucket, uncompressed."""
+        contents = {blob.name: blob.download_as_bytes() for blob in self.gcs.list_blobs(self.bucket)}
+        return {n: gzip.decompress(c) if c.startswith(b"\x1f\x8b") else c for n, c in contents.items()}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """The sentence of the first step that failed."""
+    event = next(event for event in result.all_events if event.is_step_failure)
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    assert data.error
+    return str(data.error.message)
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> set[str]:
+    """The names of the checks that did not pass."""
+    return {check.check_name for check in result.get_asset_check_evaluations() if not check.passed}

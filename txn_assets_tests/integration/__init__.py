@@ -1,0 +1,1 @@
+"""Through the public way in, against the embedded servers."""

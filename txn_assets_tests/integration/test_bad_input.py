@@ -1,0 +1,103 @@
+"""Files as people really send them: each is loaded, or refused in one clear sentence."""
+
+import gzip
+
+import pytest
+
+from txn_assets_tests.deployment import HEADER, Deployment, failure, make_file, make_row
+
+ROW = make_row()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "it is empty"),
+        (b"\xff\xfet\x00", "UTF-16"),
+        (b"PK\x03\x04....", "a ZIP archive or an Excel workbook"),
+        (make_file(ROW, header="transaction_id,product,price,quantity"), "lacks the column date"),
+        (make_file(ROW, header=f"{HEADER},price"), "the column price stands 2 times"),
+        (make_file(ROW, header=HEADER.replace(",", ";")), "separated by ';'"),
+        (make_file(header="Transaction ID,product,price,quantity,date"), "reads like 'transaction_id'"),
+        (gzip.compress(make_file(ROW) * 5000)[:-20], "the gzip data is damaged"),
+        (make_file(), "No valid transactions in bad.csv. It has no rows."),
+    ],
+)
+def test_refused_file(deployment: Deployment, content: bytes, sentence: str) -> None:
+    """A file that cannot be a transaction file fails with a sentence, and no sink is touched."""
+    deployment.load("bad.csv", ROW)
+    deployment.land("bad.csv", content)
+
+    result = deployment.materialize("bad.csv", raise_on_error=False)
+
+    assert sentence in failure(result)
+    assert len(deployment.rows_everywhere("bad.csv")) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + make_file(ROW),
+        make_file(ROW).replace(b"\n", b"\r\n"),
+        gzip.compress(make_file(ROW)),
+        make_file("", ROW, "", ""),
+        make_file(ROW).rstrip(b"\n"),
+        make_file("2023-10-01,2,999.99,Halal Laptop,T001", header=",".join(reversed(HEADER.split(",")))),
+        make_file(f"{ROW},x", header=f"{HEADER},note"),
+    ],
+    ids=["bom", "crlf", "gzip", "blank lines", "no last newline", "reordered", "extra column"],
+)
+def test_accepted_file(deployment: Deployment, content: bytes) -> None:
+    """Harmless differences of form load the same row."""
+    deployment.land("odd.csv", content)
+
+    deployment.materialize("odd.csv")
+
+    ((_, product, price, quantity, date),) = deployment.rows_everywhere("odd.csv")
+    assert (product, str(price), quantity, date) == ("Halal Laptop", "999.9900", 2, "2023-10-01") or price == 999.99
+
+
+def test_text_survives(deployment: Deployment) -> None:
+    """Quotes, commas, newlines, blanks and any script arrive in each store as they were sent."""
+    products = ['24" Monitor, "new"', "two\nlines", " padded ", "سجادة صلاة", "=1+1", "'quoted'", "\\N", "NULL"]
+
+    deployment.load("t.csv", *[make_row(transaction_id=f"T{n}", product=p) for n, p in enumerate(products)])
+
+    assert sorted(row[1] for row in deployment.rows_everywhere("t.csv")) == sorted(products)
+
+
+def test_unknown_columns_refused(deployment: Deployment) -> None:
+    """With unknown_columns: refuse an extra column fails the file."""
+    deployment.configure({"ingestion": {"unknown_columns": "refuse"}})
+    deployment.land("a.csv", make_file(f"{ROW},x", header=f"{HEADER},note"))
+
+    result = deployment.materialize("a.csv", raise_on_error=False)
+
+    assert "unknown columns (note)" in failure(result)
+
+
+def test_never_landed(deployment: Deployment) -> None:
+    """A partition that never landed is refused by name."""
+    with pytest.raises(Exception, match="never.csv"):
+        deployment.materialize("never.csv")
+
+
+def test_landed_then_deleted(deployment: Deployment) -> None:
+    """A registered file that is gone fails with the sentence of what to do."""
+    deployment.load("a.csv", ROW)
+    deployment.bucket.blob("landing/transactions/a.csv").delete()
+
+    result = deployment.materialize("a.csv", raise_on_error=False)
+
+    assert failure(result).startswith("No file 'a.csv' has landed in gs://")
+
+
+def test_two_files_for_one_object(deployment: Deployment) -> None:
+    """Two landed names that would share an object of the data lake: the second is refused, the first stays."""
+    deployment.load("a.csv.gz.csv", ROW)
+    deployment.land("a.csv.gz", make_file(make_row(transaction_id="T9")))
+
+    result = deployment.materialize("a.csv.gz", raise_on_error=False)
+
+    assert "already holds the landed file 'a.csv.gz.csv'" in failure(result)
+    assert len(deployment.rows("gcs_raw", "a.csv.gz.csv")) == 1
