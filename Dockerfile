@@ -44,11 +44,13 @@ COPY --from=build /app /app
 
 # HOME and the caches of libraries go to /tmp, a volume in a pod. TXN_HOME is the scratch space of a run.
 # PYTHON_CPU_COUNT: Python would count the CPUs of the node, and everything that sizes a pool by them would start one
-# worker a core under a limit of one CPU.
+# worker a core under a limit of one CPU. PYTHONWARNINGS: the tests make errors of warnings; in a pod each is a line in
+# the log that is not JSON, and Dagster has one for every run.
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONWARNINGS=ignore \
     PYTHON_CPU_COUNT=1 \
     OMP_NUM_THREADS=1 \
     HOME=/tmp \

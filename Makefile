@@ -52,7 +52,7 @@ lock: setup ## Resolve the dependencies again and write the hashed lock files
 
 .PHONY: deploy-check
 deploy-check: setup ## Check image, Helm values and run Job without a cluster, and print what was checked
-	@DEPLOY_CHECK_SUMMARY=1 $(PYTHON) -m pytest --quiet --no-header txn_assets_tests/deploy
+	@DEPLOY_CHECK_SUMMARY=1 $(PYTHON) -m pytest --quiet --no-header -r fE txn_assets_tests/deploy
 
 .PHONY: image
 image: ## Build the production image with podman, buildah or docker

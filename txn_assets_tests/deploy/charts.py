@@ -56,6 +56,6 @@ def _value_files(environment: str) -> list[str]:
 
 def _helm(*arguments: str) -> str:
     command = [str(helm()), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command line
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"helm {arguments[0]}: {done.stderr}{done.stdout}"
     return done.stdout

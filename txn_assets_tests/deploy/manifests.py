@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]  # the package has annotations and no py.typed
-from kubernetes.utils.quantity import parse_quantity  # type: ignore[import-untyped]  # the client ships no types
-from kubernetes_validate.utils import latest_version  # type: ignore[import-untyped]  # the same
+import kubernetes_validate
+from kubernetes.utils.quantity import parse_quantity
+from kubernetes_validate.utils import latest_version
 
 type Manifest = dict[str, Any]
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import kubernetes.client  # type: ignore[import-untyped]  # the client ships no types
+import kubernetes.client
 
 from txn_assets_tests.deploy.manifests import invalid, pod_problems, resource_problems
 from txn_assets_tests.deploy.values_files import Values, code_location, run_launcher
@@ -276,7 +276,7 @@ def _containers(values: Values) -> list[tuple[str, Values]]:
     ]
 
 
-def _find(content: Any, keys: set[str], path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - any YAML
+def _find(content: Any, keys: set[str], path: str = "") -> Iterator[tuple[str, Any]]:
     """Every value under one of `keys`, at any depth, with its path."""
     if isinstance(content, dict):
         for key, value in content.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import kubernetes.client  # type: ignore[import-untyped]  # the client ships no types
+import kubernetes.client
 import yaml
 
 # Dagster has no public way to launch a run of a job that lives in an image: origins are made by its code servers.

@@ -155,7 +155,7 @@ def test_dagster_reads_its_workspace_yaml(objects: list[Manifest], tmp_path: Pat
     assert [origin.location_name for origin in location_origins_from_yaml_paths([str(path)])] == ["txn-assets"]
 
 
-def _config_type(data: ConfigurableClassData) -> Any:  # noqa: ANN401 - Dagster's own type has no public name
+def _config_type(data: ConfigurableClassData) -> Any:
     module = __import__(data.module_name, fromlist=[data.class_name])
     return getattr(module, data.class_name).config_type()
 

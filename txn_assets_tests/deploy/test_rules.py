@@ -16,17 +16,17 @@ from txn_assets_tests.deploy.values_files import Values, code_location, merged, 
 type Mistake = Callable[[Values], Any]
 
 
-def in_location(**keys: Any) -> Mistake:  # noqa: ANN401 - any YAML value
+def in_location(**keys: Any) -> Mistake:
     """A mistake in the code location's entry."""
     return lambda values: code_location(values).update(keys)
 
 
-def in_launcher(**keys: Any) -> Mistake:  # noqa: ANN401 - any YAML value
+def in_launcher(**keys: Any) -> Mistake:
     """A mistake in the run launcher's settings."""
     return lambda values: run_launcher(values).update(keys)
 
 
-def in_section(*path: str, **keys: Any) -> Mistake:  # noqa: ANN401 - any YAML value
+def in_section(*path: str, **keys: Any) -> Mistake:
     """A mistake in the section that `path` leads to."""
 
     def make(values: Values) -> None:

@@ -97,7 +97,7 @@ def test_the_jobs_of_the_code_location_are_launched_as_valid_pods(values: Values
     with warnings.catch_warnings():
         # Which beta features of Dagster the code uses is for the code's own tests.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        from txn_assets.definitions import defs  # noqa: PLC0415 - its import warns
+        from txn_assets.definitions import defs
 
         jobs = tags_of_runs(defs())
     for name, tags in jobs.items():
@@ -128,7 +128,7 @@ def test_the_cpu_count_is_the_limit_and_not_the_nodes(values: Values) -> None:
     variables = code_location(values)["env"]
     assert multiprocessing.cpu_count() == os.cpu_count()
     command = [sys.executable, "-c", "import multiprocessing; print(multiprocessing.cpu_count())"]
-    shown = subprocess.run(  # noqa: S603 - a fixed command line
+    shown = subprocess.run(
         command, env={"PYTHON_CPU_COUNT": variables["PYTHON_CPU_COUNT"]}, capture_output=True, text=True, check=True
     ).stdout
     assert shown.strip() == "1"

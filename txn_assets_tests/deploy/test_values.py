@@ -35,7 +35,7 @@ def test_no_key_is_unknown_to_the_chart(name: str, deploy_checks: Path) -> None:
     """Every key of a value file is in the chart's schema, closed against unknown keys."""
     schema = deploy_checks / "values.partial-strict.schema.json"
     command = [sys.executable, str(deploy_checks / "check_values.py"), str(schema), str(FOLDER / name)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command line
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -117,7 +117,7 @@ def test_a_lost_run_is_retried_and_its_slots_are_freed(values: Values) -> None:
 
 
 def test_the_log_of_a_run_is_json(values: Values, capsys: pytest.CaptureFixture[str]) -> None:
-    """The handlers of pythonLogs load, and write one JSON object a line, exceptions included."""
+    """The handlers of pythonLogs load, and write one JSON object a line, line feeds in a message included."""
     logger = logging.getLogger("dagster_of_test")
     config = {**values["pythonLogs"]["dagsterHandlerConfig"], "version": 1, "disable_existing_loggers": False}
     logging.config.dictConfig({**config, "loggers": {logger.name: {"handlers": ["json"], "propagate": False}}})
