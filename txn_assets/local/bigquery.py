@@ -42,7 +42,7 @@ def server(home: Home, ports: Mapping[str, int], project: str, dataset: str) -> 
         # DuckDB spills to `.tmp` in the working folder.
         folder=home.bigquery,
         url=url,
-        answers=lambda: probes.bigquery_answers(url),
+        answers=lambda: probes.bigquery_answers(url, patience=probes.START_PATIENCE),
     )
 
 

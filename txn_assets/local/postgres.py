@@ -67,7 +67,7 @@ def server(home: Home, ports: Mapping[str, int]) -> Server:
         environment=_ignored_pid(data),
         folder=home.postgres,
         url=f"postgresql://127.0.0.1:{ports['postgres']}",
-        answers=lambda: probes.postgres_answers("127.0.0.1", ports["postgres"]),
+        answers=lambda: probes.postgres_answers("127.0.0.1", ports["postgres"], patience=probes.START_PATIENCE),
         # Fast shutdown: it does not wait until the last client has gone.
         stop_signal=signal.SIGINT,
         become=become,
@@ -92,7 +92,7 @@ def _initialise(home: Home, programs: Path, become: Callable[[], None] | None) -
     log = home.log("initdb")
     rotate(log)
     with log.open("wb") as output:
-        result = subprocess.run(  # noqa: S603 - a fixed program of our own environment
+        result = subprocess.run(
             [
                 *(str(programs / "initdb"), "--pgdata", str(unfinished), "--username", SUPERUSER),
                 *("--pwfile", str(home.postgres / "password"), "--auth", "scram-sha-256"),

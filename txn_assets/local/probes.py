@@ -14,24 +14,26 @@ PATIENCE = 60.0
 """Seconds that a server which takes the connection may think. A refused connection is a dead server at once, but a
 slow answer is only a busy one: local-bigquery does not answer while it reads a big upload, and restarting the stack
 below a colleague's load would be worse than waiting."""
+START_PATIENCE = 5.0
+"""The same while a server starts: it is asked again anyway, and what does not answer may be a stranger on its port."""
 
 
-def gcs_answers(url: str, identity: str | None = None) -> bool:
+def gcs_answers(url: str, identity: str | None = None, *, patience: float = PATIENCE) -> bool:
     """Ask the shim, which asks fake-gcs-server. With `identity`, another stack's shim on that port is a "no"."""
-    status, body = _get(url, "/_internal/healthcheck")
+    status, body = _get(url, "/_internal/healthcheck", patience)
     return status == http.client.OK and (identity is None or body.decode(errors="replace") == identity)
 
 
-def bigquery_answers(url: str) -> bool:
+def bigquery_answers(url: str, *, patience: float = PATIENCE) -> bool:
     """List the projects, which needs the database to be open."""
-    return _get(url, "/bigquery/v2/projects?maxResults=1")[0] == http.client.OK
+    return _get(url, "/bigquery/v2/projects?maxResults=1", patience)[0] == http.client.OK
 
 
-def postgres_answers(host: str, port: int) -> bool:
+def postgres_answers(host: str, port: int, *, patience: float = PATIENCE) -> bool:
     """Ask to log in, and see whether the server asks for the password. That is as far as one gets without a client."""
     options = b"user\0postgres\0database\0postgres\0\0"
     try:
-        with socket.create_connection((host, port), timeout=PATIENCE) as connection:
+        with socket.create_connection((host, port), timeout=patience) as connection:
             # Length, then version 3.0 of the protocol.
             connection.sendall(struct.pack("!ii", len(options) + 8, 3 << 16) + options)
             # "R" is the request to authenticate. "E" is an error, such as "the database system is starting up". All of
@@ -41,8 +43,8 @@ def postgres_answers(host: str, port: int) -> bool:
         return False
 
 
-def _get(url: str, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
+def _get(url: str, path: str, patience: float) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patience)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

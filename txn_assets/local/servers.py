@@ -64,7 +64,7 @@ def start(server: Server, home: Home) -> subprocess.Popen[bytes]:
     log = home.log(server.name)
     rotate(log)
     with log.open("wb") as output:
-        return subprocess.Popen(  # noqa: S603 - fixed programs of our own environment
+        return subprocess.Popen(
             server.command,
             cwd=server.folder,
             # Nothing of the caller's environment: no secret of it can be read from a server, and no setting of it
@@ -110,7 +110,7 @@ def fake_gcs_server(home: Home, ports: Mapping[str, int]) -> Server:
         ),
         folder=home.stack,
         url=url,
-        answers=lambda: probes.gcs_answers(url),
+        answers=lambda: probes.gcs_answers(url, patience=probes.START_PATIENCE),
     )
 
 
@@ -131,5 +131,5 @@ def gcs(home: Home, ports: Mapping[str, int]) -> Server:
         environment={"PYTHONPATH": os.environ["PYTHONPATH"]},
         folder=home.stack,
         url=url,
-        answers=lambda: probes.gcs_answers(url),
+        answers=lambda: probes.gcs_answers(url, patience=probes.START_PATIENCE),
     )

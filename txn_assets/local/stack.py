@@ -11,7 +11,8 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -147,31 +148,37 @@ def ensure_up(home: Path, seed: Seed) -> Endpoints:
         LocalStackError: a server cannot be started, or the home cannot be used.
     """
     place = Home(home.absolute())
-    state = _State.read(place)
-    if state and seed.fingerprint() in state.seeds and state.is_healthy():
-        return state.endpoints_for(seed)
-    _make_folders(place)
-    with locked(place.start_lock):
-        # Whoever held the lock before us may have done the work.
+    with _usable(place):
         state = _State.read(place)
-        if state is None or not state.is_healthy():
-            _stop(place)
-            state = _start(place, seed)
-        return _provide(place, state, seed)
+        if state and seed.fingerprint() in state.seeds and state.is_healthy():
+            return state.endpoints_for(seed)
+        place.root.mkdir(parents=True, exist_ok=True)
+        place.stack.mkdir(mode=0o700, exist_ok=True)
+        place.tmp.mkdir(exist_ok=True)
+        with locked(place.start_lock):
+            # Whoever held the lock before us may have done the work.
+            state = _State.read(place)
+            if state is None or not state.is_healthy():
+                _stop(place)
+                state = _start(place, seed)
+            return _provide(place, state, seed)
 
 
 def down(home: Path) -> bool:
     """Stop the stack and wait until its servers are gone. Tells whether there was one."""
     place = Home(home.absolute())
-    if not place.stack.is_dir():
-        return False
-    with locked(place.start_lock):
-        return _stop(place)
+    with _usable(place):
+        if not place.stack.is_dir():
+            return False
+        with locked(place.start_lock):
+            return _stop(place)
 
 
 def status(home: Path) -> list[ServerStatus]:
     """Return the servers of the stack, or an empty list if there is none."""
-    state = _State.read(Home(home.absolute()))
+    place = Home(home.absolute())
+    with _usable(place):
+        state = _State.read(place)
     if state is None:
         return []
     return [
@@ -193,14 +200,16 @@ def _answers(name: str, url: str) -> bool:
     return probes.bigquery_answers(url) if name == "bigquery" else probes.gcs_answers(url)
 
 
-def _make_folders(home: Home) -> None:
+@contextmanager
+def _usable(home: Home) -> Generator[None]:
+    """Tell in a sentence that the home cannot be used, whichever of its files it shows in."""
     try:
-        home.root.mkdir(parents=True, exist_ok=True)
-        home.stack.mkdir(mode=0o700, exist_ok=True)
-        home.tmp.mkdir(exist_ok=True)
-        home.start_lock.touch()
+        yield
     except OSError as error:
-        message = f"The local stack cannot use {error.filename}: {error.strerror}. Set TXN_HOME to a folder of yours."
+        message = (
+            f"The local stack cannot use {error.filename or home.root}: {error.strerror}. "
+            f"Set TXN_HOME to a folder that you can write to."
+        )
         raise LocalStackError(message) from error
 
 
@@ -215,7 +224,7 @@ def _start(home: Home, seed: Seed) -> _State:
     with log.open("wb") as errors:
         # It leaves a daemon behind and returns when that has told how it went and closed the pipe. Of the environment
         # it gets nothing: neither secrets nor settings of the caller are the servers' business.
-        result = subprocess.run(  # noqa: S603 - our own module in our own environment
+        result = subprocess.run(
             [interpreter, "-P", "-m", "txn_assets.local.supervisor", home.root, seed.project_id, seed.dataset],
             cwd=home.stack,
             env={"PATH": os.defpath, "PYTHONPATH": str(root), "TMPDIR": str(home.tmp), "LANG": "C.UTF-8"},
@@ -229,8 +238,10 @@ def _start(home: Home, seed: Seed) -> _State:
     try:
         answer = json.loads(result.stdout)
     except ValueError as error:
+        _stop(home)
         raise _error("The supervisor of the local stack ended before its servers were up: see its log.", log) from error
     if "failed" in answer:
+        _stop(home)  # It is about to end; whoever reads the message may go on at once.
         raise _error(answer["failed"], Path(answer["log"]) if answer["log"] else None)
     ready = answer["ready"]
     return _State(

@@ -54,7 +54,7 @@ class Supervisor:
                 self._start_on(chosen, project, dataset)
             except PortTakenError:
                 self.stop()
-                if attempt == 3:  # noqa: PLR2004 - the third and last attempt
+                if attempt == 3:
                     raise
                 last_time = {}
             else:
@@ -91,13 +91,14 @@ class Supervisor:
         self._add(postgres.server(self._home, chosen))
         deadline = time.monotonic() + START_SECONDS
         for server, _ in self._running.values():
+            # First of all, since what answers on the port of a dead server is a stranger.
+            self._check_alive()
             while not server.answers():
                 self._check_alive()
                 if time.monotonic() > deadline:
                     message = f"{server.name} does not answer {START_SECONDS:.0f} seconds after its start."
                     raise StartError(message, self._home.log(server.name))
                 time.sleep(0.05)
-        # It may be a stranger that answered on a stolen port.
         self._check_alive()
 
     def _add(self, server: Server) -> None:

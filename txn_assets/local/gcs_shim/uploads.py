@@ -143,7 +143,7 @@ def metadata_of_related(content_type: str, head: bytes) -> Mapping[str, Any]:
     # gsutil quotes with apostrophes.
     boundary = b"--" + str(header.get_param("boundary", "")).strip("'").encode()
     parts = head.split(boundary, maxsplit=2)
-    if len(parts) < 3:  # noqa: PLR2004 - what is before the first boundary, and the two parts
+    if len(parts) < 3:
         message = "A multipart upload must have two parts, the metadata and the content."
         raise BadRequestError(message)
     try:

@@ -1,0 +1,111 @@
+"""Each way in which the stack cannot start, and what is said then: one sentence, exit code 1, no traceback."""
+
+import os
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from txn_assets.config import project_root
+from txn_assets.local.home import Home, write_json
+from txn_assets.local.stack import LocalStackError, Seed, down, ensure_up
+from txn_assets_tests.local.conftest import RunCli
+
+
+@pytest.mark.parametrize("arguments", [(), ("start",), ("up", "now")])
+def test_an_unknown_command_is_answered_with_the_known_ones(
+    cli: RunCli, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """A wrong command line gets a sentence that lists the commands."""
+    result = cli(*arguments, home=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "up, down, status, env" in result.stderr
+
+
+def test_missing_servers_are_told_with_the_command_that_installs_them(cli: RunCli, tmp_path: Path) -> None:
+    """A clone without `.venv-servers` says `make setup`."""
+    shutil.copytree(project_root() / "txn_assets", tmp_path / "txn_assets")
+    config = project_root() / "data" / "pipeline_config.yaml"
+    result = cli("up", home=tmp_path / "home", folder=tmp_path, TXN_CONFIG=str(config))
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "run `make setup`" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "env"])
+def test_a_home_that_cannot_be_made_is_named(cli: RunCli, tmp_path: Path, command: str) -> None:
+    """A TXN_HOME below a file says what cannot be used and which variable to set."""
+    (tmp_path / "file").touch()
+    result = cli(command, home=tmp_path / "file" / "home")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert str(tmp_path / "file") in result.stderr
+    assert "TXN_HOME" in result.stderr
+
+
+def test_status_of_no_stack_says_so(cli: RunCli, tmp_path: Path) -> None:
+    """`status` of a home without a stack fails, says how to start it, and makes nothing."""
+    result = cli("status", home=tmp_path / "home")
+    assert result.returncode == 1
+    assert "python -m txn_assets.local up" in result.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_server_with_damaged_data_is_named_with_the_end_of_its_log(home: Path, seed: Seed) -> None:
+    """The message says which server, what to do, and what the server itself said; nothing is left running."""
+    ensure_up(home, seed)
+    down(home)
+    (Home(home).postgres / "data" / "global" / "pg_control").write_bytes(b"")
+    with pytest.raises(LocalStackError) as failure:
+        ensure_up(home, seed)
+    sentence, _, log = str(failure.value).partition("\n")
+    assert sentence.startswith("postgres cannot be started")
+    assert str(Home(home).postgres) in sentence
+    assert "pg_control" in log
+    assert not down(home)
+
+
+def test_a_port_that_is_stolen_before_its_server_binds_it_is_replaced(home: Path, seed: Seed) -> None:
+    """The start is tried again on other ports."""
+    place = Home(home)
+    place.stack.mkdir(parents=True)
+    stolen = 29_871
+    write_json(place.ports, {"postgres": stolen})
+    with socket.socket() as thief:
+
+        def steal() -> None:
+            # initdb runs between the choice of the ports and the start of PostgreSQL.
+            while not place.log("initdb").exists():
+                time.sleep(0.005)
+            thief.bind(("127.0.0.1", stolen))
+            thief.listen()
+
+        thread = threading.Thread(target=steal, daemon=True)
+        thread.start()
+        endpoints = ensure_up(home, seed)
+        thread.join(timeout=5)
+    assert endpoints.postgres_port != stolen
+    with psycopg.connect(endpoints.postgres_dsn) as connection:
+        assert connection.execute("SHOW fsync").fetchone() == ("on",)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down")
+def test_root_steps_down_below_a_folder_that_nobody_else_may_enter(tmp_path: Path, seed: Seed) -> None:
+    """PostgreSQL runs for root although it refuses root, and no mode above the stack changes."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    home = private / "clone" / "home"
+    home.mkdir(parents=True, mode=0o755)
+    before = [path.stat().st_mode for path in (private, home.parent, home)]
+    try:
+        endpoints = ensure_up(home, seed)
+        with psycopg.connect(endpoints.postgres_dsn) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert [path.stat().st_mode for path in (private, home.parent, home)] == before
+    finally:
+        down(home)
