@@ -95,7 +95,7 @@ class Deployment:
         ):
             yield cls(config_path, instance, endpoints, gcs, bq, pg)
         gcs.close()
-        bq.close()
+        bq.close()  # type: ignore[no-untyped-call]  # google-cloud-bigquery is untyped here
 
     @property
     def config(self) -> PipelineConfig:
@@ -175,7 +175,7 @@ class Deployment:
         return sorted((r[0], r[1], Decimal(r[2]), r[3], r[4].isoformat()) for r in rows)
 
     def _pg_rows(self, name: str) -> list[Row]:
-        rows = self.pg.execute(f"SELECT {HEADER} FROM {self.pg_table} WHERE source_file = %s", [name]).fetchall()  # type: ignore[arg-type]  # a throw-away schema
+        rows = self.pg.execute(f"SELECT {HEADER} FROM {self.pg_table} WHERE source_file = %s", [name]).fetchall()
         return sorted((r[0], r[1], r[2], r[3], r[4].isoformat()) for r in rows)
 
     def quarantined(self, name: str) -> list[dict[str, str]]:

@@ -35,7 +35,7 @@ def test_sql_types_are_exact(deployment: Deployment) -> None:
     """Money is NUMERIC in both databases, so that sums of cents are exact."""
     deployment.load("cents.csv", *many_rows(30, price="0.1"))
 
-    (pg_sum,) = deployment.pg.execute(f"SELECT sum(price) FROM {deployment.pg_table}").fetchone()  # type: ignore[arg-type,misc]
+    ((pg_sum,),) = deployment.pg.execute(f"SELECT sum(price) FROM {deployment.pg_table}").fetchall()
     (bq_sum,) = next(iter(deployment.bq.query(f"SELECT SUM(price) FROM `{deployment.bq_table}`").result()))
 
     assert (pg_sum, bq_sum) == (Decimal("3.0"), Decimal("3.0"))
@@ -46,7 +46,7 @@ def test_rows_carry_their_source(deployment: Deployment) -> None:
     deployment.load("a.csv", make_row(), make_row(product=""), make_row(transaction_id="T003"))
 
     rows = deployment.pg.execute(
-        f"SELECT source_file, source_row FROM {deployment.pg_table} ORDER BY source_row"  # type: ignore[arg-type]
+        f"SELECT source_file, source_row FROM {deployment.pg_table} ORDER BY source_row"
     ).fetchall()
 
     assert rows == [("a.csv", 1), ("a.csv", 3)]
@@ -147,7 +147,7 @@ def test_keyed_hash(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> 
     (row,) = deployment.rows_everywhere("a.csv")
     assert row[0] == "e91f63b35fd188477386b7a42e35668bddd696f875cdd93fe0735a31776117a5"
     ledger = f"{deployment.pg_table}_loads"
-    assert deployment.pg.execute(f"SELECT key_id FROM {ledger}").fetchone() == ("2026-11",)  # type: ignore[arg-type]
+    assert deployment.pg.execute(f"SELECT key_id FROM {ledger}").fetchone() == ("2026-11",)
 
 
 def test_consumers_choose_their_form(deployment: Deployment) -> None:
@@ -180,8 +180,8 @@ def _state(deployment: Deployment) -> list[object]:
     (blob,) = deployment.gcs.list_blobs(deployment.bucket, prefix="raw/")
     return [
         blob.generation,
-        deployment.pg.execute(f"SELECT ctid, * FROM {pg} ORDER BY 1").fetchall(),  # type: ignore[arg-type]
+        deployment.pg.execute(f"SELECT ctid, * FROM {pg} ORDER BY 1").fetchall(),
         sorted(str(row.values()) for row in deployment.bq.query(f"SELECT * FROM `{bq}`").result()),
         deployment.bq.query(f"SELECT count(*) FROM `{bq}_loads` WHERE source_file = 'a.csv'").result().total_rows,
-        deployment.pg.execute(f"SELECT source_file, generation, row_count FROM {pg}_loads").fetchall(),  # type: ignore[arg-type]
+        deployment.pg.execute(f"SELECT source_file, generation, row_count FROM {pg}_loads").fetchall(),
     ]
