@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from txn_assets.logs import emit, processed, rejections
+from txn_assets.logs import emit, pinned, processed, rejections
 from txn_assets.partitions import LANDED_FILES, landed_files
 from txn_assets.resources import LandedFileError, LandingZone, Quarantine, Workspace
 from txn_assets.staged import HashedFile, HashedFiles, RawFile, RawFiles, ValidatedFile, ValidatedFiles
@@ -68,8 +68,7 @@ def _pin(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Wor
         "columns": ", ".join(columns),
     }
     context.add_asset_metadata(metadata, partition_key=name)
-    seconds = time.monotonic() - started
-    event = processed("raw_csv", name, 1, seconds, generation=version.generation, bytes=version.size)
+    event = pinned("raw_csv", version, time.monotonic() - started)
     emit(event, log=context.log, run_id=context.run.run_id)
     return RawFile(version, columns)
 

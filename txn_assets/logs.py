@@ -15,7 +15,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from txn_assets.stages import SAMPLE_ROWS, ValidationReport
+from txn_assets.ledger import FileVersion
+from txn_assets.report import SAMPLE_ROWS, ValidationReport
 
 LOGGER = logging.getLogger("txn_assets")
 # Dagster's log has every event already.
@@ -63,6 +64,13 @@ def emit(event: Event, *, log: logging.Logger, run_id: str) -> None:
     if os.environ.get(FORMAT_VARIABLE) == "json":
         sys.stdout.write(event.to_json(run_id) + "\n")
         sys.stdout.flush()
+
+
+def pinned(stage: str, version: FileVersion, seconds: float) -> Event:
+    """The event of a file that was found in the landing zone."""
+    details = {"generation": version.generation, "bytes": version.size, "seconds": round(seconds, 3)}
+    message = f"Pinned generation {version.generation}, {version.size} bytes, in {seconds:.2f} seconds"
+    return Event(message, stage, version.name, details)
 
 
 def processed(stage: str, partition: str, rows: int, seconds: float, **details: Any) -> Event:  # noqa: ANN401 - any JSON value

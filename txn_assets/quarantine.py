@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from txn_assets.hashing import Hasher
+from txn_assets.report import Reason
 from txn_assets.transaction import FIELDS
-from txn_assets.validation import Reason, RejectedRow
+from txn_assets.validation import RejectedRow
 
 COLUMNS = ("source_row", "reasons", *FIELDS)
 """`reasons` is a JSON list of objects with field, code and message; the fields are as sent, PII hashed."""

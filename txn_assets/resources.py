@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from google.cloud import bigquery, storage
 
     from txn_assets.local.stack import Endpoints
+    from txn_assets.report import ValidationReport
     from txn_assets.staged import HashedFile, ValidatedFile
-    from txn_assets.stages import ValidationReport
 
 READ_CHUNK_BYTES = 16 << 20
 """How much of a landed object one request reads: a lost connection costs no more than this."""

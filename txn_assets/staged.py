@@ -12,7 +12,7 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from txn_assets.ledger import FileVersion, LoadRecord, Totals
-from txn_assets.stages import ValidationReport
+from txn_assets.report import ValidationReport
 
 
 @dataclass(frozen=True, slots=True)

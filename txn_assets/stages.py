@@ -6,8 +6,6 @@ come from and go to does not, nor anything of Dagster. The reading of hashed fil
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -20,44 +18,12 @@ from txn_assets.duck import connect
 from txn_assets.hashing import Hasher
 from txn_assets.ledger import FileVersion
 from txn_assets.quarantine import QuarantineWriter
+from txn_assets.report import SAMPLE_ROWS, RejectedSample, ValidationReport
 from txn_assets.transaction import ValidationRules
-from txn_assets.validation import VALID_SCHEMA, Reason, RejectedRow, count_reasons, validate
-
-SAMPLE_ROWS = 20
-"""How many rejected rows are shown one by one."""
+from txn_assets.validation import VALID_SCHEMA, RejectedRow, count_reasons, validate
 
 CONTRACT_VERSION = 1
 """Goes up when the same bytes under the same rules would give other rows: stores then load the file again."""
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedSample:
-    """A rejected row without its values, for logs and metadata."""
-
-    source_row: int
-    reasons: tuple[Reason, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ValidationReport:
-    """What validation found in one file. It carries no value of any row.
-
-    Attributes:
-        records: rows in the file, header and blank lines excluded.
-        valid, rejected: what became of them.
-        reasons: how often each "field: code" rejected a row; "row: code" where the row could not be read.
-        sample: the first rejected rows.
-        extra_columns: columns of the header that the contract does not know.
-        repeated_ids: how many transaction ids stand on more than one valid row.
-    """
-
-    records: int
-    valid: int
-    rejected: int
-    reasons: Mapping[str, int]
-    sample: tuple[RejectedSample, ...]
-    extra_columns: tuple[str, ...]
-    repeated_ids: int
 
 
 def rules_id(rules: ValidationRules) -> str:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
 from txn_assets.csv_blocks import Block, CsvFile, Header, ParsedBlock, parse
+from txn_assets.report import Reason
 from txn_assets.transaction import (
     DECIMAL_PLACES,
     FIELDS,
@@ -52,15 +53,6 @@ _DATE = (
     r"^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)$"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a row is rejected: the field ("" for the row as a whole), a code, and a message without the value."""
-
-    field: str
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,49 @@
+"""What validation says of a file: counts, reasons and a sample, never a value.
+
+Here belongs the report that checks, logs and metadata read. Making it is `stages.validate_file`'s.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SAMPLE_ROWS = 20
+"""How many rejected rows are shown one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a row is rejected: the field ("" for the row as a whole), a code, and a message without the value."""
+
+    field: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedSample:
+    """A rejected row without its values, for logs and metadata."""
+
+    source_row: int
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """What validation found in one file. It carries no value of any row.
+
+    Attributes:
+        records: rows in the file, header and blank lines excluded.
+        valid, rejected: what became of them.
+        reasons: how often each "field: code" rejected a row; "row: code" where the row could not be read.
+        sample: the first rejected rows.
+        extra_columns: columns of the header that the contract does not know.
+        repeated_ids: how many transaction ids stand on more than one valid row.
+    """
+
+    records: int
+    valid: int
+    rejected: int
+    reasons: Mapping[str, int]
+    sample: tuple[RejectedSample, ...]
+    extra_columns: tuple[str, ...]
+    repeated_ids: int
