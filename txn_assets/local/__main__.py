@@ -25,6 +25,8 @@ def main(arguments: Sequence[str]) -> int:
         return command()
     except (ConfigError, LocalStackError) as error:
         return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("Interrupted. The next command that needs the stack starts it anew.")
 
 
 def _up() -> int:

@@ -196,6 +196,8 @@ def main(arguments: Sequence[str]) -> None:
         os._exit(0)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
+    # What the servers keep is nobody else's business. As the user nobody, PostgreSQL needs the folder above it open.
+    os.umask(0o077)
     home = Home(Path(root))
     if not home.identity.exists():
         write_private(home.identity, secrets.token_hex(8))

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from google.cloud.storage import Bucket, Client
 
 from txn_assets.config import project_root
 from txn_assets.local import stack as local_stack
@@ -97,9 +97,9 @@ def cli() -> RunCli:
 
 
 @pytest.fixture
-def bucket(stack: Stack) -> storage.Bucket:
+def bucket(stack: Stack) -> Bucket:
     """Return an empty bucket of the test's own, through the real client."""
-    client = storage.Client(
+    client = Client(
         project="some-project",
         credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call] # google-auth is untyped here
         client_options={"api_endpoint": stack.endpoints.gcs_url},

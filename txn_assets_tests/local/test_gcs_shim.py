@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
-from google.cloud import storage
+from google.cloud.storage import Blob, Bucket
 
 from txn_assets.local.home import Home
 from txn_assets.local.stack import status
@@ -21,7 +21,7 @@ BIG = os.urandom(9 << 20)
 """More than 8 MiB, from which the client uploads by the resumable protocol."""
 
 
-def upload(bucket: storage.Bucket, name: str, content: bytes, **conditions: int) -> storage.Blob:
+def upload(bucket: Bucket, name: str, content: bytes, **conditions: int) -> Blob:
     """Upload an object and return it with its generation."""
     blob = bucket.blob(name)
     blob.upload_from_string(content, content_type="text/csv", **conditions)
@@ -29,7 +29,7 @@ def upload(bucket: storage.Bucket, name: str, content: bytes, **conditions: int)
 
 
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
-def test_an_upload_that_must_be_the_first_is_refused_if_it_is_not(bucket: storage.Bucket, content: bytes) -> None:
+def test_an_upload_that_must_be_the_first_is_refused_if_it_is_not(bucket: Bucket, content: bytes) -> None:
     """`if_generation_match=0` holds once, and what was there stays."""
     first = upload(bucket, "a", content, if_generation_match=0)
     with pytest.raises(PreconditionFailed):
@@ -39,7 +39,7 @@ def test_an_upload_that_must_be_the_first_is_refused_if_it_is_not(bucket: storag
 
 
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
-def test_an_upload_over_a_generation_is_refused_if_there_is_a_later_one(bucket: storage.Bucket, content: bytes) -> None:
+def test_an_upload_over_a_generation_is_refused_if_there_is_a_later_one(bucket: Bucket, content: bytes) -> None:
     """`if_generation_match` takes the generation that is there, and no other."""
     first = upload(bucket, "a", b"first")
     second = upload(bucket, "a", content, if_generation_match=first.generation)
@@ -48,7 +48,7 @@ def test_an_upload_over_a_generation_is_refused_if_there_is_a_later_one(bucket: 
         upload(bucket, "a", content, if_generation_match=first.generation)
 
 
-def test_a_resumable_upload_keeps_metadata_type_and_checksum(bucket: storage.Bucket) -> None:
+def test_a_resumable_upload_keeps_metadata_type_and_checksum(bucket: Bucket) -> None:
     """What the client sent along with a big object is there when it is read back."""
     blob = bucket.blob("a")
     blob.metadata = {"source": "é"}
@@ -75,7 +75,7 @@ def test_a_resumable_upload_keeps_metadata_type_and_checksum(bucket: storage.Buc
     ],
 )
 def test_a_request_for_a_stale_generation_is_refused(
-    bucket: storage.Bucket, request_stale: Callable[[storage.Bucket, int], object]
+    bucket: Bucket, request_stale: Callable[[Bucket, int], object]
 ) -> None:
     """Each operation compares, and changes nothing if it does not match."""
     stale = upload(bucket, "a", b"old").generation
@@ -86,7 +86,7 @@ def test_a_request_for_a_stale_generation_is_refused(
     assert bucket.blob("a").download_as_bytes() == b"new"
 
 
-def test_an_older_generation_is_not_found(bucket: storage.Bucket) -> None:
+def test_an_older_generation_is_not_found(bucket: Bucket) -> None:
     """A read or a delete that is pinned to a generation never takes another one."""
     old = upload(bucket, "a", b"old").generation
     new = upload(bucket, "a", b"new").generation
@@ -97,7 +97,7 @@ def test_an_older_generation_is_not_found(bucket: storage.Bucket) -> None:
     assert bucket.blob("a", generation=new).download_as_bytes() == b"new"
 
 
-def test_of_many_first_uploads_at_once_one_wins(bucket: storage.Bucket) -> None:
+def test_of_many_first_uploads_at_once_one_wins(bucket: Bucket) -> None:
     """Check and change are one step, for small and big objects in a race for the same name."""
 
     def attempt(number: int) -> bytes | None:
@@ -113,7 +113,7 @@ def test_of_many_first_uploads_at_once_one_wins(bucket: storage.Bucket) -> None:
     assert won == [bucket.blob("a").download_as_bytes()]
 
 
-def test_a_resumable_upload_goes_on_after_a_broken_connection(bucket: storage.Bucket, stack: Stack) -> None:
+def test_a_resumable_upload_goes_on_after_a_broken_connection(bucket: Bucket, stack: Stack) -> None:
     """What arrived is kept, the client can ask how much that is, and repeat a part of it."""
     server = urlsplit(stack.endpoints.gcs_url)
     location = start_upload(stack, bucket, "a", {})
@@ -136,7 +136,7 @@ def test_a_resumable_upload_goes_on_after_a_broken_connection(bucket: storage.Bu
     assert put(location, b"", f"bytes */{len(BIG)}")[0::2] == (200, content)
 
 
-def test_a_resumable_upload_with_a_wrong_checksum_makes_no_object(bucket: storage.Bucket, stack: Stack) -> None:
+def test_a_resumable_upload_with_a_wrong_checksum_makes_no_object(bucket: Bucket, stack: Stack) -> None:
     """An announced checksum is compared with what arrived."""
     location = start_upload(stack, bucket, "a", {"crc32c": "AAAAAA=="})
     status_code, _, content = put(location, b"content", "bytes 0-6/7")
@@ -145,7 +145,7 @@ def test_a_resumable_upload_with_a_wrong_checksum_makes_no_object(bucket: storag
     assert bucket.get_blob("a") is None
 
 
-def test_a_stream_of_unknown_length_is_ended_by_its_last_piece(bucket: storage.Bucket) -> None:
+def test_a_stream_of_unknown_length_is_ended_by_its_last_piece(bucket: Bucket) -> None:
     """`blob.open("wb")` sends pieces without a total, and works under a precondition as well."""
     with bucket.blob("a").open("wb", chunk_size=1 << 20, if_generation_match=0) as file:
         for begin in range(0, len(BIG), 1_000_000):
@@ -156,7 +156,7 @@ def test_a_stream_of_unknown_length_is_ended_by_its_last_piece(bucket: storage.B
 
 @pytest.mark.parametrize("name", ["a b.csv", "é日本.csv", "#?%+&=;.csv", "100%2F.csv", "\"q'`$(x).csv", "tab\t.csv"])
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
-def test_any_name_is_kept(bucket: storage.Bucket, name: str, content: bytes) -> None:
+def test_any_name_is_kept(bucket: Bucket, name: str, content: bytes) -> None:
     """Names with blanks, marks of URLs and of shells, and Unicode are stored, listed, copied and read as they are."""
     blob = upload(bucket, f"in/{name}", content)
     assert [found.name for found in bucket.list_blobs(prefix=f"in/{name}")] == [f"in/{name}"]
@@ -167,7 +167,7 @@ def test_any_name_is_kept(bucket: storage.Bucket, name: str, content: bytes) -> 
 
 @pytest.mark.parametrize("name", ["a//b", "../outside", "a/../b", "a/./b", "/a", "held/below", "folder", "a" * 250])
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
-def test_a_name_that_cannot_be_a_path_is_refused(bucket: storage.Bucket, name: str, content: bytes) -> None:
+def test_a_name_that_cannot_be_a_path_is_refused(bucket: Bucket, name: str, content: bytes) -> None:
     """What fake-gcs-server would merge with another object, or write outside of its folder, is an error at once."""
     upload(bucket, "held", b"")
     upload(bucket, "folder/inside", b"")
@@ -177,7 +177,7 @@ def test_a_name_that_cannot_be_a_path_is_refused(bucket: storage.Bucket, name: s
         bucket.blob(name).download_as_bytes()
 
 
-def test_a_big_upload_is_held_by_nobody_in_memory(bucket: storage.Bucket, stack: Stack) -> None:
+def test_a_big_upload_is_held_by_nobody_in_memory(bucket: Bucket, stack: Stack) -> None:
     """Neither the shim nor the server grows with the object, and no upload is left in the spool."""
     servers = {server.name: psutil.Process(server.pid) for server in status(stack.home)}
     before = {name: process.memory_info().rss for name, process in servers.items()}
@@ -189,7 +189,7 @@ def test_a_big_upload_is_held_by_nobody_in_memory(bucket: storage.Bucket, stack:
     assert list(Home(stack.home).gcs_spool.iterdir()) == []
 
 
-def start_upload(stack: Stack, bucket: storage.Bucket, name: str, metadata: dict[str, str]) -> str:
+def start_upload(stack: Stack, bucket: Bucket, name: str, metadata: dict[str, str]) -> str:
     """Begin a resumable upload by hand, and return where it goes."""
     connection = http.client.HTTPConnection(urlsplit(stack.endpoints.gcs_url).netloc, timeout=20)
     target = f"/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable&name={name}"

@@ -1,16 +1,21 @@
 """What a running stack looks like from outside: ports, files, environment, landed files."""
 
 import gzip
+import io
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from google.cloud import bigquery
+from google.cloud.storage import Blob, Bucket, Client
 
 from txn_assets.config import project_root
 from txn_assets.local.home import Home
@@ -91,6 +96,27 @@ def test_importing_the_package_imports_no_client() -> None:
     assert done.stdout == "set()\n"
 
 
+def test_a_load_job_reads_parquet_from_the_bucket(stack: Stack) -> None:
+    """BigQuery and GCS know each other: a gs:// URI, blanks and Unicode included, loads what was uploaded."""
+    rows = 10_000
+    parquet = io.BytesIO()
+    pq.write_table(pa.table({"id": range(rows), "price": pa.array([Decimal("0.1000")] * rows)}), parquet)
+    _bucket(stack, stack.seed).blob("staging/é 1.parquet").upload_from_string(parquet.getvalue())
+    client = bigquery.Client(
+        project=stack.seed.project_id,
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call] # google-auth is untyped here
+        client_options={"api_endpoint": stack.endpoints.bigquery_url},
+    )
+    job = client.load_table_from_uri(
+        f"gs://{stack.seed.bucket}/staging/é 1.parquet",
+        f"{stack.seed.dataset}.loaded",
+        job_config=bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET),
+    )
+    job.result()
+    (row,) = client.query(f"SELECT COUNT(*) AS n, SUM(price) AS total FROM {stack.seed.dataset}.loaded").result()
+    assert (row.n, row.total) == (rows, 1000)
+
+
 def test_csv_files_of_the_data_folder_are_landed(stack: Stack, another_seed: Seed) -> None:
     """Plain and gzipped CSV files lie below the landing prefix under their names, others do not."""
     shutil.copy(project_root() / "data" / "transactions.csv", another_seed.data)
@@ -123,8 +149,8 @@ def test_a_file_that_somebody_else_landed_is_left_alone(stack: Stack, another_se
     assert _landed(stack, another_seed)["landing/transactions/a.csv"] == b"corrected"
 
 
-def _bucket(stack: Stack, seed: Seed) -> storage.Bucket:
-    client = storage.Client(
+def _bucket(stack: Stack, seed: Seed) -> Bucket:
+    client = Client(
         project=seed.project_id,
         credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call] # google-auth is untyped here
         client_options={"api_endpoint": stack.endpoints.gcs_url},
@@ -134,7 +160,7 @@ def _bucket(stack: Stack, seed: Seed) -> storage.Bucket:
 
 def _landed(stack: Stack, seed: Seed) -> dict[str, bytes]:
     ensure_up(stack.home, seed)
-    blobs: Iterable[storage.Blob] = _bucket(stack, seed).list_blobs()
+    blobs: Iterable[Blob] = _bucket(stack, seed).list_blobs()
     return {blob.name: blob.download_as_bytes() for blob in blobs}
 
 

@@ -21,6 +21,14 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from txn_assets.local.gcs_shim.answers import (
+    Refusal,
+    condition_not_met,
+    incomplete,
+    no_session,
+    not_found,
+    resource,
+)
 from txn_assets.local.gcs_shim.preconditions import ABSENT, Conditions, Version
 from txn_assets.local.gcs_shim.store import Store, UnstorableError
 from txn_assets.local.gcs_shim.uploads import (
@@ -44,36 +52,6 @@ _SMALL = 16 << 20
 """Requests of one piece up to this size are held in memory; clients send bigger objects by resumable uploads."""
 _PIECE = 1 << 18
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"})
-
-
-class _Answer(Exception):  # noqa: N818 - not an error of ours: an answer that ends the work on a request
-    """Answer the request with a GCS error."""
-
-    def __init__(self, status: HTTPStatus, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.reason, self.message = status, reason, message
-
-    def response(self) -> web.Response:
-        if self.status == HTTPStatus.NOT_MODIFIED:
-            return web.Response(status=self.status)
-        detail = {"domain": "global", "reason": self.reason, "message": self.message}
-        if self.status == HTTPStatus.PRECONDITION_FAILED:
-            detail |= {"locationType": "header", "location": "If-Match"}
-        error = {"code": int(self.status), "message": self.message, "errors": [detail]}
-        return web.json_response({"error": error}, status=self.status)
-
-
-def _condition_not_met() -> _Answer:
-    message = "At least one of the pre-conditions you specified did not hold."
-    return _Answer(HTTPStatus.PRECONDITION_FAILED, "conditionNotMet", message)
-
-
-def _not_found(bucket: str, name: str) -> _Answer:
-    return _Answer(HTTPStatus.NOT_FOUND, "notFound", f"No such object: {bucket}/{name}")
-
-
-def _no_session() -> _Answer:
-    return _Answer(HTTPStatus.NOT_FOUND, "notFound", "No such upload session: start the upload again.")
 
 
 class Proxy:
@@ -105,13 +83,13 @@ class Proxy:
         """Answer any request."""
         try:
             return await self._dispatch(request)
-        except _Answer as answer:
+        except Refusal as answer:
             return answer.response()
         except (BadRequestError, UnstorableError) as error:
-            return _Answer(HTTPStatus.BAD_REQUEST, "invalid", str(error)).response()
+            return Refusal(HTTPStatus.BAD_REQUEST, "invalid", str(error)).response()
         except aiohttp.ClientConnectionError as error:
             message = f"fake-gcs-server does not answer: {error}"
-            return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, "backendError", message).response()
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "backendError", message).response()
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one a kind of request
         path, method = request.rel_url.raw_path, request.method
@@ -141,7 +119,7 @@ class Proxy:
         try:
             self._store.check(bucket, name)
         except UnstorableError as error:
-            raise _not_found(bucket, name) from error
+            raise not_found(bucket, name) from error
 
     # Reading: the answer itself tells the generation, so it is looked at instead of the object beforehand.
 
@@ -165,11 +143,11 @@ class Proxy:
                     now = _version(content)
                 await lock.aclose()
                 if wanted and int(wanted) != now.generation:
-                    raise _not_found(bucket, f"{name}#{wanted}")
+                    raise not_found(bucket, f"{name}#{wanted}")
                 if not conditions.match(now):
-                    raise _condition_not_met()
+                    raise condition_not_met()
                 if not conditions.differ(now):
-                    raise _Answer(HTTPStatus.NOT_MODIFIED, "notModified", "Not Modified")
+                    raise Refusal(HTTPStatus.NOT_MODIFIED, "notModified", "Not Modified")
                 return await self._relay(request, answer, content)
 
     # Changing: look, then change, under the lock of each object that matters.
@@ -179,10 +157,10 @@ class Proxy:
         async with self._exclusive((bucket, name)):
             now = await self._now(bucket, name)
             if request.query.get("generation", str(now.generation)) != str(now.generation):
-                raise _not_found(bucket, f"{name}#{request.query['generation']}")
+                raise not_found(bucket, f"{name}#{request.query['generation']}")
             # A missing object is the server's 404, whatever the conditions.
             if now != ABSENT and not Conditions.of(request.query).hold(now):
-                raise _condition_not_met()
+                raise condition_not_met()
             return await self._pass(request)
 
     async def _copy(
@@ -213,10 +191,10 @@ class Proxy:
         if upload_id := request.query.get("upload_id"):
             session = self._sessions.get(upload_id)
             if session is None:
-                raise _no_session()
+                raise no_session()
             async with session.lock:
                 if upload_id not in self._sessions:
-                    raise _no_session()
+                    raise no_session()
                 if request.method == "DELETE":
                     self._sessions.pop(upload_id).body.close()
                     # What GCS answers.
@@ -229,12 +207,12 @@ class Proxy:
     async def _begin(self, request: web.Request, bucket: str) -> web.Response:
         async with self._send("GET", f"/storage/v1/b/{quote(bucket, safe='')}") as answer:
             if answer.status != HTTPStatus.OK:
-                raise _Answer(HTTPStatus.NOT_FOUND, "notFound", "The specified bucket does not exist.")
+                raise Refusal(HTTPStatus.NOT_FOUND, "notFound", "The specified bucket does not exist.")
         content = await request.read()
         metadata = json.loads(content) if content.strip() else {}
         name = request.query.get("name") or metadata.get("name")
         if not name:
-            raise _Answer(HTTPStatus.BAD_REQUEST, "required", "The upload has no object name.")
+            raise Refusal(HTTPStatus.BAD_REQUEST, "required", "The upload has no object name.")
         self._store.check(bucket, name)
         Conditions.of(request.query)
         if not metadata.get("contentType"):
@@ -251,7 +229,7 @@ class Proxy:
         """Take a piece of a resumable upload, its end, or the question how far it got."""
         session = self._sessions[upload_id]
         if session.answer:
-            return _resource(session.answer)
+            return resource(session.answer)
         body = session.body
         sent = ContentRange.of(request.headers.get("Content-Range"))
         if sent.start is not None:
@@ -260,7 +238,7 @@ class Proxy:
                 raise BadRequestError(message)
             await body.extend(request.content.iter_any(), skip=body.size - sent.start, limit=sent.total)
         if sent.total != body.size and "Content-Range" in request.headers:
-            return _incomplete(request, body.size)
+            return incomplete(request, body.size)
         return await self._finish(request, upload_id)
 
     async def _finish(self, request: web.Request, upload_id: str) -> web.Response:
@@ -275,21 +253,21 @@ class Proxy:
             raise
         finally:
             session.body.close()
-        return _resource(session.answer)
+        return resource(session.answer)
 
     async def _commit(self, session: Session, headers: Mapping[str, str]) -> tuple[int, bytes]:
         body, bucket, name = session.body, session.bucket, session.name
         self._store.check_new(bucket, name)
         now = await self._now(bucket, name)
         if not Conditions.of(session.parameters).hold(now):
-            raise _condition_not_met()
+            raise condition_not_met()
         if not body.crc32c or not self._store.takes_uploads() or name.endswith("/"):
             return await self._hand_over(session)
         self._store.place(body, bucket, name, session.metadata, after=now.generation)
         status, content = await self._metadata(bucket, name, headers)
         if status != HTTPStatus.OK or json.loads(content)["size"] != str(body.size):
             message = "This version of fake-gcs-server keeps its files in another way than the shim knows."
-            raise _Answer(HTTPStatus.NOT_IMPLEMENTED, "internalError", message)
+            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "internalError", message)
         return status, content
 
     async def _hand_over(self, session: Session) -> tuple[int, bytes]:
@@ -350,7 +328,7 @@ class Proxy:
 
     async def _check(self, key: tuple[str, str], conditions: Conditions) -> None:
         if conditions.demand_something() and not conditions.hold(await self._now(*key)):
-            raise _condition_not_met()
+            raise condition_not_met()
 
     async def _now(self, bucket: str, name: str) -> Version:
         status, content = await self._metadata(bucket, name, {})
@@ -402,20 +380,6 @@ def _forwarded(request: web.Request) -> dict[str, str]:
     if "Content-Length" in headers and not request.can_read_body:
         headers["Content-Length"] = str(request.content_length or 0)
     return headers
-
-
-def _incomplete(request: web.Request, size: int) -> web.Response:
-    """Tell how far a resumable upload got."""
-    headers = {"Range": f"bytes=0-{size - 1}"} if size else {}
-    if request.headers.get("X-Guploader-No-308") == "yes":
-        # For clients that would follow a 308 as a redirect.
-        return web.Response(status=HTTPStatus.OK, headers=headers | {"X-Http-Status-Code-Override": "308"})
-    return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, reason="Resume Incomplete", headers=headers)
-
-
-def _resource(answer: tuple[int, bytes]) -> web.Response:
-    status, content = answer
-    return web.Response(status=status, body=content, content_type="application/json")
 
 
 async def _pieces(path: Path, before: bytes = b"", after: bytes = b"") -> AsyncIterator[bytes]:

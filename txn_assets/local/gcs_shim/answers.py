@@ -1,0 +1,58 @@
+"""What the shim answers by itself, in the forms of the GCS JSON API.
+
+Here belong status, body and headers of those answers; when they are given is `proxy.py`'s.
+The forms are those of https://cloud.google.com/storage/docs/json_api/v1/status-codes.
+"""
+
+from http import HTTPStatus
+
+from aiohttp import web
+
+
+class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer that ends the work on a request
+    """A GCS error to answer the request with."""
+
+    def __init__(self, status: HTTPStatus, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.reason, self.message = status, reason, message
+
+    def response(self) -> web.Response:
+        """Return the answer, in the JSON form of GCS."""
+        if self.status == HTTPStatus.NOT_MODIFIED:
+            return web.Response(status=self.status)
+        detail = {"domain": "global", "reason": self.reason, "message": self.message}
+        if self.status == HTTPStatus.PRECONDITION_FAILED:
+            detail |= {"locationType": "header", "location": "If-Match"}
+        error = {"code": int(self.status), "message": self.message, "errors": [detail]}
+        return web.json_response({"error": error}, status=self.status)
+
+
+def condition_not_met() -> Refusal:
+    """Return the 412 of a precondition."""
+    message = "At least one of the pre-conditions you specified did not hold."
+    return Refusal(HTTPStatus.PRECONDITION_FAILED, "conditionNotMet", message)
+
+
+def not_found(bucket: str, name: str) -> Refusal:
+    """Return the 404 of an object, or of one of its generations."""
+    return Refusal(HTTPStatus.NOT_FOUND, "notFound", f"No such object: {bucket}/{name}")
+
+
+def no_session() -> Refusal:
+    """Return the 404 of an upload that is over, or was cut off by a stop."""
+    return Refusal(HTTPStatus.NOT_FOUND, "notFound", "No such upload session: start the upload again.")
+
+
+def incomplete(request: web.Request, size: int) -> web.Response:
+    """Tell how far a resumable upload got."""
+    headers = {"Range": f"bytes=0-{size - 1}"} if size else {}
+    if request.headers.get("X-Guploader-No-308") == "yes":
+        # For clients that would follow a 308 as a redirect.
+        return web.Response(status=HTTPStatus.OK, headers=headers | {"X-Http-Status-Code-Override": "308"})
+    return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, reason="Resume Incomplete", headers=headers)
+
+
+def resource(answer: tuple[int, bytes]) -> web.Response:
+    """Return what fake-gcs-server said of an object."""
+    status, content = answer
+    return web.Response(status=status, body=content, content_type="application/json")
