@@ -1,0 +1,129 @@
+"""Whatever is killed at whatever moment, there is one whole stack afterwards, with what it held."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery, storage
+
+from txn_assets.config import project_root
+from txn_assets.local.stack import Endpoints, Seed, down, ensure_up, status
+
+STARTER = """
+import pathlib, sys
+from txn_assets.local.stack import Seed, ensure_up
+names = ("bucket", "landing", "project_id", "dataset", "location", "postgres_user", "postgres_dbname")
+ensure_up(pathlib.Path(sys.argv[1]), Seed(**dict(zip(names, sys.argv[2:9])), data=pathlib.Path(sys.argv[9])))
+"""
+
+
+def start(home: Path, seed: Seed) -> "subprocess.Popen[bytes]":
+    """A process of its own that needs the stack."""
+    names = (seed.bucket, seed.landing, seed.project_id, seed.dataset, seed.location)
+    arguments = [str(home), *names, seed.postgres_user, seed.postgres_dbname, str(seed.data)]
+    return subprocess.Popen([sys.executable, "-c", STARTER, *arguments], cwd=project_root())
+
+
+def servers_of(home: Path) -> dict[str, list[psutil.Process]]:
+    """The servers that run below `home` by name, found without asking the stack; those of PostgreSQL by their first."""
+    signs = {"local-bigquery": "bigquery", "fake-gcs": "fake-gcs-server", "gcs_shim": "gcs", " -D ": "postgres"}
+    found: dict[str, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(home):
+                command = " ".join(process.cmdline())
+                name = next((name for sign, name in signs.items() if sign in command), "other")
+                found.setdefault(name, []).append(process)
+    return found
+
+
+def counts(home: Path) -> dict[str, int]:
+    """How many of each server run."""
+    return {name: len(found) for name, found in servers_of(home).items() if name != "other"}
+
+
+ONE_OF_EACH = {"bigquery": 1, "fake-gcs-server": 1, "gcs": 1, "postgres": 1}
+
+
+class Stores:
+    """The three stores of a stack with one row in each."""
+
+    def __init__(self, endpoints: Endpoints, seed: Seed) -> None:
+        settings: dict[str, Any] = {
+            "project": seed.project_id,
+            "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call] # google-auth is untyped here
+        }
+        gcs = storage.Client(**settings, client_options={"api_endpoint": endpoints.gcs_url})
+        self.blob = gcs.bucket(seed.bucket).blob("kept")
+        self.bigquery = bigquery.Client(**settings, client_options={"api_endpoint": endpoints.bigquery_url})
+        self.table = f"{seed.dataset}.kept"
+        self.dsn = endpoints.postgres_dsn
+
+    def fill(self) -> None:
+        self.blob.upload_from_string(b"kept")
+        self.bigquery.query_and_wait(f"CREATE TABLE {self.table} AS SELECT 'kept' AS mark")
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 'kept' AS mark")
+
+    def assert_kept(self) -> None:
+        assert self.blob.download_as_bytes() == b"kept"
+        assert [row.mark for row in self.bigquery.query_and_wait(f"SELECT mark FROM {self.table}")] == ["kept"]
+        with psycopg.connect(self.dsn) as connection:
+            assert connection.execute("SELECT mark FROM kept").fetchall() == [("kept",)]
+
+
+def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
+    """Servers are killed together; then the supervisor while PostgreSQL cannot end; then a starter half-way.
+
+    After each there is one server of each kind on the data, and the data are whole.
+    """
+    Stores(ensure_up(home, seed), seed).fill()
+    servers = servers_of(home)
+    for name in ("postgres", "bigquery", "fake-gcs-server"):
+        servers[name][0].kill()
+    Stores(ensure_up(home, seed), seed).assert_kept()
+    assert counts(home) == ONE_OF_EACH
+
+    (postgres,) = servers_of(home)["postgres"]
+    # It cannot follow its supervisor before it wakes up again, so a second one on its data would show.
+    postgres.suspend()
+    postgres.parent().kill()  # type: ignore[union-attr] # its supervisor
+    with start(home, seed) as starter:
+        time.sleep(1.5)
+        assert counts(home)["postgres"] == 1
+        postgres.send_signal(signal.SIGCONT)
+        assert starter.wait(timeout=90) == 0
+    Stores(ensure_up(home, seed), seed).assert_kept()
+    assert counts(home) == ONE_OF_EACH
+
+    down(home)
+    assert counts(home) == {}
+    with start(home, seed) as starter:
+        end = time.monotonic() + 30
+        while not counts(home):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        starter.kill()
+    Stores(ensure_up(home, seed), seed).assert_kept()
+    assert counts(home) == ONE_OF_EACH
+
+
+def test_fresh_homes_at_one_instant_are_separate_stacks(tmp_path: Path, seed: Seed) -> None:
+    """Two first starts share no port, process or file, though both unpack and initialise at the same time."""
+    homes = (tmp_path / "one", tmp_path / "two")
+    try:
+        starters = [start(home, seed) for home in homes]
+        assert [starter.wait(timeout=120) for starter in starters] == [0, 0]
+        urls = [server.url for home in homes for server in status(home)]
+        assert len(set(urls)) == len(urls) == 2 * len(ONE_OF_EACH)
+        assert [counts(home) for home in homes] == [ONE_OF_EACH, ONE_OF_EACH]
+    finally:
+        for home in homes:
+            down(home)
