@@ -1,0 +1,1 @@
+"""The core, with no server and no Dagster run."""

@@ -1,0 +1,117 @@
+"""What the sensor requests: a table of cases, and that nothing is lost or asked twice."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from txn_assets.arrival import LOOKBACK, Cursor, Selection, select
+from txn_assets.ledger import FileVersion
+
+NOW = 1_800_000_000_000_000
+
+
+def make_version(name: str = "a.csv", generation: int = NOW, size: int = 100) -> FileVersion:
+    return FileVersion(name, generation, size, "AAAAAA==")
+
+
+def _requested(selection: Selection) -> list[str]:
+    return [str(version) for version in selection.requested]
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("folder/", 0), ("a.csv", 0), ("a.csv.tmp", 5), ("a.csv.part", 5), ("_a.csv", 5), ("x/.a.csv", 5), ("a.txt", 5)],
+)
+def test_left_alone(name: str, size: int) -> None:
+    """Folder markers, empty, unfinished and other objects are never requested."""
+    assert select([make_version(name, size=size)], Cursor(), limit=10).requested == ()
+
+
+@pytest.mark.parametrize("name", ["a b.csv", "المعاملات.csv", "a#1.csv", "100%.csv", "2026/11/23.csv", "a.csv.gz"])
+def test_odd_names_are_requested(name: str) -> None:
+    """Blanks, any script, '#', '%' and folders make good keys."""
+    assert _requested(select([make_version(name)], Cursor(), limit=10)) == [f"{name}@{NOW}"]
+
+
+@pytest.mark.parametrize("name", ["a...b.csv", "a\nb.csv", "a\tb.csv"])
+def test_unfit_names_are_reported_once(name: str) -> None:
+    """What Dagster cannot hold as a key is reported at the first tick and not again."""
+    first = select([make_version(name)], Cursor(), limit=10)
+    second = select([make_version(name)], first.cursor, limit=10)
+
+    assert (first.requested, first.unfit, second.unfit) == ((), (name,), ())
+
+
+def test_overwritten() -> None:
+    """A new generation of a known name is requested."""
+    first = select([make_version()], Cursor(), limit=10)
+
+    second = select([make_version(generation=NOW + 1)], first.cursor, limit=10)
+
+    assert _requested(second) == [f"a.csv@{NOW + 1}"]
+
+
+def test_deleted_files_do_not_matter() -> None:
+    """When the newest object is gone, nothing older is asked again."""
+    versions = [make_version(f"{n}.csv", NOW + n) for n in range(5)]
+    first = select(versions, Cursor(), limit=10)
+
+    assert select(versions[:-1], first.cursor, limit=10).requested == ()
+
+
+def test_equal_stamps() -> None:
+    """Objects of one generation stamp are each requested, also when the limit parts them."""
+    versions = [make_version(f"{n}.csv") for n in range(5)]
+    first = select(versions, Cursor(), limit=3)
+    second = select(versions, first.cursor, limit=3)
+
+    assert sorted(_requested(first) + _requested(second)) == sorted(map(str, versions))
+
+
+def test_late_arrival() -> None:
+    """An object that shows up with a stamp before the newest one is requested, within the lookback."""
+    first = select([make_version("b.csv")], Cursor(), limit=10)
+    late = make_version("a.csv", NOW - LOOKBACK + 1)
+
+    assert _requested(select([late, make_version("b.csv")], first.cursor, limit=10)) == [str(late)]
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "not json", '{"version": 99}', '{"version": 1, "mark": "x"}', "[]"])
+def test_unreadable_cursor(text: str | None) -> None:
+    """A missing, damaged or older cursor starts afresh."""
+    assert Cursor.parse(text) == Cursor()
+
+
+def test_oldest_first() -> None:
+    """Under a limit the oldest go first, and the rest is counted as waiting."""
+    versions = [make_version(f"{n}.csv", NOW + n) for n in range(10)]
+    random.Random(1).shuffle(versions)
+
+    selection = select(versions, Cursor(), limit=4)
+
+    assert _requested(selection) == [f"{n}.csv@{NOW + n}" for n in range(4)]
+    assert selection.waiting == 6
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    arrivals=st.lists(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 3 * LOOKBACK)), max_size=6), max_size=8),
+    limit=st.integers(1, 4),
+)
+def test_each_version_once(arrivals: list[list[tuple[int, int]]], limit: int) -> None:
+    """Whatever lands between ticks in order, every last version is requested, and no version twice."""
+    bucket: dict[str, FileVersion] = {}
+    clock, cursor, requested = NOW, Cursor(), []
+    ticks: list[list[tuple[int, int]]] = [*arrivals, *([[]] * 60)]
+    for tick in ticks:
+        for name, pause in tick:
+            clock += pause + 1
+            bucket[f"{name}.csv"] = make_version(f"{name}.csv", clock)
+        selection = select(bucket.values(), Cursor.parse(cursor.text()), limit=limit)
+        cursor = selection.cursor
+        requested += _requested(selection)
+
+    assert len(requested) == len(set(requested))
+    assert {str(version) for version in bucket.values()} <= set(requested)
