@@ -16,8 +16,6 @@ from txn_assets.resources import LandingZone
 REQUESTS_PER_TICK = 200
 """The rest waits for the next tick: a tick must end within its time, and the run queue be readable."""
 
-SINKS = ("gcs", "bigquery", "postgres")
-
 
 @dg.sensor(
     job=load_landed_files,
@@ -52,13 +50,17 @@ def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
         job=load_landed_files,
         cron_schedule=cron_schedule,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        required_resource_keys={"landing", *SINKS},
         description="Requests every landed version that one of the three stores does not hold.",
     )
-    def daily_sweep(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        landing: LandingZone = context.resources.landing
+    def daily_sweep(
+        context: dg.ScheduleEvaluationContext,
+        landing: LandingZone,
+        gcs: dg.ResourceParam[SinkIOManager],
+        bigquery: dg.ResourceParam[SinkIOManager],
+        postgres: dg.ResourceParam[SinkIOManager],
+    ) -> list[dg.RunRequest] | dg.SkipReason:
         landed = [version for version in landing.versions() if is_data(version) and fits_a_key(version.name)]
-        missing = missing_versions(landed, [getattr(context.resources, sink) for sink in SINKS])
+        missing = missing_versions(landed, [gcs, bigquery, postgres])
         if not missing:
             return dg.SkipReason(f"All {len(landed)} files in {landing.address} are in the three stores.")
         context.instance.add_dynamic_partitions(landed_files.name or "", [version.name for version in missing])

@@ -21,7 +21,9 @@ def _dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "txn_assets.run", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "txn_assets.run", *arguments], capture_output=True, text=True, check=False
+    )
 
 
 def test_summary(deployment: Deployment) -> None:
@@ -89,9 +91,7 @@ def test_refusals(
     assert "Traceback" not in done.stderr
 
 
-def test_json_log(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_log(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With TXN_LOG_FORMAT=json each stage of a file is one JSON object a line, and so is each rejected row."""
     monkeypatch.setenv("TXN_LOG_FORMAT", "json")
     deployment.land("a.csv", make_file(make_row(), make_row(product="")))
