@@ -2,6 +2,7 @@
 
 import hashlib
 from decimal import Decimal
+from pathlib import Path
 
 import dagster as dg
 import pandas as pd
@@ -173,6 +174,25 @@ def test_consumers_choose_their_form(deployment: Deployment) -> None:
     job.execute_in_process(instance=deployment.instance, partition_key="a.csv", asset_selection=keys)
 
     assert seen == {"frame": ("Decimal", 7), "table": ("date32[day]", 7), "stream": ("RecordBatchReader", 7)}
+
+
+def test_steps_in_runs_of_their_own(deployment: Deployment) -> None:
+    """Each asset materialised in a run of its own finds its input, clear text made again from the landing zone."""
+    deployment.land("a.csv", make_file(*many_rows(6), make_row(product="")))
+
+    for asset in ("raw_csv", "validated_transactions", "hashed_transactions", *SINKS):
+        deployment.materialize("a.csv", select=f'key:"{asset}"')
+
+    assert len(deployment.rows_everywhere("a.csv")) == 6
+
+
+def test_scratch_is_empty_after_a_run(deployment: Deployment, stack_home: Path) -> None:
+    """Nothing of a file is left on the disk of the machine that loaded it."""
+    deployment.load("a.csv", *many_rows(6))
+
+    left = [path for path in (stack_home / "scratch").rglob("*") if path.is_file() and path.name != "lock"]
+
+    assert left == []
 
 
 def _state(deployment: Deployment) -> list[object]:

@@ -23,9 +23,13 @@ def _sweep(deployment: Deployment) -> list[str | None]:
     schedule = definitions.resolve_schedule_def("daily_sweep")
     now = dt.datetime.now(dt.UTC)
     resources = {name: (definitions.resources or {})[name] for name in schedule.required_resource_keys}
-    with dg.build_schedule_context(deployment.instance, scheduled_execution_time=now, resources=resources) as context:
-        result: list[dg.RunRequest] | dg.SkipReason = schedule(context)
-    return [] if isinstance(result, dg.SkipReason) else [request.partition_key for request in result]
+    with (
+        # A context of a schedule opens its instance by reference, which one in memory has not.
+        dg.DagsterInstance.local_temp() as instance,
+        dg.build_schedule_context(instance, scheduled_execution_time=now, resources=resources) as context,
+    ):
+        result = schedule(context)
+    return [request.partition_key for request in result] if isinstance(result, list) else []
 
 
 def _run_keys(tick: dg.SensorResult | dg.SkipReason) -> list[str | None]:
