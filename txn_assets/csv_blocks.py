@@ -8,7 +8,6 @@ unusual places is parsed record by record, so that a record that cannot be read 
 """
 
 import difflib
-import functools
 import gzip
 import re
 import zlib
@@ -18,7 +17,6 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from txn_assets.transaction import FIELDS
@@ -95,13 +93,19 @@ class Block:
     split: "tuple[_Record, ...] | None" = None
 
 
+type _Bytes = np.typing.NDArray[np.uint8]
+type _Positions = np.typing.NDArray[np.intp]
+type _Mask = np.typing.NDArray[np.bool_]
+
+_NO_QUOTES: _Positions = np.array([], dtype=np.intp)
+
 _Record = list[bytes] | str
 """The fields of a record, or the code of what is wrong with it."""
 
 _MESSAGES = {
     "unclosed_quote": "A quoted field is not closed",
     "malformed_quotes": "A quoted field goes on after its closing quote",
-    "record_too_long": "A field is longer than 1 MiB",
+    "record_too_long": "The row is too long: a field may have 1 MiB",
 }
 
 
@@ -146,7 +150,7 @@ class CsvFile:
         if not data:
             message = f"it is empty: the first line must name the columns {','.join(FIELDS)}"
             raise NotATransactionFileError(message)
-        records = _split(data, final=True, max_field_bytes=self._max_field_bytes)
+        records = _split(data, final=True, max_field_bytes=self._max_field_bytes, max_record_bytes=len(data))
         first, end = next(records)
         if isinstance(first, str):
             message = f"its first line is no header: {_MESSAGES[first].lower()}"
@@ -171,40 +175,36 @@ class CsvFile:
             if block is not None:
                 yield block
             elif not final:
+                # The record at hand is longer than a block.
                 more = self._read(self._block_bytes)
                 final = len(more) < self._block_bytes
                 data += more
 
     def _cut(self, data: bytes, *, final: bool) -> tuple[Block | None, bytes]:
         """The whole records at the start of `data`, and what is left; None where more must be read first."""
-        end = _regular_end(data, final=final, max_field_bytes=self._max_field_bytes)
-        if end:
-            return Block(data[:end]), data[end:]
-        if end == 0 and len(data) <= self._max_field_bytes:
+        end = _regular_end(data, final=final, max_record_bytes=self._max_field_bytes)
+        if end is not None:
+            return (Block(data[:end]), data[end:]) if end else (None, data)
+        max_record_bytes = len(self.header.columns) * (self._max_field_bytes + len('"",'))
+        split = list(
+            _split(data, final=final, max_field_bytes=self._max_field_bytes, max_record_bytes=max_record_bytes)
+        )
+        if not split:
             return None, data
-        records = []
-        end = 0
-        for record, end in _split(data, final=final, max_field_bytes=self._max_field_bytes):  # noqa: B007 - the last end counts
-            records.append(record)
-        if records:
-            return Block(b"", tuple(records)), data[end:]
-        if not final and len(data) <= len(self.header.columns) * (self._max_field_bytes + 3):
-            return None, data
-        return Block(b"", ("record_too_long",)), self._after_line(data)
+        end = split[-1][1]
+        return Block(b"", tuple(record for record, _ in split)), self._after_line() if end is None else data[end:]
 
-    def _after_line(self, data: bytes) -> bytes:
-        """What follows the line that `data` starts in, reading on without keeping it."""
-        while not (end := _LINE_END.search(data)):
-            data = self._read(self._block_bytes)
-            if not data:
-                return b""
-        return data[end.end() :]
+    def _after_line(self) -> bytes:
+        """What follows the line that the stream stands in, reading on without keeping it."""
+        while data := self._read(self._block_bytes):
+            if end := _LINE_END.search(data):
+                return data[end.end() :]
+        return b""
 
 
-def parse(block: Block, header: Header, *, max_field_bytes: int = MAX_FIELD_BYTES) -> ParsedBlock:
+def parse(block: Block, header: Header) -> ParsedBlock:
     """The records of `block` in columns."""
-    parsed = _parse_regular(block.data, header) if block.split is None else _parse_split(block.split, header)
-    return _without_long_fields(parsed, max_field_bytes)
+    return _parse_regular(block.data, header) if block.split is None else _parse_split(block.split, header)
 
 
 def _parse_regular(data: bytes, header: Header) -> ParsedBlock:
@@ -219,15 +219,24 @@ def _parse_regular(data: bytes, header: Header) -> ParsedBlock:
     # Positional names, since names of extra columns may repeat.
     names = [f"f{position}" for position in range(len(header.columns))]
     wanted = [names[position] for position in header.positions]
-    table = pyarrow.csv.read_csv(
-        pa.py_buffer(data),
-        # One thread and one block, so that the numbers of bad rows are known; blocks run side by side instead.
-        read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(wanted, pa.binary()), include_columns=wanted, strings_can_be_null=False
-        ),
-    )
+    # pyarrow decodes a row of the wrong width before it hands it over, and fails on one that is not UTF-8.
+    handler = note if _is_utf8(data) else None
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.py_buffer(data),
+            # One thread and one block, so that the numbers of bad rows are known; blocks run side by side instead.
+            read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=handler),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(wanted, pa.binary()), include_columns=wanted, strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid:
+        if handler is not None:
+            raise
+        # The block has a row of the wrong width as well.
+        split = _split(data, final=True, max_field_bytes=len(data), max_record_bytes=len(data))
+        return _parse_split([record for record, _ in split], header)
     columns = [table[name].combine_chunks() for name in wanted]
     fields = pa.RecordBatch.from_arrays(columns, names=list(FIELDS))
     records = fields.num_rows + len(bad)
@@ -252,24 +261,13 @@ def _parse_split(records: Sequence[_Record], header: Header) -> ParsedBlock:
     )
 
 
-def _without_long_fields(parsed: ParsedBlock, max_field_bytes: int) -> ParsedBlock:
-    if parsed.fields.get_total_buffer_size() <= max_field_bytes:
-        return parsed
-    lengths = [pc.binary_length(column) for column in parsed.fields.columns]
-    if not any(length and (pc.max(length).as_py() or 0) > max_field_bytes for length in lengths):
-        return parsed
-    long = functools.reduce(pc.or_, [pc.greater(length, max_field_bytes) for length in lengths])
-    too_long = (
-        UnreadableRecord(index, "record_too_long", _MESSAGES["record_too_long"])
-        for index in parsed.index.filter(long).to_pylist()
-    )
-    kept = pc.invert(long)
-    return ParsedBlock(
-        parsed.records,
-        parsed.fields.filter(kept),
-        parsed.index.filter(kept),
-        tuple(sorted((*parsed.unreadable, *too_long), key=lambda record: record.index)),
-    )
+def _is_utf8(data: bytes) -> bool:
+    offsets = pa.py_buffer(np.array([0, len(data)], dtype=np.int32))
+    try:
+        pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)]).cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _wrong_width(index: int, found: int, header: Header) -> UnreadableRecord:
@@ -319,89 +317,121 @@ def _missing_columns(missing: Sequence[str], columns: Sequence[str], extra: Sequ
     return f"its header lacks the {plural} {wanted}: {hint}"
 
 
-def _regular_end(data: bytes, *, final: bool, max_field_bytes: int) -> int | None:  # noqa: PLR0911 - one a finding
+def _regular_end(data: bytes, *, final: bool, max_record_bytes: int) -> int | None:
     """Where the last whole record of `data` ends, if Arrow reads all of it as this module does.
 
-    0 where no whole record is there yet; None where the quotes are irregular and `_split` has to look.
+    0 where no whole record is there yet; None where quotes are irregular or a record is long, and `_split` has to look.
     """
-    if b'"' not in data:
-        return len(data) if final else _last_line_end(data, len(data))
-    bytes_ = np.frombuffer(data, dtype=np.uint8)
-    quotes = np.flatnonzero(bytes_ == ord('"'))
-    starts_field = _is_delimiter(bytes_, quotes - 1)
-    if not starts_field.any():
-        # Every quote stands inside an unquoted field, where it is text.
-        return len(data) if final else _last_line_end(data, len(data))
+    quotes = _NO_QUOTES
+    if b'"' in data:
+        bytes_ = np.frombuffer(data, dtype=np.uint8)
+        found = np.flatnonzero(bytes_ == ord('"'))
+        starts_field = _is_delimiter(bytes_, found - 1)
+        if starts_field.any():
+            if not _pair_up(bytes_, found, starts_field):
+                return None
+            quotes = found
+        # Else every quote stands inside an unquoted field, where it is text.
+    if _has_long_record(data, quotes, max_record_bytes):
+        return None
+    if final:
+        return None if len(quotes) % 2 else len(data)
+    # A quote at the very end may be the first half of an escaped one; no line end is behind it.
+    return _last_record_end(data, 0, len(data), quotes)
+
+
+def _pair_up(bytes_: _Bytes, quotes: _Positions, starts_field: _Mask) -> bool:
+    """Whether each quote opens a field at its start, closes one at its end, or is half of an escaped quote."""
     opening, closing = quotes[0::2], quotes[1::2]
     escaped = np.zeros(len(opening), dtype=bool)
     escaped[1:] = opening[1:] == closing[: len(opening) - 1] + 1
-    opens_well = starts_field[0::2] | escaped
     escapes = np.zeros(len(closing), dtype=bool)
-    escapes[: len(opening) - 1] = escaped[1:][: len(closing)]
+    escapes[: len(opening) - 1] = escaped[1:]
+    opens_well = starts_field[0::2] | escaped
     closes_well = _is_delimiter(bytes_, closing + 1) | escapes
-    if not opens_well.all() or not closes_well.all():
-        return None
-    starts, ends = opening[~escaped], closing[~escapes]
-    if len(ends) and int((ends - starts[: len(ends)]).max()) - 1 > max_field_bytes:
-        return None
-    odd = len(quotes) % 2 == 1
-    if final:
-        return None if odd else len(data)
-    if odd and len(data) - int(starts[-1]) > max_field_bytes:
-        return None
-    # A quote at the very end may be the first half of an escaped one: its record waits for the next block.
-    end = _last_line_end(data, int(starts[-1]) if data.endswith(b'"') else len(data))
-    while end and (before := int(np.searchsorted(quotes, end))) % 2 == 1:
-        end = _last_line_end(data, int(quotes[before - 1]))
+    return bool(opens_well.all() and closes_well.all())
+
+
+def _has_long_record(data: bytes, quotes: _Positions, max_record_bytes: int) -> bool:
+    start = 0
+    while len(data) - start > max_record_bytes:
+        end = _last_record_end(data, start, start + max_record_bytes, quotes)
+        if not end:
+            return True
+        start = end
+    return False
+
+
+def _last_record_end(data: bytes, start: int, before: int, quotes: _Positions) -> int:
+    """Behind the last line end between `start` and `before` that stands outside quotes; 0 where there is none."""
+    end = _last_line_end(data, start, before)
+    while end and (inside := int(np.searchsorted(quotes, end))) % 2 == 1:
+        end = _last_line_end(data, start, int(quotes[inside - 1]))
     return end
 
 
-def _is_delimiter(bytes_: np.typing.NDArray[np.uint8], at: np.typing.NDArray[np.intp]) -> np.typing.NDArray[np.bool_]:
+def _is_delimiter(bytes_: _Bytes, at: _Positions) -> _Mask:
     outside = (at < 0) | (at >= len(bytes_))
     found = bytes_[np.clip(at, 0, len(bytes_) - 1)]
-    delimits: np.typing.NDArray[np.bool_] = outside | (found == ord(",")) | (found == ord("\n")) | (found == ord("\r"))
+    delimits: _Mask = outside | (found == ord(",")) | (found == ord("\n")) | (found == ord("\r"))
     return delimits
 
 
-def _last_line_end(data: bytes, before: int) -> int:
-    return max(data.rfind(b"\n", 0, before), data.rfind(b"\r", 0, before)) + 1
+def _last_line_end(data: bytes, start: int, before: int) -> int:
+    return max(data.rfind(b"\n", start, before), data.rfind(b"\r", start, before)) + 1
 
 
-def _split(data: bytes, *, final: bool, max_field_bytes: int) -> Iterator[tuple[_Record, int]]:
+def _split(
+    data: bytes, *, final: bool, max_field_bytes: int, max_record_bytes: int
+) -> Iterator[tuple[_Record, int | None]]:
     """Each record of `data` with the offset behind it; stops before a record that needs more data.
 
-    A record with a broken quote ends at the end of its first line, so that the lines after it are read.
+    A record that cannot be read ends at the end of its first line, so that the lines after it are read. Its offset is
+    None, and it is the last, where that line goes on behind `data`.
     """
-    start = 0
-    while start < len(data):
+    start: int | None = 0
+    while start is not None and start < len(data):
         if line_end := _LINE_END.match(data, start):
             start = line_end.end()
             continue
-        record, end = _record(data, start, final=final, max_field_bytes=max_field_bytes)
+        record, end = _record(
+            data, start, final=final, max_field_bytes=max_field_bytes, max_record_bytes=max_record_bytes
+        )
         if record is None:
             return
-        yield record, end
-        start = end
+        if isinstance(record, str):
+            line_end = _LINE_END.search(data, start)
+            start = line_end.end() if line_end else None
+        else:
+            start = end
+        yield record, start
 
 
-def _record(data: bytes, start: int, *, final: bool, max_field_bytes: int) -> tuple[_Record | None, int]:
+def _record(
+    data: bytes, start: int, *, final: bool, max_field_bytes: int, max_record_bytes: int
+) -> tuple[_Record | None, int]:
+    """The record at `start` and the offset behind it; None where it needs more data.
+
+    What it is depends on its own bytes alone, never on how many of them have been read ahead.
+    """
     fields: list[bytes] = []
     at = start
-    while True:
+    while at - start <= max_record_bytes:
         if data.startswith(b'"', at):
             field = _QUOTED.match(data, at, at + max_field_bytes + 2)
             if field is None or (field.end() == len(data) and not final):
                 if not final and len(data) - at <= max_field_bytes + 2:
                     return None, start
-                if field is None:
-                    return "unclosed_quote", _line_end(data, start)
-            elif data[field.end() : field.end() + 1] not in (b",", b"\r", b"\n", b""):
-                return "malformed_quotes", _line_end(data, start)
+                return "unclosed_quote", start
+            if data[field.end() : field.end() + 1] not in (b",", b"\r", b"\n", b""):
+                return "malformed_quotes", start
             value = field[1].replace(b'""', b'"')
         else:
             field = _UNQUOTED.match(data, at)
             assert field is not None
             value = field[0]
+            if len(value) > max_field_bytes:
+                return "record_too_long", start
         fields.append(value)
         at = field.end()
         if at == len(data):
@@ -409,11 +439,7 @@ def _record(data: bytes, start: int, *, final: bool, max_field_bytes: int) -> tu
         if line_end := _LINE_END.match(data, at):
             return fields, line_end.end()
         at += 1
-
-
-def _line_end(data: bytes, start: int) -> int:
-    found = _LINE_END.search(data, start)
-    return found.end() if found else len(data)
+    return "record_too_long", start
 
 
 def _read_full(stream: BinaryIO, size: int) -> bytes:

@@ -1,0 +1,96 @@
+"""Rows, CSV texts and files for the tests, each valid until a test says in what it deviates.
+
+Here belong makers and generators that more than one test module uses. Assertions do not.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from txn_assets.csv_blocks import CsvFile, parse
+from txn_assets.transaction import FIELDS
+
+HEADER = ",".join(FIELDS)
+
+type Values = tuple[bytes, ...]
+
+
+def make_row(**overrides: str) -> dict[str, str]:
+    """A valid row as a CSV file holds it, but for `overrides`."""
+    return {
+        "transaction_id": "T001",
+        "product": "Halal Laptop",
+        "price": "999.99",
+        "quantity": "2",
+        "date": "2023-10-01",
+    } | overrides
+
+
+def csv_bytes(rows: Iterable[Mapping[str, str]], *, columns: Sequence[str] = FIELDS) -> bytes:
+    """`rows` under a header, as Python's writer quotes them."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([row[name] for name in columns] for row in rows)
+    return text.getvalue().encode()
+
+
+def open_csv(data: bytes, **sizes: int) -> CsvFile:
+    """`data` as a file, read in blocks of `sizes`."""
+    return CsvFile(io.BytesIO(data), **sizes)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the blocks of a file add up to: a record is its five values, or the code of what is wrong with it."""
+
+    records: tuple[Values | str, ...]
+    blocks: int
+
+    @property
+    def codes(self) -> list[str]:
+        """What is wrong with the records that could not be read."""
+        return [record for record in self.records if isinstance(record, str)]
+
+    @property
+    def texts(self) -> list[tuple[str, ...]]:
+        """The readable records as text."""
+        return [tuple(value.decode() for value in record) for record in self.records if isinstance(record, tuple)]
+
+
+def read_all(data: bytes, **sizes: int) -> Contents:
+    """All records of the CSV file `data`, in its order."""
+    file = open_csv(data, **sizes)
+    records: list[Values | str] = []
+    blocks = 0
+    for block in file.blocks():
+        parsed = parse(block, file.header)
+        found: dict[int, Any] = {record.index: record.code for record in parsed.unreadable}
+        found |= dict(
+            zip(
+                parsed.index.to_pylist(),
+                zip(*(column.to_pylist() for column in parsed.fields.columns), strict=True),
+                strict=True,
+            )
+        )
+        # A record that stands in neither or in both would show here.
+        assert len(found) == parsed.records == parsed.fields.num_rows + len(parsed.unreadable)
+        records += [found[index] for index in range(parsed.records)]
+        blocks += 1
+    return Contents(tuple(records), blocks)
+
+
+def hostile_csv(*, max_size: int = 20) -> st.SearchStrategy[bytes]:
+    """What may stand below a header: records good and bad, stray quotes, every line end, NULs and bytes of no text."""
+    piece = st.sampled_from(
+        [
+            b'"', b'"', b'""', b",", b",", b",", b"\n", b"\n", b"\r", b"\r\n", b"a", b" ", b"\0", b"\xff", b"\xe2\x82",
+            b"T1,x,1,1,2020-01-01\n", b'"T,1","x\ny","1.5","2","2020-01-31"\r\n', b"T2,x,1,1\n", b"T3,x,1,1,2020-01-01,\n",
+            b"\xff,x,1,1,2020-01-01\n", b"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
+        ]
+    )  # fmt: skip
+    return st.lists(piece, max_size=max_size).map(b"".join)
