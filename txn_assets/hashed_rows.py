@@ -78,7 +78,7 @@ def read_lake(data: bytes, *, file_format: str) -> pa.Table:
         path.write_bytes(data)
         with connect(Path(folder)) as connection:
             query = f"SELECT {FIELD_LIST} FROM {_lake_source(file_format)}"  # noqa: S608 - fixed column names
-            return connection.execute(query, {"path": str(path)}).to_arrow_table()
+            return connection.sql(query, params={"path": str(path)}).to_arrow_table()
 
 
 def _lake_source(file_format: str) -> str:

@@ -6,6 +6,7 @@ come from and go to does not, nor anything of Dagster. The reading of hashed fil
 
 import hashlib
 from collections import Counter
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -28,8 +29,15 @@ CONTRACT_VERSION = 1
 
 def rules_id(rules: ValidationRules) -> str:
     """Names the rules in the ledger, so that a change of rules loads a file again."""
-    sets = {name: sorted(value) if isinstance(value, frozenset) else str(value) for name, value in rules}
-    return hashlib.sha256(f"{CONTRACT_VERSION}:{sets}".encode()).hexdigest()[:16]
+    plain = {name: _plain(value) for name, value in rules}
+    return hashlib.sha256(f"{CONTRACT_VERSION}:{plain}".encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    """`value` written in one way: sets have an order in each process, and 1.00 is 1."""
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
 
 
 def read_header(stream: BinaryIO, ingestion: Ingestion) -> tuple[str, ...]:

@@ -1,0 +1,107 @@
+"""Hashing: the known digest, one hash in Python and in SQL, and a key that is neither weak nor shown."""
+
+import hashlib
+import hmac
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from txn_assets.config import ConfigError, Hash, Security
+from txn_assets.duck import connect
+from txn_assets.hashing import Hasher, make_hasher
+from txn_assets.transaction import FIELDS
+from txn_assets_tests.unit.rows import make_row
+
+T001 = "e78d6e358171a045d54a628e52c664755d2003250e554d6490a2e3b5794d20a2"
+KEYED = Security(hash=Hash(algorithm="hmac-sha256", key_id="2026-01"))
+CONNECTION = connect(Path("unused"))
+
+TEXTS = st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=4)
+
+
+def hashed(rows: pa.Table, hasher: Hasher) -> pa.Table:
+    """`rows` as the query that hashes a file selects them."""
+    query = f"SELECT {hasher.select_list()} FROM rows"  # noqa: S608 - fixed column names
+    with CONNECTION.cursor() as cursor:
+        return cursor.register("rows", rows).sql(query, params=dict(hasher.parameters())).to_arrow_table()
+
+
+def by_sql(values: list[str | None], hasher: Hasher) -> list[str | None]:
+    """`values` as transaction ids, hashed by that query."""
+    blank = pa.nulls(len(values), pa.string())
+    rows = pa.table([pa.array(values, pa.string()), *[blank] * 4], names=list(FIELDS))
+    return hashed(rows, hasher)["transaction_id"].to_pylist()
+
+
+def test_plain_hash_is_what_readers_of_the_original_pipeline_expect() -> None:
+    """Hex SHA-256 of the UTF-8 bytes."""
+    assert make_hasher(Security(), None).hexdigest("T001") == T001
+
+
+def test_keyed_hash_is_hmac() -> None:
+    """RFC 2104 with SHA-256."""
+    key = "k" * 32
+    expected = hmac.new(key.encode(), b"T001", hashlib.sha256).hexdigest()
+    assert make_hasher(KEYED, key).hexdigest("T001") == expected
+
+
+@given(TEXTS)
+@example(["T001", None, "", "حلال", "\U0001f600", "'; --"])
+@settings(max_examples=40, deadline=None)
+def test_sql_gives_the_plain_hash(values: list[str | None]) -> None:
+    """Whole columns are hashed by DuckDB, quarantined rows by Python: an id has one hash. Null stays null."""
+    hasher = Hasher(("transaction_id",), None, "sha256")
+    assert by_sql(values, hasher) == [None if value is None else hasher.hexdigest(value) for value in values]
+
+
+@given(TEXTS, st.one_of(st.binary(min_size=32, max_size=150), st.sampled_from([b"k" * 63, b"k" * 64, b"k" * 65])))
+@settings(max_examples=60, deadline=None)
+def test_sql_gives_the_keyed_hash(values: list[str | None], key: bytes) -> None:
+    """For keys up to the block of SHA-256, and for longer ones, which are hashed first."""
+    hasher = Hasher(("transaction_id",), key, "2026-01")
+    assert by_sql(values, hasher) == [None if value is None else hasher.hexdigest(value) for value in values]
+
+
+def test_only_configured_columns_are_hashed() -> None:
+    """The others are selected as they are."""
+    hasher = Hasher(("product",), None, "sha256")
+    (row,) = hashed(pa.Table.from_pylist([make_row()]), hasher).to_pylist()
+    assert row == make_row(product=hasher.hexdigest("Halal Laptop"))
+
+
+def test_keyed_hasher_without_columns_binds_nothing() -> None:
+    """A query refuses a value that it has no place for."""
+    assert by_sql(["T001"], Hasher((), b"k" * 32, "2026-01")) == ["T001"]
+
+
+def test_key_is_never_shown() -> None:
+    """A hasher may stand in a log or a traceback; its key may not."""
+    key = "0123456789abcdef0123456789abcdef"
+    hasher = make_hasher(KEYED, key)
+    assert key not in repr(hasher)
+    assert key not in hasher.select_list()
+
+
+@pytest.mark.parametrize(("key", "length"), [(None, 0), ("", 0), ("short", 5), ("k" * 31, 31)])
+def test_missing_or_short_key_is_refused(key: str | None, length: int) -> None:
+    """With its length and a way to make a better one, and without the key."""
+    with pytest.raises(ConfigError, match=f"TXN_HASH_KEY has {length} bytes: .* `openssl rand -hex 32`") as caught:
+        make_hasher(KEYED, key)
+    assert not key or key not in str(caught.value)
+
+
+def test_key_without_a_name_is_refused() -> None:
+    """The ledger could not tell a rotated key from the old one."""
+    with pytest.raises(ConfigError, match=r"security\.hash\.key_id is missing"):
+        make_hasher(Security(hash=Hash(algorithm="hmac-sha256")), "k" * 32)
+
+
+def test_ledger_tells_keys_apart() -> None:
+    """Plain and keyed hashes, and two keys, have different names."""
+    other = Security(hash=Hash(algorithm="hmac-sha256", key_id="2027-01"))
+    assert [make_hasher(security, "k" * 32).key_id for security in (Security(), KEYED, other)] == [
+        "sha256", "2026-01", "2027-01",
+    ]  # fmt: skip

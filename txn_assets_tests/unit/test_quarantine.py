@@ -1,0 +1,105 @@
+"""The quarantine: what a rejected row looks like, and that nobody's PII is read from it."""
+
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from txn_assets.hashing import Hasher
+from txn_assets.quarantine import COLUMNS, QuarantineWriter, formula_safe
+from txn_assets.validation import Reason, RejectedRow
+from txn_assets_tests.unit.rows import make_row
+
+PLAIN = Hasher(("transaction_id",), None, "sha256")
+KEYED = Hasher(("transaction_id", "product"), b"k" * 32, "2026-01")
+REASON = Reason("price", "decimal_parsing", "Input should be a plain decimal number such as 999.99")
+
+
+def make_rejected(*reasons: Reason, source_row: int = 1, **overrides: str) -> RejectedRow:
+    """A rejected row that is valid but for `overrides`."""
+    return RejectedRow(source_row, make_row(**overrides), reasons or (REASON,))
+
+
+def written(*rows: RejectedRow, hasher: Hasher = PLAIN) -> str:
+    """The quarantine file of `rows`."""
+    file = io.StringIO(newline="")
+    QuarantineWriter(file, hasher).write(rows)
+    return file.getvalue()
+
+
+def read(text: str) -> list[dict[str, str]]:
+    """A quarantine file as a spreadsheet reads it."""
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_header_stands_also_without_rows() -> None:
+    """A file without rejected rows is told from one that was never written."""
+    assert written() == ",".join(COLUMNS) + "\n"
+
+
+def test_row_is_shown_as_sent() -> None:
+    """With its number, so that it is found in the file."""
+    (row,) = read(written(make_rejected(source_row=7, price="dear", product="a,\nb")))
+    assert (row["source_row"], row["product"], row["price"], row["quantity"]) == ("7", "a,\nb", "dear", "2")
+
+
+def test_reasons_are_json() -> None:
+    """A person reads them, a program too."""
+    reasons = (REASON, Reason("", "too_few_fields", "The row has 4 fields, the header 5"))
+    (row,) = read(written(make_rejected(*reasons)))
+    assert json.loads(row["reasons"]) == [
+        {"field": reason.field, "code": reason.code, "message": reason.message} for reason in reasons
+    ]
+
+
+@pytest.mark.parametrize("hasher", [PLAIN, KEYED])
+def test_pii_is_hashed(hasher: Hasher) -> None:
+    """Each configured column, with the hash of the stores, so that a row is found by its hashed id."""
+    text = written(make_rejected(), hasher=hasher)
+    (row,) = read(text)
+    for name in hasher.pii_fields:
+        assert row[name] == hasher.hexdigest(make_row()[name])
+        assert make_row()[name] not in text
+
+
+def test_missing_pii_stays_empty() -> None:
+    """The hash of nothing would look like an id."""
+    (row,) = read(written(make_rejected(transaction_id="")))
+    assert row["transaction_id"] == ""
+
+
+def test_unreadable_row_shows_no_field() -> None:
+    """Nobody can say which of its parts holds PII."""
+    (row,) = read(written(RejectedRow(3, {}, (Reason("", "unclosed_quote", "A quoted field is not closed"),))))
+    assert [row[name] for name in make_row()] == [""] * 5
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_runs_as_a_formula(start: str) -> None:
+    """A spreadsheet takes such a start for a formula unless a quote stands ahead of it."""
+    (row,) = read(written(make_rejected(product=f"{start}cmd|' /C calc'!A0", price=f"{start}1")))
+    assert (row["product"], row["price"]) == (f"'{start}cmd|' /C calc'!A0", f"'{start}1")
+
+
+@pytest.mark.parametrize("value", ["", "x", "a=b", "5", " =1"])
+def test_other_text_is_left_alone(value: str) -> None:
+    """The quarantine shows what was sent."""
+    assert formula_safe(value) == value
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(dict.fromkeys(make_row(), st.text(st.characters(codec="utf-8"), max_size=6))), max_size=4
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_any_text_can_be_read_back(rows: list[dict[str, str]]) -> None:
+    """Quotes, line ends and NULs break no row of the file."""
+    rejected = [RejectedRow(number, row, (REASON,)) for number, row in enumerate(rows, start=1)]
+    shown = read(written(*rejected, hasher=Hasher((), None, "sha256")))
+    assert [{name: row[name] for name in make_row()} for row in shown] == [
+        {name: formula_safe(value) for name, value in row.items()} for row in rows
+    ]

@@ -1,0 +1,222 @@
+"""The two stages as functions of files: what they write and report, and that clear ids stand where they may alone."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from decimal import Decimal
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from txn_assets.config import Ingestion, project_root
+from txn_assets.csv_blocks import NotATransactionFileError
+from txn_assets.hashed_rows import COLUMNS, read_valid
+from txn_assets.hashing import Hasher
+from txn_assets.ledger import FileVersion
+from txn_assets.stages import SAMPLE_ROWS, ValidationReport, hash_file, read_header, rules_id, validate_file
+from txn_assets.transaction import FIELDS, ValidationRules
+from txn_assets.validation import VALID_SCHEMA
+from txn_assets_tests.unit.rows import HEADER, csv_bytes, make_row
+
+PLAIN = Hasher(("transaction_id",), None, "sha256")
+VERSION = FileVersion("it's.csv", 1, 1, "AAAAAA==")
+
+
+def validated(data: bytes, folder: Path, *, hasher: Hasher = PLAIN, **ingestion: Any) -> ValidationReport:  # noqa: ANN401 - any setting
+    """The report on the CSV file `data`; valid.arrow and rejected.csv are in `folder`."""
+    return validate_file(BytesIO(data), folder, ingestion=Ingestion.model_validate(ingestion), hasher=hasher)
+
+
+def valid_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of valid.arrow."""
+    return read_valid([folder / "valid.arrow"]).read_all().to_pylist()
+
+
+def hashed_rows(folder: Path, *, hasher: Hasher = PLAIN) -> list[dict[str, Any]]:
+    """The rows that `hash_file` makes of valid.arrow."""
+    path = folder / "hashed.parquet"
+    hash_file(folder / "valid.arrow", path, file=VERSION, hasher=hasher)
+    return pa.parquet.read_table(path).to_pylist()
+
+
+class TestSampleFile:
+    """`data/transactions.csv`, which the original pipeline came with."""
+
+    @pytest.fixture
+    def report(self, tmp_path: Path) -> ValidationReport:
+        """What validation finds in it."""
+        return validated((project_root() / "data" / "transactions.csv").read_bytes(), tmp_path)
+
+    def test_four_rows_are_valid_and_one_is_not(self, report: ValidationReport) -> None:
+        """T004 has no product."""
+        assert (report.records, report.valid, report.rejected) == (5, 4, 1)
+        assert report.reasons == {"product: missing": 1}
+        assert [row.source_row for row in report.sample] == [4]
+
+    @pytest.mark.usefixtures("report")
+    def test_hashed_rows(self, tmp_path: Path) -> None:
+        """The four, with the number of their record, their money exact and their ids hashed."""
+        rows = hashed_rows(tmp_path)
+        assert list(rows[0]) == list(COLUMNS)
+        assert [(row["source_row"], row["transaction_id"], row["price"]) for row in rows] == [
+            (number, PLAIN.hexdigest(f"T00{number}"), Decimal(price))
+            for number, price in [(1, "999.9900"), (2, "24.9900"), (3, "49.9900"), (5, "199.9900")]
+        ]
+        assert {row["source_file"] for row in rows} == {VERSION.name}
+
+
+class TestReport:
+    """What validation says of a file."""
+
+    def test_reasons_are_counted_by_field_and_code(self, tmp_path: Path) -> None:
+        """The most frequent first; a row that could not be read counts as a row."""
+        rows = [make_row(price="x"), make_row(), make_row(price="y", quantity="0")]
+        report = validated(csv_bytes(rows) + b"T1,x\n", tmp_path)
+        assert list(report.reasons.items()) == [
+            ("price: decimal_parsing", 2),
+            ("quantity: greater_than_equal", 1),
+            ("row: too_few_fields", 1),
+        ]
+
+    def test_sample_is_short(self, tmp_path: Path) -> None:
+        """A file of rejected rows fills no log."""
+        report = validated(csv_bytes([make_row(price="x")] * 30), tmp_path)
+        assert [row.source_row for row in report.sample] == list(range(1, SAMPLE_ROWS + 1))
+
+    def test_ids_on_several_rows_are_counted_once_each(self, tmp_path: Path) -> None:
+        """Valid rows alone count, and rows without an id have none to repeat."""
+        ids = ["a", "a", "a", "b", "c", "c", "", ""]
+        rows = [make_row(transaction_id=text) for text in ids] + [make_row(transaction_id="b", price="x")]
+        rules = {"required_fields": [name for name in FIELDS if name != "transaction_id"]}
+        assert validated(csv_bytes(rows), tmp_path, validation=rules).repeated_ids == 2
+
+    def test_extra_columns_are_named(self, tmp_path: Path) -> None:
+        """So that a check can show them."""
+        data = csv_bytes([make_row(note="x")], columns=(*FIELDS, "note"))
+        assert validated(data, tmp_path).extra_columns == ("note",)
+
+    def test_file_without_rows_is_reported(self, tmp_path: Path) -> None:
+        """Its empty outputs can be read like any other."""
+        report = validated(f"{HEADER}\n".encode(), tmp_path)
+        assert (report.records, report.valid, report.rejected, report.repeated_ids) == (0, 0, 0, 0)
+        assert valid_rows(tmp_path) == hashed_rows(tmp_path) == []
+
+    def test_valid_rows_have_one_schema_throughout(self, tmp_path: Path) -> None:
+        """Also those that the judge let pass, with their nulls."""
+        rows = [make_row(), make_row(product="", price=" 5 ", quantity="2.0"), make_row(price="")]
+        validated(csv_bytes(rows), tmp_path, validation={"required_fields": ["transaction_id"]})
+        reader = read_valid([tmp_path / "valid.arrow"])
+        assert reader.schema == VALID_SCHEMA
+        assert [(row["product"], row["price"], row["quantity"]) for row in reader.read_all().to_pylist()] == [
+            ("Halal Laptop", Decimal("999.9900"), 2),
+            (None, Decimal("5.0000"), 2),
+            ("Halal Laptop", None, 2),
+        ]
+
+
+class TestUnknownColumns:
+    """`ingestion.unknown_columns`."""
+
+    DATA = csv_bytes([make_row(note="x")], columns=(*FIELDS, "note"))
+
+    def test_refused_where_configured(self, tmp_path: Path) -> None:
+        """With their names."""
+        with pytest.raises(NotATransactionFileError, match=r"1 unknown columns \(note\)"):
+            validated(self.DATA, tmp_path, unknown_columns="refuse")
+
+    def test_refused_before_the_file_is_read(self) -> None:
+        """The header is enough."""
+        with pytest.raises(NotATransactionFileError, match="note"):
+            read_header(BytesIO(self.DATA), Ingestion(unknown_columns="refuse"))
+
+    def test_header_is_read_alone(self) -> None:
+        """A large file is not fetched for it."""
+        stream = BytesIO(self.DATA + b"x" * 200_000)
+        assert read_header(stream, Ingestion()) == (*FIELDS, "note")
+        assert stream.tell() <= 1 << 17
+
+
+CLEAR_IDS = [f"CLEAR-{number:03}" for number in range(60)]
+
+
+def hostile_file() -> bytes:
+    """Rows that are wrong in every way there is, each with an id of its own."""
+    wrong = [
+        {"product": ""}, {"price": "dear"}, {"price": "-1"}, {"quantity": "0"}, {"date": "soon"}, {"product": "\0"},
+        {"price": "", "quantity": "", "date": ""}, {},
+    ]  # fmt: skip
+    rows = csv_bytes(make_row(transaction_id=CLEAR_IDS[number], **fields) for number, fields in enumerate(wrong))
+    broken = [
+        "{},too,few\n", "{},a,1,1,2020-01-01,too many\n", '{},"a"b,1,1,2020-01-01\n', '"{}"x,a,1,1,2020-01-01\n',
+        "{}\0,a,1,1,2020-01-01\n", "={},a,x,1,2020-01-01\n", '{},"unclosed,1,1,2020-01-01\n',
+    ]  # fmt: skip
+    lines = (line.format(CLEAR_IDS[20 + number]).encode() for number, line in enumerate(broken))
+    return b"".join((rows, CLEAR_IDS[40].encode() + b"\xff,caf\xe9,1,1,2020-01-01\n", *lines))
+
+
+@pytest.mark.parametrize("key", [None, b"k" * 32])
+def test_no_clear_id_leaves_the_scratch_folder(tmp_path: Path, key: bytes | None) -> None:
+    """Neither the quarantine, nor the report, nor the hashed file holds one, however a row was broken."""
+    hasher = Hasher(("transaction_id",), key, "sha256")
+    report = validated(hostile_file(), tmp_path, hasher=hasher)
+    assert (report.valid, report.rejected) == (1, 15)
+    hashed_rows(tmp_path, hasher=hasher)
+    for leaving in (
+        (tmp_path / "rejected.csv").read_bytes(),
+        repr(report).encode(),
+        json.dumps(asdict(report)).encode(),
+        (tmp_path / "hashed.parquet").read_bytes(),
+    ):
+        assert b"CLEAR" not in leaving
+
+
+def test_quarantine_has_every_rejected_row(tmp_path: Path) -> None:
+    """In the order of the file."""
+    report = validated(csv_bytes([make_row(price="x"), make_row(), make_row(date="y")]), tmp_path)
+    with (tmp_path / "rejected.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["source_row"] for row in csv.DictReader(file)] == ["1", "3"]
+    assert report.rejected == 2
+
+
+class TestRulesId:
+    """The name of the rules in the ledger."""
+
+    @pytest.mark.parametrize(
+        "rules",
+        [
+            {"required_fields": ["transaction_id"]},
+            {"min_price": 1},
+            {"max_quantity": 1},
+            {"product_prefix": "Halal"},
+            {"max_decimals": 2},
+        ],
+    )
+    def test_differs_where_the_rules_differ(self, rules: dict[str, Any]) -> None:
+        """A change of rules loads a file again."""
+        assert rules_id(ValidationRules.model_validate(rules)) != rules_id(ValidationRules())
+
+    def test_same_rules_have_one_name(self) -> None:
+        """However the numbers and lists are written."""
+        one = ValidationRules(min_price=Decimal(1), required_fields=frozenset({"price", "date"}))
+        other = ValidationRules.model_validate({"min_price": "1.00", "required_fields": ["date", "price"]})
+        assert one == other
+        assert rules_id(one) == rules_id(other)
+
+    def test_is_the_same_in_every_process(self) -> None:
+        """Sets have another order in each; a file must not be loaded again for that."""
+        program = "from txn_assets.stages import rules_id, ValidationRules; print(rules_id(ValidationRules()))"
+        other_process = subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": "1"},
+            cwd=project_root(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert other_process.stdout.strip() == rules_id(ValidationRules())

@@ -1,0 +1,264 @@
+"""The row contract: each field, and each rule that a deployment may add.
+
+Whether files are judged by it is `test_validation.py`'s concern.
+"""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from txn_assets.transaction import FIELDS, MAX_QUANTITY, Transaction, ValidationRules, contract
+from txn_assets_tests.unit.rows import make_row
+
+
+def codes(row: dict[str, str], **rules: Any) -> dict[str, str]:  # noqa: ANN401 - any setting of the rules
+    """Field and code of each fault of `row` under `rules`; empty for a valid row."""
+    try:
+        contract(ValidationRules(**rules)).model_validate(row)
+    except ValidationError as error:
+        return {str(fault["loc"][0]): fault["type"] for fault in error.errors()}
+    return {}
+
+
+def without(*names: str) -> dict[str, str]:
+    """A valid row but for its missing fields."""
+    return {name: value for name, value in make_row().items() if name not in names}
+
+
+def test_valid_row_has_exact_values() -> None:
+    """Text as sent, money as a decimal, a whole number and a day."""
+    assert Transaction.model_validate(make_row()) == Transaction(
+        transaction_id="T001",
+        product="Halal Laptop",
+        price=Decimal("999.99"),
+        quantity=2,
+        date=dt.date(2023, 10, 1),
+    )
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_is_required(field: str) -> None:
+    """Unless the rules say otherwise."""
+    assert codes(without(field)) == {field: "missing"}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_field_that_is_not_required_may_be_missing(field: str) -> None:
+    """`required_fields` leaves it out; the value is then null."""
+    rules = ValidationRules(required_fields=frozenset(FIELDS) - {field})  # type: ignore[arg-type]  # names of fields
+    assert getattr(contract(rules).model_validate(without(field)), field) is None
+
+
+def test_field_that_is_not_required_must_still_be_right() -> None:
+    """Missing is one thing, wrong another."""
+    required = frozenset(FIELDS) - {"price"}
+    assert codes(make_row(price="dear"), required_fields=required) == {"price": "decimal_parsing"}
+
+
+def test_unknown_field_is_refused() -> None:
+    """The contract has five fields."""
+    assert codes(make_row(note="x")) == {"note": "extra_forbidden"}
+
+
+@pytest.mark.parametrize("field", ["transaction_id", "product"])
+class TestText:
+    """Transaction id and product."""
+
+    @pytest.mark.parametrize("value", ["x", " x ", "a,b", 'say "hi"', "two\nlines", "حلال", "=1+1", "0"])
+    def test_any_text_is_taken_as_sent(self, field: str, value: str) -> None:
+        """Nothing is trimmed or changed."""
+        assert getattr(Transaction.model_validate(make_row(**{field: value})), field) == value
+
+    @pytest.mark.parametrize("value", ["", " ", "\t\n", "\u00a0\u2003"])
+    def test_blank_text_is_refused(self, field: str, value: str) -> None:
+        """Blanks of any script name nothing."""
+        assert codes(make_row(**{field: value})) == {field: "blank"}
+
+    def test_nul_is_refused(self, field: str) -> None:
+        """PostgreSQL stores none."""
+        assert codes(make_row(**{field: "a\0b"})) == {field: "nul_character"}
+
+
+class TestPrice:
+    """Money: an exact decimal, at most 14 digits before the point and 4 after."""
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("0", "0"),
+            ("999.99", "999.99"),
+            (" 5 ", "5"),
+            ("+5", "5"),
+            (".5", "0.5"),
+            ("5.", "5"),
+            ("0.1234", "0.1234"),
+            ("1.50000", "1.5"),
+            ("000000000000000000001", "1"),
+            ("99999999999999.9999", "99999999999999.9999"),
+        ],
+    )
+    def test_plain_decimal_is_taken_exactly(self, text: str, value: str) -> None:
+        """As people and programs write it."""
+        assert Transaction.model_validate(make_row(price=text)).price == Decimal(value)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", " ", "dear", "1,5", "1 000", "1_000", "1E+03", "1e2", "NaN", "inf", "-inf", "0x10", "٣", "１", "1.2.3", ".", "$5"],
+    )  # fmt: skip
+    def test_anything_else_is_refused(self, text: str) -> None:
+        """An exponent means that a spreadsheet has lost digits."""
+        assert codes(make_row(price=text)) == {"price": "decimal_parsing"}
+
+    def test_number_of_absurd_length_is_refused_unread(self) -> None:
+        """Reading it would take quadratic time."""
+        assert codes(make_row(price="1" * 101)) == {"price": "decimal_parsing"}
+
+    def test_negative_price_is_refused(self) -> None:
+        """Zero is the least."""
+        assert codes(make_row(price="-0.01")) == {"price": "greater_than_equal"}
+
+    def test_fifth_decimal_is_refused(self) -> None:
+        """It would be lost in NUMERIC(18,4)."""
+        assert codes(make_row(price="0.12345")) == {"price": "decimal_max_places"}
+
+    def test_fifteenth_whole_digit_is_refused(self) -> None:
+        """It does not fit into NUMERIC(18,4)."""
+        assert codes(make_row(price="100000000000000")) == {"price": "decimal_whole_digits"}
+
+
+class TestQuantity:
+    """A whole number from 1."""
+
+    @pytest.mark.parametrize(
+        ("text", "value"), [("1", 1), (" 7\t", 7), ("+3", 3), ("007", 7), ("2.0", 2), (str(MAX_QUANTITY), MAX_QUANTITY)]
+    )
+    def test_whole_number_is_taken(self, text: str, value: int) -> None:
+        """2.0 too: pandas writes it where a column had gaps."""
+        assert Transaction.model_validate(make_row(quantity=text)).quantity == value
+
+    @pytest.mark.parametrize("text", ["", "two", "1.5", "1e3", "1_000", "1,000", "٣", "0x10", "True", "9" * 101])
+    def test_anything_else_is_refused(self, text: str) -> None:
+        """Nothing is rounded."""
+        assert codes(make_row(quantity=text)) == {"quantity": "int_parsing"}
+
+    @pytest.mark.parametrize("text", ["0", "-1", "-0"])
+    def test_less_than_one_is_refused(self, text: str) -> None:
+        """Nobody sells none."""
+        assert codes(make_row(quantity=text)) == {"quantity": "greater_than_equal"}
+
+    def test_more_than_the_stores_hold_is_refused(self) -> None:
+        """INT64 and bigint end at 2^63 - 1."""
+        assert codes(make_row(quantity=str(MAX_QUANTITY + 1))) == {"quantity": "less_than_equal"}
+
+
+class TestDate:
+    """ISO 8601, a day that the calendar has."""
+
+    @pytest.mark.parametrize("text", ["2023-10-01", " 2024-02-29 ", "0001-01-01", "9999-12-31"])
+    def test_iso_date_is_taken(self, text: str) -> None:
+        """With blanks around it or none."""
+        assert Transaction.model_validate(make_row(date=text)).date == dt.date.fromisoformat(text.strip())
+
+    @pytest.mark.parametrize(
+        "text", ["", "01.10.2023", "10/01/2023", "20231001", "2023-10-1", "2023-W40-7", "2023-10-01T00:00:00", "1696118400"]
+    )  # fmt: skip
+    def test_other_form_is_refused(self, text: str) -> None:
+        """Whether a day or a month comes first is never guessed."""
+        assert codes(make_row(date=text)) == {"date": "date_format"}
+
+    @pytest.mark.parametrize("text", ["2023-02-29", "2023-04-31", "2023-13-01", "0000-01-01", "2023-00-10"])
+    def test_day_that_is_none_is_refused(self, text: str) -> None:
+        """The form is right, the day is not."""
+        assert codes(make_row(date=text)) == {"date": "date_parsing"}
+
+
+class TestRules:
+    """`ingestion.validation`: what a deployment asks beyond the default."""
+
+    def test_default_rules_are_the_contract_itself(self) -> None:
+        """So that there is one definition of a valid row."""
+        assert contract(ValidationRules()) is Transaction
+
+    @pytest.mark.parametrize(("price", "found"), [("9.99", {"price": "greater_than_equal"}), ("10", {})])
+    def test_min_price(self, price: str, found: dict[str, str]) -> None:
+        """The bound itself is allowed."""
+        assert codes(make_row(price=price), min_price="10") == found
+
+    @pytest.mark.parametrize(("quantity", "found"), [("101", {"quantity": "less_than_equal"}), ("100", {})])
+    def test_max_quantity(self, quantity: str, found: dict[str, str]) -> None:
+        """The bound itself is allowed."""
+        assert codes(make_row(quantity=quantity), max_quantity=100) == found
+
+    @pytest.mark.parametrize("price", ["1.234", "0.001"])
+    def test_max_decimals_refuses_more(self, price: str) -> None:
+        """Cents and no finer."""
+        assert codes(make_row(price=price), max_decimals=2) == {"price": "decimal_max_places"}
+
+    @pytest.mark.parametrize("price", ["1", "1.23", "1.2300"])
+    def test_max_decimals_allows_as_many(self, price: str) -> None:
+        """Zeros behind them are no decimals."""
+        assert codes(make_row(price=price), max_decimals=2) == {}
+
+    def test_max_decimals_leaves_the_whole_digits(self) -> None:
+        """Fewer decimals do not make room for more before the point."""
+        assert codes(make_row(price="99999999999999"), max_decimals=0) == {}
+        assert codes(make_row(price="100000000000000"), max_decimals=0) == {"price": "decimal_max_digits"}
+
+    @pytest.mark.parametrize("product", ["halal Laptop", " Halal Laptop", "Laptop Halal"])
+    def test_product_prefix_refuses_others(self, product: str) -> None:
+        """It stands at the start, letter for letter."""
+        assert codes(make_row(product=product), product_prefix="Halal") == {"product": "string_pattern_mismatch"}
+
+    @given(prefix=st.text(max_size=8), rest=st.text(max_size=3))
+    @example(prefix="".join(map(chr, range(1, 256))), rest="")
+    @settings(max_examples=60, deadline=None)
+    def test_product_prefix_is_text_and_no_pattern(self, prefix: str, rest: str) -> None:
+        """Whatever characters it has."""
+        product = f"{prefix}x{rest}".replace("\0", "0")
+        assert codes(make_row(product=product), product_prefix=prefix.replace("\0", "0")) == {}
+
+    @pytest.mark.parametrize(
+        "rules",
+        [
+            {"required_fields": []},
+            {"required_fields": ["colour"]},
+            {"min_price": -1},
+            {"max_quantity": 0},
+            {"max_decimals": 5},
+            {"max_price": 3},
+        ],
+    )
+    def test_rules_that_make_no_sense_are_refused(self, rules: dict[str, Any]) -> None:
+        """When the configuration is read, not when a file comes."""
+        with pytest.raises(ValidationError):
+            ValidationRules.model_validate(rules)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("transaction_id", "7777777\0"),
+        ("product", "7777777"),
+        ("product", "\0 7777777"),
+        ("price", "7777777.77777"),
+        ("price", "-7777777"),
+        ("price", "777777777777777"),
+        ("price", "7777777 EUR"),
+        ("quantity", "7777777"),
+        ("quantity", "-7777777"),
+        ("quantity", "7777777.5"),
+        ("date", "7777777"),
+        ("date", "2023-77-77"),
+    ],
+)
+def test_no_message_carries_the_value(field: str, value: str) -> None:
+    """What is said of a row may be logged."""
+    rules = ValidationRules(min_price=Decimal(10), max_quantity=5, product_prefix="Halal", max_decimals=2)
+    with pytest.raises(ValidationError) as caught:
+        contract(rules).model_validate(make_row(**{field: value}))
+    assert "77" not in str(caught.value)

@@ -1,0 +1,278 @@
+"""The fast path and the row contract are one: whatever a file holds, the verdicts are those of a row-by-row loop.
+
+The contract itself is tested in `test_transaction.py`, the reading of records in `test_csv_blocks.py`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from txn_assets.csv_blocks import ParsedBlock
+from txn_assets.transaction import FIELDS, MAX_QUANTITY, ValidationRules, contract
+from txn_assets.validation import (
+    VALID_SCHEMA,
+    Reason,
+    RejectedRow,
+    Verdict,
+    count_reasons,
+    screen,
+    validate,
+    validate_records,
+)
+from txn_assets_tests.unit.rows import HEADER, Values, csv_bytes, hostile_csv, make_row, open_csv, read_all
+
+type Outcome = tuple[Any, ...] | frozenset[tuple[str, str]]
+"""The values of a valid row, or field and code of each reason against it."""
+
+NUMBER = st.text("0123456789.+- \t\n", max_size=8)
+TEXT = st.one_of(
+    st.sampled_from(["T001", "Halal Laptop", "", " ", "\t", "\n", "x\n", "\u00a0", "\u200b", "\u2028", "\x85", "é", "حلال", "\0", "x\0"]),
+    st.text(max_size=4),
+)  # fmt: skip
+VALUES = {
+    "transaction_id": TEXT,
+    "product": TEXT,
+    "price": st.one_of(
+        st.sampled_from(
+            ["5", "0", "-0", "+5", ".5", "5.", "1.2345", "1.23456", "1.50000", "9.99", "10", "10.0000", "9.9999", "1\n", "",
+             "99999999999999.9999", "99999999999999", "100000000000000", "00000000000001", "0000000000000001", "1e3", "NaN", "٣"]
+        ),
+        st.decimals(0, 20, places=4).map(str),
+        NUMBER,
+    ),
+    "quantity": st.one_of(
+        st.sampled_from(
+            ["1", "0", "2.0", "2.", "007", "+1", "1\n", "", "9" * 18, "9" * 19, str(MAX_QUANTITY), str(MAX_QUANTITY + 1)]
+        ),
+        st.integers(-2, 200).map(str),
+        NUMBER,
+    ),
+    "date": st.one_of(
+        st.builds("{:04}-{:02}-{:02}".format, st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32)),
+        st.sampled_from(["2024-02-29", "2023-02-29", "1900-02-29", "2000-02-29", "2023-10-01\n", " 2023-10-01", "2023-1-1", ""]),
+    ),
+}  # fmt: skip
+ROWS = st.fixed_dictionaries({name: st.one_of(st.just(make_row()[name]), VALUES[name]) for name in FIELDS})
+
+RULES = st.builds(
+    ValidationRules,
+    required_fields=st.frozensets(st.sampled_from(FIELDS), min_size=1),
+    min_price=st.sampled_from(["0", "0.00001", "1", "9.99", "1E+1", "10.00", "100000000000000", "1E+40"]).map(Decimal),
+    max_quantity=st.sampled_from([1, 100, 10**18, MAX_QUANTITY - 1, MAX_QUANTITY]),
+    product_prefix=st.sampled_from(["", "Halal", "x", " ", "é", "."]),
+    max_decimals=st.integers(0, 4),
+)
+DEFAULT_RULES = ValidationRules()
+
+
+def judged_alone(values: Sequence[bytes], rules: ValidationRules) -> Outcome:
+    """What the contract says of one row, asked for this row alone: the reference."""
+    row, wrong = {}, set()
+    for name, value in zip(FIELDS, values, strict=True):
+        try:
+            if value:
+                row[name] = value.decode()
+        except UnicodeDecodeError:
+            wrong.add((name, "not_utf8"))
+    try:
+        transaction = contract(rules).model_validate(row)
+    except ValidationError as error:
+        undecoded = {name for name, _ in wrong}
+        wrong |= {
+            (str(fault["loc"][0]), fault["type"]) for fault in error.errors() if fault["loc"][0] not in undecoded
+        }
+    return frozenset(wrong) if wrong else tuple(getattr(transaction, name) for name in FIELDS)
+
+
+def by_loop(records: Iterable[Values | str], rules: ValidationRules) -> dict[int, Outcome]:
+    """The outcome of each record by a loop with the model."""
+    return {
+        number: frozenset({("", record)}) if isinstance(record, str) else judged_alone(record, rules)
+        for number, record in enumerate(records, start=1)
+    }
+
+
+def by_path(verdicts: Iterable[Verdict]) -> dict[int, Outcome]:
+    """The outcome of each record by the product's own way."""
+    outcomes: dict[int, Outcome] = {}
+    for verdict in verdicts:
+        assert verdict.records == verdict.valid.num_rows + len(verdict.rejected)
+        assert verdict.valid.schema == VALID_SCHEMA
+        numbers = verdict.valid["source_row"].to_pylist()
+        assert numbers == sorted(numbers)
+        for number, *values in zip(*(column.to_pylist() for column in verdict.valid.columns), strict=True):
+            assert number not in outcomes
+            outcomes[number] = tuple(values)
+        rejected = [row.source_row for row in verdict.rejected]
+        assert rejected == sorted(rejected)
+        for row in verdict.rejected:
+            assert row.source_row not in outcomes
+            outcomes[row.source_row] = frozenset((reason.field, reason.code) for reason in row.reasons)
+    return outcomes
+
+
+def columns_of(rows: Sequence[Mapping[str, str]]) -> pa.RecordBatch:
+    """`rows` as columns of text."""
+    arrays = [pa.array([row[name] for row in rows], pa.string()) for name in FIELDS]
+    return pa.RecordBatch.from_arrays(arrays, names=list(FIELDS))
+
+
+def parsed(rows: Sequence[Mapping[str, str]]) -> ParsedBlock:
+    """`rows` as the reader hands them over."""
+    arrays = [pa.array([row[name].encode() for row in rows], pa.binary()) for name in FIELDS]
+    fields = pa.RecordBatch.from_arrays(arrays, names=list(FIELDS))
+    return ParsedBlock(len(rows), fields, pa.array(range(len(rows)), pa.int64()), ())
+
+
+def outcomes_of(data: bytes, rules: ValidationRules = DEFAULT_RULES, **sizes: int) -> dict[int, Outcome]:
+    """The outcome of each record of the CSV file `data`."""
+    return by_path(validate(open_csv(data, **sizes), rules, batch_size=3, threads=2))
+
+
+def rejections_of(data: bytes, rules: ValidationRules = DEFAULT_RULES) -> list[RejectedRow]:
+    """The rejected rows of the CSV file `data`."""
+    return [row for verdict in validate(open_csv(data), rules, batch_size=3, threads=1) for row in verdict.rejected]
+
+
+class TestOneTruth:
+    """The screen and the judge agree."""
+
+    @given(st.lists(ROWS, min_size=1, max_size=12), st.one_of(st.just(DEFAULT_RULES), RULES))
+    @settings(max_examples=200, deadline=None)
+    def test_what_the_screen_accepts_the_contract_accepts(
+        self, rows: list[dict[str, str]], rules: ValidationRules
+    ) -> None:
+        """Under any rules; the values are compared in the next test."""
+        accepted = screen(columns_of(rows), rules).to_pylist()
+        for row, plainly_valid in zip(rows, accepted, strict=True):
+            if plainly_valid:
+                assert isinstance(judged_alone([row[name].encode() for name in FIELDS], rules), tuple), row
+
+    @given(st.lists(ROWS, min_size=1, max_size=12), st.one_of(st.just(DEFAULT_RULES), RULES), st.integers(1, 40))
+    @settings(max_examples=200, deadline=None)
+    def test_rows_get_the_verdicts_and_values_of_a_loop(
+        self, rows: list[dict[str, str]], rules: ValidationRules, batch_size: int
+    ) -> None:
+        """Whichever of the two decides, and however many rows Pydantic gets at once."""
+        found = by_path([validate_records(parsed(rows), rules, batch_size=batch_size)])
+        assert found == by_loop([tuple(row[name].encode() for name in FIELDS) for row in rows], rules)
+
+    @given(st.lists(ROWS, max_size=12), st.one_of(st.just(DEFAULT_RULES), RULES), st.integers(1, 200))
+    @settings(max_examples=100, deadline=None)
+    def test_file_gets_the_verdicts_of_a_loop(
+        self, rows: list[dict[str, str]], rules: ValidationRules, block_bytes: int
+    ) -> None:
+        """From the bytes of a well-formed file to the numbered rows, in small blocks and two threads."""
+        data = csv_bytes(rows)
+        expected = by_loop([tuple(row[name].encode() for name in FIELDS) for row in rows], rules)
+        assert outcomes_of(data, rules, block_bytes=block_bytes, max_field_bytes=200) == expected
+
+    @given(hostile_csv(), st.integers(1, 100))
+    @example(b"\xff,x,1,1,2020-01-01\nT1,x,1,1,2020-01-01\n", 20)
+    @settings(max_examples=150, deadline=None)
+    def test_hostile_file_gets_the_verdicts_of_a_loop(self, body: bytes, block_bytes: int) -> None:
+        """No record is lost, counted twice or numbered wrongly, whatever stands in the file."""
+        data = HEADER.encode() + b"\n" + body
+        expected = by_loop(read_all(data, max_field_bytes=100).records, DEFAULT_RULES)
+        assert outcomes_of(data, block_bytes=block_bytes, max_field_bytes=100) == expected
+
+
+class TestScreen:
+    """The screen has to be worth its while."""
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            make_row(),
+            make_row(product="حلال", price="99999999999999.9999", quantity="9" * 18, date="2024-01-31"),
+            make_row(product=" a,b\n", price="0", quantity="1", date="1000-12-30"),
+        ],
+    )
+    def test_plain_rows_need_no_judge(self, row: dict[str, str]) -> None:
+        """A screen that accepts nothing would pass every property."""
+        assert screen(columns_of([row]), DEFAULT_RULES).to_pylist() == [True]
+
+    def test_plain_rows_need_no_judge_under_narrow_rules(self) -> None:
+        """At each bound."""
+        rules = ValidationRules(min_price=Decimal("9.99"), max_quantity=5, product_prefix="Halal", max_decimals=2)
+        row = make_row(price="9.99", quantity="5")
+        assert screen(columns_of([row]), rules).to_pylist() == [True]
+
+    @pytest.mark.parametrize("min_price", ["0.00001", "1E+20", "1E+40", "9" * 60, "0." + "0" * 50 + "1"])
+    def test_bound_of_any_size_can_be_screened(self, min_price: str) -> None:
+        """Whatever the configuration accepts as `min_price` must not end a run."""
+        rules = ValidationRules(min_price=Decimal(min_price))
+        expected = {1: judged_alone([value.encode() for value in make_row().values()], rules)}
+        assert by_path([validate_records(parsed([make_row()]), rules, batch_size=1)]) == expected
+
+
+class TestRejectedRows:
+    """What is said of a row that did not pass."""
+
+    def test_each_fault_of_a_row_is_a_reason(self) -> None:
+        """So that its sender mends it at once."""
+        (row,) = rejections_of(csv_bytes([make_row(product="", price="dear", quantity="0", date="soon")]))
+        assert {(reason.field, reason.code) for reason in row.reasons} == {
+            ("product", "missing"),
+            ("price", "decimal_parsing"),
+            ("quantity", "greater_than_equal"),
+            ("date", "date_format"),
+        }
+
+    def test_fields_are_as_sent(self) -> None:
+        """The quarantine shows them; it hashes what identifies a person."""
+        sent = make_row(product=" x ", price="1,5")
+        (row,) = rejections_of(csv_bytes([sent]))
+        assert row.fields == sent
+
+    def test_bytes_that_are_no_text_are_shown_escaped(self) -> None:
+        """Whoever corrects the file finds them again."""
+        (row,) = rejections_of(f"{HEADER}\nT1,".encode() + b"caf\xe9,1,1,2020-01-01\n")
+        assert row.fields["product"] == r"caf\xe9"
+        assert row.reasons == (Reason("product", "not_utf8", "The bytes are not UTF-8 text"),)
+
+    def test_unreadable_record_has_no_fields(self) -> None:
+        """Nobody can say which of its parts is which."""
+        (row,) = rejections_of(f"{HEADER}\nT1,x,1,1\n".encode())
+        assert row == RejectedRow(1, {}, (Reason("", "too_few_fields", "The row has 4 fields, the header 5"),))
+
+    def test_rows_are_numbered_across_blocks(self) -> None:
+        """By their record in the file, from 1, the header excluded."""
+        rows = [make_row(price="dear" if number % 7 == 0 else "1") for number in range(1, 60)]
+        outcomes = outcomes_of(csv_bytes(rows), block_bytes=100, max_field_bytes=100)
+        assert [number for number, found in outcomes.items() if isinstance(found, frozenset)] == [
+            7, 14, 21, 28, 35, 42, 49, 56,
+        ]  # fmt: skip
+
+    def test_reasons_are_counted(self) -> None:
+        """By field and code."""
+        rows = [make_row(price="dear"), make_row(price="x", quantity="0")]
+        assert count_reasons(rejections_of(csv_bytes(rows))) == {
+            ("price", "decimal_parsing"): 2,
+            ("quantity", "greater_than_equal"): 1,
+        }
+
+    def test_no_message_carries_a_value(self) -> None:
+        """Of any row, readable or not."""
+        body = b'7777,"7777"7,7,7\n"7777\n7777,7\n7777,\xff7777,7777.77777,77.7,2077-77-77\n'
+        rows = rejections_of(f"{HEADER}\n".encode() + body)
+        assert len(rows) == 4
+        assert not [reason for row in rows for reason in row.reasons if "77" in reason.message]
+
+
+def test_giving_up_early_ends_the_threads() -> None:
+    """A consumer that stops, for instance because its disk is full, is not held up by what was read ahead."""
+    verdicts = validate(
+        open_csv(csv_bytes([make_row()] * 500), block_bytes=100, max_field_bytes=100),
+        DEFAULT_RULES,
+        batch_size=10,
+        threads=2,
+    )
+    assert next(verdicts).records > 0
+    verdicts.close()  # type: ignore[attr-defined]  # a generator
