@@ -37,7 +37,8 @@ def _remove_dead(root: Path) -> None:
     for folder in root.glob("run-*"):
         try:
             lock = _lock(folder / _LOCK, wait=False)
-        except BlockingIOError:
+        except (BlockingIOError, FileNotFoundError):
+            # In use, or just removed by its own process.
             continue
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)

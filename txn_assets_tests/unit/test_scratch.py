@@ -1,0 +1,101 @@
+"""Scratch space: readable by its owner alone, and gone with the process that made it, however that ends."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from txn_assets.config import project_root
+from txn_assets.scratch import open_scratch
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from txn_assets.scratch import open_scratch
+with open_scratch(Path(sys.argv[1])) as folder:
+    (folder / "clear.csv").write_text("T001")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """Another process that keeps clear text in scratch space, and its folder."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=project_root()
+    ) as process:
+        assert process.stdout is not None
+        yield process, Path(process.stdout.readline().strip())
+        process.kill()
+
+
+def test_folder_is_gone_afterwards(tmp_path: Path) -> None:
+    """With all that lies in it."""
+    with open_scratch(tmp_path) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "clear.csv").write_text("T001")
+    assert not folder.exists()
+
+
+def test_folder_is_gone_after_a_failure(tmp_path: Path) -> None:
+    """A run that fails leaves no clear text."""
+
+    def fail() -> None:
+        with open_scratch(tmp_path) as folder:
+            folders.append(folder)
+            raise RuntimeError
+
+    folders: list[Path] = []
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not folders[0].exists()
+
+
+def test_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    """Mode 0700, and so is the folder above it."""
+    with open_scratch(tmp_path) as folder:
+        assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
+
+
+def test_runs_have_folders_of_their_own(tmp_path: Path) -> None:
+    """Two runs in one process too."""
+    with open_scratch(tmp_path) as one, open_scratch(tmp_path) as other:
+        assert one != other
+        assert one.exists()
+
+
+def test_folder_of_a_killed_process_is_removed_by_the_next(
+    tmp_path: Path, holder: tuple[subprocess.Popen[str], Path]
+) -> None:
+    """Nobody else would remove its clear text."""
+    process, left = holder
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (left / "clear.csv").exists()
+    with open_scratch(tmp_path):
+        assert not left.exists()
+
+
+def test_folder_of_a_living_process_is_kept(tmp_path: Path, holder: tuple[subprocess.Popen[str], Path]) -> None:
+    """Its run still reads it."""
+    _, used = holder
+    with open_scratch(tmp_path):
+        assert (used / "clear.csv").exists()
+
+
+def test_many_may_come_and_go_at_once(tmp_path: Path) -> None:
+    """A folder that vanishes while another run looks at it is that run's own doing, and no error."""
+
+    def come_and_go(_: int) -> bool:
+        with open_scratch(tmp_path) as folder:
+            (folder / "clear.csv").write_text("T001")
+            return (folder / "clear.csv").exists()
+
+    with ThreadPoolExecutor(8) as executor:
+        assert all(executor.map(come_and_go, range(300)))
+    assert not list((tmp_path / "scratch").glob("run-*"))
