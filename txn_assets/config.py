@@ -226,12 +226,18 @@ def load_config(path: Path | None = None, *, environ: Mapping[str, str] = os.env
         raise ConfigError(message) from error
 
 
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that stands twice in one mapping; YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the base class's signature
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _MERGE_TAG:
+                # The base class merges what stands at `<<`, and refuses a mapping or a list as a key.
+                continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 problem = f"the key {key!r} stands twice"
@@ -250,7 +256,9 @@ def _faults(errors: Iterable[ErrorDetails]) -> Iterable[str]:
         elif error["type"] == "value_error":
             yield str(error["ctx"]["error"])
         else:
-            shown = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
+            # What stands in the place of a section may be an address with a password in it.
+            hidden = error["type"] == "model_type" or isinstance(error["input"], dict)
+            shown = "" if hidden else f", not {error['input']!r}"
             yield f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{shown}"
 
 

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 
 LOGGER = logging.getLogger("txn_assets")
 
@@ -31,8 +30,11 @@ class Budget:
 
         'Full jitter' of Marc Brooker, 'Exponential Backoff And Jitter', AWS Architecture Blog, 2015.
         """
-        for attempt in count():
-            yield random.uniform(0, min(self.longest_pause, self.first_pause * 2**attempt))  # noqa: S311 - no secret
+        bound = self.first_pause
+        while True:
+            bound = min(bound, self.longest_pause)
+            yield random.uniform(0, bound)  # noqa: S311 - no secret
+            bound *= 2
 
 
 def ride_out[T](

@@ -205,7 +205,9 @@ class TestGzip:
     @pytest.mark.parametrize("kept", [5, 30, -4])
     def test_gzip_that_ends_early_is_refused(self, kept: int) -> None:
         """Half a file must not pass for a whole one."""
-        assert refusal(gzip.compress(lines(LINE))[:kept]) == "the gzip data is damaged or ends early: send the file again"
+        assert (
+            refusal(gzip.compress(lines(LINE))[:kept]) == "the gzip data is damaged or ends early: send the file again"
+        )
 
     def test_gzip_with_wrong_checksum_is_refused(self) -> None:
         """So must not a file that was changed on its way."""

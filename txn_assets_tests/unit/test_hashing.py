@@ -24,7 +24,7 @@ TEXTS = st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_charac
 
 def hashed(rows: pa.Table, hasher: Hasher) -> pa.Table:
     """`rows` as the query that hashes a file selects them."""
-    query = f"SELECT {hasher.select_list()} FROM rows"  # noqa: S608 - fixed column names
+    query = f"SELECT {hasher.select_list()} FROM rows"
     with CONNECTION.cursor() as cursor:
         return cursor.register("rows", rows).sql(query, params=dict(hasher.parameters())).to_arrow_table()
 

@@ -19,7 +19,8 @@ from txn_assets.csv_blocks import NotATransactionFileError
 from txn_assets.hashed_rows import COLUMNS, read_valid
 from txn_assets.hashing import Hasher
 from txn_assets.ledger import FileVersion
-from txn_assets.stages import SAMPLE_ROWS, ValidationReport, hash_file, read_header, rules_id, validate_file
+from txn_assets.report import SAMPLE_ROWS, ValidationReport
+from txn_assets.stages import hash_file, read_header, rules_id, validate_file
 from txn_assets.transaction import FIELDS, ValidationRules
 from txn_assets.validation import VALID_SCHEMA
 from txn_assets_tests.unit.rows import HEADER, csv_bytes, make_row
@@ -28,7 +29,7 @@ PLAIN = Hasher(("transaction_id",), None, "sha256")
 VERSION = FileVersion("it's.csv", 1, 1, "AAAAAA==")
 
 
-def validated(data: bytes, folder: Path, *, hasher: Hasher = PLAIN, **ingestion: Any) -> ValidationReport:  # noqa: ANN401 - any setting
+def validated(data: bytes, folder: Path, *, hasher: Hasher = PLAIN, **ingestion: Any) -> ValidationReport:
     """The report on the CSV file `data`; valid.arrow and rejected.csv are in `folder`."""
     return validate_file(BytesIO(data), folder, ingestion=Ingestion.model_validate(ingestion), hasher=hasher)
 

@@ -16,7 +16,7 @@ from txn_assets.transaction import FIELDS, MAX_QUANTITY, Transaction, Validation
 from txn_assets_tests.unit.rows import make_row
 
 
-def codes(row: dict[str, str], **rules: Any) -> dict[str, str]:  # noqa: ANN401 - any setting of the rules
+def codes(row: dict[str, str], **rules: Any) -> dict[str, str]:
     """Field and code of each fault of `row` under `rules`; empty for a valid row."""
     try:
         contract(ValidationRules(**rules)).model_validate(row)

@@ -84,9 +84,7 @@ def judged_alone(values: Sequence[bytes], rules: ValidationRules) -> Outcome:
         transaction = contract(rules).model_validate(row)
     except ValidationError as error:
         undecoded = {name for name, _ in wrong}
-        wrong |= {
-            (str(fault["loc"][0]), fault["type"]) for fault in error.errors() if fault["loc"][0] not in undecoded
-        }
+        wrong |= {(str(fault["loc"][0]), fault["type"]) for fault in error.errors() if fault["loc"][0] not in undecoded}
     return frozenset(wrong) if wrong else tuple(getattr(transaction, name) for name in FIELDS)
 
 

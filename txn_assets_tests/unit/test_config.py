@@ -1,0 +1,286 @@
+"""The configuration: what loads, what is refused, and that each refusal says what to do."""
+
+import copy
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from txn_assets.config import ConfigError, PipelineConfig, load_config, project_root, txn_home, txn_target
+
+SHARED_FILE = project_root() / "data" / "pipeline_config.yaml"
+SHARED = yaml.safe_load(SHARED_FILE.read_text(encoding="utf-8"))
+
+type Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a configuration file and gives its path."""
+
+    def write_text(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_text
+
+
+def changed(**keys: object) -> str:
+    """The shared configuration with some keys set, each given as `section__key`."""
+    content = copy.deepcopy(SHARED)
+    for path, value in keys.items():
+        *sections, key = path.split("__")
+        section = content
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[key] = value
+    return yaml.safe_dump(content)
+
+
+def load(path: Path, **environ: str) -> PipelineConfig:
+    """The configuration at `path`, with nothing else in the environment."""
+    return load_config(path, environ=environ)
+
+
+def refusal(path: Path, **environ: str) -> str:
+    """What is said of a configuration that cannot be used."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, **environ)
+    return str(caught.value)
+
+
+class TestSharedFile:
+    """The organisation's file, as it stands."""
+
+    def test_loads(self) -> None:
+        """Its values are the platform's."""
+        config = load(SHARED_FILE)
+        assert config.data_lake.gcs_bucket == "hijra-transactions"
+        assert config.data_warehouse.table == "raw_transactions"
+        assert config.security.pii_fields == ("transaction_id",)
+        assert config.orchestration.schedule == "0 0 * * *"
+
+    def test_what_the_platform_adds_has_defaults(self) -> None:
+        """The file need not know of them."""
+        config = load(SHARED_FILE)
+        assert config.data_lake.landing == "landing/transactions"
+        assert config.data_lake.format == "csv"
+        assert config.data_warehouse.postgres.table == "transactions"
+        assert config.security.hash.algorithm == "sha256"
+        assert config.ingestion.max_invalid_ratio == Decimal("0.5")
+        assert len(config.ingestion.validation.required_fields) == 5
+
+    def test_cannot_be_changed_afterwards(self) -> None:
+        """A run has one configuration."""
+        with pytest.raises(ValueError, match="frozen"):
+            load(SHARED_FILE).data_lake.path = "x"
+
+
+class TestPlace:
+    """Which file is read."""
+
+    def test_project_file_is_the_default(self) -> None:
+        """Whatever the working directory is."""
+        assert load_config(environ={}) == load(SHARED_FILE)
+
+    def test_txn_config_names_another(self, write: Write) -> None:
+        """As the environment of a pod does."""
+        path = write(changed(data_lake__path="elsewhere"))
+        assert load_config(environ={"TXN_CONFIG": str(path)}).data_lake.path == "elsewhere"
+
+    def test_missing_file(self, tmp_path: Path) -> None:
+        """The message names the variable that chooses the file."""
+        path = tmp_path / "none.yaml"
+        assert refusal(path) == (
+            f"Cannot read the configuration {path}: No such file or directory. Set TXN_CONFIG to the file to use."
+        )
+
+    def test_bucket_name_overrides_the_bucket(self, write: Write) -> None:
+        """One file serves several environments."""
+        assert load(write(changed()), BUCKET_NAME="another-bucket").data_lake.gcs_bucket == "another-bucket"
+
+    def test_empty_bucket_name_overrides_nothing(self, write: Write) -> None:
+        """A variable that is set to nothing is not set."""
+        assert load(write(changed()), BUCKET_NAME="").data_lake.gcs_bucket == "hijra-transactions"
+
+    def test_bucket_name_is_held_to_the_rules(self, write: Write) -> None:
+        """Like the one in the file."""
+        assert "data_lake.gcs_bucket" in refusal(write(changed()), BUCKET_NAME="Not A Bucket")
+
+
+class TestYaml:
+    """Text that holds no configuration."""
+
+    def test_place_of_a_syntax_error_is_named(self, write: Write) -> None:
+        """Line and column, as editors count them."""
+        assert "line 2, column 10 is not valid YAML" in refusal(write("pipeline: [1\ndata_lake: {}\n"))
+
+    @pytest.mark.parametrize("text", ["", "just text", "- a\n- b\n"])
+    def test_file_without_a_mapping_is_refused(self, write: Write, text: str) -> None:
+        """An empty file too."""
+        assert "holds no configuration" in refusal(write(text))
+
+    def test_key_that_stands_twice_is_refused(self, write: Write) -> None:
+        """YAML would silently take the last."""
+        message = refusal(write(changed() + "pipeline: {name: x, version: y}\n"))
+        assert "the key 'pipeline' stands twice" in message
+
+    def test_nested_key_that_stands_twice_is_refused(self, write: Write) -> None:
+        """At any depth."""
+        assert "the key 'path' stands twice" in refusal(write("data_lake:\n  path: a\n  path: b\n"))
+
+    def test_template_that_was_not_filled_in_is_refused(self, write: Write) -> None:
+        """`{{ … }}` is a mapping for a key, which no key can be."""
+        assert "is not valid YAML" in refusal(write("data_lake:\n  gcs_bucket: {{ bucket }}\n"))
+
+    def test_merged_mappings_are_read(self, write: Write) -> None:
+        """`<<` takes the keys of an anchor, and may be overridden."""
+        text = changed().replace("kubernetes:\n", "kubernetes:\n  <<: {namespace: merged, helm_chart: merged}\n")
+        config = load(write(text))
+        assert config.kubernetes.namespace == "data-pipeline"
+
+    def test_bytes_that_are_no_text(self, tmp_path: Path) -> None:
+        """A file in another encoding is named as such."""
+        path = tmp_path / "config.yaml"
+        path.write_bytes("pipeline: caf\u00e9".encode("latin-1"))
+        assert "not UTF-8 text" in refusal(path)
+
+
+class TestKeys:
+    """What the keys may be."""
+
+    @pytest.mark.parametrize(
+        ("path", "near"),
+        [
+            ("data_lake__qurantine", "did you mean 'quarantine'?"),
+            ("data_warehouse__postgres__shema", "did you mean 'schema'?"),
+            ("ingestion__validation__min_prise", "did you mean 'min_price'?"),
+            ("data_mart__datset", "did you mean 'dataset'?"),
+            ("securty", "did you mean 'security'?"),
+        ],
+    )
+    def test_typing_error_gets_the_nearest_key(self, write: Write, path: str, near: str) -> None:
+        """At any depth, in optional sections too."""
+        message = refusal(write(changed(**{path: "x"})))
+        assert f"{path.replace('__', '.')} is not a known key; {near}" in message
+
+    def test_key_like_no_other_gets_the_known_ones(self, write: Write) -> None:
+        """Those of its section."""
+        message = refusal(write(changed(data_mart__zzz=1)))
+        assert "data_mart.zzz is not a known key; known keys here: dataset, table" in message
+
+    @pytest.mark.parametrize(
+        ("path", "variable"),
+        [
+            ("data_warehouse__postgres__password", "TXN_PG_PASSWORD"),
+            ("data_warehouse__postgres__PASSWORD", "TXN_PG_PASSWORD"),
+            ("security__hash__key", "TXN_HASH_KEY"),
+        ],
+    )
+    def test_literal_secret_is_refused(self, write: Write, path: str, variable: str) -> None:
+        """With the variable that is its place, and without the secret."""
+        message = refusal(write(changed(**{path: "hunter2"})))
+        assert f"must not stand in a file: set the environment variable {variable}" in message
+        assert "hunter2" not in message
+
+    def test_address_with_a_password_is_not_repeated(self, write: Write) -> None:
+        """Whoever puts a URL in the place of a section does not find its password in a log."""
+        message = refusal(write(changed(data_warehouse__postgres="postgresql://user:hunter2@host/db")))
+        assert "data_warehouse.postgres" in message
+        assert "hunter2" not in message
+
+    def test_missing_keys_are_named(self, write: Write) -> None:
+        """Whole sections too."""
+        content = {name: section for name, section in SHARED.items() if name != "data_lake"}
+        assert "data_lake is missing" in refusal(write(yaml.safe_dump(content)))
+
+    def test_wrong_value_is_shown(self, write: Write) -> None:
+        """With what it should be."""
+        message = refusal(write(changed(data_lake__format="xml")))
+        assert "data_lake.format: input should be 'csv' or 'parquet', not 'xml'" in message
+
+    def test_all_faults_are_in_one_message(self, write: Write) -> None:
+        """Nobody mends a file in five rounds."""
+        message = refusal(
+            write(
+                changed(
+                    data_lake__fromat="csv",
+                    ingestion__batch_size=0,
+                    data_warehouse__postgres__password="hunter2",
+                    security__pii_fields=["price"],
+                    ingestion__validation__required_fields=[],
+                )
+            )
+        )
+        for part in (
+            "data_lake.fromat", "ingestion.batch_size", "TXN_PG_PASSWORD", "security.pii_fields: price", "required_fields is empty",
+        ):  # fmt: skip
+            assert part in message
+
+    @pytest.mark.parametrize(
+        ("keys", "inner", "outer"),
+        [
+            ({"data_lake__landing": "raw"}, "path", "landing"),
+            ({"data_lake__path": "landing/transactions/raw"}, "path", "landing"),
+            ({"data_lake__quarantine": "raw/transactions"}, "quarantine", "path"),
+            ({"data_lake__landing": "staging/transactions"}, "staging", "landing"),
+        ],
+    )
+    def test_overlapping_prefixes_are_refused(self, write: Write, keys: dict[str, str], inner: str, outer: str) -> None:
+        """The platform must not feed on its own output."""
+        message = refusal(write(changed(**keys)))
+        assert f"data_lake.{inner} lies inside data_lake.{outer}" in message
+
+    def test_prefixes_with_a_common_start_stand_apart(self, write: Write) -> None:
+        """`raw` is no folder of `raw-2`."""
+        assert load(write(changed(data_lake__landing="raw/transactions-in"))).data_lake.landing == "raw/transactions-in"
+
+    @pytest.mark.parametrize("name", ["price", "quantity", "date", "customer"])
+    def test_pii_fields_are_text(self, write: Write, name: str) -> None:
+        """A hash does not fit into a number or a date."""
+        message = refusal(write(changed(security__pii_fields=["transaction_id", name])))
+        assert f"security.pii_fields: {name} cannot be hashed, only transaction_id, product can" in message
+
+    @pytest.mark.parametrize("schedule", ["daily", "0 0 * *", "0 0 * * * *"])
+    def test_schedule_is_a_cron_line(self, write: Write, schedule: str) -> None:
+        """Of five fields."""
+        assert "orchestration.schedule" in refusal(write(changed(orchestration__schedule=schedule)))
+
+    @pytest.mark.parametrize("ratio", [-0.1, 1.1])
+    def test_ratio_is_a_share(self, write: Write, ratio: float) -> None:
+        """Between none and all."""
+        assert "ingestion.max_invalid_ratio" in refusal(write(changed(ingestion__max_invalid_ratio=ratio)))
+
+    def test_small_numbers_keep_their_decimal_value(self, write: Write) -> None:
+        """YAML reads 0.1 as a binary float; the rule is a tenth."""
+        config = load(write(changed(ingestion__validation__min_price=0.1)))
+        assert config.ingestion.validation.min_price == Decimal("0.1")
+
+
+class TestEnvironment:
+    """What the environment chooses."""
+
+    def test_target_is_local_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody loads production by accident."""
+        monkeypatch.delenv("TXN_TARGET", raising=False)
+        assert txn_target() == "local"
+
+    def test_unknown_target_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With those that there are."""
+        monkeypatch.setenv("TXN_TARGET", "prod")
+        with pytest.raises(ConfigError, match="TXN_TARGET is 'prod': set it to 'local' .* or 'gcp'"):
+            txn_target()
+
+    def test_home_is_the_projects_own_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever the working directory is."""
+        monkeypatch.delenv("TXN_HOME", raising=False)
+        assert txn_home() == project_root() / ".local"
+
+    def test_home_may_be_relative(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """To the working directory, as for any program."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("TXN_HOME", "there")
+        assert txn_home() == tmp_path / "there"

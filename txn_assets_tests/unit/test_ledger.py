@@ -1,0 +1,101 @@
+"""The decision between loading, keeping and standing back, and the totals that it rests on."""
+
+import datetime as dt
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from txn_assets.ledger import Action, FileVersion, LoadRecord, Totals, decide
+
+TOTALS = Totals(4, Decimal("1274.96"), 19, dt.date(2023, 10, 1), dt.date(2023, 10, 5), 0x123)
+OTHER = replace(TOTALS, rows=3)
+
+
+def make_record(*, generation: int = 2, crc32c: str = "AAAAAA==", **overrides: Any) -> LoadRecord:
+    """The ledger row of a load, but for `overrides`."""
+    record = LoadRecord(FileVersion("a.csv", generation, 300, crc32c), "run", "sha256", "rules", TOTALS)
+    return replace(record, **overrides)
+
+
+INCOMING = make_record()
+
+
+@pytest.mark.parametrize(
+    ("held", "in_store", "action"),
+    [
+        pytest.param(None, None, Action.LOAD, id="never loaded"),
+        pytest.param(make_record(), TOTALS, Action.KEEP, id="same version again"),
+        pytest.param(make_record(run_id="earlier"), TOTALS, Action.KEEP, id="same version by another run"),
+        pytest.param(make_record(generation=1), TOTALS, Action.KEEP, id="same bytes uploaded again"),
+        pytest.param(make_record(), None, Action.LOAD, id="same content, store not looked at"),
+        pytest.param(make_record(), OTHER, Action.LOAD, id="rows of the store were changed"),
+        pytest.param(make_record(generation=1, crc32c="BBBBBB=="), TOTALS, Action.LOAD, id="older bytes"),
+        pytest.param(make_record(crc32c="BBBBBB=="), TOTALS, Action.LOAD, id="other bytes of one generation"),
+        pytest.param(make_record(key_id="2026-01"), TOTALS, Action.LOAD, id="key rotated"),
+        pytest.param(make_record(rules_id="other"), TOTALS, Action.LOAD, id="rules changed"),
+        pytest.param(make_record(totals=OTHER), OTHER, Action.LOAD, id="held other rows"),
+        pytest.param(make_record(generation=3), TOTALS, Action.STAND_BACK, id="newer version, same content"),
+        pytest.param(make_record(generation=3, crc32c="BBBBBB=="), None, Action.STAND_BACK, id="newer version"),
+        pytest.param(make_record(generation=3, rules_id="other"), OTHER, Action.STAND_BACK, id="newer, rules changed"),
+    ],
+)
+def test_decision(held: LoadRecord | None, in_store: Totals | None, action: Action) -> None:
+    """What a load of the second generation does with what it finds."""
+    assert decide(INCOMING, held, in_store) is action
+
+
+def test_same_content_disregards_who_loaded_it_and_when() -> None:
+    """Run, time, generation and size are no content."""
+    later = make_record(generation=9, run_id="later").at(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    assert later.same_content(INCOMING)
+
+
+def test_file_version_reads_as_name_at_generation() -> None:
+    """The run key of a sensor's request."""
+    assert str(INCOMING.file) == "a.csv@2"
+
+
+class TestTotals:
+    """What a store says that it holds."""
+
+    def test_equal_totals_have_no_differences(self) -> None:
+        """Scale is none: 1274.9600 of a store is 1274.96."""
+        assert TOTALS.differences(replace(TOTALS, price=Decimal("1274.9600"))) == {}
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("rows", 3),
+            ("price", Decimal("1274.9601")),
+            ("quantity", 20),
+            ("min_date", None),
+            ("max_date", dt.date(2023, 10, 6)),
+            ("fingerprint", 0x124),
+        ],
+    )
+    def test_each_difference_is_named_with_both_values(self, name: str, value: object) -> None:
+        """So that a message can say which store has what."""
+        other = replace(TOTALS, **{name: value})  # type: ignore[arg-type]  # each value fits its attribute
+        assert TOTALS.differences(other) == {name: (getattr(TOTALS, name), value)}
+
+    @pytest.mark.parametrize(("price", "found"), [("1274.9601", False), ("1274.97", True)])
+    def test_rounding_of_a_binary_column_is_no_difference(self, price: str, found: bool) -> None:
+        """A table of the original pipeline sums in binary floating point; a cent is still a cent."""
+        differences = TOTALS.differences(replace(TOTALS, price=Decimal(price)), exact_price=False)
+        assert ("price" in differences) is found
+
+    def test_inexact_price_excuses_nothing_else(self) -> None:
+        """Rows are counted exactly in any table."""
+        other = replace(TOTALS, price=Decimal("1274.9601"), rows=5)
+        assert TOTALS.differences(other, exact_price=False) == {"rows": (4, 5)}
+
+    def test_store_without_rows_has_totals_of_nothing(self) -> None:
+        """Sums over no rows are null in SQL."""
+        assert Totals.of_row((0, None, None, None, None, None)) == Totals(0, Decimal(0), 0, None, None, 0)
+
+    def test_numbers_of_a_query_become_exact(self) -> None:
+        """Drivers give sums of whole numbers as decimals."""
+        row = (4, Decimal("1274.9600"), Decimal(19), TOTALS.min_date, TOTALS.max_date, 0x123)
+        assert Totals.of_row(row) == TOTALS
