@@ -30,6 +30,11 @@ _LAKE_TYPES = {"transaction_id": "VARCHAR", "product": "VARCHAR", "price": "DECI
     "date": "DATE",
 }
 
+_MAX_LINE_BYTES = 5_000_000
+"""Two text fields of 1 MiB, each character of which is an escaped quote, and the rest of the row."""
+_BUFFER_BYTES = 32_000_000
+"""DuckDB's default, which would otherwise grow with the longest line."""
+
 CSV_SELECT = ", ".join(MONEY_TEXT + " AS price" if name == "price" else name for name in FIELDS)
 
 
@@ -85,7 +90,10 @@ def _lake_source(file_format: str) -> str:
     if file_format == "parquet":
         return "read_parquet($path)"
     types = ", ".join(f"'{name}': '{_LAKE_TYPES[name]}'" for name in FIELDS)
-    return f"read_csv($path, header = true, auto_detect = false, delim = ',', quote = '\"', columns = {{{types}}})"
+    return (
+        f"read_csv($path, header = true, auto_detect = false, delim = ',', quote = '\"', columns = {{{types}}}, "
+        f"max_line_size = {_MAX_LINE_BYTES}, buffer_size = {_BUFFER_BYTES})"
+    )
 
 
 def _totals(source: str, path: Path, pii_fields: Sequence[str]) -> Totals:

@@ -1,0 +1,218 @@
+"""Hashed rows as files: their totals in SQL are those of plain Python, and no text is changed on the way to the lake."""
+
+import datetime as dt
+import functools
+import operator
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from txn_assets.hashed_rows import (
+    COLUMNS,
+    SCHEMA,
+    id_digits,
+    lake_totals,
+    malformed_digests,
+    read,
+    read_lake,
+    totals,
+    write_lake,
+)
+from txn_assets.hashing import Hasher
+from txn_assets.ledger import Totals
+from txn_assets.transaction import FIELDS, MAX_QUANTITY
+
+HASHER = Hasher(("transaction_id",), None, "sha256")
+PII = HASHER.pii_fields
+
+type Row = dict[str, Any]
+
+TEXT = st.one_of(
+    st.sampled_from(
+        ['say "hi"', '"', '""', '"quoted"', "a,b", ",", "two\nlines", "a\r\nb", "\r", "\n", " lead", "trail ", "\t", "NULL", "\\N",
+         "\\", "'", "#", "حلال", "\U0001f600", "1", "x" * 3000, "\ufeff"]
+    ),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8),
+)  # fmt: skip
+ROW = st.fixed_dictionaries(
+    {
+        "transaction_id": st.none() | st.text(max_size=5).map(HASHER.hexdigest),
+        "product": st.none() | TEXT,
+        "price": st.none() | st.decimals(0, Decimal("99999999999999.9999"), places=4),
+        "quantity": st.none() | st.integers(1, MAX_QUANTITY),
+        "date": st.none() | st.dates(),
+    }
+)
+ROWS = st.lists(ROW, max_size=12)
+LIGHT = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def make_hashed_row(**overrides: object) -> Row:
+    """A hashed row, but for `overrides`."""
+    return {
+        "transaction_id": HASHER.hexdigest("T001"),
+        "product": "Halal Laptop",
+        "price": Decimal("999.9900"),
+        "quantity": 2,
+        "date": dt.date(2023, 10, 1),
+    } | overrides
+
+
+def stored(rows: list[Row], path: Path) -> Path:
+    """`rows` as a Parquet file of hashed rows."""
+    numbered = [{"source_file": "a.csv", "source_row": number, **row} for number, row in enumerate(rows, start=1)]
+    pa.parquet.write_table(pa.Table.from_pylist(numbered, schema=SCHEMA), path)
+    return path
+
+
+def in_lake(rows: list[Row], folder: Path, file_format: str = "csv") -> Path:
+    """`rows` as the file of the lake."""
+    target = folder / f"it's.{file_format}"
+    write_lake(stored(rows, folder / "hashed.parquet"), target, file_format=file_format)
+    return target
+
+
+def by_python(rows: list[Row]) -> Totals:
+    """The totals of `rows`, added up here."""
+
+    def present(name: str) -> list[Any]:
+        return [row[name] for row in rows if row[name] is not None]
+
+    dates = present("date")
+    return Totals(
+        rows=len(rows),
+        price=sum(present("price"), Decimal(0)),
+        quantity=sum(present("quantity")),
+        min_date=min(dates, default=None),
+        max_date=max(dates, default=None),
+        fingerprint=functools.reduce(operator.xor, (int(digits[:15], 16) for digits in present("transaction_id")), 0),
+    )
+
+
+class TestTotals:
+    """What a file adds up to."""
+
+    @given(ROWS)
+    @LIGHT
+    def test_equal_a_computation_in_python(self, rows: list[Row]) -> None:
+        """Exactly, past the range of the columns' own types, and with nulls."""
+        with TemporaryDirectory() as folder:
+            assert totals(stored(rows, Path(folder) / "rows"), pii_fields=PII) == by_python(rows)
+
+    def test_sums_may_exceed_the_columns(self, tmp_path: Path) -> None:
+        """A hundred times the largest price and quantity."""
+        rows = [make_hashed_row(price=Decimal("99999999999999.9999"), quantity=MAX_QUANTITY)] * 100
+        found = totals(stored(rows, tmp_path / "rows"), pii_fields=PII)
+        assert (found.price, found.quantity) == (Decimal("9999999999999999.9900"), 100 * MAX_QUANTITY)
+
+    def test_fingerprint_does_not_depend_on_the_order(self, tmp_path: Path) -> None:
+        """A store has none."""
+        rows = [make_hashed_row(transaction_id=HASHER.hexdigest(text)) for text in "abc"]
+        forth = totals(stored(rows, tmp_path / "rows"), pii_fields=PII)
+        assert totals(stored(rows[::-1], tmp_path / "rows"), pii_fields=PII) == forth
+        assert totals(stored(rows[1:], tmp_path / "rows"), pii_fields=PII).fingerprint != forth.fingerprint
+
+    def test_id_in_clear_has_a_fingerprint_too(self, tmp_path: Path) -> None:
+        """Where the configuration does not hash the id, its digits are not hexadecimal."""
+        one, other = (
+            totals(stored([make_hashed_row(transaction_id=text)], tmp_path / "rows"), pii_fields=())
+            for text in ("T001", "T002")
+        )
+        assert one.fingerprint != other.fingerprint
+
+    def test_hashed_id_is_its_own_fingerprint(self) -> None:
+        """Readers can compute it."""
+        assert id_digits(PII) == "transaction_id"
+
+
+class TestLake:
+    """The file of the data lake."""
+
+    @pytest.mark.parametrize("file_format", ["csv", "parquet"])
+    @given(rows=ROWS)
+    @example(rows=[make_hashed_row(product=None, price=None, quantity=None, date=None, transaction_id=None)] * 2)
+    @LIGHT
+    def test_has_the_totals_and_texts_of_the_rows(self, file_format: str, rows: list[Row]) -> None:
+        """Quotes, commas, line ends, blanks and nulls are read back as they were."""
+        with TemporaryDirectory() as folder:
+            path = in_lake(rows, Path(folder), file_format)
+            assert lake_totals(path, file_format=file_format, pii_fields=PII) == by_python(rows)
+            assert read_lake(path.read_bytes(), file_format=file_format).to_pylist() == rows
+
+    @pytest.mark.parametrize(
+        ("price", "text"),
+        [
+            ("999.9900", "999.99"),
+            ("5", "5.00"),
+            ("0.1234", "0.1234"),
+            ("1.2300", "1.23"),
+            ("1.2340", "1.234"),
+            ("1.2000", "1.20"),
+            ("100", "100.00"),
+            ("0", "0.00"),
+            ("99999999999999.9999", "99999999999999.9999"),
+        ],
+    )
+    def test_money_is_plain_decimal_text(self, tmp_path: Path, price: str, text: str) -> None:
+        """Two decimals as people write money, more where they are needed; never a binary float."""
+        lines = in_lake([make_hashed_row(price=Decimal(price))], tmp_path).read_text(encoding="utf-8").splitlines()
+        assert lines == [",".join(FIELDS), f"{HASHER.hexdigest('T001')},Halal Laptop,{text},2,2023-10-01"]
+
+    def test_file_without_rows_has_its_header(self, tmp_path: Path) -> None:
+        """Readers find the columns."""
+        assert in_lake([], tmp_path).read_text(encoding="utf-8") == ",".join(FIELDS) + "\n"
+
+    def test_parquet_has_the_types_of_the_rows(self, tmp_path: Path) -> None:
+        """Money is a decimal there too."""
+        schema = pa.parquet.read_schema(in_lake([make_hashed_row()], tmp_path, "parquet"))
+        assert [(field.name, field.type) for field in schema] == [(name, SCHEMA.field(name).type) for name in FIELDS]
+
+    @pytest.mark.parametrize("product", ["x" * (1 << 20), '"' * (1 << 20)], ids=["letters", "quotes"])
+    def test_field_of_a_mebibyte_can_be_read_back(self, tmp_path: Path, product: str) -> None:
+        """The longest field that a landed file may have, also where each of its characters is escaped."""
+        path = in_lake([make_hashed_row(product=product)], tmp_path)
+        assert lake_totals(path, file_format="csv", pii_fields=PII).rows == 1
+
+    def test_order_of_the_file_is_kept(self, tmp_path: Path) -> None:
+        """Readers of the original pipeline's file expect it."""
+        rows = [make_hashed_row(product=f"p{number}") for number in range(5000)]
+        path = in_lake(rows, tmp_path)
+        products = read_lake(path.read_bytes(), file_format="csv")["product"].to_pylist()
+        assert products == [row["product"] for row in rows]
+
+
+class TestMalformedDigests:
+    """PII that is neither null nor a hash."""
+
+    @pytest.mark.parametrize("value", ["T001", "", "E78D" * 16, "e78d" * 15, "e78d" * 17, "e78d" * 16 + "\n"])
+    def test_anything_else_is_counted(self, tmp_path: Path, value: str) -> None:
+        """64 lower-case hex digits and no more."""
+        rows = [make_hashed_row(), make_hashed_row(transaction_id=value), make_hashed_row(transaction_id=None)]
+        assert malformed_digests(stored(rows, tmp_path / "rows"), pii_fields=PII) == 1
+
+    def test_each_column_counts(self, tmp_path: Path) -> None:
+        """A row may have two."""
+        path = stored([make_hashed_row(transaction_id="T001")], tmp_path / "rows")
+        assert malformed_digests(path, pii_fields=("transaction_id", "product")) == 2
+
+    def test_without_pii_nothing_is_malformed(self, tmp_path: Path) -> None:
+        """There is nothing to hash."""
+        assert malformed_digests(stored([make_hashed_row(transaction_id="T001")], tmp_path / "rows"), pii_fields=()) == 0
+
+
+def test_several_files_are_read_as_one_stream(tmp_path: Path) -> None:
+    """In batches, in order, with the columns that every sink gets."""
+    rows = [make_hashed_row(quantity=number) for number in range(1, 11)]
+    paths = [stored(rows[:4], tmp_path / "one"), stored(rows[4:], tmp_path / "two")]
+    reader = read(paths, batch_size=3)
+    assert tuple(reader.schema.names) == COLUMNS
+    batches = list(reader)
+    assert max(batch.num_rows for batch in batches) == 3
+    assert [number for batch in batches for number in batch["quantity"].to_pylist()] == list(range(1, 11))
