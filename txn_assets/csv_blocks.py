@@ -407,7 +407,7 @@ def _split(
         yield record, start
 
 
-def _record(
+def _record(  # noqa: PLR0911 - one for each way a record ends
     data: bytes, start: int, *, final: bool, max_field_bytes: int, max_record_bytes: int
 ) -> tuple[_Record | None, int]:
     """The record at `start` and the offset behind it; None where it needs more data.

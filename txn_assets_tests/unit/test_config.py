@@ -216,7 +216,8 @@ class TestKeys:
             )
         )
         for part in (
-            "data_lake.fromat", "ingestion.batch_size", "TXN_PG_PASSWORD", "security.pii_fields: price", "required_fields is empty",
+            "data_lake.fromat", "ingestion.batch_size", "TXN_PG_PASSWORD", "security.pii_fields: price",
+            "required_fields is empty",
         ):  # fmt: skip
             assert part in message
 
@@ -271,7 +272,7 @@ class TestEnvironment:
     def test_unknown_target_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """With those that there are."""
         monkeypatch.setenv("TXN_TARGET", "prod")
-        with pytest.raises(ConfigError, match="TXN_TARGET is 'prod': set it to 'local' .* or 'gcp'"):
+        with pytest.raises(ConfigError, match=r"TXN_TARGET is 'prod': set it to 'local' .* or 'gcp'"):
             txn_target()
 
     def test_home_is_the_projects_own_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def by_sql(values: list[str | None], hasher: Hasher) -> list[str | None]:
     """`values` as transaction ids, hashed by that query."""
     blank = pa.nulls(len(values), pa.string())
     rows = pa.table([pa.array(values, pa.string()), *[blank] * 4], names=list(FIELDS))
-    return hashed(rows, hasher)["transaction_id"].to_pylist()
+    return [row["transaction_id"] for row in hashed(rows, hasher).to_pylist()]
 
 
 def test_plain_hash_is_what_readers_of_the_original_pipeline_expect() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from txn_assets.hashing import Hasher
 from txn_assets.quarantine import COLUMNS, QuarantineWriter, formula_safe
-from txn_assets.validation import Reason, RejectedRow
+from txn_assets.report import Reason
+from txn_assets.validation import RejectedRow
 from txn_assets_tests.unit.rows import make_row
 
 PLAIN = Hasher(("transaction_id",), None, "sha256")

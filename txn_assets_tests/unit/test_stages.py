@@ -36,14 +36,14 @@ def validated(data: bytes, folder: Path, *, hasher: Hasher = PLAIN, **ingestion:
 
 def valid_rows(folder: Path) -> list[dict[str, Any]]:
     """The rows of valid.arrow."""
-    return read_valid([folder / "valid.arrow"]).read_all().to_pylist()
+    return list(read_valid([folder / "valid.arrow"]).read_all().to_pylist())
 
 
 def hashed_rows(folder: Path, *, hasher: Hasher = PLAIN) -> list[dict[str, Any]]:
     """The rows that `hash_file` makes of valid.arrow."""
     path = folder / "hashed.parquet"
     hash_file(folder / "valid.arrow", path, file=VERSION, hasher=hasher)
-    return pa.parquet.read_table(path).to_pylist()
+    return list(pa.parquet.read_table(path).to_pylist())
 
 
 class TestSampleFile:

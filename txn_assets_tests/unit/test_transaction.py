@@ -108,7 +108,8 @@ class TestPrice:
 
     @pytest.mark.parametrize(
         "text",
-        ["", " ", "dear", "1,5", "1 000", "1_000", "1E+03", "1e2", "NaN", "inf", "-inf", "0x10", "٣", "１", "1.2.3", ".", "$5"],
+        ["", " ", "dear", "1,5", "1 000", "1_000", "1E+03", "1e2", "NaN", "inf", "-inf", "0x10", "٣", "\uff11", "1.2.3",
+         ".", "$5"],
     )  # fmt: skip
     def test_anything_else_is_refused(self, text: str) -> None:
         """An exponent means that a spreadsheet has lost digits."""
@@ -165,7 +166,8 @@ class TestDate:
         assert Transaction.model_validate(make_row(date=text)).date == dt.date.fromisoformat(text.strip())
 
     @pytest.mark.parametrize(
-        "text", ["", "01.10.2023", "10/01/2023", "20231001", "2023-10-1", "2023-W40-7", "2023-10-01T00:00:00", "1696118400"]
+        "text",
+        ["", "01.10.2023", "10/01/2023", "20231001", "2023-10-1", "2023-W40-7", "2023-10-01T00:00:00", "1696118400"],
     )  # fmt: skip
     def test_other_form_is_refused(self, text: str) -> None:
         """Whether a day or a month comes first is never guessed."""

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from txn_assets.csv_blocks import ParsedBlock
+from txn_assets.report import Reason
 from txn_assets.transaction import FIELDS, MAX_QUANTITY, ValidationRules, contract
 from txn_assets.validation import (
     VALID_SCHEMA,
-    Reason,
     RejectedRow,
     Verdict,
     count_reasons,
@@ -32,7 +32,10 @@ type Outcome = tuple[Any, ...] | frozenset[tuple[str, str]]
 
 NUMBER = st.text("0123456789.+- \t\n", max_size=8)
 TEXT = st.one_of(
-    st.sampled_from(["T001", "Halal Laptop", "", " ", "\t", "\n", "x\n", "\u00a0", "\u200b", "\u2028", "\x85", "é", "حلال", "\0", "x\0"]),
+    st.sampled_from(
+        ["T001", "Halal Laptop", "", " ", "\t", "\n", "x\n", "\u00a0", "\u200b", "\u2028", "\x85", "é", "حلال", "\0",
+         "x\0"]
+    ),
     st.text(max_size=4),
 )  # fmt: skip
 VALUES = {
@@ -40,22 +43,26 @@ VALUES = {
     "product": TEXT,
     "price": st.one_of(
         st.sampled_from(
-            ["5", "0", "-0", "+5", ".5", "5.", "1.2345", "1.23456", "1.50000", "9.99", "10", "10.0000", "9.9999", "1\n", "",
-             "99999999999999.9999", "99999999999999", "100000000000000", "00000000000001", "0000000000000001", "1e3", "NaN", "٣"]
+            ["5", "0", "-0", "+5", ".5", "5.", "1.2345", "1.23456", "1.50000", "9.99", "10", "10.0000", "9.9999",
+             "1\n", "", "99999999999999.9999", "99999999999999", "100000000000000", "00000000000001",
+             "0000000000000001", "1e3", "NaN", "٣"]
         ),
         st.decimals(0, 20, places=4).map(str),
         NUMBER,
     ),
     "quantity": st.one_of(
         st.sampled_from(
-            ["1", "0", "2.0", "2.", "007", "+1", "1\n", "", "9" * 18, "9" * 19, str(MAX_QUANTITY), str(MAX_QUANTITY + 1)]
+            ["1", "0", "2.0", "2.", "007", "+1", "1\n", "", "9" * 18, "9" * 19, str(MAX_QUANTITY),
+             str(MAX_QUANTITY + 1)]
         ),
         st.integers(-2, 200).map(str),
         NUMBER,
     ),
     "date": st.one_of(
         st.builds("{:04}-{:02}-{:02}".format, st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32)),
-        st.sampled_from(["2024-02-29", "2023-02-29", "1900-02-29", "2000-02-29", "2023-10-01\n", " 2023-10-01", "2023-1-1", ""]),
+        st.sampled_from(
+            ["2024-02-29", "2023-02-29", "1900-02-29", "2000-02-29", "2023-10-01\n", " 2023-10-01", "2023-1-1", ""]
+        ),
     ),
 }  # fmt: skip
 ROWS = st.fixed_dictionaries({name: st.one_of(st.just(make_row()[name]), VALUES[name]) for name in FIELDS})

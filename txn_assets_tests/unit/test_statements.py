@@ -1,0 +1,186 @@
+"""The statements and names that the sinks build, with no store behind them.
+
+That the statements do what they say is shown against the stores; here stand their quoting, their columns and their
+agreement with the rows of staging.
+"""
+
+import datetime as dt
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from txn_assets import hashed_rows
+from txn_assets.io_managers import bigquery_sql, gcs, postgres
+from txn_assets.ledger import FileVersion, LoadRecord, Totals
+from txn_assets.transaction import FIELDS
+
+RECORD = LoadRecord(
+    FileVersion("a.csv", 7, 300, "AAAAAA=="),
+    "run",
+    "sha256",
+    "rules",
+    Totals(2, Decimal("9999999999999999.9900"), 2**70, dt.date(2023, 10, 1), dt.date(2023, 10, 5), 2**60 - 1),
+)
+TABLE = postgres.Table("public", "t")
+EVIL = postgres.Table('pub"lic', "x; DROP TABLE y")
+
+
+class TestObjectNames:
+    """Where a landed file lies in the lake."""
+
+    @pytest.mark.parametrize(
+        ("partition", "name"),
+        [
+            ("transactions.csv", "raw/transactions/transactions/processed.csv"),
+            ("2023/10/a b.csv", "raw/transactions/2023/10/a b/processed.csv"),
+            ("a.csv.gz", "raw/transactions/a.csv.gz/processed.csv"),
+            ("a.csv.csv", "raw/transactions/a.csv/processed.csv"),
+            ("noname", "raw/transactions/noname/processed.csv"),
+        ],
+    )
+    def test_object_is_named_after_the_partition(self, partition: str, name: str) -> None:
+        """Without its `.csv`, folders kept."""
+        assert gcs.object_name("raw/transactions", partition, "csv") == name
+
+    def test_object_is_named_after_its_format(self) -> None:
+        """Readers choose by the name."""
+        assert gcs.object_name("raw", "a.csv", "parquet") == "raw/a/processed.parquet"
+
+
+class TestObjectMetadata:
+    """The ledger of an object."""
+
+    @pytest.mark.parametrize(
+        "totals", [RECORD.totals, Totals(0, Decimal(0), 0, None, None, 0)], ids=["rows", "no rows"]
+    )
+    def test_record_is_read_back(self, totals: Totals) -> None:
+        """All of it, exactly."""
+        record = replace(RECORD, totals=totals)
+        assert gcs.record_of(gcs.metadata_of(record)) == record
+
+    def test_values_are_text(self) -> None:
+        """GCS keeps nothing else."""
+        assert {type(value) for value in gcs.metadata_of(RECORD).values()} == {str}
+
+
+class TestLedgerRow:
+    """The ledger of a PostgreSQL table."""
+
+    def test_record_is_read_back(self) -> None:
+        """`held_query` selects the columns in the order that `record_from_row` takes them."""
+        moment = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+        row = (
+            *("a.csv", 7, 300, "AAAAAA==", "run", "sha256", "rules"),
+            *(2, Decimal("9999999999999999.9900"), Decimal(2**70), dt.date(2023, 10, 1), dt.date(2023, 10, 5)),
+            *(2**60 - 1, moment),
+        )
+        assert postgres.record_from_row(row) == RECORD.at(moment)
+        selected = postgres.held_query(TABLE).as_string().removeprefix("SELECT ").partition(" FROM ")[0]
+        assert selected.split(", ") == list(postgres.LEDGER_COLUMNS)
+
+    def test_note_binds_each_column_once(self) -> None:
+        """But for `loaded_at`, which is the server's clock."""
+        statement = postgres.note_statement(TABLE).as_string()
+        assert statement.count("%s") == len(postgres.LEDGER_COLUMNS) - 1
+        assert "ON CONFLICT (source_file, generation) DO UPDATE" in statement
+        assert "loaded_at = now()" in statement
+
+
+class TestPostgresStatements:
+    """What is said to PostgreSQL."""
+
+    def test_names_are_quoted(self) -> None:
+        """No name of the configuration becomes SQL."""
+        schema, *statements = (
+            statement.as_string()
+            for statement in (
+                *postgres.create_statements(EVIL),
+                postgres.held_query(EVIL),
+                postgres.totals_query(EVIL, "transaction_id"),
+                postgres.delete_statement(EVIL),
+                postgres.copy_statement(EVIL),
+                postgres.note_statement(EVIL),
+            )
+        )
+        assert schema == 'CREATE SCHEMA IF NOT EXISTS "pub""lic"'
+        for statement in statements:
+            assert '"pub""lic"."x; DROP TABLE y' in statement
+            assert statement.count("DROP TABLE") == statement.count('"x; DROP TABLE y')
+
+    def test_copy_takes_the_columns_of_staging(self) -> None:
+        """In their order: CSV has no names."""
+        names = ", ".join(f'"{name}"' for name in hashed_rows.COLUMNS)
+        assert postgres.copy_statement(TABLE).as_string() == f'COPY "public"."t" ({names}) FROM STDIN (FORMAT csv)'
+
+    def test_creating_twice_is_harmless(self) -> None:
+        """Each statement passes over what is there."""
+        assert all("IF NOT EXISTS" in statement.as_string() for statement in postgres.create_statements(TABLE))
+
+    def test_table_has_the_fields_and_their_source(self) -> None:
+        """Money is exact."""
+        assert tuple(postgres.COLUMNS) == (*FIELDS, "source_file", "source_row")
+        assert postgres.COLUMNS["price"] == "numeric(18,4)"
+
+
+class TestBigQueryStatements:
+    """What is said to BigQuery."""
+
+    TABLES = bigquery_sql.Tables("hijra-project", "warehouse", "raw")
+
+    def test_names_are_quoted(self) -> None:
+        """Projects have hyphens."""
+        assert self.TABLES.data == "`hijra-project.warehouse.raw`"
+        assert self.TABLES.ledger == "`hijra-project.warehouse.raw_loads`"
+
+    def test_staging_has_the_columns_of_the_parquet_file(self) -> None:
+        """In their order."""
+        assert tuple(bigquery_sql.STAGED_COLUMNS) == hashed_rows.COLUMNS
+
+    def test_table_has_the_fields_and_their_source(self) -> None:
+        """Money is exact."""
+        assert tuple(bigquery_sql.COLUMNS) == (*FIELDS, "source_file", "source_row")
+        assert bigquery_sql.COLUMNS["price"] == "NUMERIC"
+
+    def test_ledgers_have_the_same_columns(self) -> None:
+        """Whoever compares the stores joins them."""
+        assert list(bigquery_sql.LEDGER_COLUMNS) == list(postgres.LEDGER_COLUMNS)
+
+    def test_replacing_is_one_transaction(self) -> None:
+        """Rows and ledger change together, after a look at whether the ledger is as the caller saw it."""
+        steps = bigquery_sql.replace_script(self.TABLES, "_staging", {}).split(";\n")
+        assert " ".join(step.split()[0] for step in steps) == "BEGIN UPDATE ASSERT DELETE INSERT DELETE INSERT COMMIT"
+        assert steps[3].startswith(f"DELETE FROM {self.TABLES.data} WHERE source_file IN UNNEST(@replaced)")
+        assert steps[4].endswith("FROM `hijra-project.warehouse._staging`")
+
+    def test_rows_without_a_date_are_replaced_too(self) -> None:
+        """The range of dates that spares partitions must not spare them."""
+        assert "OR date IS NULL" in bigquery_sql.replace_script(self.TABLES, "_staging", {})
+
+    def test_without_staging_only_the_ledger_changes(self) -> None:
+        """A version with the same rows touches none."""
+        script = bigquery_sql.replace_script(self.TABLES, None, {})
+        assert self.TABLES.data not in script
+        assert f"INSERT INTO {self.TABLES.ledger}" in script
+
+    def test_values_are_cast_to_the_types_of_the_table(self) -> None:
+        """A table of the original pipeline keeps its FLOAT."""
+        script = bigquery_sql.replace_script(self.TABLES, "_staging", {"price": "FLOAT", "quantity": "INTEGER"})
+        assert "CAST(price AS FLOAT64), CAST(quantity AS INT64), CAST(date AS DATE)" in script
+
+    def test_fingerprint_of_a_clear_id_is_of_its_digest(self) -> None:
+        """In BigQuery's own words."""
+        query = bigquery_sql.totals_query(self.TABLES, hashed_rows.id_digits(()))
+        assert "SUBSTR(TO_HEX(MD5(transaction_id)), 1, 15)" in query
+
+    @pytest.mark.parametrize(
+        ("message", "conflict"),
+        [
+            ("Transaction is aborted due to concurrent update against table x", True),
+            (f"Assertion failed: {bigquery_sql.MOVED}", True),
+            ("Syntax error: Unexpected keyword", False),
+        ],
+    )
+    def test_conflicts_are_told_from_other_faults(self, message: str, conflict: bool) -> None:
+        """Only they are worth another try."""
+        assert bigquery_sql.is_conflict(message) is conflict
