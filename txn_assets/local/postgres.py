@@ -4,6 +4,7 @@ Here belong initdb, the server's settings, and how root steps down. Creating the
 that with a client. Runs in `.venv-servers`; standard library only. Documented in txn_assets/local/README.md.
 """
 
+import ctypes
 import os
 import pwd
 import secrets
@@ -20,6 +21,14 @@ from txn_assets.local.home import Home, rotate, write_private
 from txn_assets.local.servers import Server, StartError, base_environment, site_package
 
 SUPERUSER = "postgres"
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 4
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+_CAP_DAC_OVERRIDE = 1
+_CAPABILITY_VERSION_3 = 0x20080522
 
 _SETTINGS = {
     # Sockets of the file system have a length limit of some 100 bytes, which a deep home exceeds. Clients use TCP.
@@ -133,34 +142,43 @@ def _step_down(home: Home) -> Callable[[], None] | None:
 
     First choice is a user namespace in which our own uid has another number: the child stays the owner of its files,
     also below a home that nobody else may enter. Where namespaces are not allowed it becomes the user `nobody`, who
-    then has to be able to reach the folder.
+    takes along root's right to pass through closed folders.
     """
     if os.geteuid() != 0:
         return None
     if _succeeds(_enter_namespace):
         _give(home.postgres, 0)
         return _enter_namespace
-    nobody = pwd.getpwnam("nobody")
-
-    def become_nobody() -> None:
-        os.setgroups([])
-        os.setgid(nobody.pw_gid)
-        os.setuid(nobody.pw_uid)
 
     def look_inside() -> None:
-        become_nobody()
+        _become_nobody()
         os.listdir(home.postgres)  # noqa: PTH208 - a check in a forked child, which wants the plain system call
 
     # Our own folder, which holds nothing that is not private by itself; the folders above it stay as they are.
     home.stack.chmod(0o711)
-    _give(home.postgres, nobody.pw_uid)
+    _give(home.postgres, pwd.getpwnam("nobody").pw_uid)
     if not _succeeds(look_inside):
         message = (
             f"PostgreSQL refuses to run as root, user namespaces are not allowed here, and the user nobody may not "
             f"enter {home.stack}: run as an ordinary user, or set TXN_HOME to a folder that all users may enter."
         )
         raise StartError(message)
-    return become_nobody
+    return _become_nobody
+
+
+def _become_nobody() -> None:
+    """Become the user `nobody`, who takes along root's right to pass through folders that are closed to others."""
+    nobody = pwd.getpwnam("nobody")
+    # Else setuid drops the right, and access(2), by which initdb looks for its programs, ignores it.
+    _LIBC.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+    os.setgroups([])
+    os.setgid(nobody.pw_gid)
+    os.setuid(nobody.pw_uid)
+    # An ambient capability is kept over exec. Containers that forbid namespaces still leave this one to root; where it
+    # is forbidden too the calls fail, and whoever needs the right finds out.
+    bits = 1 << _CAP_DAC_OVERRIDE
+    _LIBC.capset((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)(bits, bits, bits, 0, 0, 0))
+    _LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
 
 
 def _enter_namespace() -> None:
