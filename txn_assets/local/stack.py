@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -214,6 +215,9 @@ def _usable(home: Home) -> Generator[None]:
 
 
 def _start(home: Home, seed: Seed) -> _State:
+    if sys.platform != "linux":
+        message = f"The local servers run on Linux, not on {sys.platform}: use a container, or TXN_TARGET=gcp."
+        raise LocalStackError(message)
     root = project_root()
     interpreter = root / ".venv-servers" / "bin" / "python"
     if not interpreter.exists():
@@ -268,7 +272,7 @@ def _provide(home: Home, state: _State, seed: Seed) -> Endpoints:
 def _stop(home: Home) -> bool:
     """End the supervisor, which ends its servers, then whatever outlived it. The caller holds the start lock."""
     home.state.unlink(missing_ok=True)
-    content = read_json(home.processes) or {}
+    content = read_json(home.processes) or read_json(home.supervisor_lock) or {}
     alive = [process for process in (Process(**item) for item in content.get("processes", [])) if process.is_alive()]
     if alive:
         # The first is the supervisor; if it is gone already, its servers have had the kernel's signal.

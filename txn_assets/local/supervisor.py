@@ -160,6 +160,9 @@ def _supervise(home: Home, project: str, dataset: str) -> None:
     supervisor = Supervisor(home)
     try:
         with locked(home.supervisor_lock, wait=False) as lock:
+            # Who holds it, for a `down` that finds no processes.json: somebody may have cleared away state by hand.
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, json.dumps({"processes": [asdict(Process.of(os.getpid()))]}).encode(), 0)
             try:
                 _report({"ready": supervisor.start(project, dataset)})
                 supervisor.watch(lock)
