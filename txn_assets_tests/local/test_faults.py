@@ -1,8 +1,11 @@
 """Each way in which the stack cannot start, and what is said then: one sentence, exit code 1, no traceback."""
 
 import os
+import pwd
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 
 from txn_assets.config import project_root
 from txn_assets.local.home import Home, write_json
+from txn_assets.local.postgres import _become_nobody
 from txn_assets.local.stack import LocalStackError, Seed, down, ensure_up
 from txn_assets_tests.local.conftest import RunCli
 
@@ -109,3 +113,25 @@ def test_root_steps_down_below_a_folder_that_nobody_else_may_enter(tmp_path: Pat
         assert [path.stat().st_mode for path in (private, home.parent, home)] == before
     finally:
         down(home)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down")
+def test_root_steps_down_where_namespaces_are_forbidden_too(tmp_path: Path) -> None:
+    """As in most containers: the child is `nobody` and passes through a folder that nobody else may enter."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    program = private / "program"
+    program.touch(mode=0o700)
+    nobody = pwd.getpwnam("nobody").pw_uid
+    os.chown(program, nobody, -1)
+    # `test -x` asks access(2), as initdb does.
+    command = ["sh", "-c", 'id -u; test -x "$0" && echo reached', str(program)]
+    done = subprocess.run(command, preexec_fn=_become_nobody, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{nobody}\nreached\n", "")
+
+
+def test_another_system_than_linux_is_told_so(tmp_path: Path, seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the servers need of the kernel is not there, which would else show as something odd."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(LocalStackError, match="run on Linux, not on darwin"):
+        ensure_up(tmp_path, seed)

@@ -14,10 +14,12 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 
 from txn_assets.config import project_root
+from txn_assets.local.home import Home
 from txn_assets.local.stack import Endpoints, Seed, down, ensure_up, status
 
 STARTER = """
 import pathlib, sys
+from txn_assets.local.home import Home
 from txn_assets.local.stack import Seed, ensure_up
 names = ("bucket", "landing", "project_id", "dataset", "location", "postgres_user", "postgres_dbname")
 ensure_up(pathlib.Path(sys.argv[1]), Seed(**dict(zip(names, sys.argv[2:9])), data=pathlib.Path(sys.argv[9])))
@@ -82,12 +84,16 @@ class Stores:
 def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
     """Servers are killed together; then the supervisor while PostgreSQL cannot end; then a starter half-way.
 
-    After each there is one server of each kind on the data, and the data are whole.
+    After each there is one server of each kind on the data, and the data are whole. At last somebody clears away the
+    state files, and `down` still finds what runs.
     """
     Stores(ensure_up(home, seed), seed).fill()
     servers = servers_of(home)
     for name in ("postgres", "bigquery", "fake-gcs-server"):
         servers[name][0].kill()
+    # The rest ends with them, unasked.
+    _, alive = psutil.wait_procs([process for found in servers.values() for process in found], timeout=20)
+    assert alive == []
     Stores(ensure_up(home, seed), seed).assert_kept()
     assert counts(home) == ONE_OF_EACH
 
@@ -113,6 +119,11 @@ def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
         starter.kill()
     Stores(ensure_up(home, seed), seed).assert_kept()
     assert counts(home) == ONE_OF_EACH
+
+    Home(home).state.unlink()
+    Home(home).processes.unlink()
+    assert down(home)
+    assert counts(home) == {}
 
 
 def test_fresh_homes_at_one_instant_are_separate_stacks(tmp_path: Path, seed: Seed) -> None:
