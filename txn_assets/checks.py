@@ -5,7 +5,8 @@ documented in docs/data-contract.md.
 """
 
 import functools
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -19,13 +20,31 @@ from txn_assets.assets import (
     validated_transactions,
 )
 from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.partitions import landed_files
 from txn_assets.resources import Workspace
 from txn_assets.staged import HashedFiles, ValidatedFiles
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
-@dg.asset_check(asset=validated_transactions, blocking=True)
+def _file_check(
+    asset: dg.AssetsDefinition,
+    *,
+    blocking: bool = False,
+    **options: Any,  # noqa: ANN401 - options of the decorator
+) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
+    """A check of the files of its run; without partitions it would be handed every file that ever landed."""
+
+    def decorate(function: Callable[..., dg.AssetCheckResult]) -> dg.AssetChecksDefinition:
+        with warnings.catch_warnings():
+            # Partitions of checks are a preview in Dagster 1.13.
+            warnings.simplefilter("ignore", dg.PreviewWarning)
+            return dg.asset_check(asset=asset, blocking=blocking, partitions_def=landed_files, **options)(function)
+
+    return decorate
+
+
+@_file_check(validated_transactions, blocking=True)
 def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
     """Rows in = valid + rejected."""
     wrong = {
@@ -37,7 +56,7 @@ def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetC
     return _result(wrong, severity=ERROR, metadata={"records": records})
 
 
-@dg.asset_check(asset=validated_transactions, blocking=True)
+@_file_check(validated_transactions, blocking=True)
 def rejected_share_within_limit(validated_transactions: ValidatedFiles, workspace: Workspace) -> dg.AssetCheckResult:
     """No more than `ingestion.max_invalid_ratio` of the rows is rejected."""
     limit = workspace.settings.max_invalid_ratio
@@ -54,7 +73,7 @@ def rejected_share_within_limit(validated_transactions: ValidatedFiles, workspac
     return _result(wrong, severity=ERROR, metadata={"limit": str(limit)})
 
 
-@dg.asset_check(asset=validated_transactions)
+@_file_check(validated_transactions)
 def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
     """Every row is valid; otherwise how often each reason was given, and the first rows without their values."""
     rejected = [file for file in validated_transactions if file.report.rejected]
@@ -74,7 +93,7 @@ def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckRes
     return _result(wrong, severity=WARN, metadata=metadata)
 
 
-@dg.asset_check(asset=validated_transactions)
+@_file_check(validated_transactions)
 def transaction_ids_unique(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
     """No transaction id stands on two valid rows of a file."""
     wrong = {
@@ -85,7 +104,7 @@ def transaction_ids_unique(validated_transactions: ValidatedFiles) -> dg.AssetCh
     return _result(wrong, severity=WARN)
 
 
-@dg.asset_check(asset=validated_transactions)
+@_file_check(validated_transactions)
 def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
     """The header has the five columns and no other."""
     wrong = {
@@ -96,7 +115,7 @@ def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckR
     return _result(wrong, severity=WARN)
 
 
-@dg.asset_check(asset=hashed_transactions, blocking=True)
+@_file_check(hashed_transactions, blocking=True)
 def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
     """Every PII value is null or 64 hex digits."""
     wrong = {
@@ -107,7 +126,7 @@ def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
     return _result(wrong, severity=ERROR)
 
 
-@dg.asset_check(asset=hashed_transactions)
+@_file_check(hashed_transactions)
 def hash_is_keyed(hashed_transactions: HashedFiles, workspace: Workspace) -> dg.AssetCheckResult:
     """On the gcp target the hash is keyed: a plain hash of a short id is reversed by counting."""
     plain = {file.version.name: file.key_id for file in hashed_transactions if file.key_id == "sha256"}
@@ -118,9 +137,9 @@ def hash_is_keyed(hashed_transactions: HashedFiles, workspace: Workspace) -> dg.
 
 
 def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
+    @_file_check(
+        sink,
         name=f"{sink.key.to_python_identifier()}_reconciles",
-        asset=sink,
         additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
         required_resource_keys={io_manager_key},
         description="Rows, sums, dates and fingerprint, read back from the store, equal those of what was hashed.",

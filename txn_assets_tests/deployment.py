@@ -130,7 +130,7 @@ class Deployment:
         return int(blob.generation)
 
     def materialize(
-        self, name: str, *, select: str = "*", raise_on_error: bool = True, tags: Mapping[str, str] | None = None
+        self, name: str | None, *, select: str = "*", raise_on_error: bool = True, tags: Mapping[str, str] | None = None
     ) -> dg.ExecuteInProcessResult:
         """Runs the assets that `select` names for the landed file `name`."""
         job = build(self.config).resolve_implicit_global_asset_job_def()

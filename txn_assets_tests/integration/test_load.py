@@ -186,6 +186,33 @@ def test_steps_in_runs_of_their_own(deployment: Deployment) -> None:
     assert len(deployment.rows_everywhere("a.csv")) == 6
 
 
+def test_registered_files_do_not_matter(deployment: Deployment) -> None:
+    """A run and its checks look at its own files alone, whatever else is registered."""
+    deployment.instance.add_dynamic_partitions("landed_files", ["never-loaded.csv"])
+
+    result = deployment.load("a.csv", *many_rows(3))
+
+    assert failed_checks(result) == set()
+    assert len(result.get_asset_check_evaluations()) == 10
+
+
+def test_back_fill_in_one_run(deployment: Deployment) -> None:
+    """A range of files is loaded by one run, each file for itself, with its own ledger row."""
+    for name, count in (("a.csv", 2), ("b.csv", 3), ("c.csv", 4), ("d.csv", 5)):
+        deployment.land(name, make_file(*many_rows(count)))
+    deployment.instance.add_dynamic_partitions("landed_files", ["a.csv", "b.csv", "c.csv", "d.csv"])
+    ends = {"dagster/asset_partition_range_start": "b.csv", "dagster/asset_partition_range_end": "d.csv"}
+
+    result = deployment.materialize(None, tags=ends)
+
+    assert failed_checks(result) == set()
+    assert [len(deployment.rows_everywhere(f"{name}.csv")) for name in "bcd"] == [3, 4, 5]
+    rows = deployment.pg.execute(
+        f"SELECT source_file, row_count FROM {deployment.pg_table}_loads ORDER BY 1"
+    ).fetchall()
+    assert rows == [("b.csv", 3), ("c.csv", 4), ("d.csv", 5)]
+
+
 def test_scratch_is_empty_after_a_run(deployment: Deployment, stack_home: Path) -> None:
     """Nothing of a file is left on the disk of the machine that loaded it."""
     deployment.load("a.csv", *many_rows(6))
