@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-MEMORY_LIMIT = "384MB"
+MEMORY_LIMIT = "320MB"
 """Leaves room in 1 GiB for Python, Arrow's blocks and a client's buffers; what does not fit is spilled."""
 
 

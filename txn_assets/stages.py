@@ -111,11 +111,16 @@ def _check_columns(file: CsvFile, ingestion: Ingestion) -> None:
 
 
 def _repeated_ids(valid: Path) -> int:
+    # Numbers first: a third of the memory and time, and where no number repeats no id does.
+    return _repeats(valid, "transaction_id") if _repeats(valid, "hash(transaction_id)") else 0
+
+
+def _repeats(valid: Path, value: str) -> int:
     with connect(valid.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
         connection.register("valid", rows)
         row = connection.execute(
-            "SELECT count(*) FROM (SELECT transaction_id FROM valid WHERE transaction_id IS NOT NULL "
-            "GROUP BY transaction_id HAVING count(*) > 1)"
+            f"SELECT count(*) FROM (SELECT {value} AS value FROM valid WHERE transaction_id IS NOT NULL "  # noqa: S608 - one of two fixed expressions
+            "GROUP BY value HAVING count(*) > 1)"
         ).fetchone()
     return int(row[0]) if row else 0
 
