@@ -64,11 +64,9 @@ run() {
     cp "$home/stack.json" "$scratch/stack.json" && chmod 0644 "$scratch/stack.json"
     # As the run pod: its limits, its file systems, no capability, no way to gain one.
     status=0
-    # podman's default limits may be above those of a small machine, which then refuses to start the container.
-    limits=; [ "$tool" != podman ] || limits="--ulimit host"
+    # --ulimit: podman's own limits may be above those of a small machine, which then refuses to start the container.
     # --no-healthcheck: podman keeps a timer of systemd for it, which a build machine may not have.
-    # shellcheck disable=SC2086  # no word or two
-    "$tool" run $limits --rm --no-healthcheck --network host --cpus 1 --memory 2g --memory-swap 2g \
+    "$tool" run --rm --no-healthcheck --ulimit nofile=4096:4096 --ulimit nproc=4096:4096 --network host --cpus 1 --memory 2g --memory-swap 2g \
         --read-only --tmpfs /tmp:rw,size=1g,mode=1777 --cap-drop ALL --security-opt no-new-privileges \
         --volume "$scratch:/scratch" --volume "$volumes/dagster-home:/opt/dagster/dagster_home" \
         --env TXN_TARGET=local --env "PARTITION=${PARTITION:-transactions.csv}" \
