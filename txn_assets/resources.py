@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from txn_assets.report import ValidationReport
     from txn_assets.staged import HashedFile, ValidatedFile
 
+LOCK_SECONDS = 60
+"""How long PostgreSQL lets a statement wait for the lock of another session."""
+
 READ_CHUNK_BYTES = 16 << 20
 """How much of a landed object one request reads: a lost connection costs no more than this."""
 
@@ -56,6 +59,11 @@ class Stores(dg.ConfigurableResource["Stores"]):
     postgres_user: str
     postgres_password: str
     postgres_sslmode: str
+    request_seconds: float = Field(default=60.0, description="After so long a request of a sink is given up.")
+
+    def local_endpoints(self) -> "Endpoints":
+        """Where the embedded servers are; they are started if need be."""
+        return _local_endpoints()
 
     def storage(self) -> "storage.Client":
         """A client of Google Cloud Storage."""
@@ -66,7 +74,7 @@ class Stores(dg.ConfigurableResource["Stores"]):
         return storage.Client(
             project=self.project_id,
             credentials=_anonymous(),
-            client_options={"api_endpoint": _local_endpoints().gcs_url},
+            client_options={"api_endpoint": self.local_endpoints().gcs_url},
         )
 
     def bigquery(self) -> "bigquery.Client":
@@ -79,14 +87,24 @@ class Stores(dg.ConfigurableResource["Stores"]):
             project=self.project_id,
             location=self.location,
             credentials=_anonymous(),
-            client_options={"api_endpoint": _local_endpoints().bigquery_url},
+            client_options={"api_endpoint": self.local_endpoints().bigquery_url},
         )
 
     def postgres(self) -> "psycopg.Connection[Any]":
         """A new connection to PostgreSQL."""
         import psycopg  # noqa: PLC0415 - see the head of the module
 
-        settings: dict[str, Any] = {"connect_timeout": 10, "application_name": "txn_assets"}
+        # A host that vanished is noticed within a minute at either end: no lock of a dead run outlives the budget.
+        settings: dict[str, Any] = {
+            "connect_timeout": 10,
+            "application_name": "txn_assets",
+            "keepalives_idle": 20,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
+            "options": f"-c lock_timeout={LOCK_SECONDS}s -c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 "
+            "-c tcp_keepalives_count=3 -c tcp_user_timeout=60000",
+        }
         if self.target == "gcp":
             return psycopg.connect(
                 host=self.postgres_host,
@@ -97,7 +115,7 @@ class Stores(dg.ConfigurableResource["Stores"]):
                 sslmode=self.postgres_sslmode,
                 **settings,
             )
-        local = _local_endpoints()
+        local = self.local_endpoints()
         return psycopg.connect(
             host=local.postgres_host,
             port=local.postgres_port,

@@ -46,10 +46,13 @@ def ride_out[T](
 ) -> T:
     """What `attempt` returns, tried again after each passing fault until the budget is used up.
 
+    The budget begins with the first fault, for a long load that fails late deserves another try as well. No try begins
+    after its end, so that all takes at most one try, the budget, and one more try.
+
     Raises:
         StoreError: with the sentence of `explain`, at once for a lasting fault, else when the budget is used up.
     """
-    end = time.monotonic() + budget.seconds
+    end = None
     for pause in budget.pauses():
         try:
             return attempt()
@@ -58,6 +61,7 @@ def ride_out[T](
         except Exception as error:
             if not is_passing(error):
                 raise StoreError(explain(error)) from error
+            end = end or time.monotonic() + budget.seconds
             if time.monotonic() + pause >= end:
                 message = f"{explain(error)} It did not pass within {budget.seconds:.0f} seconds."
                 raise StoreError(message) from error

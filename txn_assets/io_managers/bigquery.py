@@ -6,6 +6,7 @@ Here belong the load into a staging table, the transaction that replaces files, 
 
 import datetime as dt
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 STAGING_LIFETIME = dt.timedelta(hours=6)
 """After so long BigQuery removes the staging table of a run that died."""
+
+JOB_SECONDS = 600.0
+"""After so long a job is given up. It may still end: the next try, or the next run, joins it or finds its commit."""
 
 
 class BigQueryIOManager(SinkIOManager):
@@ -48,28 +52,56 @@ class BigQueryIOManager(SinkIOManager):
             incoming, before = file.load_record(run_id), held.get(name)
             in_store = self._totals(client, name) if before and before.same_content(incoming) else None
             actions[name] = decide(incoming, before, in_store)
+        self._commit(client, files, actions, held, run_id)
+        self._tidy(client, [file.version.name for file in files])
+        return actions
+
+    def _tidy(self, client: "bigquery.Client", names: Sequence[str]) -> None:
+        """Removes the staging tables of these files: this run's, and those of runs that were killed.
+
+        A concurrent run of the same files may lose its table by it. That run loads it again; see `is_passing`.
+        """
+        prefix = f"{statements.STAGING_PREFIX}{self._files_id(names)}_"
+        for table in client.list_tables(f"{self.project_id}.{self.dataset}", **self._once):
+            if table.table_id.startswith(prefix):
+                client.delete_table(table.reference, not_found_ok=True, **self._once)
+
+    def _files_id(self, names: Sequence[str]) -> str:
+        return _digest(self.table, *sorted(names))
+
+    @property
+    def _once(self) -> dict[str, Any]:
+        # One try a request and an end to waiting: `ride_out` alone tries again, so that budgets do not multiply.
+        return {"retry": None, "timeout": self.stores.request_seconds}
+
+    def _query(self, client: "bigquery.Client", sql: str, *parameters: Any) -> "bigquery.table.RowIterator":  # noqa: ANN401 - three kinds of parameter
+        from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+
+        config = bigquery.QueryJobConfig(query_parameters=list(parameters), use_query_cache=False)
+        job = client.query(sql, job_config=config, job_retry=None, **self._once)
+        return _finish(job, self._once)  # type: ignore[no-any-return]  # google-cloud-bigquery is untyped here
+
+    def _commit(
+        self,
+        client: "bigquery.Client",
+        files: Sequence["HashedFile"],
+        actions: dict[str, Action],
+        held: dict[str, LoadRecord],
+        run_id: str,
+    ) -> None:
+        from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+
         loads = [file for file in files if actions[file.version.name] is Action.LOAD]
         notes = [
             file
             for file in files
             if actions[file.version.name] is Action.KEEP and held[file.version.name].file != file.version
         ]
-        if loads or notes:
-            self._commit(client, loads, notes, held, run_id)
-        return actions
-
-    def _commit(
-        self,
-        client: "bigquery.Client",
-        loads: Sequence["HashedFile"],
-        notes: Sequence["HashedFile"],
-        held: dict[str, LoadRecord],
-        run_id: str,
-    ) -> None:
-        from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
+        if not loads and not notes:
+            return
 
         names = sorted(file.version.name for file in [*loads, *notes])
-        files_id = _digest(self.table, *names)
+        files_id = self._files_id([file.version.name for file in files])
         # The ledger as it was seen is part of the name: a commit that was refused is another job than the next.
         seen = [f"{name}@{held[name].file.generation}/{held[name].run_id}" for name in names if name in held]
         work_id = _digest(run_id, *(str(file.version) for file in [*loads, *notes]), *seen)
@@ -93,12 +125,9 @@ class BigQueryIOManager(SinkIOManager):
         _run(
             client,
             f"txn_commit_{work_id}",
-            lambda job_id: client.query(script, job_id=job_id, job_config=config, job_retry=None),
+            lambda job_id: client.query(script, job_id=job_id, job_config=config, job_retry=None, **self._once),
+            once=self._once,
         )
-        prefix = f"{statements.STAGING_PREFIX}{files_id}_"
-        for table in client.list_tables(f"{self.project_id}.{self.dataset}"):
-            if table.table_id.startswith(prefix):
-                client.delete_table(table.reference, not_found_ok=True)
 
     def _load_staging(
         self, client: "bigquery.Client", files: Sequence["HashedFile"], staging: str, work_id: str
@@ -109,7 +138,7 @@ class BigQueryIOManager(SinkIOManager):
         schema = _schema(statements.STAGED_COLUMNS)
         table = bigquery.Table(reference, schema=schema)
         table.expires = dt.datetime.now(dt.UTC) + STAGING_LIFETIME
-        existed = client.create_table(table, exists_ok=True).num_rows
+        existed = client.create_table(table, exists_ok=True, **self._once).num_rows
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
             schema=schema,
@@ -121,13 +150,14 @@ class BigQueryIOManager(SinkIOManager):
         _run(
             client,
             f"txn_load_{work_id}",
-            lambda job_id: client.load_table_from_uri(uris, reference, job_id=job_id, job_config=config),
+            lambda job_id: client.load_table_from_uri(uris, reference, job_id=job_id, job_config=config, **self._once),
+            once=self._once,
             # A job that loaded a table which somebody has removed since did not load this one.
-            is_done=lambda _: bool(existed or client.get_table(reference).num_rows),
+            is_done=lambda _: bool(existed or client.get_table(reference, **self._once).num_rows),
         )
 
     def _column_types(self, client: "bigquery.Client") -> dict[str, str]:
-        table = client.get_table(f"{self.project_id}.{self.dataset}.{self.table}")
+        table = client.get_table(f"{self.project_id}.{self.dataset}.{self.table}", **self._once)
         return {field.name: field.field_type for field in table.schema}
 
     def read_totals(self, file: "HashedFile") -> Totals:
@@ -138,7 +168,7 @@ class BigQueryIOManager(SinkIOManager):
         """From the ledger; empty before the first load."""
         client = self.stores.bigquery()
         self._prepare(client)
-        return dict(row.values() for row in client.query(statements.generations_query(self._tables)).result())
+        return dict(row.values() for row in self._query(client, statements.generations_query(self._tables)))
 
     def inexact_columns(self) -> list[str]:
         """`price`, where the table was made with a binary floating-point column."""
@@ -149,21 +179,22 @@ class BigQueryIOManager(SinkIOManager):
         """The rows of the files that `names` names."""
         from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
 
-        parameters = [bigquery.ArrayQueryParameter("names", "STRING", list(names))]
-        job = self.stores.bigquery().query(
-            statements.rows_query(self._tables), job_config=bigquery.QueryJobConfig(query_parameters=parameters)
+        rows = self._query(
+            self.stores.bigquery(),
+            statements.rows_query(self._tables),
+            bigquery.ArrayQueryParameter("names", "STRING", list(names)),
         )
-        return job.to_arrow(create_bqstorage_client=self.stores.target == "gcp")
+        return rows.to_arrow(create_bqstorage_client=self.stores.target == "gcp")
 
     def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - other stores keep files apart
         """The table."""
         return f"{self.project_id}.{self.dataset}.{self.table}"
 
     def is_passing(self, error: Exception) -> bool:
-        """A lost connection, a server error, too many requests, or another load that committed in between."""
+        """A lost connection, a server error, too many requests, or another load of the file that was faster."""
         from txn_assets.io_managers.google_faults import is_passing  # noqa: PLC0415 - see resources.py
 
-        return is_passing(error) or statements.is_conflict(str(error))
+        return is_passing(error) or statements.is_conflict(str(error)) or statements.is_lost_staging(str(error))
 
     def explain(self, error: Exception) -> str:
         """What is wrong and what to do."""
@@ -178,7 +209,7 @@ class BigQueryIOManager(SinkIOManager):
 
         ledger = f"{self.project_id}.{self.dataset}.{self.table}_loads"
         try:
-            client.get_table(ledger)
+            client.get_table(ledger, **self._once)
         except NotFound:
             pass
         else:
@@ -188,35 +219,39 @@ class BigQueryIOManager(SinkIOManager):
         table = bigquery.Table(reference, schema=_schema(statements.COLUMNS))
         table.time_partitioning = bigquery.TimePartitioning(field="date")
         table.clustering_fields = ["source_file"]
-        existing = client.create_table(table, exists_ok=True)
+        existing = client.create_table(table, exists_ok=True, **self._once)
         known = {field.name for field in existing.schema}
         added = [field for field in table.schema if field.name not in known]
         if added:
             existing.schema = [*existing.schema, *added]
-            client.update_table(existing, ["schema"])
-        made = client.create_table(bigquery.Table(ledger, schema=_schema(statements.LEDGER_COLUMNS)), exists_ok=True)
-        if not made.num_rows:
-            client.query(statements.lock_row_statement(self._tables)).result()
+            client.update_table(existing, ["schema"], **self._once)
+        made = bigquery.Table(ledger, schema=_schema(statements.LEDGER_COLUMNS))
+        client.create_table(made, exists_ok=True, **self._once)
 
     def _held(self, client: "bigquery.Client", names: Sequence[str]) -> dict[str, LoadRecord]:
+        """The newest ledger rows of the files; sees to the lock row, which bears no name."""
         from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
 
-        parameters = [bigquery.ArrayQueryParameter("names", "STRING", list(names))]
-        rows = client.query(
+        rows = self._query(
+            client,
             statements.held_query(self._tables),
-            job_config=bigquery.QueryJobConfig(query_parameters=parameters, use_query_cache=False),
-        ).result()
-        records = [_record(tuple(row.values())) for row in rows]
+            bigquery.ArrayQueryParameter("names", "STRING", ["", *names]),
+        )
+        found = [tuple(row.values()) for row in rows]
+        if not any(row[0] == "" for row in found):
+            # Looked for each time: a run that was killed may have made the ledger without it.
+            self._query(client, statements.lock_row_statement(self._tables))
+        records = [_record(row) for row in found if row[0]]
         return {record.file.name: record for record in records}
 
     def _totals(self, client: "bigquery.Client", name: str) -> Totals:
         from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
 
-        parameters = [bigquery.ScalarQueryParameter("name", "STRING", name)]
-        (row,) = client.query(
+        (row,) = self._query(
+            client,
             statements.totals_query(self._tables, self.id_digits),
-            job_config=bigquery.QueryJobConfig(query_parameters=parameters, use_query_cache=False),
-        ).result()
+            bigquery.ScalarQueryParameter("name", "STRING", name),
+        )
         return Totals.of_row(tuple(row.values()))
 
 
@@ -228,6 +263,7 @@ def _run(
     base: str,
     start: Callable[[str], "bigquery.job.base._AsyncJob"],
     *,
+    once: dict[str, Any],
     is_done: Callable[["bigquery.job.base._AsyncJob"], bool] = lambda _: True,
 ) -> None:
     """Runs the job that `base` names, once.
@@ -240,13 +276,36 @@ def _run(
     for suffix in count():
         job_id = f"{base}_{suffix}"
         try:
-            start(job_id).result()
+            job = start(job_id)
         except Conflict:
-            job = client.get_job(job_id)
-            job.done() or job.result()
+            job = client.get_job(job_id, **once)
+            _wait(job, once)
             if job.error_result or not is_done(job):
                 continue
+        _finish(job, once)
         return
+
+
+def _wait(job: "bigquery.job.base._AsyncJob", once: dict[str, Any]) -> None:
+    """Waits for the end of `job`, good or bad.
+
+    Raises:
+        TimeoutError: it takes too long; who tries again joins it.
+    """
+    end = time.monotonic() + JOB_SECONDS
+    pause = 0.05
+    while not job.done(**once):
+        if time.monotonic() > end:
+            message = f"The BigQuery job {job.job_id} did not end within {JOB_SECONDS:.0f} seconds"
+            raise TimeoutError(message)
+        time.sleep(pause)
+        pause = min(2.0, pause * 1.5)
+
+
+def _finish(job: "bigquery.job.base._AsyncJob", once: dict[str, Any]) -> Any:  # noqa: ANN401 - rows, or the job
+    """The result of `job`; waiting in `result` itself would repeat requests within a budget of its own."""
+    _wait(job, once)
+    return job.result(**once)
 
 
 def _schema(columns: dict[str, str]) -> list["bigquery.SchemaField"]:

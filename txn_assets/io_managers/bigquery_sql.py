@@ -146,5 +146,11 @@ def is_conflict(message: str) -> bool:
     return MOVED in text or "concurrent" in text or "conflict" in text
 
 
+def is_lost_staging(message: str) -> bool:
+    """Whether a staging table is gone: another run of the same file removed it when it was done."""
+    text = message.lower()
+    return STAGING_PREFIX in text and "not found" in text
+
+
 def _standard(kind: str) -> str:
     return {"FLOAT": "FLOAT64", "INTEGER": "INT64"}.get(kind, kind)

@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -87,7 +87,7 @@ class GcsIOManager(SinkIOManager):
         path = self._local(file)
         checksum = crc32c(path)
         name = object_name(self.path, file.version.name, self.file_format)
-        blob = bucket.get_blob(name)
+        blob = bucket.get_blob(name, **self._once)
         held = _held(blob, file)
         same = held is not None and held.same_content(incoming) and blob is not None and blob.crc32c == checksum
         action = decide(incoming, held, incoming.totals if same else None)
@@ -99,7 +99,11 @@ class GcsIOManager(SinkIOManager):
         replacement.metadata = metadata_of(incoming)
         replacement.crc32c = checksum
         replacement.upload_from_filename(
-            str(path), content_type=CONTENT_TYPES[self.file_format], if_generation_match=generation, checksum="crc32c"
+            str(path),
+            content_type=CONTENT_TYPES[self.file_format],
+            if_generation_match=generation,
+            checksum="crc32c",
+            **self._once,
         )
         return action
 
@@ -108,19 +112,19 @@ class GcsIOManager(SinkIOManager):
         from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
 
         name = object_name(self.path, file.version.name, self.file_format)
-        blob = self.stores.storage().bucket(self.bucket).get_blob(name)
+        blob = self.stores.storage().bucket(self.bucket).get_blob(name, **self._once)
         if blob is None:
             return Totals(0, Decimal(0), 0, None, None, 0)
         path = self._local_path(file)
         if not path.exists() or crc32c(path) != blob.crc32c:
             path = path.with_suffix(".fetched")
-            blob.download_to_filename(str(path), raw_download=True)
+            blob.download_to_filename(str(path), raw_download=True, **self._once)
         return hashed_rows.lake_totals(path, file_format=self.file_format, pii_fields=self.pii_fields)
 
     def held_generations(self) -> dict[str, int]:
         """From the metadata of the objects."""
         blobs = self.stores.storage().list_blobs(
-            self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken"
+            self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken", **self._once
         )
         metadata = (blob.metadata or {} for blob in blobs)
         return {m["source_file"]: int(m["source_generation"]) for m in metadata if "source_generation" in m}
@@ -135,7 +139,7 @@ class GcsIOManager(SinkIOManager):
         tables = []
         for name in names:
             blob = bucket.blob(object_name(self.path, name, self.file_format))
-            tables.append(hashed_rows.read_lake(blob.download_as_bytes(), file_format=self.file_format))
+            tables.append(hashed_rows.read_lake(blob.download_as_bytes(**self._once), file_format=self.file_format))
         return pa.concat_tables(tables)
 
     def inexact_columns(self) -> list[str]:
@@ -157,6 +161,11 @@ class GcsIOManager(SinkIOManager):
         from txn_assets.io_managers.google_faults import explain  # noqa: PLC0415 - see resources.py
 
         return explain(error, f"GCS bucket {self.bucket}")
+
+    @property
+    def _once(self) -> dict[str, Any]:
+        # One try a request and an end to waiting: `ride_out` alone tries again, so that budgets do not multiply.
+        return {"retry": None, "timeout": self.stores.request_seconds}
 
     def _local_path(self, file: "HashedFile") -> Path:
         return self.workspace.folder(file.version) / f"processed.{self.file_format}"

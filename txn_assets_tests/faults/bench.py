@@ -1,0 +1,165 @@
+"""A file in two contents, the sinks that load it, and the count of what a store lost or holds twice.
+
+Here belongs what kills, wire faults and races share. Which fault is made does not. Documented in docs/reliability.md.
+"""
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+from google.cloud import bigquery
+
+from txn_assets.config import PipelineConfig
+from txn_assets.definitions import make_resources
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.ledger import Action
+from txn_assets.staged import HashedFile, HashedFiles, from_json
+from txn_assets_tests.deployment import Deployment, Row, make_file, make_row
+
+KEYS = {"gcs_raw": "gcs", "bigquery_raw_transactions": "bigquery", "postgres_transactions": "postgres"}
+"""The I/O manager of each sink."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A staged file and the rows that a store must hold of it, computed apart from the platform."""
+
+    file: HashedFile
+    rows: Counter[Row] = field(repr=False)
+
+    def at(self, generation: int) -> "Content":
+        """The same content, landed as another generation."""
+        return replace(self, file=replace(self.file, version=replace(self.file.version, generation=generation)))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How many rows a store lacks, and how many it holds that it must not or holds twice."""
+
+    lost: int
+    twice: int
+
+    @classmethod
+    def between(cls, held: Counter[Row], expected: Counter[Row]) -> "Difference":
+        """What separates `held` from `expected`."""
+        return cls((expected - held).total(), (held - expected).total())
+
+    @property
+    def size(self) -> int:
+        """Zero where there is none."""
+        return self.lost + self.twice
+
+
+@contextmanager
+def open_sinks(config: PipelineConfig, **overrides: Any) -> Iterator[dict[str, SinkIOManager]]:
+    """The I/O managers of the sinks as a run has them; `overrides` replaces attributes of each."""
+    resources: Mapping[str, Any] = make_resources(config)
+    workspace = resources["workspace"]
+    context = dg.build_init_resource_context()
+    workspace.setup_for_execution(context)
+    sinks = {}
+    for asset, key in KEYS.items():
+        manager = resources[key]
+        fields = {name: getattr(manager, name) for name in type(manager).model_fields}
+        sinks[asset] = type(manager)(**(fields | overrides))
+    try:
+        yield sinks
+    finally:
+        workspace.teardown_after_execution(context)
+
+
+def make_load(sink: SinkIOManager, content: Content, run_id: str = "run") -> Action:
+    """Loads `content` as `handle_output` does."""
+    actions = sink.ride_out(lambda: sink.load([content.file], run_id))
+    return actions[content.file.version.name]
+
+
+def stage(deployment: Deployment, name: str, rows: int, *, seed: int) -> Content:
+    """Lands a file of `rows` rows, and runs all that stands before the sinks."""
+    draw = random.Random(seed)
+    records = [
+        (f"{seed}-{n}", f"Halal {draw.randint(1, 99)}", str(Decimal(draw.randint(1, 10**6)) / 100), draw.randint(1, 9))
+        for n in range(rows)
+    ]
+    day = f"2023-10-{1 + seed % 28:02d}"
+    lines = [
+        make_row(transaction_id=id_, product=product, price=price, quantity=str(quantity), date=day)
+        for id_, product, price, quantity in records
+    ]
+    deployment.land(name, make_file(*lines))
+    result = deployment.materialize(name, select="*hashed_transactions")
+    manifest = f"{deployment.config.data_lake.staging}/{result.run_id}/hashed_transactions.json"
+    staged = from_json(deployment.bucket.blob(manifest).download_as_bytes())
+    assert isinstance(staged, HashedFiles)
+    expected = Counter(
+        (hashlib.sha256(id_.encode()).hexdigest(), product, Decimal(price), quantity, day)
+        for id_, product, price, quantity in records
+    )
+    return Content(staged.files[0], expected)
+
+
+def difference(deployment: Deployment, store: str, *allowed: Content) -> Difference:
+    """What separates the rows that `store` holds from the nearest of the allowed contents; of none, from no row."""
+    name = allowed[0].file.version.name
+    held = Counter(deployment.rows(store, name))
+    return min((Difference.between(held, content.rows) for content in allowed), key=lambda found: found.size)
+
+
+def leftovers(deployment: Deployment, store: str, content: Content) -> list[str]:
+    """What a load left behind, in sentences, and what the ledger says other than it must."""
+    reader = {"gcs_raw": _gcs_leftovers, "bigquery_raw_transactions": _bq_leftovers}.get(store, _pg_leftovers)
+    return list(reader(deployment, content))
+
+
+def _gcs_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
+    folder = f"{deployment.config.data_lake.path}/{content.file.version.name.removesuffix('.csv')}/"
+    blobs = list(deployment.gcs.list_blobs(deployment.bucket, prefix=folder))
+    if [blob.name for blob in blobs] != [f"{folder}processed.csv"]:
+        yield f"objects {[blob.name for blob in blobs]}"
+    elif blobs[0].metadata["source_generation"] != str(content.file.version.generation):
+        yield f"metadata of generation {blobs[0].metadata['source_generation']}"
+
+
+def _bq_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
+    dataset = deployment.bq_table.rpartition(".")[0]
+    yield from (
+        f"table {table.table_id}"
+        for table in deployment.bq.list_tables(dataset)
+        if table.table_id.startswith("_txn_staging_")
+    )
+    query = f"SELECT generation, row_count FROM `{deployment.bq_table}_loads` WHERE source_file = @name"
+    parameters = [bigquery.ScalarQueryParameter("name", "STRING", content.file.version.name)]
+    job = deployment.bq.query(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
+    yield from _ledger_leftovers([tuple(row.values()) for row in job.result()], content)
+
+
+def _pg_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
+    query = f"SELECT generation, row_count FROM {deployment.pg_table}_loads WHERE source_file = %s"
+    yield from _ledger_leftovers(deployment.pg.execute(query, [content.file.version.name]).fetchall(), content)
+    schema = deployment.config.data_warehouse.postgres.schema_
+    # Of this deployment's runs alone: other tests share the server.
+    held = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = "
+        "hashtextextended(%s, 0)"
+    )
+    ((locks,),) = deployment.pg.execute(held, [f"{deployment.pg_table}/{content.file.version.name}"]).fetchall()
+    if locks:
+        yield f"{locks} advisory locks"
+    tables = deployment.pg.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
+    if sorted(name for (name,) in tables) != ["transactions", "transactions_loads"]:
+        yield f"tables {tables}"
+
+
+def _ledger_leftovers(rows: list[tuple[Any, ...]], content: Content) -> Iterator[str]:
+    newest = content.file.version.generation
+    counts = Counter(generation for generation, _ in rows)
+    if [generation for generation, count in counts.items() if count > 1]:
+        yield "two ledger rows of one generation"
+    if max(counts, default=0) != newest or (newest, content.file.totals.rows) not in rows:
+        yield f"ledger ends with {sorted(rows)[-1:]} instead of generation {newest}"

@@ -1,0 +1,28 @@
+"""A deployment with two versions of one file, staged, and the sinks of a run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets_tests.deployment import Deployment
+from txn_assets_tests.faults.bench import Content, open_sinks, stage
+
+
+@pytest.fixture
+def sinks(deployment: Deployment) -> Iterator[dict[str, SinkIOManager]]:
+    """The I/O managers, with a workspace of their own; they give up after five seconds."""
+    with open_sinks(deployment.config, retry_seconds=5.0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def old(deployment: Deployment) -> Content:
+    """The first version of a file."""
+    return stage(deployment, "a.csv", 40, seed=1)
+
+
+@pytest.fixture
+def new(deployment: Deployment, old: Content) -> Content:
+    """The version that replaced `old`: other rows, fewer of them, another date."""
+    return stage(deployment, "a.csv", 30, seed=2)

@@ -1,0 +1,130 @@
+"""An older version never replaces a newer one, whenever its run wakes up."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.ledger import Action
+from txn_assets.staged import HashedFile
+from txn_assets_tests.deployment import SINKS, Deployment
+from txn_assets_tests.faults.bench import Content, difference, leftovers, make_load
+
+
+class Wakes:
+    """A stand-in for the workspace: before it hands out the rows, a successor loads the store.
+
+    That is the latest instant before a run writes, and after it has looked at the ledger.
+    """
+
+    def __init__(self, sink: SinkIOManager, successor: Content) -> None:
+        self._workspace = sink.workspace
+        self._sink = sink.model_copy()
+        self._successor: Sequence[HashedFile] = [successor.file]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._workspace, name)
+
+    def folder(self, version: object) -> object:
+        if self._successor:
+            successor, self._successor = self._successor, []
+            self._sink.load(successor, "successor")
+        return self._workspace.folder(version)  # type: ignore[arg-type]  # handed through
+
+
+@pytest.mark.parametrize("store", SINKS)
+def test_older_version_stands_back(
+    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content, store: str
+) -> None:
+    """A run that carries an older generation than the one loaded changes nothing and says so."""
+    make_load(sinks[store], new)
+
+    action = make_load(sinks[store], old, "late")
+
+    assert action is Action.STAND_BACK
+    assert difference(deployment, store, new).size == 0
+    assert leftovers(deployment, store, new) == []
+
+
+def test_gcs_run_wakes_after_successor(
+    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
+) -> None:
+    """A run that read the object before its successor wrote it is refused by the generation precondition."""
+    store = "gcs_raw"
+    stale = _stale(sinks[store], new)
+
+    assert make_load(stale, old, "late") is Action.STAND_BACK
+    assert difference(deployment, store, new).size == 0
+
+
+def test_bigquery_run_wakes_after_successor(
+    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
+) -> None:
+    """A run that saw the ledger before its successor committed is refused by the ASSERT, and leaves no staging."""
+    from txn_assets.io_managers.bigquery import BigQueryIOManager
+
+    class Sleeper(BigQueryIOManager):
+        def _load_staging(self, *arguments: object) -> None:
+            super()._load_staging(*arguments)  # type: ignore[arg-type]  # handed through
+            successor = BigQueryIOManager(**{name: getattr(self, name) for name in BigQueryIOManager.model_fields})
+            successor.load([new.file], "successor")
+
+    store = "bigquery_raw_transactions"
+    fields = {name: getattr(sinks[store], name) for name in BigQueryIOManager.model_fields}
+
+    assert make_load(Sleeper(**fields), old, "late") is Action.STAND_BACK
+    assert difference(deployment, store, new).size == 0
+    assert leftovers(deployment, store, new) == []
+
+
+def test_bigquery_staging_removed_by_another(
+    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
+) -> None:
+    """A run whose staging table another run of the same file removed loads it again."""
+    from txn_assets.io_managers.bigquery import BigQueryIOManager
+
+    removed: list[str] = []
+
+    class Robbed(BigQueryIOManager):
+        def _load_staging(self, client: object, files: object, staging: str, work_id: str) -> None:
+            super()._load_staging(client, files, staging, work_id)  # type: ignore[arg-type]  # handed through
+            if not removed:
+                removed.append(staging)
+                deployment.bq.delete_table(f"{self.project_id}.{self.dataset}.{staging}")
+
+    store = "bigquery_raw_transactions"
+    make_load(sinks[store], old)
+    fields = {name: getattr(sinks[store], name) for name in BigQueryIOManager.model_fields}
+
+    assert make_load(Robbed(**fields), new, "robbed") is Action.LOAD
+    assert removed
+    assert difference(deployment, store, new).size == 0
+    assert leftovers(deployment, store, new) == []
+
+
+def test_bigquery_staging_of_killed_run_is_removed(
+    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content
+) -> None:
+    """A run that was killed between its commit and its tidying leaves a table; the next run removes it."""
+    from txn_assets.io_managers.bigquery import BigQueryIOManager
+
+    class Killed(BaseException):
+        pass
+
+    class Untidy(BigQueryIOManager):
+        def _tidy(self, *_: object) -> None:
+            raise Killed
+
+    store = "bigquery_raw_transactions"
+    fields = {name: getattr(sinks[store], name) for name in BigQueryIOManager.model_fields}
+    with pytest.raises(Killed):
+        make_load(Untidy(**fields), old)
+    assert leftovers(deployment, store, old)
+
+    assert make_load(sinks[store], old, "next") is Action.KEEP
+    assert leftovers(deployment, store, old) == []
+
+
+def _stale(sink: SinkIOManager, successor: Content) -> SinkIOManager:
+    fields = {name: getattr(sink, name) for name in type(sink).model_fields}
+    return type(sink)(**(fields | {"workspace": Wakes(sink, successor)}))
