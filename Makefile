@@ -6,6 +6,7 @@ export TXN_HOME
 PYTHON := .venv/bin/python
 FILE ?= data/transactions.csv
 PORT ?= 3000
+SIZE ?= 1m
 
 .PHONY: help
 help: ## List the targets
@@ -20,6 +21,10 @@ setup: .venv/.installed .venv-servers/.installed ## Create both virtual environm
 
 .venv-servers/.installed: requirements-servers.lock setup.sh
 	@./setup.sh .venv-servers requirements-servers.lock
+	@touch $@
+
+.venv-bench/.installed: requirements-bench.lock pyproject.toml setup.sh
+	@./setup.sh .venv-bench requirements-bench.lock editable
 	@touch $@
 
 .PHONY: run
@@ -38,6 +43,10 @@ down: ## Stop the local stack; its data stays in .local
 .PHONY: test
 test: setup ## Unit, property and integration tests against the embedded servers, with coverage
 	@.venv/bin/pytest --cov --cov-report=term-missing:skip-covered
+
+.PHONY: bench
+bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m
+	@.venv-bench/bin/python -m benchmarks $(SIZE)
 
 .PHONY: check
 check: setup ## Lint, types, and the definitions as Dagster loads them

@@ -41,6 +41,7 @@ if [ "$1" = lock ]; then
     compile pyproject.toml -o requirements.lock
     compile pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
     compile --group pyproject.toml:servers -o requirements-servers.lock
+    compile pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
     exit
 fi
 

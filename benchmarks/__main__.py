@@ -1,0 +1,59 @@
+"""`python -m benchmarks [100k|1m|10m|100m]`: measures, prints the table and writes docs/performance.md. See `make bench`.
+
+Here belong arguments and exit codes: 1 where a store held other rows than it should, or a process failed. A ratio that
+is missed is no failure: it stands in the table.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.measure import ChildError, function
+from benchmarks.points import Bench, DifferenceError
+from benchmarks.report import table, write
+
+SIZES = {"100k": 100_000, "1m": 1_000_000, "10m": 10_000_000, "100m": 100_000_000}
+
+
+def main() -> int:
+    """Runs the benchmark; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures the platform against peers.")
+    parser.add_argument("size", nargs="?", choices=SIZES, default="1m")
+    parser.add_argument("--points", nargs="*", default=[], help="only these: stages sinks small_runs whole_runs growth")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    rows = SIZES[arguments.size]
+    top = Path(os.environ.get("TXN_HOME") or ".local").absolute()
+    os.environ["TXN_HOME"] = str(top / "bench")
+    os.environ.pop("BUCKET_NAME", None)
+    (top / "bench").mkdir(parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="bench-", dir=top))
+    # At 1m the growth is followed one size further: a flat curve needs two.
+    bench = Bench(home, rows=rows, rounds=arguments.rounds, largest=max(rows, min(10 * rows, 10_000_000)))
+    try:
+        for name in arguments.points:
+            getattr(bench, name)()
+        if not arguments.points:
+            bench.all()
+    except (ChildError, DifferenceError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    finally:
+        bench.help.close()
+        subprocess.run([sys.executable, "-m", "txn_assets.local", "down"], check=False)
+        shutil.rmtree(home, ignore_errors=True)
+    sys.stdout.write(f"\n{table(bench.lines)}\n")
+    if not arguments.points:
+        docs = Path(__file__).resolve().parent.parent / "docs"
+        write(docs / "performance.md", bench.lines, bench.notes, size=arguments.size)
+        dots = [[dot.who, dot.rows, dot.seconds, dot.peak_mib] for dot in bench.dots]
+        function("benchmarks.plot:draw", dots=dots, path=str(docs / "performance.svg"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

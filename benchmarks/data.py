@@ -1,0 +1,41 @@
+"""The files that are loaded: seeded, 47 bytes a row, with a share of bad rows.
+
+Here belongs how a row of the benchmark looks. How rows are judged does not. Rows are made by DuckDB, which streams them
+to the disk: a file of any size takes little memory. What a valid row is stands in docs/data-contract.md.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from benchmarks.child import Timer
+
+PRODUCTS = ("Laptop", "Mouse", "Keyboard", "Monitor", "Headphones", "Tablet", "Cable", "Dock")
+
+_BAD_KINDS = """
+    CASE WHEN bad AND kind = 0 THEN '' ELSE 'T' || lpad(i::VARCHAR, 11, '0') END AS transaction_id,
+    CASE WHEN bad AND kind = 1 THEN '' ELSE product END AS product,
+    CASE WHEN bad AND kind = 2 THEN 'abc' WHEN bad AND kind = 3 THEN '-' || price ELSE price END AS price,
+    CASE WHEN bad AND kind = 4 THEN '0' ELSE quantity END AS quantity,
+    CASE WHEN bad AND kind = 5 THEN '2023-02-30' ELSE date END AS date
+"""
+
+
+def write(timer: Timer, *, path: str, rows: int, bad_every: int, seed: int = 1) -> dict[str, Any]:
+    """Writes a CSV file of `rows` rows, of which every `bad_every`th is bad in one of six ways; its bytes."""
+    products = ", ".join(f"'Halal {name}'" for name in PRODUCTS)
+    query = f"""
+        WITH drawn AS (SELECT i, hash(i + {seed} * 1000000007) AS h FROM range({rows}) AS t(i)),
+        plain AS (
+            SELECT i, i % {bad_every} = {bad_every - 1} AS bad, (i // {bad_every}) % 6 AS kind,
+                list_value({products})[(h % {len(PRODUCTS)} + 1)::INTEGER] AS product,
+                printf('%d.%02d', (1 + (h >> 8) % 999)::BIGINT, ((h >> 24) % 100)::BIGINT) AS price,
+                (1 + (h >> 32) % 99)::VARCHAR AS quantity,
+                (DATE '2023-01-01' + ((h >> 40) % 365)::INTEGER)::VARCHAR AS date
+            FROM drawn)
+        SELECT {_BAD_KINDS} FROM plain
+    """
+    with timer(), duckdb.connect(config={"memory_limit": "512MB"}) as connection:
+        connection.execute(f"COPY ({query}) TO '{path}' (FORMAT csv, HEADER)")
+    return {"bytes": Path(path).stat().st_size}

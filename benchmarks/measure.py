@@ -1,0 +1,135 @@
+"""Processes in turn, in rounds: medians, ratios and peak memory.
+
+Here belongs how time and memory are taken. What is run does not. This process imports nothing large: on Linux a child's
+peak memory counts from the fork on, and would start at ours. The rules stand in docs/performance.md.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class ChildError(Exception):
+    """A process of the benchmark failed; the message is the end of its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One run of one process.
+
+    Attributes:
+        seconds: what it timed itself; for a program, from start to exit.
+        wall: from the start of the process to its exit.
+        peak_mib: its peak resident memory, as the kernel counts it.
+        result: what it answered.
+    """
+
+    seconds: float
+    wall: float
+    peak_mib: float
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Median:
+    """Several measurements of the same thing."""
+
+    seconds: float
+    peak_mib: float
+    runs: int
+
+    @classmethod
+    def of(cls, measurements: Sequence[Measurement]) -> "Median":
+        """The median time, and the highest peak."""
+        return cls(
+            statistics.median(m.seconds for m in measurements),
+            max(m.peak_mib for m in measurements),
+            len(measurements),
+        )
+
+
+def program(arguments: Sequence[str], *, environ: Mapping[str, str] | None = None) -> Measurement:
+    """Runs a program; both times are from start to exit.
+
+    Raises:
+        ChildError: it failed.
+    """
+    measurement, _ = _run(arguments, environ or {})
+    return measurement
+
+
+def function(name: str, **keywords: Any) -> Measurement:
+    """Runs a function of the benchmark in a process of its own; see `child.py`.
+
+    Raises:
+        ChildError: it failed.
+    """
+    measurement, out = _run([sys.executable, "-m", "benchmarks.child", name, json.dumps(keywords)], {})
+    answer = json.loads(out.rstrip().rpartition("\n")[2])
+    return Measurement(answer["seconds"], measurement.wall, measurement.peak_mib, answer["result"])
+
+
+class Helper:
+    """A process that prepares and compares, untimed, so that this one stays small; see `child.py`."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, name: str, **keywords: Any) -> Any:
+        """The answer of a function of the benchmark.
+
+        Raises:
+            ChildError: it failed; it has said why on stderr.
+        """
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps([name, keywords]) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            msg = f"{name} failed"
+            raise ChildError(msg)
+        return json.loads(answer)["result"]
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+
+def in_turn(rounds: int, **candidates: Callable[[int], Measurement]) -> dict[str, Median]:
+    """Runs each candidate once a round, given the number of the round."""
+    taken: dict[str, list[Measurement]] = {name: [] for name in candidates}
+    for number in range(rounds):
+        # The order turns round, so that no candidate always runs in the wake of the same one.
+        order = list(candidates.items())
+        for name, run in order if number % 2 == 0 else reversed(order):
+            taken[name].append(run(number))
+    return {name: Median.of(measurements) for name, measurements in taken.items()}
+
+
+def _run(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[Measurement, str]:
+    with tempfile.TemporaryFile() as out:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            arguments, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **environ}
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        text = out.read().decode(errors="replace")
+    if process.returncode:
+        message = f"{' '.join(arguments)[:300]}: exit code {process.returncode}\n{text[-3000:]}"
+        raise ChildError(message)
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return Measurement(seconds, seconds, usage.ru_maxrss / unit), text

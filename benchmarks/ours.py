@@ -1,0 +1,82 @@
+"""The platform's own stages and sinks, called alone as a run calls them.
+
+Here belongs the set-up that a run would have done. The whole run needs none of this: it is `python -m txn_assets.run`.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from benchmarks.child import Timer
+from benchmarks.stores import Opened, Totals, parquet_totals
+from txn_assets import hashed_rows, stages
+from txn_assets.config import load_config
+from txn_assets.definitions import make_resources
+from txn_assets.hashing import make_hasher
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.ledger import Action, FileVersion
+from txn_assets.staged import HashedFile
+
+NAME = "bench.csv"
+
+
+def validate_and_hash(timer: Timer, *, path: str, folder: str) -> Totals:
+    """From the CSV file to hashed.parquet and rejected.csv in `folder`."""
+    config = load_config()
+    hasher = make_hasher(config.security, None)
+    shutil.rmtree(folder, ignore_errors=True)
+    Path(folder).mkdir(parents=True)
+    hashed = Path(folder) / "hashed.parquet"
+    with timer(), Path(path).open("rb") as stream:
+        report = stages.validate_file(stream, Path(folder), ingestion=config.ingestion, hasher=hasher)
+        stages.hash_file(Path(folder) / "valid.arrow", hashed, file=FileVersion(NAME, 1, 0, ""), hasher=hasher)
+    return [*parquet_totals(hashed), report.rejected]
+
+
+def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int = 1) -> str:
+    """Loads the hashed rows in `parquet` into the store `kind`: postgres, bigquery or gcs; what the sink did."""
+    os.environ["TXN_CONFIG"] = config
+    opened = Opened()
+    settings = opened.config
+    totals = hashed_rows.totals(Path(parquet), pii_fields=settings.security.pii_fields)
+    file = HashedFile(
+        # Another checksum for each generation: the same bytes again would be kept as they are.
+        version=FileVersion(NAME, generation, 1, f"crc{generation}"),
+        rules_id="rules",
+        key_id="sha256",
+        totals=totals,
+        malformed_digests=0,
+        uri=f"gs://{settings.data_lake.gcs_bucket}/staging/bench.parquet",
+    )
+    blob = opened.bucket.blob(file.object_name)
+    if kind == "bigquery" and not blob.exists():
+        blob.upload_from_filename(parquet)
+    with _manager(kind) as manager:
+        # What staging left behind: the file lies on this machine already.
+        os.link(parquet, manager.workspace.folder(file.version) / "hashed.parquet")
+        with timer():
+            action = manager.load([file], f"run-{generation}")[NAME]
+        held = manager.read_totals(file)
+    if action is not Action.LOAD or held != totals:
+        message = f"{kind}: {action}, and it holds {held}, not {totals}"
+        raise RuntimeError(message)
+    return str(action.value)
+
+
+@contextmanager
+def _manager(kind: str) -> Iterator[SinkIOManager]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = make_resources(load_config())
+        with dg.build_resources(resources, instance=instance) as built:
+            yield getattr(built, kind)
+
+
+def land(_: Timer, *, config: str, path: str) -> None:
+    """Uploads the file to the landing zone, ahead of a run that is timed."""
+    os.environ["TXN_CONFIG"] = config
+    opened = Opened()
+    opened.bucket.blob(f"{opened.config.data_lake.landing}/{Path(path).name}").upload_from_filename(path)

@@ -1,0 +1,57 @@
+"""The bare calls of the stores' own clients: COPY, a load job, an upload. No ledger, no replacing, no proof.
+
+`psql` copies where it is installed; `points.py` calls it.
+"""
+
+import os
+from pathlib import Path
+
+import psycopg
+from google.cloud import bigquery
+from psycopg import sql
+
+from benchmarks.child import Timer
+from benchmarks.stores import Opened
+from txn_assets.hashed_rows import COLUMNS
+from txn_assets.io_managers import bigquery_sql
+
+
+def copy(timer: Timer, *, dsn: str, schema: str, csv: str) -> None:
+    """COPY of a ready CSV file, where psql is not installed."""
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
+        sql.Identifier(schema, "transactions"), sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    )
+    with (
+        timer(),
+        psycopg.connect(dsn) as connection,
+        connection.cursor() as cursor,
+        Path(csv).open("rb") as file,
+        cursor.copy(statement) as target,
+    ):
+        while block := file.read(1 << 18):
+            target.write(block)
+
+
+def load_table_from_uri(timer: Timer, *, config: str, parquet: str) -> None:
+    """One load job of the Parquet object into an empty table with the same columns."""
+    os.environ["TXN_CONFIG"] = config
+    opened = Opened()
+    blob = opened.bucket.blob("staging/bench.parquet")
+    blob.upload_from_filename(parquet)
+    schema = [bigquery.SchemaField(name, kind) for name, kind in bigquery_sql.STAGED_COLUMNS.items()]
+    table = f"{opened.dataset}.raw_transactions"
+    opened.bq.create_table(bigquery.Table(table, schema=schema))
+    job_config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET, write_disposition="WRITE_APPEND", schema=schema
+    )
+    with timer():
+        uri = f"gs://{opened.config.data_lake.gcs_bucket}/{blob.name}"
+        opened.bq.load_table_from_uri(uri, table, job_config=job_config).result()
+
+
+def upload_from_filename(timer: Timer, *, config: str, csv: str) -> None:
+    """One upload of the ready CSV file."""
+    os.environ["TXN_CONFIG"] = config
+    opened = Opened()
+    with timer():
+        opened.bucket.blob("raw/transactions/bench/processed.csv").upload_from_filename(csv, content_type="text/csv")

@@ -1,0 +1,43 @@
+"""The table of a benchmark, printed and written to docs/performance.md between its markers.
+
+Here belongs how results look. What they are stands in `points.py`; the text around them stands in the document.
+"""
+
+import datetime as dt
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.points import Line
+
+BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The table in Markdown."""
+    head = "| point | what; against what | ours | peer | ratio | wanted | reached |\n|---|---|---:|---:|---:|---|---|\n"
+    return head + "".join(
+        f"| {line.point} | {line.what} | {line.ours} | {line.peer} | {line.ratio:.2f} | {line.wanted} "
+        f"| {'yes' if line.reached else 'no'} |\n"
+        for line in sorted(lines, key=lambda line: line.point)
+    )
+
+
+def machine() -> str:
+    """The machine, in a sentence."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return (
+        f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB of memory, {platform.system()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def write(path: Path, lines: Sequence[Line], notes: Sequence[str], *, size: str) -> None:
+    """Puts the table and the machine between the markers of the document."""
+    text = path.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    day = dt.datetime.now(dt.UTC).date()
+    content = f"\n`make bench SIZE={size}` on {day}: {machine()}.\n\n{table(lines)}\n" + "\n".join(notes) + "\n"
+    path.write_text(f"{before}{BEGIN}\n{content}{END}{after}")

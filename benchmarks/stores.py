@@ -1,0 +1,174 @@
+"""Names of the benchmark's own in the three stores, and what the stores hold under them.
+
+Here belong making and dropping those names, and the totals that are compared after every timed run: rows, sum of prices,
+sum of quantities and a fingerprint of the hashed ids, each computed by the store, or by DuckDB over an object. How the
+platform itself reconciles does not belong here; this is a second opinion.
+"""
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import yaml
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery, storage
+from psycopg import sql
+
+from benchmarks.child import Timer
+from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
+from txn_assets.hashed_rows import CSV_SELECT
+from txn_assets.io_managers.postgres import Table, create_statements
+from txn_assets.local.stack import Endpoints, ensure_up, seed_from
+
+Totals = list[Any]
+"""Rows, sum of prices as text, sum of quantities, fingerprint."""
+
+_DUCKDB_TOTALS = (
+    "SELECT count(*), sum(price::DECIMAL(18,4)), sum(quantity::BIGINT), "
+    "bit_xor(('0x' || substr(transaction_id, 1, 15))::BIGINT) FROM "
+)
+
+
+class Opened:
+    """The names of the configuration that TXN_CONFIG names, and clients for them."""
+
+    def __init__(self) -> None:
+        self.config: PipelineConfig = load_config()
+        self.endpoints: Endpoints = ensure_up(txn_home(), seed_from(self.config))
+        project, credentials = self.config.data_warehouse.project_id, AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is untyped
+        self.gcs = storage.Client(project, credentials, client_options={"api_endpoint": self.endpoints.gcs_url})
+        self.bq = bigquery.Client(project, credentials, client_options={"api_endpoint": self.endpoints.bigquery_url})
+
+    @property
+    def bucket(self) -> storage.Bucket:
+        """The bucket."""
+        return self.gcs.bucket(self.config.data_lake.gcs_bucket)
+
+    @property
+    def dataset(self) -> str:
+        """The dataset of BigQuery."""
+        return f"{self.config.data_warehouse.project_id}.{self.config.data_warehouse.dataset}"
+
+    @property
+    def schema(self) -> str:
+        """The schema of PostgreSQL."""
+        return self.config.data_warehouse.postgres.schema_
+
+    def postgres(self) -> "psycopg.Connection[Any]":
+        """A connection that commits each statement."""
+        return psycopg.connect(self.endpoints.postgres_dsn, autocommit=True)
+
+
+def make_config(path: Path) -> None:
+    """Writes the project's configuration with names of its own."""
+    content = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
+    name = uuid.uuid4().hex[:12]
+    content["data_lake"]["gcs_bucket"] = f"bench-{name}"
+    content["data_warehouse"] |= {"dataset": f"bench_{name}", "postgres": {"schema": f"bench_{name}"}}
+    path.write_text(yaml.safe_dump(content))
+
+
+def make(_: Timer, *, config: str) -> dict[str, str]:
+    """Makes a configuration, its names in the stores, and the PostgreSQL table; where PostgreSQL is and the schema."""
+    make_config(Path(config))
+    os.environ["TXN_CONFIG"] = config
+    opened = Opened()
+    with opened.postgres() as connection:
+        for statement in create_statements(Table(opened.schema, "transactions")):
+            connection.execute(statement)
+        with contextlib.suppress(psycopg.Error):
+            # Else a checkpoint of the run before falls into the next.
+            connection.execute("CHECKPOINT")
+    return {"dsn": opened.endpoints.postgres_dsn, "schema": opened.schema}
+
+
+def drop(_: Timer, *, config: str) -> None:
+    """Removes the names of a configuration and what they hold."""
+    os.environ["TXN_CONFIG"] = config
+    opened = Opened()
+    with opened.postgres() as connection:
+        for suffix in ("", "_dlt", "_dlt_staging"):
+            name = sql.Identifier(opened.schema + suffix)
+            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+    opened.bq.delete_dataset(opened.dataset, delete_contents=True, not_found_ok=True)
+    for blob in list(opened.gcs.list_blobs(opened.bucket)):
+        blob.delete()
+    with contextlib.suppress(GoogleAPIError):
+        opened.bucket.delete()
+
+
+def drop_table(_: Timer, *, config: str) -> None:
+    """Empties the PostgreSQL table."""
+    os.environ["TXN_CONFIG"] = config
+    opened = Opened()
+    with opened.postgres() as connection:
+        connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(opened.schema, "transactions")))
+
+
+def parquet_totals(path: Path) -> Totals:
+    """The totals of a Parquet file with hashed ids."""
+    return _duckdb_totals(f"read_parquet('{path}')")
+
+
+def csv_totals(path: Path) -> Totals:
+    """The totals of a CSV file with hashed ids."""
+    return _duckdb_totals(f"read_csv('{path}', header = true, all_varchar = true)")
+
+
+def _duckdb_totals(source: str) -> Totals:
+    with duckdb.connect(config={"memory_limit": "512MB"}) as connection:
+        return _plain(connection.execute(_DUCKDB_TOTALS + source).fetchone())
+
+
+def _plain(row: Any) -> Totals:
+    rows, price, quantity, fingerprint = row
+    return [int(rows), f"{price or 0:.2f}", int(quantity or 0), int(fingerprint or 0)]
+
+
+def totals(
+    _: Timer, *, config: str, stores: list[str], table: str = "transactions", hashed: bool = True
+) -> dict[str, Totals]:
+    """What each of `stores` holds; `hashed` says whether ids are, and hashes them here where they are not."""
+    os.environ["TXN_CONFIG"] = config
+    opened = Opened()
+    found: dict[str, Totals] = {}
+    if "postgres" in stores:
+        digits = "transaction_id" if hashed else "encode(sha256(convert_to(transaction_id, 'UTF8')), 'hex')"
+        schema, _dot, plain = table.rpartition(".")
+        with opened.postgres() as connection:
+            row = connection.execute(
+                sql.SQL(
+                    "SELECT count(*), sum(price::numeric(18,4)), sum(quantity), "
+                    "bit_xor(('x' || substr({}, 1, 15))::bit(60)::bigint) FROM {}"
+                ).format(sql.SQL(digits), sql.Identifier(schema or opened.schema, plain))
+            ).fetchone()
+        found["postgres"] = _plain(row)
+    if "bigquery" in stores:
+        query = (
+            "SELECT count(*), sum(price), sum(quantity), "
+            f"bit_xor(CAST(concat('0x', substr(transaction_id, 1, 15)) AS INT64)) FROM `{opened.dataset}.raw_transactions`"
+        )
+        (answer,) = opened.bq.query(query).result()
+        found["bigquery"] = _plain(answer.values())
+    if "gcs" in stores:
+        path = txn_home() / "object.csv"
+        (blob,) = (b for b in opened.gcs.list_blobs(opened.bucket) if b.name.endswith("processed.csv"))
+        blob.download_to_filename(str(path))
+        found["gcs"] = csv_totals(path)
+        path.unlink()
+    return found
+
+
+def prepare_rows(_: Timer, *, parquet: str, copy_csv: str, lake_csv: str) -> dict[str, int]:
+    """Writes the rows of `parquet` as the CSV files that the bare clients load."""
+    with duckdb.connect(config={"memory_limit": "512MB"}) as connection:
+        connection.execute(f"COPY (SELECT * FROM read_parquet('{parquet}')) TO '{copy_csv}' (FORMAT csv, HEADER false)")
+        connection.execute(
+            f"COPY (SELECT {CSV_SELECT} FROM read_parquet('{parquet}')) TO '{lake_csv}' (FORMAT csv, HEADER)"
+        )
+    return {"copy_csv": Path(copy_csv).stat().st_size, "lake_csv": Path(lake_csv).stat().st_size}
