@@ -419,7 +419,7 @@ def _record(  # noqa: PLR0911 - one for each way a record ends
     while at - start <= max_record_bytes:
         if data.startswith(b'"', at):
             field = _QUOTED.match(data, at, at + max_field_bytes + 2)
-            if field is None or (field.end() == len(data) and not final):
+            if field is None:
                 if not final and len(data) - at <= max_field_bytes + 2:
                     return None, start
                 return "unclosed_quote", start

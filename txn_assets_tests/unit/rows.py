@@ -90,7 +90,7 @@ def hostile_csv(*, max_size: int = 20) -> st.SearchStrategy[bytes]:
         [
             b'"', b'"', b'""', b",", b",", b",", b"\n", b"\n", b"\r", b"\r\n", b"a", b" ", b"\0", b"\xff",
             b"T1,x,1,1,2020-01-01\n", b'"T,1","x\ny","1.5","2","2020-01-31"\r\n', b"T2,x,1,1\n",
-            b"T3,x,1,1,2020-01-01,\n", b"\xe2\x82", b"\xff,x,1,1,2020-01-01\n",
+            b"T3,x,1,1,2020-01-01,\n", b'T4,"a ""b"","",",1,1,2020-01-01\n', b"\xe2\x82", b"\xff,x,1,1,2020-01-01\n",
             b"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
         ]
     )  # fmt: skip
