@@ -5,6 +5,7 @@ Documented in docs/data-contract.md.
 """
 
 import csv
+import functools
 import json
 from collections.abc import Iterable
 from typing import TextIO
@@ -46,5 +47,7 @@ def formula_safe(value: str) -> str:
     return "'" + value if value.startswith(_FORMULA_STARTS) else value
 
 
-def _reasons(reasons: Iterable[Reason]) -> str:
+@functools.lru_cache(maxsize=256)
+def _reasons(reasons: tuple[Reason, ...]) -> str:
+    # A bad file is mostly bad in the same few ways.
     return json.dumps([{"field": r.field, "code": r.code, "message": r.message} for r in reasons])
