@@ -28,10 +28,11 @@ def main() -> int:
     arguments = parser.parse_args()
     rows = SIZES[arguments.size]
     top = Path(os.environ.get("TXN_HOME") or ".local").absolute()
-    os.environ["TXN_HOME"] = str(top / "bench")
     os.environ.pop("BUCKET_NAME", None)
-    (top / "bench").mkdir(parents=True, exist_ok=True)
+    top.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="bench-", dir=top))
+    # Servers of its own, gone with their data at the end: no run finds a database that another has filled.
+    os.environ["TXN_HOME"] = str(home)
     # At 1m the growth is followed one size further: a flat curve needs two.
     bench = Bench(home, rows=rows, rounds=arguments.rounds, largest=max(rows, min(10 * rows, 10_000_000)))
     try:

@@ -5,6 +5,7 @@ Here belongs the set-up that a run would have done. The whole run needs none of 
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,8 +59,9 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
     with _manager(kind) as manager:
         # What staging left behind: the file lies on this machine already.
         os.link(parquet, manager.workspace.folder(file.version) / "hashed.parquet")
+        # A run id of its own, as Dagster gives: BigQuery jobs are named after it, and a name that is taken is joined.
         with timer():
-            action = manager.load([file], f"run-{generation}")[NAME]
+            action = manager.load([file], str(uuid.uuid4()))[NAME]
         held = manager.read_totals(file)
     if action is not Action.LOAD or held != totals:
         message = f"{kind}: {action}, and it holds {held}, not {totals}"

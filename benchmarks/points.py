@@ -159,6 +159,10 @@ class Bench:
         function("benchmarks.ours:validate_and_hash", path=self.file(rows), folder=str(folder))
         parquet, copy_csv, lake_csv = (str(folder / name) for name in ("hashed.parquet", "copy.csv", "lake.csv"))
         self.help("benchmarks.stores:prepare_rows", parquet=parquet, copy_csv=copy_csv, lake_csv=lake_csv)
+        sizes = {"landed": Path(self.file(rows))} | {name: folder / name for name in ("valid.arrow", "hashed.parquet")}
+        sizes |= {"processed.csv": Path(lake_csv)}
+        shown = ", ".join(f"{name} {path.stat().st_size / rows:.0f}" for name, path in sizes.items())
+        self.notes.append(f"Bytes a row on disk: {shown}.")
 
         def sink(kind: str) -> Callable[[int], Measurement]:
             def run(_: int) -> Measurement:
@@ -325,7 +329,7 @@ class Bench:
         """Seconds a row and peak memory, size by size."""
         sizes = [10**power for power in range(4, 9) if 10**power <= self.largest]
         for rows in sizes:
-            runs = 3 if rows <= 1_000_000 else 1
+            runs = self.rounds if rows <= 1_000_000 else 1
             median = in_turn(runs, ours=lambda _, rows=rows: self.whole_run(rows))["ours"]  # type: ignore[misc]  # bound now
             self.dots.append(Dot("ours", rows, median.seconds, median.peak_mib))
             _say(f"  {rows:>11,} rows {median.seconds:8.1f} s {median.peak_mib:6.0f} MiB")
