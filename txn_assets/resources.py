@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from txn_assets.report import ValidationReport
     from txn_assets.staged import HashedFile, ValidatedFile
 
-LOCK_SECONDS = 60
-"""How long PostgreSQL lets a statement wait for the lock of another session."""
-
 READ_CHUNK_BYTES = 16 << 20
 """How much of a landed object one request reads: a lost connection costs no more than this."""
 
@@ -59,7 +56,13 @@ class Stores(dg.ConfigurableResource["Stores"]):
     postgres_user: str
     postgres_password: str
     postgres_sslmode: str
+    lock_seconds: float = Field(
+        default=60.0,
+        description="So long PostgreSQL lets a statement wait for a lock, and a transaction idle that holds one.",
+    )
     request_seconds: float = Field(default=60.0, description="After so long a request of a sink is given up.")
+
+    statement_seconds: float = Field(default=600.0, description="After so long a silence of PostgreSQL is given up.")
 
     def local_endpoints(self) -> "Endpoints":
         """Where the embedded servers are; they are started if need be."""
@@ -92,7 +95,7 @@ class Stores(dg.ConfigurableResource["Stores"]):
 
     def postgres(self) -> "psycopg.Connection[Any]":
         """A new connection to PostgreSQL."""
-        import psycopg  # noqa: PLC0415 - see the head of the module
+        from txn_assets.impatience import connect  # noqa: PLC0415 - see the head of the module
 
         # A host that vanished is noticed within a minute at either end: no lock of a dead run outlives the budget.
         settings: dict[str, Any] = {
@@ -102,11 +105,21 @@ class Stores(dg.ConfigurableResource["Stores"]):
             "keepalives_interval": 10,
             "keepalives_count": 3,
             "tcp_user_timeout": 60_000,
-            "options": f"-c lock_timeout={LOCK_SECONDS}s -c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 "
-            "-c tcp_keepalives_count=3 -c tcp_user_timeout=60000",
+            "options": " ".join(
+                f"-c {name}={value}"
+                for name, value in {
+                    "lock_timeout": f"{self.lock_seconds:.0f}s",
+                    "idle_in_transaction_session_timeout": f"{self.lock_seconds:.0f}s",
+                    "tcp_keepalives_idle": 20,
+                    "tcp_keepalives_interval": 10,
+                    "tcp_keepalives_count": 3,
+                    "tcp_user_timeout": 60_000,
+                }.items()
+            ),
         }
         if self.target == "gcp":
-            return psycopg.connect(
+            return connect(
+                self.statement_seconds,
                 host=self.postgres_host,
                 port=self.postgres_port,
                 dbname=self.postgres_dbname,
@@ -116,7 +129,8 @@ class Stores(dg.ConfigurableResource["Stores"]):
                 **settings,
             )
         local = self.local_endpoints()
-        return psycopg.connect(
+        return connect(
+            self.statement_seconds,
             host=local.postgres_host,
             port=local.postgres_port,
             dbname=local.postgres_dbname,

@@ -255,6 +255,8 @@ class PostgresIOManager(SinkIOManager):
     def _replace(self, file: "HashedFile", run_id: str) -> Action:
         name = file.version.name
         incoming = file.load_record(run_id)
+        # Fetched before the transaction begins, which must not idle.
+        path = self.workspace.hashed_rows(file)
         with self.stores.postgres() as connection:
             # Two loads of one file take turns; loads of other files go on. It ends with the transaction.
             lock = f"{self.schema_name}.{self.table}/{name}"
@@ -265,15 +267,14 @@ class PostgresIOManager(SinkIOManager):
             if action is Action.LOAD:
                 if held is not None:
                     connection.execute(delete_statement(self._table), [name])
-                self._copy(connection, file)
+                self._copy(connection, file, path)
             if action is not Action.STAND_BACK:
                 connection.execute(note_statement(self._table), _ledger_row(incoming))
         return action
 
-    def _copy(self, connection: "psycopg.Connection[Any]", file: "HashedFile") -> None:
+    def _copy(self, connection: "psycopg.Connection[Any]", file: "HashedFile", path: Path) -> None:
         from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
 
-        path: Path = self.workspace.hashed_rows(file)
         with connection.cursor() as cursor:
             with cursor.copy(copy_statement(self._table)) as copy:
                 for batch in hashed_rows.read([path]):

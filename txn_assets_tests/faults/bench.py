@@ -6,7 +6,7 @@ Here belongs what kills, wire faults and races share. Which fault is made does n
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -54,6 +54,30 @@ class Difference:
     def size(self) -> int:
         """Zero where there is none."""
         return self.lost + self.twice
+
+
+@dataclass
+class Tally:
+    """A row of the table: what became of the tries of one fault in one store."""
+
+    store: str
+    fault: str
+    tries: int = 0
+    survived: int = 0
+    lost: int = 0
+    twice: int = 0
+    slowest: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    def add(self, found: Difference, left: Iterable[str], note: str = "", *, seconds: float = 0.0) -> None:
+        """Counts a try, which survived if nothing differs and nothing was left behind."""
+        sentences = [text for text in (note, *left) if text]
+        self.tries += 1
+        self.survived += not (found.size or sentences)
+        self.lost += found.lost
+        self.twice += found.twice
+        self.slowest = max(self.slowest, seconds)
+        self.notes += tuple(sentences)
 
 
 @contextmanager

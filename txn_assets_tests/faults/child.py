@@ -1,0 +1,135 @@
+"""`python -m txn_assets_tests.faults.child`: loads what it is told to, in children that a sweep can kill.
+
+Here belong the children and how to start and kill them. When they are killed does not. The parent imports all and makes
+no client and no thread, so that each child is forked at no cost and begins with the load itself.
+Documented in docs/reliability.md.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+import dagster as dg
+
+from txn_assets.staged import HashedFiles, from_json, to_json
+from txn_assets_tests.faults.bench import Content
+
+WHOLE_RUN = "whole run"
+
+
+@dataclass(frozen=True)
+class Children:
+    """The sweep's end of the pipe."""
+
+    requests: IO[str]
+    answers: IO[str]
+
+    def start(self, what: str, content: Content, run_id: str) -> int:
+        """Starts a child that loads `content` into the sink `what`, or makes the whole run; its pid."""
+        order: dict[str, object] = {
+            "what": what,
+            "run_id": run_id,
+            "files": to_json(HashedFiles((content.file,))).decode(),
+        }
+        return int(self._ask(order))
+
+    def wait(self, pid: int) -> int:
+        """The exit status of a child, once it has ended; negative for a signal."""
+        return int(self._ask({"wait": pid}))
+
+    def _ask(self, order: dict[str, object]) -> str:
+        self.requests.write(json.dumps(order) + "\n")
+        self.requests.flush()
+        return self.answers.readline()
+
+
+@contextmanager
+def children() -> Iterator[Children]:
+    """The parent of children, for the configuration that the environment names."""
+    command = [sys.executable, "-m", "txn_assets_tests.faults.child"]
+    # Some libraries start threads when they are imported, which a fork must not meet.
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        try:
+            assert parent.stdout.readline() == "ready\n"
+            yield Children(parent.stdin, parent.stdout)
+        finally:
+            parent.stdin.close()
+
+
+def main() -> None:
+    """Takes orders until standard input ends."""
+    _import_all()
+    answers = os.fdopen(os.dup(1), "w")
+    # What a load prints must not be taken for an answer.
+    os.dup2(2, 1)
+    _tell(answers, "ready")
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "wait" in order:
+            _, status = os.waitpid(order["wait"], 0)
+            _tell(answers, str(os.waitstatus_to_exitcode(status)))
+            continue
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os._exit(_load(order))
+        _tell(answers, str(pid))
+
+
+def _load(order: dict[str, str]) -> int:
+    from txn_assets.config import load_config
+    from txn_assets.definitions import build
+    from txn_assets_tests.faults.bench import make_load, open_sinks
+
+    files = from_json(order["files"].encode())
+    assert isinstance(files, HashedFiles)
+    content = Content(files.files[0], rows=Counter())
+    config = load_config()
+    if order["what"] == WHOLE_RUN:
+        with dg.DagsterInstance.ephemeral() as instance:
+            done = (
+                build(config)
+                .resolve_implicit_global_asset_job_def()
+                .execute_in_process(
+                    instance=instance,
+                    partition_key=content.file.version.name,
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                    raise_on_error=False,
+                )
+            )
+        return 0 if done.success else 1
+    try:
+        with open_sinks(config) as sinks:
+            make_load(sinks[order["what"]], content, order["run_id"])
+    except dg.Failure as failure:
+        sys.stderr.write(f"{failure.description}\n")
+        return 1
+    return 0
+
+
+def _import_all() -> None:
+
+    import txn_assets.definitions
+    import txn_assets.hashed_rows
+    import txn_assets.impatience
+    import txn_assets.io_managers.google_faults
+    import txn_assets.stages  # noqa: F401 - imported for its time
+
+
+def _tell(answers: IO[str], line: str) -> None:
+    answers.write(f"{line}\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()

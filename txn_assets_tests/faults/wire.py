@@ -1,0 +1,67 @@
+"""Wire faults: each fault at each request of a load, and what the store holds afterwards.
+
+Here belongs the sweep. The wire is in `proxy.py`, the files and the counting are in `bench.py`.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.resources import Stores
+from txn_assets_tests.deployment import Deployment
+from txn_assets_tests.faults.bench import KEYS, Content, Tally, difference, leftovers, make_load, open_sinks
+from txn_assets_tests.faults.proxy import HTTP_FAULTS, WIRE_FAULTS, Plan, ProxiedStores, proxies
+
+REQUEST_SECONDS = {"gcs": 1.0, "bigquery": 10.0, "postgres": 1.0}
+"""Of a sink under test, so that a time-out costs no minute."""
+
+
+@contextmanager
+def proxied_sinks(deployment: Deployment) -> Iterator[tuple[dict[str, SinkIOManager], dict[str, Plan]]]:
+    """The sinks behind proxies, and the plan of each proxy."""
+    with open_sinks(deployment.config, retry_seconds=30.0) as direct, proxies(deployment.endpoints) as (wires, ends):
+        plain = direct["gcs_raw"].stores
+        assert isinstance(plain, Stores)
+        sinks = {
+            name: type(sink)(
+                **{key: getattr(sink, key) for key in type(sink).model_fields}
+                | {"stores": ProxiedStores.through(plain, ends, seconds=REQUEST_SECONDS[KEYS[name]])}
+            )
+            for name, sink in direct.items()
+        }
+        yield sinks, {name: wire.plan for name, wire in wires.items()}
+
+
+def sweep(
+    deployment: Deployment, store: str, versions: tuple[Content, Content], *, faults: Iterable[str] = (), step: int = 1
+) -> Iterator[Tally]:
+    """Each of `faults` at each `step`-th request of a replacing load."""
+    generation = versions[0].file.version.generation + 1
+    with proxied_sinks(deployment) as (sinks, plans):
+        sink, plan = sinks[store], plans[store]
+        make_load(sink, versions[1].at(generation), "first")
+        for fault in faults or (WIRE_FAULTS if KEYS[store] == "postgres" else HTTP_FAULTS):
+            tally = Tally(store, fault)
+            at = 1
+            while True:
+                generation += 1
+                content = versions[generation % 2].at(generation)
+                plan.arm(fault, at)
+                started = time.monotonic()
+                note = ""
+                try:
+                    make_load(sink, content, f"{fault}-{at}")
+                except dg.Failure as failure:
+                    note = f"{fault} at request {at}: {failure.description}"
+                seconds, happened = time.monotonic() - started, plan.happened
+                plan.arm(None, 0)
+                if not happened:
+                    break
+                tally.add(
+                    difference(deployment, store, content), leftovers(deployment, store, content), note, seconds=seconds
+                )
+                at += step
+            yield tally
