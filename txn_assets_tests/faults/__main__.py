@@ -91,10 +91,10 @@ def _fresh(versions: tuple[Content, Content]) -> tuple[Content, Content]:
 
 def _whole(deployment: Deployment) -> tuple[tuple[Content, bytes], tuple[Content, bytes]]:
     first = stage(deployment, "whole.csv", 2000, seed=30)
-    landing = deployment.bucket.blob(f"{deployment.config.data_lake.landing}/whole.csv")
-    first_bytes = landing.download_as_bytes()
+    name = f"{deployment.config.data_lake.landing}/whole.csv"
+    first_bytes = deployment.bucket.blob(name).download_as_bytes()
     second = stage(deployment, "whole.csv", 1500, seed=31)
-    return (first, first_bytes), (second, landing.download_as_bytes())
+    return (first, first_bytes), (second, deployment.bucket.blob(name).download_as_bytes())
 
 
 if __name__ == "__main__":

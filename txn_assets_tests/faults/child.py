@@ -124,6 +124,12 @@ def _import_all() -> None:
     import txn_assets.impatience
     import txn_assets.io_managers.google_faults
     import txn_assets.stages  # noqa: F401 - imported for its time
+    from txn_assets.config import load_config
+    from txn_assets.definitions import build
+
+    # Each of them imports much when it is first used.
+    dg.DagsterInstance.ephemeral().dispose()
+    build(load_config()).resolve_implicit_global_asset_job_def()
 
 
 def _tell(answers: IO[str], line: str) -> None:

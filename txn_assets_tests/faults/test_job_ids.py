@@ -1,0 +1,113 @@
+"""A BigQuery job id names one piece of work: started once, joined where its answer was lost, superseded if it failed.
+
+The embedded server cannot lose an answer at will; a fake with the client's method names can.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound, ServiceUnavailable
+
+from txn_assets.io_managers.bigquery import _run
+
+ONCE = {"retry": None, "timeout": 1.0}
+
+
+@dataclass
+class FakeJob:
+    job_id: str
+    error_result: dict[str, str] | None = None
+    polls: int = 0
+
+    def done(self, **_: Any) -> bool:
+        self.polls += 1
+        return self.polls > 1
+
+    def result(self, **_: Any) -> "FakeJob":
+        if self.error_result:
+            raise NotFound(self.error_result["message"])  # type: ignore[no-untyped-call]  # google-api-core is untyped
+        return self
+
+
+@dataclass
+class FakeClient:
+    """Accepts each job id once."""
+
+    jobs: dict[str, FakeJob] = field(default_factory=dict)
+    loses_answers: int = 0
+
+    def get_job(self, job_id: str, **_: Any) -> FakeJob:
+        return self.jobs[job_id]
+
+    def start(self, job_id: str) -> FakeJob:
+        if job_id in self.jobs:
+            raise Conflict("Already Exists: Job")  # type: ignore[no-untyped-call]  # google-api-core is untyped
+        self.jobs[job_id] = FakeJob(job_id)
+        if self.loses_answers:
+            self.loses_answers -= 1
+            raise ServiceUnavailable("the answer was lost")  # type: ignore[no-untyped-call]  # google-api-core is untyped
+        return self.jobs[job_id]
+
+
+def run(client: FakeClient, **options: Any) -> None:
+    _run(client, "work", client.start, once=ONCE, **options)  # type: ignore[arg-type]  # a fake
+
+
+def test_new_job_is_waited_for() -> None:
+    """A job that nobody started is started under the first suffix, and waited for."""
+    client = FakeClient()
+
+    run(client)
+
+    assert {name: job.polls for name, job in client.jobs.items()} == {"work_0": 2}
+
+
+def test_existing_job_is_joined() -> None:
+    """A job id that exists already, 409, is not started again but waited for."""
+    client = FakeClient(jobs={"work_0": FakeJob("work_0")})
+
+    run(client)
+
+    assert set(client.jobs) == {"work_0"}
+    assert client.jobs["work_0"].polls >= 2
+
+
+def test_lost_answer_does_not_load_twice() -> None:
+    """A job that was accepted and whose answer was lost is the one that the next try joins."""
+    client = FakeClient(loses_answers=1)
+    with pytest.raises(ServiceUnavailable):
+        run(client)
+
+    run(client)
+
+    assert set(client.jobs) == {"work_0"}
+
+
+def test_failed_job_is_superseded() -> None:
+    """A job id that failed is never waited for again: the next suffix takes its place."""
+    client = FakeClient(jobs={"work_0": FakeJob("work_0", error_result={"message": "gone"})})
+
+    run(client)
+
+    assert set(client.jobs) == {"work_0", "work_1"}
+
+
+def test_job_of_a_removed_table_is_superseded() -> None:
+    """A job that succeeded, but whose table somebody removed since, is done again."""
+    client = FakeClient(jobs={"work_0": FakeJob("work_0")})
+
+    run(client, is_done=lambda _: False)
+
+    assert set(client.jobs) == {"work_0", "work_1"}
+
+
+def test_failure_is_told() -> None:
+    """A job that fails while it is waited for raises what it failed of."""
+    client = FakeClient()
+
+    def start(job_id: str) -> FakeJob:
+        return FakeJob(job_id, error_result={"message": "no such column"})
+
+    with pytest.raises(GoogleAPICallError, match="no such column"):
+        _run(client, "work", start, once=ONCE)  # type: ignore[arg-type]  # a fake

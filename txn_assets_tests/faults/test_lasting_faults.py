@@ -1,0 +1,120 @@
+"""A fault that will not pass ends a load at once, with a sentence that names the store, the cause and the remedy."""
+
+import time
+from collections.abc import Callable
+
+import dagster as dg
+import psycopg.errors
+import pytest
+from google.api_core.exceptions import Forbidden
+
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.resources import Stores
+from txn_assets_tests.deployment import Deployment
+from txn_assets_tests.faults.bench import Content, make_load
+from txn_assets_tests.faults.proxy import ProxiedStores
+
+LAKE, WAREHOUSE, DATABASE = "gcs_raw", "bigquery_raw_transactions", "postgres_transactions"
+
+
+def sentence_of(sink: SinkIOManager, content: Content) -> str:
+    """What a load says that must fail; it may not use its budget of five seconds for it."""
+    started = time.monotonic()
+    with pytest.raises(dg.Failure) as raised:
+        make_load(sink, content)
+    assert "did not pass within" not in str(raised.value.description)
+    assert time.monotonic() - started < 20
+    return str(raised.value.description)
+
+
+def changed(sink: SinkIOManager, **fields: object) -> SinkIOManager:
+    """The same sink with other settings."""
+    return type(sink)(**({name: getattr(sink, name) for name in type(sink).model_fields} | fields))
+
+
+@pytest.mark.parametrize(
+    ("store", "fields", "parts"),
+    [
+        (LAKE, {"bucket": "no-such-bucket"}, ["GCS bucket no-such-bucket", "configuration"]),
+        (WAREHOUSE, {"dataset": "no_such_dataset"}, ["BigQuery table", "no_such_dataset", "configuration"]),
+    ],
+)
+def test_missing_container(
+    sinks: dict[str, SinkIOManager], old: Content, store: str, fields: dict[str, object], parts: list[str]
+) -> None:
+    """A bucket or dataset that does not exist is named, with what to correct."""
+    sentence = sentence_of(changed(sinks[store], **fields), old)
+
+    assert [part for part in parts if part not in sentence] == []
+
+
+@pytest.mark.parametrize("store", [LAKE, WAREHOUSE])
+def test_forbidden(sinks: dict[str, SinkIOManager], store: str) -> None:
+    """403 is not tried again, and the sentence says which roles to grant."""
+    error = Forbidden("Access denied")  # type: ignore[no-untyped-call]  # google-api-core is untyped
+
+    assert not sinks[store].is_passing(error)
+    assert "Grant the service account the roles" in sinks[store].explain(error)
+    assert sinks[store].store in sinks[store].explain(error)
+
+
+def test_wrong_password(deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content) -> None:
+    """A refused password is named, with the variable that holds it."""
+    from dataclasses import replace
+
+    plain = sinks[DATABASE].stores
+    assert isinstance(plain, Stores)
+    wrong = replace(deployment.endpoints, postgres_password="wrong")
+    stores = ProxiedStores.through(plain, wrong, seconds=5.0)
+
+    sentence = sentence_of(changed(sinks[DATABASE], stores=stores), old)
+
+    assert "password authentication failed" in sentence
+    assert "TXN_PG_PASSWORD" in sentence
+
+
+def test_disk_full(sinks: dict[str, SinkIOManager]) -> None:
+    """A full disk does not pass by itself: the sentence says to free space."""
+    error = psycopg.errors.DiskFull("could not extend file")
+
+    assert not sinks[DATABASE].is_passing(error)
+    assert "Free disk space" in sinks[DATABASE].explain(error)
+
+
+def narrow_postgres(deployment: Deployment) -> None:
+    """A table whose price holds one digit."""
+    schema = deployment.config.data_warehouse.postgres.schema_
+    deployment.pg.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+    columns = "transaction_id text, product text, price numeric(2,1), quantity int, date date"
+    deployment.pg.execute(f"CREATE TABLE {deployment.pg_table} ({columns})")
+
+
+def other_bigquery(deployment: Deployment) -> None:
+    """A table whose product is a number."""
+    columns = "transaction_id STRING, product INT64, price NUMERIC, quantity INT64, date DATE"
+    deployment.bq.query(f"CREATE TABLE `{deployment.bq_table}` ({columns})").result()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(DATABASE, narrow_postgres, "types of the documentation"), (WAREHOUSE, other_bigquery, "schema")],
+)
+def test_table_cannot_hold_the_rows(
+    deployment: Deployment,
+    sinks: dict[str, SinkIOManager],
+    old: Content,
+    case: tuple[str, Callable[[Deployment], None], str],
+) -> None:
+    """A table of other types fails the load at once, and holds no row of the file afterwards."""
+    store, make_table, part = case
+    make_table(deployment)
+
+    sentence = sentence_of(sinks[store], old)
+
+    assert sinks[store].store in sentence
+    assert part in sentence
+    if store == DATABASE:
+        held = deployment.pg.execute(f"SELECT count(*) FROM {deployment.pg_table}").fetchall()
+    else:
+        held = [(deployment.bq.get_table(deployment.bq_table).num_rows,)]
+    assert held == [(0,)]
