@@ -52,10 +52,6 @@ bench: setup .venv-bench/.installed ## Measure against peers and write docs/perf
 faults: setup ## Kill, cut, race and retry the loads; count rows lost and rows twice (FULL=1: every instant and request)
 	@$(PYTHON) -m txn_assets_tests.faults $(if $(FULL),--full)
 
-.PHONY: faults
-faults: setup ## Kill, cut and race the loads, and count rows lost and rows twice: make faults [FULL=1]
-	@$(PYTHON) -m txn_assets_tests.faults $(if $(FULL),--full)
-
 .PHONY: check
 check: setup ## Lint, types, and the definitions as Dagster loads them
 	@.venv/bin/ruff check
