@@ -143,7 +143,8 @@ def replace_script(tables: Tables, staging: str | None, types: Mapping[str, str]
 def is_conflict(message: str) -> bool:
     """Whether BigQuery gave a transaction up because another one was faster."""
     text = message.lower()
-    return MOVED in text or "concurrent" in text or "conflict" in text
+    # The embedded server says no more of a conflict than that the commit failed.
+    return MOVED in text or "concurrent" in text or "conflict" in text or "failed to commit" in text
 
 
 def is_lost_staging(message: str) -> bool:
