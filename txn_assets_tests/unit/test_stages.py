@@ -41,7 +41,7 @@ def valid_rows(folder: Path) -> list[dict[str, Any]]:
 
 def hashed_rows(folder: Path, *, hasher: Hasher = PLAIN) -> list[dict[str, Any]]:
     """The rows that `hash_file` makes of valid.arrow."""
-    path = folder / "hashed.parquet"
+    path = folder / "it's hashed.parquet"
     hash_file(folder / "valid.arrow", path, file=VERSION, hasher=hasher)
     return list(pa.parquet.read_table(path).to_pylist())
 
@@ -77,7 +77,7 @@ class TestReport:
 
     def test_reasons_are_counted_by_field_and_code(self, tmp_path: Path) -> None:
         """The most frequent first; a row that could not be read counts as a row."""
-        rows = [make_row(price="x"), make_row(), make_row(price="y", quantity="0")]
+        rows = [make_row(quantity="0"), make_row(), make_row(price="x"), make_row(price="y")]
         report = validated(csv_bytes(rows) + b"T1,x\n", tmp_path)
         assert list(report.reasons.items()) == [
             ("price: decimal_parsing", 2),
@@ -172,7 +172,7 @@ def test_no_clear_id_leaves_the_scratch_folder(tmp_path: Path, key: bytes | None
         (tmp_path / "rejected.csv").read_bytes(),
         repr(report).encode(),
         json.dumps(asdict(report)).encode(),
-        (tmp_path / "hashed.parquet").read_bytes(),
+        (tmp_path / "it's hashed.parquet").read_bytes(),
     ):
         assert b"CLEAR" not in leaving
 
