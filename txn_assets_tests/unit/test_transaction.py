@@ -230,6 +230,8 @@ class TestRules:
             {"required_fields": []},
             {"required_fields": ["colour"]},
             {"min_price": -1},
+            {"min_price": "1E+80"},
+            {"min_price": "9" * 39},
             {"max_quantity": 0},
             {"max_decimals": 5},
             {"max_price": 3},
