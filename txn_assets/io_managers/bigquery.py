@@ -104,7 +104,7 @@ class BigQueryIOManager(SinkIOManager):
         files_id = self._files_id([file.version.name for file in files])
         # The ledger as it was seen is part of the name: a commit that was refused is another job than the next.
         seen = [f"{name}@{held[name].file.generation}/{held[name].run_id}" for name in names if name in held]
-        work_id = _digest(run_id, *(str(file.version) for file in [*loads, *notes]), *seen)
+        work_id = _digest(self.dataset, self.table, run_id, *(str(file.version) for file in [*loads, *notes]), *seen)
         staging = f"{statements.STAGING_PREFIX}{files_id}_{work_id}"
         if loads:
             self._load_staging(client, loads, staging, work_id)
