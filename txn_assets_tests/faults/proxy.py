@@ -116,7 +116,7 @@ class Proxy:
                 writer.write(_answer(*STATUSES[fault]))
                 await writer.drain()
                 raise _BrokenError
-            await _before(fault, writer)
+            await _before(fault, reader)
             up_writer.write(request)
             response = await _message(up_reader, to=request)
             _after(fault, writer, response)
@@ -143,7 +143,7 @@ class Proxy:
             nonlocal fault
             while data := await reader.read(1 << 16):
                 fault = self.plan.next()
-                await _before(fault, writer)
+                await _before(fault, reader)
                 up_writer.write(data)
                 await up_writer.drain()
 
@@ -157,14 +157,16 @@ class Proxy:
                 task.cancel()
 
 
-async def _before(fault: str | None, writer: asyncio.StreamWriter) -> None:
+async def _before(fault: str | None, reader: asyncio.StreamReader) -> None:
     if fault == "drop":
         raise _BrokenError
     if fault == "delay":
         await asyncio.sleep(DELAY_SECONDS)
     if fault == "time-out":
-        await asyncio.sleep(3600)
-        writer.close()
+        # Until the client has had enough; a server whose end stayed open would keep its lock.
+        while await reader.read(1 << 16):
+            pass
+        raise _BrokenError
 
 
 def _after(fault: str | None, writer: asyncio.StreamWriter, response: bytes) -> None:
