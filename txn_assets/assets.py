@@ -121,7 +121,8 @@ def _validate(
         where = f" {report.rejected} rejected rows with their reasons are in {place}." if place else " It has no rows."
         message = f"No valid transactions in {version.name}.{where} The stores keep what they had."
         raise dg.Failure(message, allow_retries=False)
-    return ValidatedFile(version, rules_id(workspace.settings.validation), report)
+    rules = rules_id(workspace.settings.validation, workspace.hasher().pii_fields)
+    return ValidatedFile(version, rules, report)
 
 
 @_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"duckdb", "parquet"})

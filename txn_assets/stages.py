@@ -6,6 +6,7 @@ come from and go to does not, nor anything of Dagster. The reading of hashed fil
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -27,10 +28,10 @@ CONTRACT_VERSION = 1
 """Goes up when the same bytes under the same rules would give other rows: stores then load the file again."""
 
 
-def rules_id(rules: ValidationRules) -> str:
-    """Names the rules in the ledger, so that a change of rules loads a file again."""
+def rules_id(rules: ValidationRules, pii_fields: Sequence[str] = ()) -> str:
+    """Names the rules and the hashed columns in the ledger, so that a change of either loads a file again."""
     plain = {name: _plain(value) for name, value in rules}
-    return hashlib.sha256(f"{CONTRACT_VERSION}:{plain}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{CONTRACT_VERSION}:{plain}:{sorted(pii_fields)}".encode()).hexdigest()[:16]
 
 
 def _plain(value: object) -> object:

@@ -151,6 +151,17 @@ def test_keyed_hash(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> 
     assert deployment.pg.execute(f"SELECT key_id FROM {ledger}").fetchone() == ("2026-11",)
 
 
+def test_more_columns_are_hashed(deployment: Deployment) -> None:
+    """A column that becomes PII is hashed in every store when the same version is loaded again."""
+    deployment.load("a.csv", make_row())
+    deployment.configure({"security": {"pii_fields": ["transaction_id", "product"]}})
+
+    deployment.materialize("a.csv")
+
+    ((_, product, *_),) = deployment.rows_everywhere("a.csv")
+    assert product == hashlib.sha256(b"Halal Laptop").hexdigest()
+
+
 def test_consumers_choose_their_form(deployment: Deployment) -> None:
     """An input annotated with a DataFrame, a Table or a RecordBatchReader gets the rows in that form."""
     seen: dict[str, tuple[str, int]] = {}
