@@ -62,7 +62,7 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
         # A run id of its own, as Dagster gives: BigQuery jobs are named after it, and a name that is taken is joined.
         with timer():
             action = manager.load([file], str(uuid.uuid4()))[NAME]
-        held = manager.read_totals(file)
+        held = manager.holdings([file])[NAME].totals
     if action is not Action.LOAD or held != totals:
         message = f"{kind}: {action}, and it holds {held}, not {totals}"
         raise RuntimeError(message)

@@ -3,12 +3,13 @@
 Here belongs what each asset is and what it says of itself. How rows are judged and hashed stands in `stages.py`; how a
 store is made equal to a file stands in its I/O manager. The graph is documented in the README.
 
-Every asset takes one landed file or several: a back-fill puts many small files into one run.
+Every asset takes one landed file or several: a back-fill puts many small files into one run. A file that fails there
+goes no further and is not noted as materialised; the others go on, and the checks of the sinks fail the run in the end.
 """
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,16 @@ import dagster as dg
 from txn_assets.logs import emit, pinned, processed, rejections
 from txn_assets.partitions import LANDED_FILES, landed_files
 from txn_assets.resources import LandedFileError, LandingZone, Quarantine, Workspace
-from txn_assets.staged import HashedFile, HashedFiles, RawFile, RawFiles, ValidatedFile, ValidatedFiles
+from txn_assets.staged import (
+    FailedFile,
+    HashedFile,
+    HashedFiles,
+    RawFile,
+    RawFiles,
+    ValidatedFile,
+    ValidatedFiles,
+    list_failures,
+)
 
 if TYPE_CHECKING:
     from txn_assets.ledger import FileVersion
@@ -42,7 +52,10 @@ def _landed_file_asset(
 @_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"gcs", "csv"})
 def raw_csv(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace) -> RawFiles:
     """A landed CSV file, pinned to the generation that this run loads, its header checked."""
-    return RawFiles(tuple(_pin(context, landing, workspace, name) for name in context.partition_keys))
+    names = {name: name for name in context.partition_keys}
+    files, failed = _each(context, names, lambda name: _pin(context, landing, workspace, name))
+    context.instance.add_dynamic_partitions(LANDED_FILES, [file.version.name for file in files])
+    return RawFiles(files, failed)
 
 
 def _pin(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace, name: str) -> RawFile:
@@ -60,7 +73,6 @@ def _pin(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Wor
         raise _unusable(version, error) from error
     except LandedFileError as error:
         raise dg.Failure(str(error)) from error
-    context.instance.add_dynamic_partitions(LANDED_FILES, [name])
     metadata = {
         "generation": str(version.generation),
         "crc32c": version.crc32c,
@@ -78,7 +90,11 @@ def validated_transactions(
     context: dg.AssetExecutionContext, raw_csv: RawFiles, workspace: Workspace, quarantine: Quarantine
 ) -> ValidatedFiles:
     """The rows of the file that keep the row contract; the others are in the quarantine, each with its reasons."""
-    return ValidatedFiles(tuple(_validate(context, workspace, quarantine, raw.version) for raw in raw_csv))
+
+    def validate(file: RawFile) -> ValidatedFile:
+        return _validate(context, workspace, quarantine, file.version)
+
+    return ValidatedFiles(*_each(context, raw_csv.by_name, validate, raw_csv.failed))
 
 
 def _validate(
@@ -130,7 +146,8 @@ def hashed_transactions(
     context: dg.AssetExecutionContext, validated_transactions: ValidatedFiles, workspace: Workspace
 ) -> HashedFiles:
     """The valid rows with PII as SHA-256: what every sink gets, and the first value that holds no clear text."""
-    return HashedFiles(tuple(_hash(context, workspace, file) for file in validated_transactions))
+    files, failed = validated_transactions.by_name, validated_transactions.failed
+    return HashedFiles(*_each(context, files, lambda file: _hash(context, workspace, file), failed))
 
 
 def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: ValidatedFile) -> HashedFile:
@@ -138,6 +155,9 @@ def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: Validat
     from txn_assets.stages import hash_file  # noqa: PLC0415 - likewise
 
     started = time.monotonic()
+    if refusal := file.report.over_limit(workspace.settings.max_invalid_ratio):
+        message = f"{file.version.name}: {refusal}"
+        raise dg.Failure(message, allow_retries=False)
     hasher = workspace.hasher()
     path: Path = workspace.folder(file.version) / "hashed.parquet"
     hash_file(workspace.valid_rows(file), path, file=file.version, hasher=hasher)
@@ -184,6 +204,32 @@ def bigquery_raw_transactions(hashed_transactions: HashedFiles) -> HashedFiles:
 def postgres_transactions(hashed_transactions: HashedFiles) -> HashedFiles:
     """The PostgreSQL table: the file's rows, with source_file and source_row."""
     return hashed_transactions
+
+
+def _each[ItemT, FileT](
+    context: dg.AssetExecutionContext,
+    items: Mapping[str, ItemT],
+    work: Callable[[ItemT], FileT],
+    failed: tuple[FailedFile, ...] = (),
+) -> tuple[tuple[FileT, ...], tuple[FailedFile, ...]]:
+    """What `work` makes of each of `items`, which are named, and those of the batch that failed here or before.
+
+    Raises:
+        Failure: no file is left.
+    """
+    done = []
+    for name, item in items.items():
+        try:
+            done.append(work(item))
+        except dg.Failure as failure:
+            if len(items) == 1 and not failed:
+                raise
+            one = FailedFile(name, failure.description or "")
+            context.log.error(str(one))  # noqa: TRY400 - the sentence says it, a traceback would not help
+            failed += (one,)
+    if not done:
+        raise dg.Failure(list_failures(failed), allow_retries=False)
+    return tuple(done), failed
 
 
 def _unusable(version: "FileVersion", error: Exception) -> dg.Failure:

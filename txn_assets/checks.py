@@ -4,10 +4,8 @@ Here belong the judgements. What they judge was counted by the stages, or is rea
 documented in docs/data-contract.md.
 """
 
-import functools
 import warnings
 from collections.abc import Callable, Iterable
-from decimal import Decimal
 from typing import Any
 
 import dagster as dg
@@ -60,17 +58,11 @@ def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetC
 def rejected_share_within_limit(validated_transactions: ValidatedFiles, workspace: Workspace) -> dg.AssetCheckResult:
     """No more than `ingestion.max_invalid_ratio` of the rows is rejected."""
     limit = workspace.settings.max_invalid_ratio
-    shares = {
-        file.version.name: Decimal(file.report.rejected) / max(file.report.records, 1)
-        for file in validated_transactions
-    }
-    wrong = {
-        name: f"{share:.1%} of the rows are rejected, more than ingestion.max_invalid_ratio {limit}; "
-        "the quarantine has them with their reasons"
-        for name, share in shares.items()
-        if share > limit
-    }
-    return _result(wrong, severity=ERROR, metadata={"limit": str(limit)})
+    refusals = {file.version.name: file.report.over_limit(limit) for file in validated_transactions}
+    wrong = {name: refusal for name, refusal in refusals.items() if refusal}
+    # An error stops the whole run: of a batch, `hashed_transactions` leaves these files out instead.
+    severity = ERROR if len(wrong) == len(validated_transactions) else WARN
+    return _result(wrong, severity=severity, metadata={"limit": str(limit)})
 
 
 @_file_check(validated_transactions)
@@ -139,6 +131,8 @@ def hash_is_keyed(hashed_transactions: HashedFiles, workspace: Workspace) -> dg.
 def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetChecksDefinition:
     @_file_check(
         sink,
+        # Nothing comes after it: blocking means that the run fails.
+        blocking=True,
         name=f"{sink.key.to_python_identifier()}_reconciles",
         additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
         required_resource_keys={io_manager_key},
@@ -152,17 +146,24 @@ def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetC
 
 
 def reconcile(manager: SinkIOManager, files: HashedFiles) -> dg.AssetCheckResult:
-    """Compares what the store of `manager` holds with `files`."""
+    """Compares what the store of `manager` holds with `files`; a file that failed on its way there is wrong as well.
+
+    A file of which the store holds a newer generation has been superseded, and nothing is to be compared.
+    """
     exact = not manager.ride_out(manager.inexact_columns)
-    wrong = {}
-    rows = 0
-    for file in files:
-        held = manager.ride_out(functools.partial(manager.read_totals, file))
-        rows += held.rows
-        differences = file.totals.differences(held, exact_price=exact)
+    wrong = {one.name: f"not loaded: {one.why}" for one in files.failed}
+    held = manager.ride_out(lambda: manager.holdings(files.files))
+    for name, file in files.by_name.items():
+        if held[name].generation > file.version.generation:
+            continue
+        if held[name].generation < file.version.generation:
+            wrong[name] = f"{manager.store} has not loaded generation {file.version.generation}"
+            continue
+        differences = file.totals.differences(held[name].totals, exact_price=exact)
         if differences:
-            found = ", ".join(f"{name} {theirs} instead of {ours}" for name, (ours, theirs) in differences.items())
-            wrong[file.version.name] = f"{manager.store} holds {found}"
+            found = ", ".join(f"{what} {theirs} instead of {ours}" for what, (ours, theirs) in differences.items())
+            wrong[name] = f"{manager.store} holds {found}"
+    rows = sum(holding.totals.rows for holding in held.values())
     return _result(wrong, severity=ERROR, metadata={"rows_read_back": rows})
 
 

@@ -97,6 +97,18 @@ class LoadRecord:
         return replace(self, loaded_at=moment)
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a store says of a file: the newest generation in its ledger, and the totals of its rows."""
+
+    generation: int
+    totals: Totals
+
+
+NOTHING = Holding(0, Totals(0, Decimal(0), 0, None, None, 0))
+"""What a store holds of a file that it never loaded."""
+
+
 class Action(Enum):
     """What a load does with a file."""
 

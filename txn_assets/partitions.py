@@ -4,6 +4,7 @@ Here belongs which keys there are. What a landed file is stands in `ledger.FileV
 arrive. Documented in docs/operations.md.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -44,3 +45,11 @@ def _has_landed(name: str) -> bool:
 
 
 landed_files = LandedFiles(name=LANDED_FILES)
+
+
+def materialize_only(context: dg.OutputContext, names: Iterable[str]) -> None:
+    """Lets Dagster note a materialisation of the files `names` alone, where a batch lost some on its way.
+
+    Dagster has no public way to leave partitions out of a range: it notes what this attribute of the context names.
+    """
+    context._asset_partitions_subset = landed_files.subset_with_partition_keys(names)  # noqa: SLF001 - see above

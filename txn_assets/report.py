@@ -5,6 +5,7 @@ Here belongs the report that checks, logs and metadata read. Making it is `stage
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 SAMPLE_ROWS = 20
 """How many rejected rows are shown one by one."""
@@ -47,3 +48,13 @@ class ValidationReport:
     sample: tuple[RejectedSample, ...]
     extra_columns: tuple[str, ...]
     repeated_ids: int
+
+    def over_limit(self, limit: Decimal) -> str | None:
+        """The sentence that says that more than the share `limit` of the rows is rejected; None where it is not."""
+        share = Decimal(self.rejected) / max(self.records, 1)
+        if share <= limit:
+            return None
+        return (
+            f"{share:.1%} of the rows are rejected, more than ingestion.max_invalid_ratio {limit}; "
+            "the quarantine has them with their reasons"
+        )

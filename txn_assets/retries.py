@@ -17,6 +17,10 @@ class StoreError(Exception):
     """A store cannot be loaded; the message names store, cause and remedy, and carries no value of a row."""
 
 
+class StoreUnavailableError(StoreError):
+    """A store cannot be loaded now: passing faults did not pass within the budget."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """How long passing faults are ridden out, in seconds, and the pauses between tries."""
@@ -50,7 +54,8 @@ def ride_out[T](
     after its end, so that all takes at most one try, the budget, and one more try.
 
     Raises:
-        StoreError: with the sentence of `explain`, at once for a lasting fault, else when the budget is used up.
+        StoreError: with the sentence of `explain`, at once, for a lasting fault.
+        StoreUnavailableError: likewise, when the budget is used up.
     """
     end = None
     for pause in budget.pauses():
@@ -64,7 +69,7 @@ def ride_out[T](
             end = end or time.monotonic() + budget.seconds
             if time.monotonic() + pause >= end:
                 message = f"{explain(error)} It did not pass within {budget.seconds:.0f} seconds."
-                raise StoreError(message) from error
+                raise StoreUnavailableError(message) from error
             LOGGER.info("trying again in %.1f s after %s", pause, type(error).__name__)
             time.sleep(pause)
     raise AssertionError  # pauses() never ends

@@ -5,7 +5,7 @@ Here belong the value of each upstream asset and its form in JSON. Where the row
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -67,9 +67,21 @@ class HashedFile:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class FailedFile:
+    """A file of a run that goes no further, while the others of its batch do, and the sentence that says why."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return self.why if self.name in self.why else f"{self.name}: {self.why}"
+
+
 @dataclass(frozen=True)
 class _Files[FileT: (RawFile, ValidatedFile, HashedFile)]:
     files: tuple[FileT, ...]
+    failed: tuple[FailedFile, ...] = ()
 
     def __iter__(self) -> Iterator[FileT]:
         return iter(self.files)
@@ -77,9 +89,19 @@ class _Files[FileT: (RawFile, ValidatedFile, HashedFile)]:
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def by_name(self) -> dict[str, FileT]:
+        """The files, by the name of the landed file."""
+        return {file.version.name: file for file in self.files}
+
     def of(self, names: Collection[str]) -> Self:
-        """Those of the files that `names` names."""
-        return replace(self, files=tuple(file for file in self.files if file.version.name in names))
+        """Those of the files, and of those that failed, that `names` names."""
+        files = tuple(file for file in self.files if file.version.name in names)
+        return replace(self, files=files, failed=tuple(one for one in self.failed if one.name in names))
+
+    def knows(self, names: Collection[str]) -> bool:
+        """Whether each of `names` is among the files, or among those that failed."""
+        return set(names) <= {*self.by_name, *(one.name for one in self.failed)}
 
     def map(self, function: Callable[[FileT], FileT]) -> Self:
         """The files that `function` makes of these."""
@@ -100,6 +122,14 @@ class ValidatedFiles(_Files[ValidatedFile]):
 class HashedFiles(_Files[HashedFile]):
     """The value of `hashed_transactions`."""
 
+
+def list_failures(failed: Sequence[FailedFile]) -> str:
+    """One sentence for all of `failed`; of a long list, the first."""
+    shown = " ".join(str(one) for one in failed[:SHOWN_FAILURES])
+    return f"{shown} And {len(failed) - SHOWN_FAILURES} more." if len(failed) > SHOWN_FAILURES else shown
+
+
+SHOWN_FAILURES = 20
 
 type StagedFiles = RawFiles | ValidatedFiles | HashedFiles
 

@@ -144,6 +144,13 @@ class Deployment:
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
 
+    def materialize_batch(self, *names: str, select: str = "*") -> dg.ExecuteInProcessResult:
+        """Runs the assets for several landed files in one run, as a back-fill of their partitions does."""
+        self.instance.add_dynamic_partitions("landed_files", list(names))
+        in_order = [name for name in self.instance.get_dynamic_partitions("landed_files") if name in names]
+        tags = {"dagster/asset_partition_range_start": in_order[0], "dagster/asset_partition_range_end": in_order[-1]}
+        return self.materialize(None, select=select, raise_on_error=False, tags=tags)
+
     def load(self, name: str, *rows: str) -> dg.ExecuteInProcessResult:
         """Lands a file of `rows` and materialises it whole."""
         self.land(name, make_file(*rows))

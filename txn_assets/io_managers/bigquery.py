@@ -15,7 +15,7 @@ from pydantic import Field
 
 from txn_assets.io_managers import bigquery_sql as statements
 from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.ledger import Action, FileVersion, LoadRecord, Totals, decide
+from txn_assets.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,13 +45,10 @@ class BigQueryIOManager(SinkIOManager):
         """Replaces all files in one transaction."""
         client = self.stores.bigquery()
         self._prepare(client)
-        held = self._held(client, [file.version.name for file in files])
-        actions = {}
-        for file in files:
-            name = file.version.name
-            incoming, before = file.load_record(run_id), held.get(name)
-            in_store = self._totals(client, name) if before and before.same_content(incoming) else None
-            actions[name] = decide(incoming, before, in_store)
+        incoming = {file.version.name: file.load_record(run_id) for file in files}
+        held = self._held(client, list(incoming))
+        in_store = self._totals(client, [name for name in held if held[name].same_content(incoming[name])])
+        actions = {name: decide(record, held.get(name), in_store.get(name)) for name, record in incoming.items()}
         self._commit(client, files, actions, held, run_id)
         self._tidy(client, [file.version.name for file in files])
         return actions
@@ -160,9 +157,15 @@ class BigQueryIOManager(SinkIOManager):
         table = client.get_table(f"{self.project_id}.{self.dataset}.{self.table}", **self._once)
         return {field.name: field.field_type for field in table.schema}
 
-    def read_totals(self, file: "HashedFile") -> Totals:
-        """What the table holds of the file."""
-        return self._totals(self.stores.bigquery(), file.version.name)
+    def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
+        """From ledger and table."""
+        client = self.stores.bigquery()
+        names = [file.version.name for file in files]
+        held, totals = self._held(client, names), self._totals(client, names)
+        return {
+            name: Holding(held[name].file.generation, totals.get(name, NOTHING.totals)) if name in held else NOTHING
+            for name in names
+        }
 
     def held_generations(self) -> dict[str, int]:
         """From the ledger; empty before the first load."""
@@ -244,15 +247,14 @@ class BigQueryIOManager(SinkIOManager):
         records = [_record(row) for row in found if row[0]]
         return {record.file.name: record for record in records}
 
-    def _totals(self, client: "bigquery.Client", name: str) -> Totals:
+    def _totals(self, client: "bigquery.Client", names: Sequence[str]) -> dict[str, Totals]:
         from google.cloud import bigquery  # noqa: PLC0415 - see resources.py
 
-        (row,) = self._query(
-            client,
-            statements.totals_query(self._tables, self.id_digits),
-            bigquery.ScalarQueryParameter("name", "STRING", name),
-        )
-        return Totals.of_row(tuple(row.values()))
+        if not names:
+            return {}
+        query = statements.totals_query(self._tables, self.id_digits)
+        rows = self._query(client, query, bigquery.ArrayQueryParameter("names", "STRING", list(names)))
+        return {name: Totals.of_row(tuple(totals)) for name, *totals in (row.values() for row in rows)}
 
 
 _LABELS = {"app": "txn_assets"}

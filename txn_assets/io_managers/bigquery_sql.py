@@ -82,11 +82,12 @@ def generations_query(tables: Tables) -> str:
 
 
 def totals_query(tables: Tables, id_digits: str) -> str:
-    """The totals of a file; binds @name."""
+    """The totals of each of some files; binds @names."""
     digits = id_digits.replace("md5(transaction_id)", "TO_HEX(MD5(transaction_id))")
     return (
-        "SELECT COUNT(*), SUM(price), SUM(CAST(quantity AS NUMERIC)), MIN(date), MAX(date), "  # noqa: S608 - quoted names
-        f"BIT_XOR(CAST(CONCAT('0x', SUBSTR({digits}, 1, 15)) AS INT64)) FROM {tables.data} WHERE source_file = @name"
+        "SELECT source_file, COUNT(*), SUM(price), SUM(CAST(quantity AS NUMERIC)), MIN(date), MAX(date), "  # noqa: S608 - quoted names
+        f"BIT_XOR(CAST(CONCAT('0x', SUBSTR({digits}, 1, 15)) AS INT64)) FROM {tables.data} "
+        "WHERE source_file IN UNNEST(@names) GROUP BY source_file"
     )
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from txn_assets.checksums import crc32c
 from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.ledger import Action, FileVersion, LoadRecord, Totals, decide
+from txn_assets.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
 from txn_assets.retries import StoreError
 
 if TYPE_CHECKING:
@@ -107,19 +107,24 @@ class GcsIOManager(SinkIOManager):
         )
         return action
 
-    def read_totals(self, file: "HashedFile") -> Totals:
-        """What the object holds: its bytes, proven by its checksum or fetched, are added up."""
+    def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
+        """From the object's metadata, and from its bytes, which are proven by their checksum or fetched."""
+        return {file.version.name: self._holding(file) for file in files}
+
+    def _holding(self, file: "HashedFile") -> Holding:
         from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
 
         name = object_name(self.path, file.version.name, self.file_format)
         blob = self.stores.storage().bucket(self.bucket).get_blob(name, **self._once)
-        if blob is None:
-            return Totals(0, Decimal(0), 0, None, None, 0)
+        held = _record(blob)
+        if blob is None or held is None or held.file.name != file.version.name:
+            return NOTHING
         path = self._local_path(file)
         if not path.exists() or crc32c(path) != blob.crc32c:
             path = path.with_suffix(".fetched")
             blob.download_to_filename(str(path), raw_download=True, **self._once)
-        return hashed_rows.lake_totals(path, file_format=self.file_format, pii_fields=self.pii_fields)
+        totals = hashed_rows.lake_totals(path, file_format=self.file_format, pii_fields=self.pii_fields)
+        return Holding(held.file.generation, totals)
 
     def held_generations(self) -> dict[str, int]:
         """From the metadata of the objects."""
@@ -181,12 +186,16 @@ class GcsIOManager(SinkIOManager):
         return path
 
 
-def _held(blob: "storage.Blob | None", file: "HashedFile") -> LoadRecord | None:
+def _record(blob: "storage.Blob | None") -> LoadRecord | None:
     if blob is None or not blob.metadata or "source_generation" not in blob.metadata:
         # An object of the original pipeline says nothing of its source.
         return None
-    held = record_of(blob.metadata)
-    if held.file.name != file.version.name:
+    return record_of(blob.metadata)
+
+
+def _held(blob: "storage.Blob | None", file: "HashedFile") -> LoadRecord | None:
+    held = _record(blob)
+    if blob is not None and held is not None and held.file.name != file.version.name:
         message = (
             f"gs://{blob.bucket.name}/{blob.name} already holds the landed file {held.file.name!r}, and "
             f"{file.version.name!r} would take its place: land one of them under another name."

@@ -15,7 +15,7 @@ from psycopg import sql
 from pydantic import Field
 
 from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.ledger import Action, FileVersion, LoadRecord, Totals, decide
+from txn_assets.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
 
 if TYPE_CHECKING:
     import psycopg
@@ -117,18 +117,24 @@ def create_statements(table: Table) -> list[sql.Composed]:
 
 
 def held_query(table: Table) -> sql.Composed:
-    """The newest ledger row of a file; binds source_file."""
+    """The newest ledger row of each of some files; binds their names."""
     return sql.SQL(
-        "SELECT source_file, generation, size, crc32c, run_id, key_id, rules_id, row_count, sum_price, sum_quantity, "
-        "min_date, max_date, fingerprint, loaded_at FROM {} WHERE source_file = %s ORDER BY generation DESC LIMIT 1"
+        "SELECT DISTINCT ON (source_file) source_file, generation, size, crc32c, run_id, key_id, rules_id, "
+        "row_count, sum_price, sum_quantity, min_date, max_date, fingerprint, loaded_at FROM {} "
+        "WHERE source_file = ANY(%s) ORDER BY source_file, generation DESC"
     ).format(table.ledger)
 
 
+def generations_query(table: Table) -> sql.Composed:
+    """The newest generation of each file in the ledger."""
+    return sql.SQL("SELECT source_file, max(generation) FROM {} GROUP BY source_file").format(table.ledger)
+
+
 def totals_query(table: Table, id_digits: str) -> sql.Composed:
-    """The totals of a file; binds source_file. `id_digits` is the SQL of `hashed_rows.id_digits`."""
+    """The totals of each of some files; binds their names. `id_digits` is the SQL of `hashed_rows.id_digits`."""
     return sql.SQL(
-        "SELECT count(*), sum(price), sum(quantity), min(date), max(date), "
-        "bit_xor(('x' || substr({}, 1, 15))::bit(60)::bigint) FROM {} WHERE source_file = %s"
+        "SELECT source_file, count(*), sum(price), sum(quantity), min(date), max(date), "
+        "bit_xor(('x' || substr({}, 1, 15))::bit(60)::bigint) FROM {} WHERE source_file = ANY(%s) GROUP BY source_file"
     ).format(sql.SQL(id_digits), table.data)
 
 
@@ -177,19 +183,24 @@ class PostgresIOManager(SinkIOManager):
         """Replaces each file in a transaction of its own."""
         with self.stores.postgres() as connection:
             self._prepare(connection)
-        return {file.version.name: self._replace(file, run_id) for file in files}
+            connection.commit()
+            return {file.version.name: self._replace(connection, file, run_id) for file in files}
 
-    def read_totals(self, file: "HashedFile") -> Totals:
-        """What the table holds of the file."""
+    def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
+        """From ledger and table."""
+        names = [file.version.name for file in files]
         with self.stores.postgres() as connection:
-            return self._totals(connection, file.version.name)
+            held, totals = self._held(connection, names), self._totals(connection, names)
+        return {
+            name: Holding(held[name].file.generation, totals.get(name, NOTHING.totals)) if name in held else NOTHING
+            for name in names
+        }
 
     def held_generations(self) -> dict[str, int]:
         """From the ledger; empty before the first load."""
         with self.stores.postgres() as connection:
             self._prepare(connection)
-            query = sql.SQL("SELECT source_file, max(generation) FROM {} GROUP BY source_file")
-            return dict(connection.execute(query.format(self._table.ledger)).fetchall())
+            return dict(connection.execute(generations_query(self._table)).fetchall())
 
     def inexact_columns(self) -> list[str]:
         """`price`, where the table was made with a binary floating-point column."""
@@ -252,17 +263,17 @@ class PostgresIOManager(SinkIOManager):
         for statement in create_statements(self._table):
             connection.execute(statement)
 
-    def _replace(self, file: "HashedFile", run_id: str) -> Action:
+    def _replace(self, connection: "psycopg.Connection[Any]", file: "HashedFile", run_id: str) -> Action:
         name = file.version.name
         incoming = file.load_record(run_id)
         # Fetched before the transaction begins, which must not idle.
         path = self.workspace.hashed_rows(file)
-        with self.stores.postgres() as connection:
+        with connection.transaction():
             # Two loads of one file take turns; loads of other files go on. It ends with the transaction.
             lock = f"{self.schema_name}.{self.table}/{name}"
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
-            held = self._held(connection, name)
-            in_store = self._totals(connection, name) if held and held.same_content(incoming) else None
+            held = self._held(connection, [name]).get(name)
+            in_store = self._totals(connection, [name]).get(name) if held and held.same_content(incoming) else None
             action = decide(incoming, held, in_store)
             if action is Action.LOAD:
                 if held is not None:
@@ -283,14 +294,13 @@ class PostgresIOManager(SinkIOManager):
                 message = f"{cursor.rowcount} of {file.totals.rows} rows of {file.version} were copied"
                 raise RuntimeError(message)
 
-    def _held(self, connection: "psycopg.Connection[Any]", name: str) -> LoadRecord | None:
-        row = connection.execute(held_query(self._table), [name]).fetchone()
-        return record_from_row(row) if row else None
+    def _held(self, connection: "psycopg.Connection[Any]", names: Sequence[str]) -> dict[str, LoadRecord]:
+        rows = connection.execute(held_query(self._table), [list(names)]).fetchall()
+        return {row[0]: record_from_row(row) for row in rows}
 
-    def _totals(self, connection: "psycopg.Connection[Any]", name: str) -> Totals:
-        row = connection.execute(totals_query(self._table, self.id_digits), [name]).fetchone()
-        assert row
-        return Totals.of_row(row)
+    def _totals(self, connection: "psycopg.Connection[Any]", names: Sequence[str]) -> dict[str, Totals]:
+        rows = connection.execute(totals_query(self._table, self.id_digits), [list(names)]).fetchall()
+        return {name: Totals.of_row(tuple(totals)) for name, *totals in rows}
 
 
 def record_from_row(row: Sequence[Any]) -> LoadRecord:

@@ -3,6 +3,7 @@
 Here belongs what is the same for every store. How a store replaces a file does not. Documented in docs/reliability.md.
 """
 
+import functools
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,11 +13,12 @@ import dagster as dg
 from pydantic import Field
 
 from txn_assets.io_managers.staging import as_kind
-from txn_assets.ledger import Action, Totals
+from txn_assets.ledger import Action, Holding
 from txn_assets.logs import emit, processed
+from txn_assets.partitions import materialize_only
 from txn_assets.resources import Stores, Workspace
-from txn_assets.retries import Budget, StoreError, ride_out
-from txn_assets.staged import HashedFile, HashedFiles
+from txn_assets.retries import Budget, StoreError, StoreUnavailableError, ride_out
+from txn_assets.staged import FailedFile, HashedFile, HashedFiles, list_failures
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,8 +41,8 @@ class SinkIOManager(dg.ConfigurableIOManager):
         """Makes the store equal to `files`; what was done with each, by name. May be called again after a fault."""
 
     @abstractmethod
-    def read_totals(self, file: HashedFile) -> Totals:
-        """What the store holds of `file`, computed in the store."""
+    def holdings(self, files: Sequence[HashedFile]) -> dict[str, Holding]:
+        """What the ledger says of each of `files`, by name, and what the store itself computes of its rows."""
 
     @abstractmethod
     def held_generations(self) -> dict[str, int]:
@@ -74,13 +76,19 @@ class SinkIOManager(dg.ConfigurableIOManager):
         return id_digits(self.pii_fields)
 
     def handle_output(self, context: dg.OutputContext, obj: HashedFiles) -> None:
-        """Loads `obj`.
+        """Loads `obj`; a file of a batch that cannot be loaded is left out, and not noted as materialised.
 
         Raises:
-            Failure: with a sentence that says what is wrong and what to do.
+            Failure: nothing was loaded; with a sentence that says what is wrong and what to do.
         """
         started = time.monotonic()
-        actions = self.ride_out(lambda: self.load(obj.files, context.run_id))
+        actions, failed = self._load_each(obj.files, context.run_id)
+        for one in failed:
+            context.log.error(str(one))
+        if not actions:
+            raise dg.Failure(list_failures(failed), allow_retries=False)
+        obj = obj.of(actions)
+        materialize_only(context, obj.by_name)
         seconds = time.monotonic() - started
         stage = context.asset_key.to_python_identifier()
         inexact = self.ride_out(self.inexact_columns)
@@ -105,6 +113,24 @@ class SinkIOManager(dg.ConfigurableIOManager):
             }
         context.add_output_metadata(metadata)
 
+    def _load_each(self, files: Sequence[HashedFile], run_id: str) -> tuple[dict[str, Action], tuple[FailedFile, ...]]:
+        """Loads `files` together or, where one of them is at fault, one by one."""
+        try:
+            return self._ride_out(lambda: self.load(files, run_id)), ()
+        except StoreUnavailableError as error:
+            raise _as_failure(error) from error.__cause__
+        except StoreError as error:
+            if len(files) == 1:
+                raise _as_failure(error) from error.__cause__
+        actions: dict[str, Action] = {}
+        failed = []
+        for file in files:
+            try:
+                actions |= self._ride_out(functools.partial(self.load, [file], run_id))
+            except StoreError as error:
+                failed.append(FailedFile(file.version.name, str(error)))
+        return actions, tuple(failed)
+
     def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - what the input is annotated with
         """The rows of the partitions, as the input is annotated; see `staging.as_kind`."""
         rows = self.ride_out(lambda: self.read_rows(context.asset_partition_keys))
@@ -117,8 +143,15 @@ class SinkIOManager(dg.ConfigurableIOManager):
             Failure: with a sentence; Dagster does not retry it, for it has been.
         """
         try:
-            return ride_out(
-                attempt, is_passing=self.is_passing, explain=self.explain, budget=Budget(seconds=self.retry_seconds)
-            )
+            return self._ride_out(attempt)
         except StoreError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error.__cause__
+            raise _as_failure(error) from error.__cause__
+
+    def _ride_out[T](self, attempt: Callable[[], T]) -> T:
+        return ride_out(
+            attempt, is_passing=self.is_passing, explain=self.explain, budget=Budget(seconds=self.retry_seconds)
+        )
+
+
+def _as_failure(error: StoreError) -> dg.Failure:
+    return dg.Failure(str(error), allow_retries=False)

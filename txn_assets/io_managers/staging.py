@@ -13,8 +13,19 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from txn_assets.partitions import materialize_only
 from txn_assets.resources import Stores, Workspace
-from txn_assets.staged import HashedFile, HashedFiles, RawFiles, StagedFiles, ValidatedFiles, from_json, to_json
+from txn_assets.staged import (
+    FailedFile,
+    HashedFile,
+    HashedFiles,
+    RawFiles,
+    StagedFiles,
+    ValidatedFiles,
+    from_json,
+    list_failures,
+    to_json,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +57,9 @@ class StagingIOManager(dg.ConfigurableIOManager):
             started = time.monotonic()
             obj = obj.map(lambda file: self._upload(file, folder))
             context.add_output_metadata({"upload_seconds": round(time.monotonic() - started, 3)})
-        name = f"{folder}/{asset}.json"
+        if obj.failed:
+            materialize_only(context, obj.by_name)
+        name = _manifest_name(folder, asset)
         bucket.blob(name).upload_from_string(to_json(obj), content_type="application/json", checksum="crc32c")
         self._written[asset] = obj
         context.add_output_metadata({MANIFEST: name})
@@ -74,36 +87,53 @@ class StagingIOManager(dg.ConfigurableIOManager):
     def _value(self, context: dg.InputContext) -> StagedFiles:
         asset = context.asset_key.to_python_identifier()
         names = set(context.asset_partition_keys)
-        if (mine := self._written.get(asset)) is not None and len(found := mine.of(names)) == len(names):
-            return found
-        found_files: list[Any] = []
-        kind: type[Any] = RawFiles
-        for name in context.asset_partition_keys:
-            value = from_json(self._manifest(context, name)).of({name})
+        for value in self._of_lineage(context.instance, asset):
+            if value.knows(names):
+                return value.of(names)
+        return self._latest(context)
+
+    def _of_lineage(self, instance: dg.DagsterInstance, asset: str) -> Iterator[StagedFiles]:
+        """What this run made, then what the run that it continues made, and so on."""
+        if asset in self._written:
+            yield self._written[asset]
+        for run_id in _lineage(instance, self.workspace.run_id):
+            value = self._read(_manifest_name(f"{self.prefix}/{run_id}", asset))
+            if value is not None:
+                yield value
+
+    def _latest(self, context: dg.InputContext) -> StagedFiles:
+        """What was materialised last for each partition; a partition that was not, or is no longer kept, fails."""
+        values: dict[str, StagedFiles | None] = {}
+        files: list[Any] = []
+        failed: list[FailedFile] = []
+        kind: type[Any] = HashedFiles
+        asset = context.asset_key.to_user_string()
+        for partition in context.asset_partition_keys:
+            records = context.instance.fetch_materializations(
+                dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[partition]), limit=1
+            ).records
+            manifest = str(records[0].asset_materialization.metadata[MANIFEST].value) if records else ""  # type: ignore[union-attr]  # it is one
+            if manifest not in values:
+                values[manifest] = self._read(manifest) if manifest else None
+            value = values[manifest]
+            if value is None:
+                gone = "is no longer in staging" if manifest else "has not been materialised"
+                failed.append(FailedFile(partition, f"{asset} {gone} for {partition}: materialise it first."))
+                continue
             kind = type(value)
-            found_files += value.files
-        return kind(tuple(found_files))  # type: ignore[no-any-return]  # one of the three
+            files += value.of({partition}).files
+        if not files:
+            raise dg.Failure(list_failures(failed), allow_retries=False)
+        return kind(tuple(files), tuple(failed))  # type: ignore[no-any-return]  # one of the three
 
-    def _manifest(self, context: dg.InputContext, partition: str) -> bytes:
-        """The manifest of this run, or of the run that it continues, or else the latest."""
-        records = context.instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[partition]), limit=100
-        ).records
-        for run_id in _lineage(context.instance, self.workspace.run_id):
-            for record in records:
-                if record.run_id == run_id:
-                    return self._download(record)
-        if records:
-            return self._download(records[0])
-        message = (
-            f"{context.asset_key.to_user_string()} has not been materialised for {partition}: materialise it first."
-        )
-        raise dg.Failure(message, allow_retries=False)
+    def _read(self, manifest: str) -> StagedFiles | None:
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see resources.py
 
-    def _download(self, record: dg.EventLogRecord) -> bytes:
-        assert record.asset_materialization is not None
-        name = str(record.asset_materialization.metadata[MANIFEST].value)
-        return bytes(self.stores.storage().bucket(self.bucket).blob(name).download_as_bytes())
+        try:
+            data = self.stores.storage().bucket(self.bucket).blob(manifest).download_as_bytes()
+        except NotFound:
+            return None
+        return from_json(bytes(data))
 
     def _rows(self, value: ValidatedFiles | HashedFiles) -> "pa.RecordBatchReader":
         from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
@@ -133,6 +163,10 @@ def as_kind(rows: "pa.RecordBatchReader", kind: type[Any]) -> Any:  # noqa: ANN4
         f"pyarrow.RecordBatchReader (the rows, one batch at a time)."
     )
     raise dg.DagsterInvalidDefinitionError(message)
+
+
+def _manifest_name(folder: str, asset: str) -> str:
+    return f"{folder}/{asset}.json"
 
 
 def _lineage(instance: dg.DagsterInstance, run_id: str | None) -> Iterator[str]:

@@ -76,7 +76,12 @@ class TestLedgerRow:
             *(2**60 - 1, moment),
         )
         assert postgres.record_from_row(row) == RECORD.at(moment)
-        selected = postgres.held_query(TABLE).as_string().removeprefix("SELECT ").partition(" FROM ")[0]
+        selected = (
+            postgres.held_query(TABLE)
+            .as_string()
+            .removeprefix("SELECT DISTINCT ON (source_file) ")
+            .partition(" FROM ")[0]
+        )
         assert selected.split(", ") == list(postgres.LEDGER_COLUMNS)
 
     def test_note_binds_each_column_once(self) -> None:

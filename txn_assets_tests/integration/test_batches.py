@@ -1,0 +1,107 @@
+"""Several files in one run, as a back-fill and the sensor make them: each keeps its own load and its own failure."""
+
+import dagster as dg
+import pytest
+
+from txn_assets_tests.deployment import SINKS, Deployment, make_file, make_row, many_rows
+
+ASSETS = ("raw_csv", "validated_transactions", "hashed_transactions", *SINKS)
+
+BAD_FILES = {
+    "header": b"a,b,c\n1,2,3\n",
+    "no valid row": make_file(make_row(price="x")),
+    "too many rejected": make_file(make_row(), make_row(price="x"), make_row(price="y")),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_FILES)
+def test_bad_file_fails_alone(deployment: Deployment, bad: str) -> None:
+    """The others of its batch are loaded; the run fails and names the file."""
+    deployment.land("a.csv", make_file(*many_rows(3)))
+    deployment.land("bad.csv", BAD_FILES[bad])
+    deployment.land("c.csv", make_file(*many_rows(2)))
+
+    result = deployment.materialize_batch("a.csv", "bad.csv", "c.csv")
+
+    assert not result.success
+    assert len(deployment.rows_everywhere("a.csv")) == 3
+    assert len(deployment.rows_everywhere("c.csv")) == 2
+    assert deployment.rows_everywhere("bad.csv") == []
+    sentences = [check.description or "" for check in result.get_asset_check_evaluations() if not check.passed]
+    assert any(sentence.startswith("bad.csv: not loaded: ") for sentence in sentences)
+    assert not any("a.csv" in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize(("bad", "reached"), [("header", 0), ("no valid row", 1), ("too many rejected", 2)])
+def test_bad_file_is_not_materialised(deployment: Deployment, bad: str, reached: int) -> None:
+    """Dagster notes the files of a batch that came through, and of the bad one no asset behind its failure."""
+    deployment.land("a.csv", make_file(*many_rows(3)))
+    deployment.land("bad.csv", BAD_FILES[bad])
+
+    deployment.materialize_batch("a.csv", "bad.csv")
+
+    noted = {asset: deployment.instance.get_materialized_partitions(dg.AssetKey(asset)) for asset in ASSETS}
+    assert [asset for asset in ASSETS if "bad.csv" in noted[asset]] == list(ASSETS[:reached])
+    assert all("a.csv" in noted[asset] for asset in ASSETS)
+
+
+def test_row_that_one_store_cannot_hold(deployment: Deployment) -> None:
+    """An older table with a narrow column refuses one file of a batch; the others are loaded there as well."""
+    schema = deployment.config.data_warehouse.postgres.schema_
+    deployment.pg.execute(f"CREATE SCHEMA {schema}")
+    deployment.pg.execute(
+        f"CREATE TABLE {deployment.pg_table} "
+        "(transaction_id text, product text, price real, quantity integer, date date)"
+    )
+    deployment.land("a.csv", make_file(*many_rows(3)))
+    deployment.land("wide.csv", make_file(make_row(quantity="3000000000")))
+
+    result = deployment.materialize_batch("a.csv", "wide.csv")
+
+    assert not result.success
+    assert [len(deployment.rows(store, "a.csv")) for store in SINKS] == [3, 3, 3]
+    assert [len(deployment.rows(store, "wide.csv")) for store in SINKS] == [1, 1, 0]
+    noted = deployment.instance.get_materialized_partitions(dg.AssetKey("postgres_transactions"))
+    assert noted == {"a.csv"}
+
+
+def test_batch_of_bad_files(deployment: Deployment) -> None:
+    """Where no file is left, the run fails where the last one did, with a sentence for each."""
+    deployment.land("a.csv", b"nothing\n")
+    deployment.land("b.csv", b"at all\n")
+
+    result = deployment.materialize_batch("a.csv", "b.csv")
+
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    data = failure.step_failure_data.user_failure_data
+    assert data
+    assert failure.step_key == "raw_csv"
+    assert "a.csv is not a transaction file" in (data.description or "")
+    assert "b.csv is not a transaction file" in (data.description or "")
+
+
+def test_sinks_alone_take_what_was_hashed(deployment: Deployment) -> None:
+    """A batch of one sink is fed from staging, and a file that has never been hashed fails alone."""
+    deployment.load("a.csv", *many_rows(3))
+    deployment.land("b.csv", make_file(*many_rows(2)))
+    deployment.pg.execute(f"TRUNCATE {deployment.pg_table}, {deployment.pg_table}_loads")
+
+    result = deployment.materialize_batch("a.csv", "b.csv", select="postgres_transactions")
+
+    assert not result.success
+    assert len(deployment.rows_everywhere("a.csv")) == 3
+    assert deployment.rows("postgres_transactions", "b.csv") == []
+
+
+def test_superseded_file_is_no_fault(deployment: Deployment) -> None:
+    """A run whose file has been overwritten and loaded meanwhile changes nothing, and passes."""
+    deployment.load("a.csv", *many_rows(3))
+    older = deployment.materialize("a.csv", select="*hashed_transactions")
+    assert older.success
+    table = f"{deployment.pg_table}_loads"
+    deployment.pg.execute(f"UPDATE {table} SET generation = generation + 1 WHERE source_file = 'a.csv'")
+
+    result = deployment.materialize("a.csv")
+
+    assert result.success
+    assert len(deployment.rows_everywhere("a.csv")) == 3
