@@ -1,24 +1,35 @@
-"""Which landed objects are new: the decision of the sensor, without the sensor.
+"""Which landed objects are new, and which of them share a run: the decisions of the sensor, without the sensor.
 
-Here belong the cursor and the choice of what to request. Listing the bucket and starting runs does not.
+Here belong the cursor, the choice of what to request, and the batches. Listing the bucket and starting runs does not.
 Documented in docs/operations.md.
 
 The cursor is a mark in the order of generations, which GCS stamps in microseconds, and the versions above the mark that
 are known. An object may become visible late, with a generation below others: so the mark stays `LOOKBACK` behind.
 What is later still is found by the daily sweep, which compares the landing zone with the ledgers.
+
+A tick that runs out of time remembers where it stopped, and the next goes on there. The mark moves only when a listing
+has come to its end: until then nobody knows what stands behind.
 """
 
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Self
 
 from txn_assets.ledger import FileVersion
 
 LOOKBACK = 3600 * 1_000_000
 """One hour, in the microseconds of a generation."""
+
+SMALL_BYTES = 8 << 20
+"""Smaller files share a run: its fixed cost is several seconds, theirs are milliseconds."""
+BATCH_FILES = 250
+BATCH_BYTES = 256 << 20
+FEW_FILES = 10
+"""So many are not worth sharing a run: each has its own, with its own name in the UI."""
 
 SUFFIXES = (".csv", ".csv.gz")
 IGNORED_STARTS = (".", "_", "~")
@@ -27,7 +38,7 @@ IGNORED_STARTS = (".", "_", "~")
 UNFIT_FOR_A_KEY = ("...", "\a", "\b", "\f", "\n", "\r", "\t", "\v", "\0")
 """Dagster refuses a partition key with one of these."""
 
-CURSOR_VERSION = 1
+CURSOR_VERSION = 2
 
 
 def is_data(version: FileVersion) -> bool:
@@ -47,26 +58,32 @@ class Cursor:
 
     Attributes:
         mark: generations up to it are dealt with.
-        seen: digests of the versions above the mark that are dealt with.
+        seen: the versions above the mark that are dealt with: the generation of each, by digest.
         reported: digests of the names that cannot be keys and have been reported.
+        after: the name at which the last listing stopped before its end; "" where it came to its end.
+        waiting: how many new versions the last tick left for this one.
     """
 
     mark: int = 0
-    seen: frozenset[str] = frozenset()
+    seen: Mapping[str, int] = field(default_factory=dict)
     reported: frozenset[str] = frozenset()
+    after: str = ""
+    waiting: int = 0
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
         """The cursor that `text` holds; a fresh one where it is missing, damaged, or of another version.
 
-        A fresh cursor requests everything again, which the run keys and the ledgers turn into nothing.
+        A fresh cursor knows nothing: what the ledgers hold must be asked of them.
         """
         try:
             content = json.loads(text or "")
             if content["version"] != CURSOR_VERSION:
                 return cls()
-            return cls(int(content["mark"]), frozenset(content["seen"]), frozenset(content["reported"]))
-        except (ValueError, KeyError, TypeError):
+            seen = {str(digest): int(generation) for digest, generation in content["seen"].items()}
+            reported = frozenset(content["reported"])
+            return cls(int(content["mark"]), seen, reported, str(content["after"]), int(content["waiting"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
             return cls()
 
     def text(self) -> str:
@@ -74,10 +91,21 @@ class Cursor:
         content = {
             "version": CURSOR_VERSION,
             "mark": self.mark,
-            "seen": sorted(self.seen),
+            "seen": dict(sorted(self.seen.items())),
             "reported": sorted(self.reported),
+            "after": self.after,
+            "waiting": self.waiting,
         }
         return json.dumps(content, separators=(",", ":"))
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it has never seen a file."""
+        return not (self.mark or self.seen or self.after)
+
+    def start(self, first_new: str) -> str:
+        """The name at which to begin listing, where no name before `first_new` can be new since the last tick."""
+        return self.after or ("" if self.is_fresh or self.waiting else first_new)
 
     def knows(self, version: FileVersion) -> bool:
         """Whether `version` is dealt with."""
@@ -109,24 +137,22 @@ class _Listing:
     known: list[FileVersion] = field(default_factory=list)
     unfit: list[str] = field(default_factory=list)
     looked_at: int = 0
+    stopped_at: str = ""
 
 
-def select(listed: Iterable[FileVersion], cursor: Cursor, *, limit: int) -> Selection:
-    """The oldest `limit` of the `listed` versions that `cursor` does not know."""
-    listing = _Listing()
-    for version in listed:
-        listing.looked_at += 1
-        if not is_data(version):
-            continue
-        if not fits_a_key(version.name):
-            if _digest(version.name) not in cursor.reported:
-                listing.unfit.append(version.name)
-        elif version.generation <= cursor.mark:
-            continue
-        elif cursor.knows(version):
-            listing.known.append(version)
-        else:
-            listing.new.append(version)
+def select(
+    listed: Iterable[FileVersion],
+    cursor: Cursor,
+    *,
+    limit: int,
+    is_held: Callable[[FileVersion], bool] = lambda _: False,
+    out_of_time: Callable[[], bool] = lambda: False,
+) -> Selection:
+    """The oldest `limit` of the `listed` versions that neither `cursor` knows nor a ledger holds.
+
+    `listed` is in the order of names, and is left where the tick is `out_of_time`.
+    """
+    listing = _look(listed, cursor, is_held, out_of_time)
     requested = heapq.nsmallest(limit, listing.new, key=lambda version: (version.generation, version.name))
     waiting = len(listing.new) - len(requested)
     return Selection(
@@ -138,17 +164,72 @@ def select(listed: Iterable[FileVersion], cursor: Cursor, *, limit: int) -> Sele
     )
 
 
+def _look(
+    listed: Iterable[FileVersion],
+    cursor: Cursor,
+    is_held: Callable[[FileVersion], bool],
+    out_of_time: Callable[[], bool],
+) -> _Listing:
+    listing = _Listing()
+    for version in listed:
+        listing.looked_at += 1
+        if listing.looked_at > 1 and out_of_time():
+            # It is listed again, at the head of the next tick.
+            listing.stopped_at = version.name
+            break
+        if not is_data(version):
+            continue
+        if not fits_a_key(version.name):
+            if _digest(version.name) not in cursor.reported:
+                listing.unfit.append(version.name)
+        elif version.generation <= cursor.mark:
+            continue
+        elif cursor.knows(version) or is_held(version):
+            listing.known.append(version)
+        else:
+            listing.new.append(version)
+    return listing
+
+
 def _advanced(cursor: Cursor, listing: _Listing, requested: list[FileVersion], waiting: int) -> Cursor:
-    dealt_with = [*listing.known, *requested]
-    newest = max((version.generation for version in dealt_with), default=cursor.mark)
-    mark = max(cursor.mark, newest - LOOKBACK)
+    dealt_with = {_digest(str(version)): version.generation for version in [*listing.known, *requested]}
+    reported = cursor.reported | {_digest(name) for name in listing.unfit}
+    if listing.stopped_at:
+        # What waits stands before that name: the next tick begins at the head again.
+        after = "" if waiting else listing.stopped_at
+        return Cursor(cursor.mark, {**cursor.seen, **dealt_with}, reported, after, waiting)
+    # What was not listed now stands before the name at which listing began, or has been deleted.
+    dealt_with = {**cursor.seen, **dealt_with}
+    mark = max(cursor.mark, max(dealt_with.values(), default=cursor.mark) - LOOKBACK)
     if waiting:
         # Nothing that waits may fall behind the mark.
         chosen = set(requested)
         mark = min(mark, min(v.generation for v in listing.new if v not in chosen) - 1)
         mark = max(mark, cursor.mark)
-    seen = frozenset(_digest(str(version)) for version in dealt_with if version.generation > mark)
-    return Cursor(mark, seen, cursor.reported | {_digest(name) for name in listing.unfit})
+    seen = {digest: generation for digest, generation in dealt_with.items() if generation > mark}
+    return Cursor(mark, seen, reported, waiting=waiting)
+
+
+def batches(versions: Sequence[FileVersion], keys: Sequence[str]) -> Iterator[tuple[FileVersion, ...]]:
+    """Which of `versions` share a run: small ones whose partition keys stand side by side, as a range must.
+
+    `keys` are the partition keys in their order, those of `versions` among them.
+    """
+    place = {key: index for index, key in enumerate(keys)}
+    small = sorted((v for v in versions if v.size < SMALL_BYTES), key=lambda version: place[version.name])
+    if len(small) <= FEW_FILES:
+        yield from ((version,) for version in versions)
+        return
+    yield from ((version,) for version in versions if version.size >= SMALL_BYTES)
+    batch = small[:1]
+    for before, version in pairwise(small):
+        apart = place[version.name] != place[before.name] + 1
+        full = len(batch) == BATCH_FILES or sum(v.size for v in batch) + version.size > BATCH_BYTES
+        if apart or full:
+            yield tuple(batch)
+            batch = []
+        batch.append(version)
+    yield tuple(batch)
 
 
 def _digest(text: str) -> str:

@@ -46,6 +46,8 @@ class DataLake(_Section):
     gcs_bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
     path: Prefix
     landing: Prefix = "landing/transactions"
+    landing_dates: Annotated[str, StringConstraints(pattern=r"^[^%]*%Y[^%]*%m[^%]*%d[^%]*$")] | None = None
+    landing_late_days: Annotated[int, Field(ge=1, le=366)] = 3
     quarantine: Prefix = "quarantine/transactions"
     staging: Prefix = "staging/transactions"
     format: Literal["csv", "parquet"] = "csv"

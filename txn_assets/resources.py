@@ -7,6 +7,7 @@ Documented in docs/architecture.md.
 
 import atexit
 import contextlib
+import datetime as dt
 import functools
 import hashlib
 import shutil
@@ -146,6 +147,8 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
     stores: dg.ResourceDependency[Stores]
     bucket: str = Field(description="Name of the bucket.")
     prefix: str = Field(description="Objects land below this prefix.")
+    dates: str = Field(default="", description="What names begin with, as strftime writes a date; '' for any name.")
+    late_days: int = Field(default=0, description="So long after its date an object may still land.")
 
     def latest(self, name: str) -> FileVersion | None:
         """The current version of the landed file `name`; None where there is none."""
@@ -159,11 +162,16 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
         """The landing zone as people write it."""
         return f"gs://{self.bucket}/{self.prefix}/"
 
-    def versions(self) -> Iterator[FileVersion]:
-        """The current version of every object, one request a thousand."""
+    def first_new(self, now: dt.datetime) -> str:
+        """The first name that can be new at `now`, where names are dated; else ''."""
+        return (now - dt.timedelta(days=self.late_days)).strftime(self.dates) if self.dates else ""
+
+    def versions(self, *, start: str = "") -> Iterator[FileVersion]:
+        """The current version of every object from the name `start` on, in order, one request a thousand."""
         blobs = self.stores.storage().list_blobs(
             self.bucket,
             prefix=f"{self.prefix}/",
+            start_offset=f"{self.prefix}/{start}",
             page_size=1000,
             fields="items(name,generation,size,crc32c),nextPageToken",
         )
@@ -366,7 +374,14 @@ def make_stores(config: PipelineConfig) -> Stores:
 
 def make_landing_zone(config: PipelineConfig, stores: Stores) -> LandingZone:
     """The landing zone that `config` names."""
-    return LandingZone(stores=stores, bucket=config.data_lake.gcs_bucket, prefix=config.data_lake.landing)
+    lake = config.data_lake
+    return LandingZone(
+        stores=stores,
+        bucket=lake.gcs_bucket,
+        prefix=lake.landing,
+        dates=lake.landing_dates or "",
+        late_days=lake.landing_late_days,
+    )
 
 
 def make_workspace(config: PipelineConfig, stores: Stores, landing: LandingZone) -> Workspace:

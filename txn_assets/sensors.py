@@ -4,40 +4,66 @@ Here belong listing, requesting and saying what was looked at. What is new is de
 docs/operations.md.
 """
 
+import datetime as dt
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+
 import dagster as dg
 
-from txn_assets.arrival import Cursor, fits_a_key, is_data, select
+from txn_assets.arrival import SMALL_BYTES, Cursor, batches, fits_a_key, is_data, select
 from txn_assets.io_managers.sink import SinkIOManager
 from txn_assets.jobs import load_landed_files
 from txn_assets.ledger import FileVersion
-from txn_assets.partitions import landed_files
+from txn_assets.partitions import LANDED_FILES, landed_files
 from txn_assets.resources import LandingZone
 
-REQUESTS_PER_TICK = 200
+VERSIONS_PER_TICK = 500
 """The rest waits for the next tick: a tick must end within its time, and the run queue be readable."""
+
+LISTING_SECONDS = 30.0
+"""After so long a tick stops listing, and the next goes on there: Dagster gives a tick a minute."""
+
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+"""What a back-fill tags a run of several partitions with."""
 
 
 @dg.sensor(
     job=load_landed_files,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Requests a run for each new or overwritten object in the landing zone.",
+    description="Requests runs for the new and overwritten objects in the landing zone.",
 )
-def new_landed_files(context: dg.SensorEvaluationContext, landing: LandingZone) -> dg.SensorResult | dg.SkipReason:
-    """One run a new version, oldest first, each once: the run key is name@generation."""
-    selection = select(landing.versions(), Cursor.parse(context.cursor), limit=REQUESTS_PER_TICK)
+def new_landed_files(
+    context: dg.SensorEvaluationContext,
+    landing: LandingZone,
+    gcs: dg.ResourceParam[SinkIOManager],
+    bigquery: dg.ResourceParam[SinkIOManager],
+    postgres: dg.ResourceParam[SinkIOManager],
+) -> dg.SensorResult | dg.SkipReason:
+    """Each new version once, oldest first: alone, or many small ones in one run."""
+    end = time.monotonic() + LISTING_SECONDS
+    cursor = Cursor.parse(context.cursor)
+    selection = select(
+        landing.versions(start=cursor.start(landing.first_new(dt.datetime.now(dt.UTC)))),
+        cursor,
+        limit=VERSIONS_PER_TICK,
+        is_held=_in_every_ledger([gcs, bigquery, postgres]) if cursor.is_fresh else lambda _: False,
+        out_of_time=lambda: time.monotonic() > end,
+    )
     for name in selection.unfit:
         context.log.warning(f"{name!r} cannot be a partition key and is not loaded: land it under another name.")
+    looked_at = f"{selection.looked_at} objects in {landing.address}"
+    if selection.cursor.after:
+        looked_at += f" up to {selection.cursor.after!r}; the next tick goes on there"
     if not selection.requested:
         context.update_cursor(selection.cursor.text())
-        return dg.SkipReason(f"Nothing new among {selection.looked_at} objects in {landing.address}.")
-    found = f"{len(selection.requested)} new of {selection.looked_at} objects in {landing.address}"
-    context.log.info(f"{found}, {selection.waiting} more wait.")
+        return dg.SkipReason(f"Nothing new among {looked_at}.")
+    context.log.info(f"{len(selection.requested)} new of {looked_at}, {selection.waiting} more wait.")
+    keys, added = _register(context.instance, selection.requested)
     return dg.SensorResult(
-        run_requests=[_request(version) for version in selection.requested],
-        dynamic_partitions_requests=[
-            landed_files.build_add_request(sorted({version.name for version in selection.requested}))
-        ],
+        run_requests=[_request(batch) for batch in batches(selection.requested, keys)],
+        dynamic_partitions_requests=[landed_files.build_add_request(added)] if added else [],
         cursor=selection.cursor.text(),
     )
 
@@ -63,23 +89,42 @@ def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
         missing = missing_versions(landed, [gcs, bigquery, postgres])
         if not missing:
             return dg.SkipReason(f"All {len(landed)} files in {landing.address} are in the three stores.")
-        context.instance.add_dynamic_partitions(landed_files.name or "", [version.name for version in missing])
+        keys, added = _register(context.instance, missing)
+        context.instance.add_dynamic_partitions(LANDED_FILES, added)
         at = context.scheduled_execution_time.isoformat()
-        return [_request(version, sweep=at) for version in missing]
+        return [_request(batch, sweep=at) for batch in batches(missing, keys)]
 
     return daily_sweep
 
 
-def missing_versions(landed: list[FileVersion], sinks: list[SinkIOManager]) -> list[FileVersion]:
+def missing_versions(landed: list[FileVersion], sinks: Sequence[SinkIOManager]) -> list[FileVersion]:
     """Those of the `landed` versions that a sink's ledger does not have, oldest first."""
+    is_held = _in_every_ledger(sinks)
+    return sorted((v for v in landed if not is_held(v)), key=lambda version: version.generation)
+
+
+def _in_every_ledger(sinks: Sequence[SinkIOManager]) -> Callable[[FileVersion], bool]:
     ledgers = [sink.ride_out(sink.held_generations) for sink in sinks]
-    missing = [v for v in landed if any(ledger.get(v.name, 0) < v.generation for ledger in ledgers)]
-    return sorted(missing, key=lambda version: version.generation)
+    return lambda version: all(ledger.get(version.name, 0) >= version.generation for ledger in ledgers)
 
 
-def _request(version: FileVersion, *, sweep: str | None = None) -> dg.RunRequest:
+def _register(instance: dg.DagsterInstance, versions: Sequence[FileVersion]) -> tuple[list[str], list[str]]:
+    """The partition keys in their order, once those of `versions` are added at the end; and the added ones."""
+    keys = list(instance.get_dynamic_partitions(LANDED_FILES))
+    known = set(keys)
+    # Small files first: they stand side by side then, as files that share a run must.
+    by_size = sorted(versions, key=lambda version: version.size >= SMALL_BYTES)
+    added = [version.name for version in by_size if version.name not in known]
+    return keys + added, added
+
+
+def _request(batch: Sequence[FileVersion], *, sweep: str = "") -> dg.RunRequest:
     # The sweep asks again for a version whose run failed, so its runs need keys of their own.
-    key = f"{version}#{sweep}" if sweep else str(version)
-    return dg.RunRequest(
-        run_key=key, partition_key=version.name, tags={"txn_assets/generation": str(version.generation)}
-    )
+    suffix = f"#{sweep}" if sweep else ""
+    first, last = batch[0], batch[-1]
+    if len(batch) == 1:
+        tags = {"txn_assets/generation": str(first.generation)}
+        return dg.RunRequest(run_key=f"{first}{suffix}", partition_key=first.name, tags=tags)
+    digest = hashlib.sha256("\n".join(map(str, batch)).encode()).hexdigest()[:16]
+    key = f"{first} and {len(batch) - 1} more ({digest}){suffix}"
+    return dg.RunRequest(run_key=key, tags=dict(zip(RANGE_TAGS, (first.name, last.name), strict=True)))

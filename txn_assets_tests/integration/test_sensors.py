@@ -4,6 +4,7 @@ import datetime as dt
 
 import dagster as dg
 
+from txn_assets.arrival import FEW_FILES
 from txn_assets.definitions import build
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 
@@ -71,6 +72,53 @@ def test_sweep_requests_what_a_ledger_lacks(deployment: Deployment) -> None:
     deployment.pg.execute(f"DELETE FROM {deployment.pg_table}_loads WHERE source_file = 'a.csv'")
 
     assert _sweep(deployment) == ["a.csv"]
+
+
+def test_many_small_files_share_a_run(deployment: Deployment) -> None:
+    """They are requested as one range of partitions, which loads them all; the next tick requests nothing."""
+    cursor = _cursor(_tick(deployment))
+    names = [f"{n:02d}.csv" for n in range(FEW_FILES + 2)]
+    for name in names:
+        deployment.land(name, make_file(make_row()))
+
+    tick = _tick(deployment, cursor)
+    assert isinstance(tick, dg.SensorResult)
+    (request,) = tick.run_requests or []
+    (registration,) = tick.dynamic_partitions_requests or []
+    deployment.instance.add_dynamic_partitions("landed_files", list(registration.partition_keys))
+    result = deployment.materialize(None, tags=request.tags)
+
+    assert result.success
+    assert [len(deployment.rows_everywhere(name)) for name in names] == [1] * len(names)
+    assert isinstance(_tick(deployment, tick.cursor), dg.SkipReason)
+
+
+def test_lost_cursor(deployment: Deployment) -> None:
+    """A sensor that has forgotten all requests what the ledgers lack, and nothing else."""
+    deployment.load("a.csv", make_row())
+    deployment.land("b.csv", make_file(make_row()))
+    deployment.materialize("transactions.csv")
+
+    (key,) = _run_keys(_tick(deployment, "damaged"))
+
+    assert str(key).startswith("b.csv@")
+
+
+def test_dated_names(deployment: Deployment) -> None:
+    """Where names begin with their date, a tick lists what can be new and no more."""
+    deployment.configure({"data_lake": {"landing_dates": "%Y/%m/%d/", "landing_late_days": 2}})
+    today = dt.datetime.now(dt.UTC)
+    days = [(today - dt.timedelta(days=days)).strftime("%Y/%m/%d") for days in (0, 1, 30)]
+    for day in days:
+        deployment.land(f"{day}/a.csv", make_file(make_row()))
+    first = _tick(deployment)
+    assert len(_run_keys(first)) == len([*days, "transactions.csv"])
+
+    second = _tick(deployment, _cursor(first))
+
+    assert isinstance(second, dg.SkipReason)
+    # The name that is not dated sorts behind every date.
+    assert "Nothing new among 3 objects" in str(second.skip_message)
 
 
 def _cursor(tick: dg.SensorResult | dg.SkipReason) -> str | None:

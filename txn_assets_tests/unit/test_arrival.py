@@ -1,12 +1,23 @@
 """What the sensor requests: a table of cases, and that nothing is lost or asked twice."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from txn_assets.arrival import LOOKBACK, Cursor, Selection, select
+from txn_assets.arrival import (
+    BATCH_BYTES,
+    BATCH_FILES,
+    FEW_FILES,
+    LOOKBACK,
+    SMALL_BYTES,
+    Cursor,
+    Selection,
+    batches,
+    select,
+)
 from txn_assets.ledger import FileVersion
 
 NOW = 1_800_000_000_000_000
@@ -14,6 +25,11 @@ NOW = 1_800_000_000_000_000
 
 def make_version(name: str = "a.csv", generation: int = NOW, size: int = 100) -> FileVersion:
     return FileVersion(name, generation, size, "AAAAAA==")
+
+
+def _after(looks: int) -> Callable[[], bool]:
+    left = iter(range(looks))
+    return lambda: next(left, None) is None
 
 
 def _requested(selection: Selection) -> list[str]:
@@ -115,3 +131,98 @@ def test_each_version_once(arrivals: list[list[tuple[int, int]]], limit: int) ->
 
     assert len(requested) == len(set(requested))
     assert {str(version) for version in bucket.values()} <= set(requested)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    arrivals=st.lists(st.lists(st.tuples(st.integers(0, 12), st.integers(0, LOOKBACK)), max_size=6), max_size=8),
+    limit=st.integers(1, 4),
+    patience=st.integers(2, 6),
+)
+def test_tick_that_runs_out_of_time_loses_nothing(
+    arrivals: list[list[tuple[int, int]]], limit: int, patience: int
+) -> None:
+    """Where each tick lists a few names only, every last version is requested all the same, and none twice."""
+    bucket: dict[str, FileVersion] = {}
+    clock, cursor, requested = NOW, Cursor(), []
+    ticks: list[list[tuple[int, int]]] = [*arrivals, *([[]] * 80)]
+    for tick in ticks:
+        for name, pause in tick:
+            clock += pause // 100 + 1
+            bucket[f"{name:02d}.csv"] = make_version(f"{name:02d}.csv", clock)
+        listed = (bucket[name] for name in sorted(bucket) if name >= cursor.start(""))
+        selection = select(listed, cursor, limit=limit, out_of_time=_after(patience))
+        cursor = Cursor.parse(selection.cursor.text())
+        requested += _requested(selection)
+
+    assert len(requested) == len(set(requested))
+    assert {str(version) for version in bucket.values()} <= set(requested)
+
+
+def test_fresh_cursor_asks_the_ledgers() -> None:
+    """What every store holds is known, although the cursor is not."""
+    held, new = make_version("a.csv"), make_version("b.csv")
+
+    selection = select([held, new], Cursor(), limit=10, is_held=lambda version: version == held)
+
+    assert _requested(selection) == [str(new)]
+    assert select([held, new], selection.cursor, limit=10).requested == ()
+
+
+def test_dated_names_are_listed_from_the_first_that_can_be_new() -> None:
+    """Once all that waited is requested; before, and with a fresh cursor, from the head."""
+    versions = [make_version(f"2026/11/2{n}.csv", NOW + n) for n in range(4)]
+    first = select(versions, Cursor(), limit=3)
+    second = select(versions, first.cursor, limit=3)
+
+    starts = [cursor.start("2026/11/22") for cursor in (Cursor(), first.cursor, second.cursor)]
+    assert starts == ["", "", "2026/11/22"]
+
+
+class TestBatches:
+    """Which files share a run."""
+
+    def test_few_files_have_runs_of_their_own(self) -> None:
+        """Up to ten, each under its own name."""
+        versions = [make_version(f"{n}.csv") for n in range(FEW_FILES)]
+
+        assert list(batches(versions, [v.name for v in versions])) == [(v,) for v in versions]
+
+    def test_many_small_files_share(self) -> None:
+        """In the order of their keys, up to the limits of a batch."""
+        versions = [make_version(f"{n}.csv") for n in range(BATCH_FILES + 20)]
+
+        first, second = batches(versions, [v.name for v in versions])
+
+        assert [*first, *second] == versions
+        assert len(first) == BATCH_FILES
+
+    def test_large_file_is_alone(self) -> None:
+        """It takes its own time, and its own memory."""
+        small = [make_version(f"{n}.csv") for n in range(20)]
+        large = make_version("large.csv", size=SMALL_BYTES)
+
+        assert set(batches([*small, large], [*(v.name for v in small), "large.csv"])) == {(large,), tuple(small)}
+
+    def test_bytes_are_bounded(self) -> None:
+        """Files just below the limit of a small one share a run with few others."""
+        versions = [make_version(f"{n}.csv", size=SMALL_BYTES - 1) for n in range(100)]
+
+        sizes = [sum(v.size for v in batch) for batch in batches(versions, [v.name for v in versions])]
+
+        assert max(sizes) <= BATCH_BYTES
+
+    @settings(max_examples=100, deadline=None)
+    @given(chosen=st.sets(st.integers(0, 60)), seed=st.integers(0, 9))
+    def test_batch_is_a_range_of_keys(self, chosen: set[int], seed: int) -> None:
+        """Every version is in one batch, and a batch holds all keys from its first to its last."""
+        keys = [f"{n}.csv" for n in range(61)]
+        random.Random(seed).shuffle(keys)
+        versions = [make_version(f"{n}.csv") for n in chosen]
+
+        found = list(batches(versions, keys))
+
+        assert sorted(v.name for batch in found for v in batch) == sorted(v.name for v in versions)
+        for batch in found:
+            first, last = keys.index(batch[0].name), keys.index(batch[-1].name)
+            assert keys[first : last + 1] == [v.name for v in batch]
