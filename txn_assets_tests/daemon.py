@@ -1,0 +1,101 @@
+"""`dagster dev` as a child: webserver, daemon, code server and runs, which are ended together.
+
+Here belong starting it as `make dev` does, and an end that leaves no process behind. What arrives meanwhile does not.
+The runs of the local instance are processes of the same group as the command, so one signal reaches all of them.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from txn_assets.config import project_root
+from txn_assets.local import ports
+from txn_assets.local.dagster_home import prepare
+from txn_assets.local.home import tail
+
+PATIENCE_SECONDS = 20.0
+"""An orderly end takes a few; whoever needs longer is killed."""
+
+
+class DaemonError(Exception):
+    """`dagster dev` ended by itself, or what was waited for did not come; the message ends with its log."""
+
+
+class Daemon:
+    """A running `dagster dev`, for the configuration that the environment names."""
+
+    def __init__(self, home: Path) -> None:
+        """Starts it with Dagster's storage below `home`."""
+        dagster_home = prepare(home)
+        self.log = home / "dagster-dev.log"
+        port = ports.choose(("webserver",), {})["webserver"]
+        command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", "127.0.0.1", "-p", str(port)]
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                cwd=project_root(),
+                env=os.environ | {"DAGSTER_HOME": str(dagster_home)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_until(self, condition: Callable[[], bool], *, seconds: float) -> None:
+        """Returns when `condition` holds.
+
+        Raises:
+            DaemonError: it does not within `seconds`, or `dagster dev` has ended.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                ended = "has ended" if self._process.poll() is not None else f"has not done it in {seconds:.0f} s"
+                message = f"dagster dev {ended}; the end of its log:\n{tail(self.log, 60)}"
+                raise DaemonError(message)
+            time.sleep(0.5)
+
+    def stop(self) -> None:
+        """Ends it in good order, then kills what is left of it."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._members() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kills it and all that it started, at once, and waits until they are gone."""
+        while members := self._members():
+            # The kernel gives the number of a group to nobody else while it has members.
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            psutil.wait_procs(members, timeout=1)
+        self._process.wait()
+
+    def _members(self) -> list[psutil.Process]:
+        members = []
+        for process in psutil.process_iter():
+            try:
+                if os.getpgid(process.pid) == self._process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    members.append(process)
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                continue
+        return members
+
+
+@contextmanager
+def dagster_dev(home: Path) -> Iterator[Daemon]:
+    """`dagster dev` with its storage below `home`; no process of it is left afterwards."""
+    daemon = Daemon(home)
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
