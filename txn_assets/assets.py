@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from txn_assets.ledger import FileVersion
 
 
+LANDING_ZONE = dg.AssetSpec(
+    "landing_zone", group_name="ingestion", kinds={"gcs"}, description="Where upstream systems drop transaction files."
+)
+
+
 def _landed_file_asset(
     *, io_manager_key: str, group_name: str, kinds: set[str], pool: str | None = None
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:

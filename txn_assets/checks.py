@@ -4,24 +4,30 @@ Here belong the judgements. What they judge was counted by the stages, or is rea
 documented in docs/data-contract.md.
 """
 
+import datetime as dt
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import dagster as dg
 
+from txn_assets.arrival import is_data
 from txn_assets.assets import (
+    LANDING_ZONE,
     bigquery_raw_transactions,
     gcs_raw,
     hashed_transactions,
     postgres_transactions,
     validated_transactions,
 )
+from txn_assets.config import Orchestration
 from txn_assets.io_managers.sink import SinkIOManager
 from txn_assets.partitions import landed_files
-from txn_assets.resources import Workspace
+from txn_assets.resources import LandingZone, Workspace
+from txn_assets.retention import landed_at
 from txn_assets.staged import HashedFiles, ValidatedFiles
 
+SHOWN_FILES = 20
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
@@ -128,6 +134,46 @@ def hash_is_keyed(hashed_transactions: HashedFiles, workspace: Workspace) -> dg.
     return _result(wrong, severity=WARN)
 
 
+def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
+    """The check that what landed more than `minutes` ago is in every store."""
+
+    @dg.asset_check(asset=LANDING_ZONE.key)
+    def no_stuck_files(
+        landing: LandingZone,
+        gcs: dg.ResourceParam[SinkIOManager],
+        bigquery: dg.ResourceParam[SinkIOManager],
+        postgres: dg.ResourceParam[SinkIOManager],
+    ) -> dg.AssetCheckResult:
+        """Every file that has been in the landing zone for a while is in the three stores."""
+        now = dt.datetime.now(dt.UTC)
+        landed = [version for version in landing.versions() if is_data(version)]
+        ages = {version: now - landed_at(version.generation) for version in landed}
+        stuck = {}
+        for sink in (gcs, bigquery, postgres):
+            held = sink.ride_out(sink.held_generations)
+            stuck[sink.store] = [
+                version
+                for version in landed
+                if held.get(version.name, 0) < version.generation and ages[version] > dt.timedelta(minutes=minutes)
+            ]
+        files = sorted({version for versions in stuck.values() for version in versions}, key=ages.__getitem__)
+        oldest = round(max((ages[version] for version in files), default=dt.timedelta()).total_seconds() / 60)
+        return dg.AssetCheckResult(
+            passed=not files,
+            severity=WARN,
+            description=f"{len(files)} files are stuck, the oldest for {oldest} minutes." if files else None,
+            metadata={
+                "stuck_files": len(files),
+                "oldest_minutes": oldest,
+                "missing_in": dg.MetadataValue.json({store: len(versions) for store, versions in stuck.items()}),
+                "oldest_files": dg.MetadataValue.json([str(version) for version in files[: -SHOWN_FILES - 1 : -1]]),
+                "landed_files": len(landed),
+            },
+        )
+
+    return no_stuck_files
+
+
 def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetChecksDefinition:
     @_file_check(
         sink,
@@ -179,8 +225,9 @@ def _result(
     )
 
 
-def checks() -> Iterable[dg.AssetChecksDefinition]:
+def checks(orchestration: Orchestration) -> Iterable[dg.AssetChecksDefinition]:
     """All checks."""
+    yield make_no_stuck_files(orchestration.stuck_after_minutes)
     yield from (
         every_row_accounted_for,
         rejected_share_within_limit,

@@ -111,10 +111,21 @@ class Transformation(_Section):
 
 
 class Orchestration(_Section):
-    """When the daily sweep runs. `airflow_dag` is read and unused: Dagster replaces it."""
+    """When the daily sweep runs, and when a file counts as stuck.
+
+    `airflow_dag` is read and unused: Dagster replaces it.
+    """
 
     airflow_dag: str | None = None
     schedule: Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")] = "0 0 * * *"
+    stuck_after_minutes: Annotated[int, Field(ge=1)] = 60
+
+
+class Retention(_Section):
+    """After how many days what is done with goes. The ledgers are kept for good."""
+
+    staging_days: Annotated[int, Field(ge=1)] = 7
+    partition_days: Annotated[int, Field(ge=1)] = 400
 
 
 class Hash(_Section):
@@ -166,6 +177,7 @@ class PipelineConfig(_Section):
     ingestion: Ingestion = Ingestion()
     transformation: Transformation | None = None
     orchestration: Orchestration = Orchestration()
+    retention: Retention = Retention()
     security: Security = Security()
     kubernetes: Kubernetes = Kubernetes()
 

@@ -2,16 +2,16 @@
 
 import dagster as dg
 
-from txn_assets.assets import ASSETS
+from txn_assets.assets import ASSETS, LANDING_ZONE
 from txn_assets.checks import checks
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.io_managers.bigquery import BigQueryIOManager
 from txn_assets.io_managers.gcs import GcsIOManager
 from txn_assets.io_managers.postgres import PostgresIOManager
 from txn_assets.io_managers.staging import StagingIOManager
-from txn_assets.jobs import load_landed_files
+from txn_assets.jobs import load_landed_files, make_remove_old, watch_landing_zone
 from txn_assets.resources import Quarantine, make_landing_zone, make_stores, make_workspace
-from txn_assets.sensors import make_daily_sweep, new_landed_files
+from txn_assets.sensors import make_daily_sweep, new_landed_files, upkeep_schedules
 
 
 @dg.definitions
@@ -26,12 +26,13 @@ def build(config: PipelineConfig) -> dg.Definitions:
     Raises:
         ConfigError: TXN_TARGET names no target.
     """
+    remove_old = make_remove_old(config.retention)
     return dg.Definitions(
-        assets=ASSETS,
-        asset_checks=list(checks()),
-        jobs=[load_landed_files],
+        assets=[LANDING_ZONE, *ASSETS],
+        asset_checks=list(checks(config.orchestration)),
+        jobs=[load_landed_files, watch_landing_zone, remove_old],
         sensors=[new_landed_files],
-        schedules=[make_daily_sweep(config.orchestration.schedule)],
+        schedules=[make_daily_sweep(config.orchestration.schedule), *upkeep_schedules(remove_old)],
         resources=make_resources(config),
         # One process a run: the steps of five rows would otherwise pay for six interpreters.
         executor=dg.in_process_executor,

@@ -1,11 +1,19 @@
-"""The job that loads landed files: all six assets and their checks.
+"""The jobs: loading landed files, watching that none is stuck, and removing what is old.
 
 Here belong jobs and what their runs are tagged with. Documented in docs/operations.md.
 """
 
+import datetime as dt
+
 import dagster as dg
 
-from txn_assets.assets import ASSETS
+from txn_assets.assets import ASSETS, LANDING_ZONE
+from txn_assets.config import Retention
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.io_managers.staging import StagingIOManager
+from txn_assets.partitions import LANDED_FILES
+from txn_assets.resources import LandingZone
+from txn_assets.retention import outdated_keys, outdated_objects
 
 load_landed_files = dg.define_asset_job(
     name="load_landed_files",
@@ -16,3 +24,45 @@ load_landed_files = dg.define_asset_job(
         "dagster/retry_strategy": "ALL_STEPS",
     },
 )
+
+watch_landing_zone = dg.define_asset_job(
+    name="watch_landing_zone",
+    selection=dg.AssetSelection.checks_for_assets(LANDING_ZONE.key),
+    description="Looks for files that have landed and are not in every store.",
+)
+
+
+def make_remove_old(retention: Retention) -> dg.JobDefinition:
+    """The job that removes old partition keys and staged values, by the ages in `retention`."""
+
+    @dg.op
+    def remove_old_partition_keys(
+        context: dg.OpExecutionContext,
+        landing: LandingZone,
+        gcs: dg.ResourceParam[SinkIOManager],
+        bigquery: dg.ResourceParam[SinkIOManager],
+        postgres: dg.ResourceParam[SinkIOManager],
+    ) -> None:
+        """Removes the keys of files that are loaded, or gone, and old."""
+        landed = {version.name: version.generation for version in landing.versions()}
+        ledgers = [sink.ride_out(sink.held_generations) for sink in (gcs, bigquery, postgres)]
+        keys = context.instance.get_dynamic_partitions(LANDED_FILES)
+        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.partition_days)
+        outdated = outdated_keys(keys, landed, ledgers, before=before)
+        for key in outdated:
+            context.instance.delete_dynamic_partition(LANDED_FILES, key)
+        context.log.info(f"removed {len(outdated)} of {len(keys)} partition keys, older than {before:%Y-%m-%d}")
+
+    @dg.op
+    def remove_old_staging(context: dg.OpExecutionContext, staging: dg.ResourceParam[StagingIOManager]) -> None:
+        """Removes what runs staged long ago."""
+        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.staging_days)
+        removed = staging.remove(outdated_objects(staging.written(), before=before))
+        context.log.info(f"removed {removed} staged objects, older than {before:%Y-%m-%d}")
+
+    @dg.job(description="Removes partition keys and staged values by age; the ledgers keep the history.")
+    def remove_old() -> None:
+        remove_old_partition_keys()
+        remove_old_staging()
+
+    return remove_old

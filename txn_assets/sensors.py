@@ -1,4 +1,4 @@
-"""What starts runs by itself: the sensor on the landing zone, and the daily sweep.
+"""What starts runs by itself: the sensor on the landing zone, the daily sweep, and the schedules of the upkeep.
 
 Here belong listing, requesting and saying what was looked at. What is new is decided in `arrival.py`. Documented in
 docs/operations.md.
@@ -13,7 +13,7 @@ import dagster as dg
 
 from txn_assets.arrival import SMALL_BYTES, Cursor, batches, fits_a_key, is_data, select
 from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.jobs import load_landed_files
+from txn_assets.jobs import load_landed_files, watch_landing_zone
 from txn_assets.ledger import FileVersion
 from txn_assets.partitions import LANDED_FILES, landed_files
 from txn_assets.resources import LandingZone
@@ -95,6 +95,15 @@ def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
         return [_request(batch, sweep=at) for batch in batches(missing, keys)]
 
     return daily_sweep
+
+
+def upkeep_schedules(remove_old: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
+    """Looks for stuck files each hour, and removes what is old each week."""
+    running = dg.DefaultScheduleStatus.RUNNING
+    return [
+        dg.ScheduleDefinition(job=watch_landing_zone, cron_schedule="0 * * * *", default_status=running),
+        dg.ScheduleDefinition(job=remove_old, cron_schedule="30 3 * * 0", default_status=running),
+    ]
 
 
 def missing_versions(landed: list[FileVersion], sinks: Sequence[SinkIOManager]) -> list[FileVersion]:

@@ -18,6 +18,7 @@ import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 
+from txn_assets.assets import ASSETS
 from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
 from txn_assets.definitions import build
 from txn_assets.local.stack import Endpoints, ensure_up, seed_from
@@ -134,7 +135,7 @@ class Deployment:
     ) -> dg.ExecuteInProcessResult:
         """Runs the assets that `select` names for the landed file `name`."""
         job = build(self.config).resolve_implicit_global_asset_job_def()
-        keys = dg.AssetSelection.from_string(select).resolve(list(build(self.config).assets or []))  # type: ignore[arg-type]  # our list holds assets alone
+        keys = dg.AssetSelection.from_string(select).resolve(ASSETS)
         return job.execute_in_process(
             instance=self.instance,
             partition_key=name,

@@ -6,8 +6,10 @@ stays in the run's workspace. Documented in docs/architecture.md.
 A run writes below `<staging>/<run id>/`, so that two runs of one partition never read each other's values.
 """
 
+import contextlib
+import datetime as dt
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -72,6 +74,25 @@ class StagingIOManager(dg.ConfigurableIOManager):
         blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet", checksum="crc32c")
         self.workspace.drop_clear_text(file.version)
         return stored
+
+    def written(self) -> Iterator[tuple[str, dt.datetime]]:
+        """Every staged object, and when it was written."""
+        blobs = self.stores.storage().list_blobs(
+            self.bucket, prefix=f"{self.prefix}/", fields="items(name,timeCreated),nextPageToken"
+        )
+        return ((blob.name, blob.time_created) for blob in blobs)
+
+    def remove(self, names: Iterable[str]) -> int:
+        """Removes staged objects; how many. One that is gone already is none."""
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see resources.py
+
+        bucket = self.stores.storage().bucket(self.bucket)
+        removed = 0
+        for name in names:
+            with contextlib.suppress(NotFound):
+                bucket.blob(name).delete()
+                removed += 1
+        return removed
 
     def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - what the input is annotated with
         """The value, or its rows, as the input is annotated."""

@@ -1,0 +1,74 @@
+"""Stuck files are reported, and what is old is removed."""
+
+import datetime as dt
+
+import dagster as dg
+
+from txn_assets.assets import LANDING_ZONE
+from txn_assets.checks import make_no_stuck_files
+from txn_assets.definitions import build
+from txn_assets_tests.deployment import SINKS, Deployment, make_file, make_row
+
+
+def _run(deployment: Deployment, job: str) -> dg.ExecuteInProcessResult:
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return (
+        build(deployment.config).resolve_job_def(job).execute_in_process(instance=deployment.instance, run_config=quiet)
+    )
+
+
+def test_fresh_files_are_not_stuck(deployment: Deployment) -> None:
+    """What has just landed is on its way."""
+    deployment.land("a.csv", make_file(make_row()))
+
+    (check,) = _run(deployment, "watch_landing_zone").get_asset_check_evaluations()
+
+    assert (check.asset_key, check.check_name, check.passed) == (LANDING_ZONE.key, "no_stuck_files", True)
+
+
+def test_stuck_files_are_counted(deployment: Deployment) -> None:
+    """Each store says how many it lacks, and the oldest files are named."""
+    first = deployment.land("a.csv", make_file(make_row()))
+    deployment.materialize("transactions.csv")
+    resources = {name: build(deployment.config).resources[name] for name in ("landing", "gcs", "bigquery", "postgres")}  # type: ignore[index]  # it has resources
+    check = make_no_stuck_files(minutes=-1)
+
+    with dg.build_resources(resources, instance=deployment.instance) as built:
+        result = check(**built._asdict())
+    assert isinstance(result, dg.AssetCheckResult)
+
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert result.metadata["stuck_files"].value == 1
+    assert result.metadata["missing_in"].value == {"GCS": 1, "BigQuery": 1, "PostgreSQL": 1}
+    assert result.metadata["oldest_files"].value == [f"a.csv@{first}"]
+
+
+def test_old_is_removed_and_history_stays(deployment: Deployment) -> None:
+    """Keys of files that are gone leave the list of partitions; ledgers and rows stay."""
+    deployment.load("a.csv", make_row())
+    deployment.load("b.csv", make_row())
+    deployment.instance.add_dynamic_partitions("landed_files", ["never-landed.csv"])
+    _age(deployment, "a.csv", days=500)
+
+    assert _run(deployment, "remove_old").success
+
+    assert deployment.instance.get_dynamic_partitions("landed_files") == ["b.csv"]
+    assert [len(deployment.rows(store, "a.csv")) for store in SINKS] == [1, 1, 1]
+    ledger = deployment.pg.execute(f"SELECT count(*) FROM {deployment.pg_table}_loads WHERE source_file = 'a.csv'")
+    assert ledger.fetchall() == [(1,)]
+
+
+def _age(deployment: Deployment, name: str, *, days: int) -> None:
+    """Makes the three ledgers say that `name` was loaded long ago, and takes it out of the landing zone."""
+    long_ago = int((dt.datetime.now(dt.UTC) - dt.timedelta(days=days)).timestamp() * 1_000_000)
+    deployment.bucket.blob(f"{deployment.config.data_lake.landing}/{name}").delete()
+    deployment.pg.execute(
+        f"UPDATE {deployment.pg_table}_loads SET generation = {long_ago} WHERE source_file = '{name}'"
+    )
+    deployment.bq.query(
+        f"UPDATE `{deployment.bq_table}_loads` SET generation = {long_ago} WHERE source_file = '{name}'"
+    ).result()
+    blob = deployment.bucket.get_blob(f"{deployment.config.data_lake.path}/{name.removesuffix('.csv')}/processed.csv")
+    assert blob
+    blob.metadata = blob.metadata | {"source_generation": str(long_ago)}
+    blob.patch()

@@ -1,0 +1,44 @@
+"""What is old enough to go."""
+
+import datetime as dt
+
+import pytest
+
+from txn_assets.retention import landed_at, outdated_keys, outdated_objects
+
+NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
+BEFORE = NOW - dt.timedelta(days=400)
+OLD = int((NOW - dt.timedelta(days=500)).timestamp() * 1_000_000)
+NEW = int((NOW - dt.timedelta(days=5)).timestamp() * 1_000_000)
+
+
+def test_generation_is_a_moment() -> None:
+    """In microseconds since 1970."""
+    assert landed_at(NEW) == NOW - dt.timedelta(days=5)
+
+
+@pytest.mark.parametrize(
+    ("landed", "held", "outdated"),
+    [
+        ({"a.csv": OLD}, [OLD, OLD, OLD], True),
+        ({"a.csv": NEW}, [NEW, NEW, NEW], False),
+        ({"a.csv": OLD}, [OLD, OLD, 0], False),
+        ({"a.csv": NEW}, [OLD, OLD, OLD], False),
+        ({}, [OLD, OLD, OLD], True),
+        ({}, [NEW, 0, 0], False),
+        ({}, [0, 0, 0], True),
+    ],
+    ids=["old", "new", "old, not loaded", "overwritten", "old and gone", "new and gone", "known to nobody"],
+)
+def test_key(landed: dict[str, int], held: list[int], outdated: bool) -> None:
+    """A key goes when its file is old and in every store, or gone from the landing zone."""
+    ledgers = [{"a.csv": generation} if generation else {} for generation in held]
+
+    assert outdated_keys(["a.csv"], landed, ledgers, before=BEFORE) == (["a.csv"] if outdated else [])
+
+
+def test_staged_objects_go_by_age() -> None:
+    """Those written before the bound."""
+    objects = [("old", BEFORE - dt.timedelta(seconds=1)), ("new", BEFORE)]
+
+    assert outdated_objects(objects, before=BEFORE) == ["old"]
