@@ -10,7 +10,7 @@ SIZE ?= 1m
 
 .PHONY: help
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: .venv/.installed .venv-servers/.installed ## Create both virtual environments from the lock files
@@ -47,6 +47,10 @@ test: setup ## Unit, property and integration tests against the embedded servers
 .PHONY: bench
 bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m
 	@.venv-bench/bin/python -m benchmarks $(SIZE)
+
+.PHONY: bench-arrival
+bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects
+	@$(PYTHON) -m benchmarks.arrival tick
 
 .PHONY: faults
 faults: setup ## Kill, cut, race and retry the loads; count rows lost and rows twice (FULL=1: every instant and request)

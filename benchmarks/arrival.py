@@ -1,0 +1,103 @@
+"""`python -m benchmarks.arrival tick`: what a look at a full landing zone costs. See `make bench-arrival`.
+
+Here belong the cases, the bounds beside them, and exit codes: 1 where the wrong files were found or a row is missing. A
+bound that is missed is no failure: it stands in the table. This process imports nothing large; see `measure.py`.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+from benchmarks.measure import ChildError, Measurement, function
+
+OBJECTS = 100_000
+NEW = 10
+SPREADS = {"landed in a year": 300.0, "landed within the hour": 0.03}
+"""Seconds between two objects. The cursor names each object of the last hour: the second case is its worst."""
+
+TICK_SECONDS = 5.0
+TICK_REQUESTS = OBJECTS // 1000
+TICK_MB = 300
+
+
+class MismatchError(Exception):
+    """Something else happened than was to be measured."""
+
+
+def main() -> int:
+    """Runs the command line; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.arrival", description="Measures how files arrive.")
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("tick", help="one evaluation of the sensor").set_defaults(run=lambda _: tick())
+    arguments = parser.parse_args()
+    try:
+        arguments.run(arguments)
+    except (ChildError, MismatchError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def tick() -> None:
+    """One evaluation of the sensor over many objects, in a process of its own."""
+    _say(
+        f"One tick of new_landed_files: {OBJECTS:,} objects, {NEW} of them new, listed over HTTP from a stand-in for GCS.\n"
+        "(The embedded GCS is not asked: it walks its whole bucket for each page of a listing, which GCS does not.)\n"
+    )
+    _say(f"{'objects':<24}{'seconds':>18}{'list requests':>20}{'peak memory, MB':>22}")
+    for spread, seconds_apart in SPREADS.items():
+        measured, requests = _tick(seconds_apart)
+        megabytes = measured.peak_mib * 1.048576
+        _say(
+            f"{spread:<24}{_beside(f'{measured.seconds:.2f}', f'{TICK_SECONDS:.0f}'):>18}"
+            f"{_beside(str(requests), str(TICK_REQUESTS)):>20}{_beside(f'{megabytes:.0f}', str(TICK_MB)):>22}"
+        )
+
+
+def _tick(seconds_apart: float) -> tuple[Measurement, int]:
+    with _fake_gcs(seconds_apart) as url, tempfile.TemporaryDirectory() as folder:
+        cursor = str(Path(folder) / "cursor")
+        new = function("benchmarks.ticks:prepare", url=url, new=NEW, cursor=cursor).result
+        before = _requests(url)
+        measured = function("benchmarks.ticks:tick", url=url, cursor=cursor)
+        requests = _requests(url) - before
+    if measured.result != new:
+        message = f"the sensor found {measured.result}, not {new}"
+        raise MismatchError(message)
+    return measured, requests
+
+
+@contextmanager
+def _fake_gcs(seconds_apart: float) -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.fake_gcs", str(OBJECTS), str(seconds_apart)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin
+        assert server.stdout
+        try:
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.stdin.close()
+
+
+def _requests(url: str) -> int:
+    with urlopen(f"{url}/requests") as answer:  # noqa: S310 - our own server
+        return int(json.load(answer))
+
+
+def _beside(measured: str, bound: str) -> str:
+    return f"{measured} (<= {bound})"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""The sensor, evaluated once against `fake_gcs.py`, with its real landing zone.
+
+Here belongs what the daemon would have handed to the sensor: resources and cursor. What is measured of it stands in
+`arrival.py`.
+"""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from benchmarks.child import Timer
+from benchmarks.fake_gcs import PREFIX
+from txn_assets.arrival import Cursor, select
+from txn_assets.config import load_config
+from txn_assets.definitions import make_resources
+from txn_assets.local.stack import Endpoints
+from txn_assets.resources import LandingZone, Stores, make_stores
+from txn_assets.sensors import new_landed_files
+
+
+class FakeStores(Stores):
+    """The stores of the local target, their GCS elsewhere."""
+
+    gcs_url: str = Field(description="Where the stand-in for GCS listens.")
+
+    def local_endpoints(self) -> Endpoints:
+        """The stand-in alone: a sensor with a cursor looks at no other store."""
+        return Endpoints(
+            gcs_url=self.gcs_url,
+            bigquery_url="",
+            postgres_host="",
+            postgres_port=0,
+            postgres_user="",
+            postgres_password="",
+            postgres_dbname="",
+        )
+
+
+def prepare(_: Timer, *, url: str, new: int, cursor: str) -> list[str]:
+    """Writes the cursor of a sensor that has dealt with all but the `new` newest objects; their names."""
+    versions = sorted(_landing(url).versions(), key=lambda version: version.generation)
+    known = versions[:-new]
+    Path(cursor).write_text(select(known, Cursor(), limit=len(known)).cursor.text())
+    return sorted(version.name for version in versions[-new:])
+
+
+def tick(timer: Timer, *, url: str, cursor: str) -> list[str]:
+    """Evaluates the sensor as the daemon does; the names that it wants loaded."""
+    resources = make_resources(load_config()) | {"landing": _landing(url)}
+    resources = {name: resources[name] for name in new_landed_files.required_resource_keys}
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance, cursor=Path(cursor).read_text(), resources=resources) as context,
+        timer(),
+    ):
+        result = new_landed_files(context)
+    assert isinstance(result, dg.SensorResult)
+    return sorted(key for request in result.dynamic_partitions_requests or [] for key in request.partition_keys)
+
+
+def _landing(url: str) -> LandingZone:
+    config = load_config()
+    plain = make_stores(config)
+    fields = {name: getattr(plain, name) for name in type(plain).model_fields}
+    stores = FakeStores(**fields, gcs_url=url)
+    return LandingZone(stores=stores, bucket=config.data_lake.gcs_bucket, prefix=PREFIX.removesuffix("/"))
