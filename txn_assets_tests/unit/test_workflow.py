@@ -1,0 +1,46 @@
+"""The workflow of CI: what it may do, for how long, and that its commands exist.
+
+Here belong statements about the file. Whether a step succeeds, a runner says.
+"""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from txn_assets.config import project_root
+
+ROOT = project_root()
+WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+JOBS: dict[str, Any] = WORKFLOW["jobs"]
+
+
+def _commands() -> list[str]:
+    return [step["run"] for job in JOBS.values() for step in job["steps"] if "run" in step]
+
+
+def test_least_privileges() -> None:
+    """The token reads the repository and nothing else, no job asks for more, and no checkout keeps it."""
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    assert not [name for name, job in JOBS.items() if "permissions" in job]
+    checkouts = [s for job in JOBS.values() for s in job["steps"] if s.get("uses", "").startswith("actions/checkout@")]
+    assert [step["with"]["persist-credentials"] for step in checkouts] == [False] * len(JOBS)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_ends(job: str) -> None:
+    """A job that hangs is ended, and its actions are pinned to a major version."""
+    assert JOBS[job]["timeout-minutes"] <= 60
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step["uses"]) for step in JOBS[job]["steps"] if "uses" in step)
+
+
+def test_commands_exist() -> None:
+    """Every make target, script and module that a step names is in the project."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = "\n".join(_commands())
+    assert set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)) <= targets
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+    modules = re.findall(r"-m ([a-z_.]+)", text)
+    assert modules
+    assert all((ROOT / f"{module.replace('.', '/')}.py").is_file() for module in modules)
