@@ -9,13 +9,13 @@ goes no further and is not noted as materialised; the others go on, and the chec
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from txn_assets.logs import emit, pinned, processed, rejections
+from txn_assets.logs import StageLog, pinned, processed
 from txn_assets.partitions import LANDED_FILES, landed_files
 from txn_assets.resources import LandedFileError, LandingZone, Quarantine, Workspace
 from txn_assets.staged import (
@@ -39,7 +39,7 @@ LANDING_ZONE = dg.AssetSpec(
 
 
 def _landed_file_asset(
-    *, io_manager_key: str, group_name: str, kinds: set[str], pool: str | None = None
+    *, io_manager_key: str, group_name: str, kinds: set[str], pool: str | None = None, deps: Sequence[dg.AssetSpec] = ()
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     with warnings.catch_warnings():
         # Back-fill policies are in beta, and the way to put many files into one run.
@@ -51,10 +51,11 @@ def _landed_file_asset(
             group_name=group_name,
             kinds=kinds,
             pool=pool,
+            deps=deps,
         )
 
 
-@_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"gcs", "csv"})
+@_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"gcs", "csv"}, deps=[LANDING_ZONE])
 def raw_csv(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace) -> RawFiles:
     """A landed CSV file, pinned to the generation that this run loads, its header checked."""
     names = {name: name for name in context.partition_keys}
@@ -86,7 +87,7 @@ def _pin(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Wor
     }
     context.add_asset_metadata(metadata, partition_key=name)
     event = pinned("raw_csv", version, time.monotonic() - started)
-    emit(event, log=context.log, run_id=context.run.run_id)
+    _log(context).emit(event)
     return RawFile(version, columns)
 
 
@@ -117,8 +118,7 @@ def _validate(
         raise dg.Failure(str(error)) from error
     rejected = workspace.folder(version) / "rejected.csv"
     place = quarantine.store(version, rejected if report.rejected else None)
-    for event in rejections("validated_transactions", version.name, report):
-        emit(event, log=context.log, run_id=context.run.run_id)
+    _log(context).emit_rejections("validated_transactions", version.name, report)
     context.add_asset_metadata(
         {
             "records": report.records,
@@ -133,11 +133,7 @@ def _validate(
     )
     seconds = time.monotonic() - started
     counts = {"valid": report.valid, "rejected": report.rejected}
-    emit(
-        processed("validated_transactions", version.name, report.records, seconds, **counts),
-        log=context.log,
-        run_id=context.run.run_id,
-    )
+    _log(context).emit(processed("validated_transactions", version.name, report.records, seconds, **counts))
     if not report.valid:
         where = f" {report.rejected} rejected rows with their reasons are in {place}." if place else " It has no rows."
         message = f"No valid transactions in {version.name}.{where} The stores keep what they had."
@@ -179,11 +175,7 @@ def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: Validat
         partition_key=file.version.name,
     )
     seconds = time.monotonic() - started
-    emit(
-        processed("hashed_transactions", file.version.name, totals.rows, seconds),
-        log=context.log,
-        run_id=context.run.run_id,
-    )
+    _log(context).emit(processed("hashed_transactions", file.version.name, totals.rows, seconds))
     return HashedFile(
         version=file.version,
         rules_id=file.rules_id,
@@ -211,6 +203,10 @@ def postgres_transactions(hashed_transactions: HashedFiles) -> HashedFiles:
     return hashed_transactions
 
 
+def _log(context: dg.AssetExecutionContext) -> StageLog:
+    return StageLog(context.log, context.run.run_id, files=len(context.partition_keys))
+
+
 def _each[ItemT, FileT](
     context: dg.AssetExecutionContext,
     items: Mapping[str, ItemT],
@@ -222,6 +218,7 @@ def _each[ItemT, FileT](
     Raises:
         Failure: no file is left.
     """
+    started = time.monotonic()
     done = []
     for name, item in items.items():
         try:
@@ -234,6 +231,7 @@ def _each[ItemT, FileT](
             failed += (one,)
     if not done:
         raise dg.Failure(list_failures(failed), allow_retries=False)
+    _log(context).done(len(done), time.monotonic() - started)
     return tuple(done), failed
 
 

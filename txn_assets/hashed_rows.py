@@ -79,9 +79,10 @@ def lake_totals(path: Path, *, file_format: str, pii_fields: Sequence[str]) -> T
 def read_lake(data: bytes, *, file_format: str) -> pa.Table:
     """The rows of a file that `write_lake` wrote: the five fields."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lake"
+        path = Path(folder) / "rows" / "lake"
+        path.parent.mkdir()
         path.write_bytes(data)
-        with connect(Path(folder)) as connection:
+        with connect(path.parent) as connection:
             query = f"SELECT {FIELD_LIST} FROM {_lake_source(file_format)}"  # noqa: S608 - fixed column names
             return connection.sql(query, params={"path": str(path)}).to_arrow_table()
 

@@ -56,14 +56,38 @@ class Event:
         return json.dumps(content, default=str)
 
 
-def emit(event: Event, *, log: logging.Logger, run_id: str) -> None:
-    """Sends `event` to Dagster's `log`, to whoever listens to `LOGGER`, and as JSON where that is asked for."""
-    message = f"{event.partition}: {event.message}"
-    log.log(event.level, message)
-    LOGGER.debug(message, extra={"event": event})
-    if os.environ.get(FORMAT_VARIABLE) == "json":
-        sys.stdout.write(event.to_json(run_id) + "\n")
-        sys.stdout.flush()
+SHOWN_FILES = 20
+"""In a run of more files, Dagster's log gets warnings and one line a stage: it keeps each line as an event of its own,
+which takes longer than a small file."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageLog:
+    """Where the events of a stage go, which works on so many `files`."""
+
+    log: logging.Logger
+    run_id: str
+    files: int
+
+    def emit(self, event: Event) -> None:
+        """Sends `event` to Dagster's log, to whoever listens to `LOGGER`, and as JSON where that is asked for."""
+        message = f"{event.partition}: {event.message}"
+        if self.files <= SHOWN_FILES or event.level >= logging.WARNING:
+            self.log.log(event.level, message)
+        LOGGER.debug(message, extra={"event": event})
+        if os.environ.get(FORMAT_VARIABLE) == "json":
+            sys.stdout.write(event.to_json(self.run_id) + "\n")
+            sys.stdout.flush()
+
+    def emit_rejections(self, stage: str, partition: str, report: ValidationReport) -> None:
+        """Sends what `rejections` says; of many files, the counts alone."""
+        for event in rejections(stage, partition, report, shown=SAMPLE_ROWS if self.files <= SHOWN_FILES else 0):
+            self.emit(event)
+
+    def done(self, files: int, seconds: float) -> None:
+        """Says how many of many files the stage is done with."""
+        if self.files > SHOWN_FILES:
+            self.log.info(f"{files} of {self.files} files in {seconds:.1f} seconds")
 
 
 def pinned(stage: str, version: FileVersion, seconds: float) -> Event:
@@ -84,14 +108,14 @@ def processed(stage: str, partition: str, rows: int, seconds: float, **details: 
     )
 
 
-def rejections(stage: str, partition: str, report: ValidationReport) -> list[Event]:
-    """A warning for each of the first rejected rows, and for a longer list the count of each reason."""
+def rejections(stage: str, partition: str, report: ValidationReport, *, shown: int = SAMPLE_ROWS) -> list[Event]:
+    """A warning for each of the first `shown` rejected rows, and for a longer list the count of each reason."""
     events = []
-    for row in report.sample:
+    for row in report.sample[:shown]:
         reasons = "; ".join(f"{r.field or 'row'} {r.code} ({r.message})" for r in row.reasons)
         details = {"source_row": row.source_row, "reasons": [[r.field, r.code] for r in row.reasons]}
         events.append(Event(f"record {row.source_row} rejected: {reasons}", stage, partition, details, logging.WARNING))
-    if report.rejected > SAMPLE_ROWS:
+    if report.rejected > shown:
         counts = ", ".join(f"{reason} {count}" for reason, count in report.reasons.items())
         message = f"{report.rejected} records rejected in all: {counts}"
         details = {"rejected": report.rejected, "counts": dict(report.reasons)}

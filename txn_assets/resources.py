@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import functools
 import hashlib
+import io
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,8 @@ from txn_assets.scratch import open_scratch
 if TYPE_CHECKING:
     import psycopg
     from google.auth.credentials import AnonymousCredentials
-    from google.cloud import bigquery, storage
+    from google.cloud.bigquery import Client as BigQueryClient
+    from google.cloud.storage import Client as StorageClient
 
     from txn_assets.local.stack import Endpoints
     from txn_assets.report import ValidationReport
@@ -65,12 +67,24 @@ class Stores(dg.ConfigurableResource["Stores"]):
 
     statement_seconds: float = Field(default=600.0, description="After so long a silence of PostgreSQL is given up.")
 
+    _storage: "StorageClient | None" = PrivateAttr(default=None)
+    _bigquery: "BigQueryClient | None" = PrivateAttr(default=None)
+
     def local_endpoints(self) -> "Endpoints":
         """Where the embedded servers are; they are started if need be."""
         return _local_endpoints()
 
-    def storage(self) -> "storage.Client":
-        """A client of Google Cloud Storage."""
+    def storage(self) -> "StorageClient":
+        """A client of Google Cloud Storage, the same each time: it keeps its connections open."""
+        self._storage = self._storage or self._make_storage()
+        return self._storage
+
+    def bigquery(self) -> "BigQueryClient":
+        """A client of BigQuery, the same each time."""
+        self._bigquery = self._bigquery or self._make_bigquery()
+        return self._bigquery
+
+    def _make_storage(self) -> "StorageClient":
         from google.cloud import storage  # noqa: PLC0415 - see the head of the module
 
         if self.target == "gcp":
@@ -81,8 +95,7 @@ class Stores(dg.ConfigurableResource["Stores"]):
             client_options={"api_endpoint": self.local_endpoints().gcs_url},
         )
 
-    def bigquery(self) -> "bigquery.Client":
-        """A client of BigQuery."""
+    def _make_bigquery(self) -> "BigQueryClient":
         from google.cloud import bigquery  # noqa: PLC0415 - see the head of the module
 
         if self.target == "gcp":
@@ -208,7 +221,12 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
         )
         try:
             # Raw: an object stored with content-encoding gzip arrives as it is stored, as its checksum wants it.
-            with blob.open("rb", chunk_size=READ_CHUNK_BYTES, raw_download=True) as stream:
+            if version.size <= READ_CHUNK_BYTES:
+                # One request: a reader of chunks asks for the size first, and again for what comes after the end.
+                stream: BinaryIO = io.BytesIO(blob.download_as_bytes(raw_download=True, checksum=None))
+            else:
+                stream = blob.open("rb", chunk_size=READ_CHUNK_BYTES, raw_download=True)
+            with stream:
                 yield _Checksummed(stream, version)  # type: ignore[misc]  # it has what readers use of a BinaryIO
         except NotFound as error:
             message = f"{version} is gone from the landing zone: it was overwritten or deleted. Load the newer version."

@@ -140,7 +140,8 @@ class Deployment:
             instance=self.instance,
             partition_key=name,
             raise_on_error=raise_on_error,
-            asset_selection=None if select == "*" else list(keys),
+            # Named, or the check of the landing zone would run as well.
+            asset_selection=list(keys),
             tags=dict(tags or {}),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from txn_assets.io_managers.staging import as_kind
 from txn_assets.ledger import Action, Holding
-from txn_assets.logs import emit, processed
+from txn_assets.logs import StageLog, processed
 from txn_assets.partitions import materialize_only
 from txn_assets.resources import Stores, Workspace
 from txn_assets.retries import Budget, StoreError, StoreUnavailableError, ride_out
@@ -96,11 +96,13 @@ class SinkIOManager(dg.ConfigurableIOManager):
         if inexact:
             metadata["not exact"] = f"{', '.join(inexact)}: a binary floating-point column of an older table"
             context.log.warning(f"{self.store} keeps {', '.join(inexact)} as binary floating-point numbers: not exact.")
+        log = StageLog(context.log, context.run_id, files=len(context.asset_partition_keys))
+        log.done(len(obj), seconds)
         for file in obj:
             action = actions[file.version.name]
             details = {"action": action.value, "generation": file.version.generation}
             event = processed(stage, file.version.name, file.totals.rows, seconds, **details)
-            emit(event, log=context.log, run_id=context.run_id)
+            log.emit(event)
             if action is Action.STAND_BACK:
                 context.log.warning(f"{file.version} is older than what {self.store} holds: nothing was changed.")
         if len(obj) == 1:
