@@ -70,7 +70,8 @@ def make_hasher(security: Security, key: str | None) -> Hasher:
     """
     if security.hash.algorithm == "sha256":
         return Hasher(security.pii_fields, None, "sha256")
-    data = (key or "").encode()
+    # Bytes of the environment that are no UTF-8 come as surrogates, and count as the bytes that they are.
+    data = (key or "").encode("utf-8", "surrogateescape")
     if len(data) < MIN_KEY_BYTES:
         message = (
             f"security.hash.algorithm is hmac-sha256, and {KEY_VARIABLE} has {len(data)} bytes: "

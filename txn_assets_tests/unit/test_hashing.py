@@ -105,3 +105,9 @@ def test_ledger_tells_keys_apart() -> None:
     assert [make_hasher(security, "k" * 32).key_id for security in (Security(), KEYED, other)] == [
         "sha256", "2026-01", "2027-01",
     ]  # fmt: skip
+
+
+def test_key_of_any_bytes() -> None:
+    """Bytes of the environment that are no UTF-8 are part of the key as they are."""
+    raw = b"\xff\xfe" + b"k" * 30
+    assert make_hasher(KEYED, raw.decode("utf-8", "surrogateescape")).key == raw
