@@ -7,6 +7,7 @@ PYTHON := .venv/bin/python
 FILE ?= data/transactions.csv
 PORT ?= 3000
 SIZE ?= 1m
+MINUTES ?= 30
 
 .PHONY: help
 help: ## List the targets
@@ -55,6 +56,10 @@ bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects
 .PHONY: faults
 faults: setup ## Kill, cut, race and retry the loads; count rows lost and rows twice (FULL=1: every instant and request)
 	@$(PYTHON) -m txn_assets_tests.faults $(if $(FULL),--full)
+
+.PHONY: soak
+soak: setup ## Let files come and go while Dagster is killed ten times, and compare the stores: make soak MINUTES=30 SEED=1
+	@$(PYTHON) -m txn_assets_tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 .PHONY: check
 check: setup ## Lint, types, and the definitions as Dagster loads them

@@ -1,0 +1,164 @@
+"""`make soak`: files come and go while `dagster dev` is killed and started again; at the end the stores are compared.
+
+Here belong the course of it, when it kills, and the table. What arrives stands in `landing.py`, the comparison in
+`outcome.py`. At the end the daily sweep comes every minute, by its own schedule: it finds what killed runs left undone.
+"""
+
+import argparse
+import os
+import random
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+
+from txn_assets.config import load_config
+from txn_assets.local.dagster_home import prepare
+from txn_assets.local.stack import down, ensure_up, seed_from
+from txn_assets_tests.daemon import DaemonError, dagster_dev
+from txn_assets_tests.deployment import Deployment, make_config
+from txn_assets_tests.soak.landing import Landing
+from txn_assets_tests.soak.outcome import Runs, bury, clear_text, compare, waiting
+
+PAUSE_SECONDS = 3.0
+"""Between two events, on average."""
+
+EVERY_MINUTE = {"orchestration": {"schedule": "* * * * *"}}
+QUIET_SECONDS = 900.0
+"""So long the end waits until the ledgers have every version."""
+
+
+@dataclass
+class Soak:
+    """A soak under way."""
+
+    home: Path
+    landing: Landing
+    instance: dg.DagsterInstance
+    draw: random.Random
+    kills: int = 0
+    dead_runs: int = 0
+    begun: float = field(default_factory=time.monotonic)
+
+    def run(self, seconds: float, kills: int) -> set[str]:
+        """Lets files come and go for `seconds`, killing all of Dagster `kills` times; then waits until all is loaded.
+
+        The names whose newest version is in not every ledger even so.
+        """
+        part = seconds / kills
+        for number in range(kills):
+            with dagster_dev(self.home) as daemon:
+                self._let_arrive(until=part * (number + self.draw.random()))
+                # A kill tells most while a run is under way.
+                self._let_arrive(until=part * (number + 1), unless=self._is_loading)
+                daemon.kill()
+            self.kills += 1
+            self._bury()
+            self._say("killed")
+        with dagster_dev(self.home):
+            self._let_arrive(until=seconds)
+        self._bury()
+        self.landing.deployment.configure(EVERY_MINUTE)
+        # At least one run comes after the last kill, and clears up behind it.
+        self.landing.land("last.csv")
+        self._say("nothing more arrives, and the sweep comes every minute")
+        with dagster_dev(self.home) as daemon:
+            try:
+                daemon.wait_until(lambda: not self._waiting(), seconds=QUIET_SECONDS)
+            except DaemonError as error:
+                sys.stderr.write(f"{error}\n")
+        self._say("ended")
+        return self._waiting()
+
+    def _bury(self) -> None:
+        self.dead_runs += bury(self.instance)
+
+    def _waiting(self) -> set[str]:
+        return waiting(self.landing.deployment, self.landing.newest())
+
+    def _is_loading(self) -> bool:
+        return self.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])) > 0
+
+    def _let_arrive(self, *, until: float, unless: Callable[[], bool] = lambda: False) -> None:
+        """Until so many seconds have gone by since the beginning."""
+        while (left := self.begun + until - time.monotonic()) > 0 and not unless():
+            time.sleep(min(left, self.draw.expovariate(1 / PAUSE_SECONDS)))
+            self.landing.act()
+
+    def _say(self, text: str) -> None:
+        files, waits = len(self.landing.present), len(self._waiting())
+        sys.stdout.write(f"{time.monotonic() - self.begun:7.0f} s  {text}; of {files} files {waits} wait\n")
+        sys.stdout.flush()
+
+
+def main() -> int:
+    """Runs the command line; 1 where a row was lost or stands twice, a file was not loaded, or clear text is left."""
+    parser = argparse.ArgumentParser(prog="python -m txn_assets_tests.soak", description="Kills Dagster for minutes.")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="draws the same events again")
+    arguments = parser.parse_args()
+    # Told to end, it ends Dagster and the servers all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.stdout.write(f"seed {arguments.seed}\n")
+    kept = os.environ.get("TXN_TEST_HOME")
+    with tempfile.TemporaryDirectory(prefix="txn-soak-") as folder:
+        home = Path(kept or folder)
+        config = Path(folder) / "pipeline_config.yaml"
+        os.environ |= {"TXN_HOME": str(home), "TXN_TARGET": "local", "TXN_CONFIG": str(config)}
+        make_config(config)
+        ensure_up(home, seed_from(load_config()))
+        try:
+            with (
+                Deployment.open(config) as deployment,
+                dg.DagsterInstance.from_config(str(prepare(home))) as instance,
+            ):
+                draw = random.Random(arguments.seed)
+                soak = Soak(home, Landing(deployment, draw), instance, draw)
+                # It lands with the local stack, and is no part of this.
+                deployment.bucket.blob(f"{deployment.config.data_lake.landing}/transactions.csv").delete()
+                return report(soak, soak.run(60 * arguments.minutes, arguments.kills))
+        finally:
+            if not kept:
+                down(home)
+
+
+def report(soak: Soak, waits: set[str]) -> int:
+    """Compares, and prints the table."""
+    landing, runs, left = soak.landing, Runs.of(soak.instance), clear_text(soak.home)
+    found = compare(landing.deployment, landing)
+    lost, twice = sum(one.lost for one in found.values()), sum(one.twice for one in found.values())
+    expected = sum(landing.versions[name][generation].total() for name, generation in landing.newest().items())
+    table = {
+        "files": len(landing.versions),
+        "versions landed": sum(map(len, landing.versions.values())),
+        "overwritten": landing.overwritten,
+        "deleted": landing.deleted,
+        "kills": soak.kills,
+        "runs started": runs.started,
+        "runs succeeded": runs.succeeded,
+        "runs failed": runs.failed,
+        "of them killed": soak.dead_runs,
+        "rows that must be in each store": expected,
+        **{f"rows lost, {store}": one.lost for store, one in found.items()},
+        **{f"rows twice, {store}": one.twice for store, one in found.items()},
+        "rows lost": lost,
+        "rows twice": twice,
+        "files not loaded": len(waits),
+        "files of clear text left": len(left),
+        "seconds": round(time.monotonic() - soak.begun),
+    }
+    sys.stdout.writelines(f"{name:<44} {count:>10,}\n" for name, count in table.items())
+    sys.stdout.writelines(f"not loaded: {name}\n" for name in sorted(waits))
+    sys.stdout.writelines(f"clear text: {path}\n" for path in left)
+    return int(bool(lost or twice or waits or left))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""What became of it: what the ledgers say, what the stores hold against what they must, and how the runs ended.
+
+Here belong reading and comparing. Nothing of the platform is asked: the stores' own clients read.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+from google.api_core.exceptions import NotFound
+
+from txn_assets_tests.deployment import SINKS, Deployment, Row
+from txn_assets_tests.faults.bench import Difference
+from txn_assets_tests.soak.landing import Landing
+
+IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How many runs began, and how they ended."""
+
+    started: int
+    succeeded: int
+    failed: int
+
+    @classmethod
+    def of(cls, instance: dg.DagsterInstance) -> "Runs":
+        """Those of the instance."""
+        records = instance.get_run_records()
+        ends = Counter(record.dagster_run.status for record in records)
+        started = sum(record.start_time is not None for record in records)
+        return cls(started, ends[dg.DagsterRunStatus.SUCCESS], ends[dg.DagsterRunStatus.FAILURE])
+
+
+def bury(instance: dg.DagsterInstance) -> int:
+    """Marks the runs whose processes were killed as failed; how many. Call it while nothing runs.
+
+    The run monitoring of a cluster does so when a pod has died. The launcher of one machine cannot tell, and a run that
+    seems to go on keeps its place in the queue.
+    """
+    dead = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS))
+    for run in dead:
+        instance.report_run_failed(run, "Its process was killed by the soak.")
+    return len(dead)
+
+
+def waiting(deployment: Deployment, newest: dict[str, int]) -> set[str]:
+    """The names whose `newest` generation a ledger does not have."""
+    ledgers = (_pg_ledger(deployment), _bq_ledger(deployment), _gcs_ledger(deployment))
+    return {name for name, generation in newest.items() if any(ledger.get(name) != generation for ledger in ledgers)}
+
+
+def _pg_ledger(deployment: Deployment) -> dict[str, int]:
+    query = f"SELECT source_file, max(generation) FROM {deployment.pg_table}_loads GROUP BY source_file"
+    try:
+        return dict(deployment.pg.execute(query).fetchall())
+    except psycopg.errors.UndefinedTable:
+        # The first load makes it.
+        return {}
+
+
+def _bq_ledger(deployment: Deployment) -> dict[str, int]:
+    query = f"SELECT source_file, max(generation) FROM `{deployment.bq_table}_loads` GROUP BY source_file"
+    try:
+        return dict(row.values() for row in deployment.bq.query(query).result())
+    except NotFound:
+        # Likewise.
+        return {}
+
+
+def _gcs_ledger(deployment: Deployment) -> dict[str, int]:
+    blobs = deployment.gcs.list_blobs(deployment.bucket, prefix=f"{deployment.config.data_lake.path}/")
+    return {blob.metadata["source_file"]: int(blob.metadata["source_generation"]) for blob in blobs}
+
+
+def compare(deployment: Deployment, landing: Landing) -> dict[str, Difference]:
+    """What separates each store from the landing zone.
+
+    Of a file that is there, the newest version; of a deleted one nothing, or any one of its versions: deleting a source
+    is no load.
+    """
+    differences = {}
+    for store in SINKS:
+        found = [_nearest(Counter(deployment.rows(store, name)), _allowed(landing, name)) for name in landing.versions]
+        differences[store] = Difference(sum(one.lost for one in found), sum(one.twice for one in found))
+    return differences
+
+
+def _allowed(landing: Landing, name: str) -> list[Counter[Row]]:
+    versions = landing.versions[name]
+    return [versions[max(versions)]] if name in landing.present else [Counter(), *versions.values()]
+
+
+def _nearest(held: Counter[Row], allowed: Iterable[Counter[Row]]) -> Difference:
+    return min((Difference.between(held, rows) for rows in allowed), key=lambda found: found.size)
+
+
+def clear_text(home: Path) -> list[Path]:
+    """The files of runs that lie in scratch still."""
+    return [path for path in (home / "scratch").glob("run-*/**/*") if path.is_file() and path.name != "lock"]
