@@ -50,8 +50,9 @@ bench: setup .venv-bench/.installed ## Measure against peers and write docs/perf
 	@.venv-bench/bin/python -m benchmarks $(SIZE)
 
 .PHONY: bench-arrival
-bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects
+bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects, and 1,000 files at once
 	@$(PYTHON) -m benchmarks.arrival tick
+	@$(PYTHON) -m benchmarks.arrival thousand
 
 .PHONY: faults
 faults: setup ## Kill, cut, race and retry the loads; count rows lost and rows twice (FULL=1: every instant and request)

@@ -1,11 +1,14 @@
-"""`python -m benchmarks.arrival tick`: what a look at a full landing zone costs. See `make bench-arrival`.
+"""`python -m benchmarks.arrival tick|thousand`: a look at a full landing zone, and many files at once.
 
-Here belong the cases, the bounds beside them, and exit codes: 1 where the wrong files were found or a row is missing. A
+`make bench-arrival` calls both. Here belong the cases, the bounds beside them, and exit codes: 1 where the wrong files were found or a row is missing. A
 bound that is missed is no failure: it stands in the table. This process imports nothing large; see `measure.py`.
 """
 
 import argparse
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +28,8 @@ TICK_SECONDS = 5.0
 TICK_REQUESTS = OBJECTS // 1000
 TICK_MB = 300
 
+THOUSAND_SECONDS = 120.0
+
 
 class MismatchError(Exception):
     """Something else happened than was to be measured."""
@@ -35,7 +40,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.arrival", description="Measures how files arrive.")
     commands = parser.add_subparsers(required=True)
     commands.add_parser("tick", help="one evaluation of the sensor").set_defaults(run=lambda _: tick())
+    many = commands.add_parser("thousand", help="many small files, dropped at once")
+    many.add_argument("--files", type=int, default=1000)
+    many.add_argument("--rows", type=int, default=1000, help="of each file")
+    many.set_defaults(run=lambda given: thousand(given.files, given.rows))
     arguments = parser.parse_args()
+    # A benchmark that is told to end stops its servers all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         arguments.run(arguments)
     except (ChildError, MismatchError) as error:
@@ -71,6 +82,40 @@ def _tick(seconds_apart: float) -> tuple[Measurement, int]:
         message = f"the sensor found {measured.result}, not {new}"
         raise MismatchError(message)
     return measured, requests
+
+
+def thousand(files: int, rows: int) -> None:
+    """Many small files, dropped at once and loaded by the daemon into a local stack that holds nothing else."""
+    from benchmarks.thousand import load  # noqa: PLC0415 - the process of the tick stays small
+    from txn_assets_tests.daemon import DaemonError  # noqa: PLC0415 - likewise
+
+    with _fresh_stack() as home:
+        try:
+            loaded = load(home, files=files, rows=rows)
+        except DaemonError as error:
+            raise MismatchError(str(error)) from error
+    _say(
+        f"{files:,} files of {rows:,} rows, dropped at once, runs {loaded.runs}: "
+        f"{_beside(f'{loaded.seconds:.0f}', f'{THOUSAND_SECONDS:.0f}')} seconds "
+        "from the first tick to the last row of the three ledgers."
+    )
+    _say("rows: " + ", ".join(f"{store} {count:,}" for store, count in loaded.rows.items()))
+    if set(loaded.rows.values()) != {files * rows}:
+        message = f"not every store holds {files * rows:,} rows"
+        raise MismatchError(message)
+
+
+@contextmanager
+def _fresh_stack() -> Iterator[Path]:
+    top = Path(os.environ.get("TXN_HOME") or ".local").absolute()
+    top.mkdir(parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="bench-", dir=top))
+    os.environ["TXN_HOME"] = str(home)
+    try:
+        yield home
+    finally:
+        subprocess.run([sys.executable, "-m", "txn_assets.local", "down"], check=False)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager

@@ -1,0 +1,113 @@
+"""Many small files dropped at once, loaded by the real daemon: `dagster dev` with its sensor, queue and runs.
+
+Here belongs how they are landed, what is waited for, and what is counted afterwards. The bound stands in `arrival.py`.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+from google.api_core.exceptions import NotFound
+
+from benchmarks.stores import Opened
+from txn_assets.local.dagster_home import prepare
+from txn_assets_tests.daemon import dagster_dev
+from txn_assets_tests.deployment import make_file, many_rows
+
+DEADLINE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of the files.
+
+    Attributes:
+        seconds: from the sensor's first tick until each of the three ledgers had a row for each file.
+        runs: how many runs Dagster made of them.
+        rows: what each store holds.
+    """
+
+    seconds: float
+    runs: int
+    rows: dict[str, int]
+
+
+def load(home: Path, *, files: int, rows: int) -> Loaded:
+    """Lands `files` files of `rows` rows each, then starts Dagster, and waits until they are loaded.
+
+    Raises:
+        DaemonError: they are not.
+    """
+    opened = Opened()
+    _land(opened, files, rows)
+    with dg.DagsterInstance.from_config(str(prepare(home))) as instance:
+        with dagster_dev(home) as daemon:
+            # One after the other: a ledger of many rows that is asked all the time would slow down what is measured.
+            for ledger in (_postgres_ledger, _bigquery_ledger, _gcs_ledger):
+                daemon.wait_until(lambda ledger=ledger: ledger(opened) >= files, seconds=DEADLINE_SECONDS)  # type: ignore[misc]  # bound now
+            ended = time.time()
+        return Loaded(ended - _first_tick(instance), instance.get_runs_count(), _rows(opened))
+
+
+def _land(opened: Opened, files: int, rows: int) -> None:
+    landing = f"{opened.config.data_lake.landing}/"
+    # It lands with the local stack, and is not measured.
+    opened.bucket.blob(f"{landing}transactions.csv").delete()
+    for number in range(files):
+        content = make_file(*many_rows(rows, start=number * rows))
+        opened.bucket.blob(f"{landing}{number:04d}.csv").upload_from_string(content, content_type="text/csv")
+
+
+def _first_tick(instance: dg.DagsterInstance) -> float:
+    ticks = [
+        tick
+        for state in instance.all_instigator_state()
+        if state.name == "new_landed_files"
+        for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)
+    ]
+    return min(tick.timestamp for tick in ticks)
+
+
+def _postgres_ledger(opened: Opened) -> int:
+    return _postgres_count(opened, "count(DISTINCT source_file)", "transactions_loads")
+
+
+def _bigquery_ledger(opened: Opened) -> int:
+    # The row with the empty name is no load.
+    return _bigquery_count(opened, "count(DISTINCT NULLIF(source_file, ''))", "raw_transactions_loads")
+
+
+def _gcs_ledger(opened: Opened) -> int:
+    return sum(1 for _ in opened.gcs.list_blobs(opened.bucket, prefix=f"{opened.config.data_lake.path}/"))
+
+
+def _rows(opened: Opened) -> dict[str, int]:
+    objects = opened.gcs.list_blobs(opened.bucket, prefix=f"{opened.config.data_lake.path}/")
+    return {
+        "gcs": sum(blob.download_as_bytes().count(b"\n") - 1 for blob in objects),
+        "bigquery": _bigquery_count(opened, "count(*)", "raw_transactions"),
+        "postgres": _postgres_count(opened, "count(*)", "transactions"),
+    }
+
+
+def _postgres_count(opened: Opened, what: str, table: str) -> int:
+    with opened.postgres() as connection:
+        try:
+            ((count,),) = connection.execute(f"SELECT {what} FROM {opened.schema}.{table}").fetchall()
+        except psycopg.errors.UndefinedTable:
+            # The first load makes it.
+            return 0
+    return int(count)
+
+
+def _bigquery_count(opened: Opened, what: str, table: str) -> int:
+    try:
+        ((count,),) = (
+            row.values() for row in opened.bq.query(f"SELECT {what} FROM `{opened.dataset}.{table}`").result()
+        )
+    except NotFound:
+        # Likewise.
+        return 0
+    return int(count)
