@@ -59,12 +59,14 @@ def _landed_file_asset(
 def raw_csv(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace) -> RawFiles:
     """A landed CSV file, pinned to the generation that this run loads, its header checked."""
     names = {name: name for name in context.partition_keys}
-    files, failed = _each(context, names, lambda name: _pin(context, landing, workspace, name))
+    files, failed = _each(context, names, lambda name, log: _pin(context, landing, workspace, name, log))
     context.instance.add_dynamic_partitions(LANDED_FILES, [file.version.name for file in files])
     return RawFiles(files, failed)
 
 
-def _pin(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace, name: str) -> RawFile:
+def _pin(
+    context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace, name: str, log: StageLog
+) -> RawFile:
     from txn_assets.csv_blocks import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
     from txn_assets.stages import read_header  # noqa: PLC0415 - likewise
 
@@ -87,7 +89,7 @@ def _pin(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Wor
     }
     context.add_asset_metadata(metadata, partition_key=name)
     event = pinned("raw_csv", version, time.monotonic() - started)
-    _log(context).emit(event)
+    log.emit(event)
     return RawFile(version, columns)
 
 
@@ -97,14 +99,18 @@ def validated_transactions(
 ) -> ValidatedFiles:
     """The rows of the file that keep the row contract; the others are in the quarantine, each with its reasons."""
 
-    def validate(file: RawFile) -> ValidatedFile:
-        return _validate(context, workspace, quarantine, file.version)
+    def validate(file: RawFile, log: StageLog) -> ValidatedFile:
+        return _validate(context, workspace, quarantine, file.version, log)
 
     return ValidatedFiles(*_each(context, raw_csv.by_name, validate, raw_csv.failed))
 
 
 def _validate(
-    context: dg.AssetExecutionContext, workspace: Workspace, quarantine: Quarantine, version: "FileVersion"
+    context: dg.AssetExecutionContext,
+    workspace: Workspace,
+    quarantine: Quarantine,
+    version: "FileVersion",
+    log: StageLog,
 ) -> ValidatedFile:
     from txn_assets.csv_blocks import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
     from txn_assets.stages import rules_id  # noqa: PLC0415 - likewise
@@ -118,7 +124,7 @@ def _validate(
         raise dg.Failure(str(error)) from error
     rejected = workspace.folder(version) / "rejected.csv"
     place = quarantine.store(version, rejected if report.rejected else None)
-    _log(context).emit_rejections("validated_transactions", version.name, report)
+    log.emit_rejections("validated_transactions", version.name, report)
     context.add_asset_metadata(
         {
             "records": report.records,
@@ -133,7 +139,7 @@ def _validate(
     )
     seconds = time.monotonic() - started
     counts = {"valid": report.valid, "rejected": report.rejected}
-    _log(context).emit(processed("validated_transactions", version.name, report.records, seconds, **counts))
+    log.emit(processed("validated_transactions", version.name, report.records, seconds, **counts))
     if not report.valid:
         where = f" {report.rejected} rejected rows with their reasons are in {place}." if place else " It has no rows."
         message = f"No valid transactions in {version.name}.{where} The stores keep what they had."
@@ -148,10 +154,10 @@ def hashed_transactions(
 ) -> HashedFiles:
     """The valid rows with PII as SHA-256: what every sink gets, and the first value that holds no clear text."""
     files, failed = validated_transactions.by_name, validated_transactions.failed
-    return HashedFiles(*_each(context, files, lambda file: _hash(context, workspace, file), failed))
+    return HashedFiles(*_each(context, files, lambda file, log: _hash(context, workspace, file, log), failed))
 
 
-def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: ValidatedFile) -> HashedFile:
+def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: ValidatedFile, log: StageLog) -> HashedFile:
     from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
     from txn_assets.stages import hash_file  # noqa: PLC0415 - likewise
 
@@ -175,7 +181,7 @@ def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: Validat
         partition_key=file.version.name,
     )
     seconds = time.monotonic() - started
-    _log(context).emit(processed("hashed_transactions", file.version.name, totals.rows, seconds))
+    log.emit(processed("hashed_transactions", file.version.name, totals.rows, seconds))
     return HashedFile(
         version=file.version,
         rules_id=file.rules_id,
@@ -203,14 +209,10 @@ def postgres_transactions(hashed_transactions: HashedFiles) -> HashedFiles:
     return hashed_transactions
 
 
-def _log(context: dg.AssetExecutionContext) -> StageLog:
-    return StageLog(context.log, context.run.run_id, files=len(context.partition_keys))
-
-
 def _each[ItemT, FileT](
     context: dg.AssetExecutionContext,
     items: Mapping[str, ItemT],
-    work: Callable[[ItemT], FileT],
+    work: Callable[[ItemT, StageLog], FileT],
     failed: tuple[FailedFile, ...] = (),
 ) -> tuple[tuple[FileT, ...], tuple[FailedFile, ...]]:
     """What `work` makes of each of `items`, which are named, and those of the batch that failed here or before.
@@ -219,10 +221,11 @@ def _each[ItemT, FileT](
         Failure: no file is left.
     """
     started = time.monotonic()
+    log = StageLog(context.log, context.run.run_id, files=len(items) + len(failed))
     done = []
     for name, item in items.items():
         try:
-            done.append(work(item))
+            done.append(work(item, log))
         except dg.Failure as failure:
             if len(items) == 1 and not failed:
                 raise
@@ -231,7 +234,7 @@ def _each[ItemT, FileT](
             failed += (one,)
     if not done:
         raise dg.Failure(list_failures(failed), allow_retries=False)
-    _log(context).done(len(done), time.monotonic() - started)
+    log.done(len(done), time.monotonic() - started)
     return tuple(done), failed
 
 

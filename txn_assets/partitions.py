@@ -29,9 +29,21 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
         dynamic_partitions_store: "DynamicPartitionsStore | None" = None,
     ) -> bool:
         """Whether `partition_key` is registered or has landed."""
-        return super().has_partition_key(partition_key, current_time, dynamic_partitions_store) or _has_landed(
-            partition_key
-        )
+        # Dagster asks a dozen times a run for each file, and each time the storage would be asked.
+        if partition_key in _KNOWN:
+            return True
+        known = super().has_partition_key(partition_key, current_time, dynamic_partitions_store)
+        if known or _has_landed(partition_key):
+            if len(_KNOWN) >= MAX_KNOWN:
+                _KNOWN.clear()
+            _KNOWN.add(partition_key)
+            return True
+        return False
+
+
+_KNOWN: set[str] = set()
+"""Keys that were registered or had landed. One that is gone since is refused by `raw_csv`, which looks into the bucket."""
+MAX_KNOWN = 10_000
 
 
 def _has_landed(name: str) -> bool:
