@@ -42,7 +42,7 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
 
 
 _KNOWN: set[str] = set()
-"""Keys that were registered or had landed. One that is gone since is refused by `raw_csv`, which looks into the bucket."""
+"""Keys that were registered or had landed; one that is gone since is refused by `raw_csv`, which looks for the file."""
 MAX_KNOWN = 10_000
 
 
