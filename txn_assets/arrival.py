@@ -28,7 +28,7 @@ SMALL_BYTES = 8 << 20
 """Smaller files share a run: its fixed cost is several seconds, theirs are milliseconds."""
 BATCH_FILES = 250
 BATCH_BYTES = 256 << 20
-FEW_FILES = 10
+FEW_FILES = 5
 """So many are not worth sharing a run: each has its own, with its own name in the UI."""
 
 SUFFIXES = (".csv", ".csv.gz")

@@ -183,7 +183,7 @@ class TestBatches:
     """Which files share a run."""
 
     def test_few_files_have_runs_of_their_own(self) -> None:
-        """Up to ten, each under its own name."""
+        """Up to five, each under its own name."""
         versions = [make_version(f"{n}.csv") for n in range(FEW_FILES)]
 
         assert list(batches(versions, [v.name for v in versions])) == [(v,) for v in versions]
