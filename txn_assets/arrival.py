@@ -40,6 +40,10 @@ UNFIT_FOR_A_KEY = ("...", "\a", "\b", "\f", "\n", "\r", "\t", "\v", "\0")
 
 CURSOR_VERSION = 2
 
+KEY_TAG = "dagster/partition"
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+"""What Dagster tags a run of one partition with, and a back-fill a run of several."""
+
 
 def is_data(version: FileVersion) -> bool:
     """Whether the object is meant to be loaded: a finished CSV file that is not empty."""
@@ -230,6 +234,17 @@ def batches(versions: Sequence[FileVersion], keys: Sequence[str]) -> Iterator[tu
             batch = []
         batch.append(version)
     yield tuple(batch)
+
+
+def names_in_runs(tags: Iterable[Mapping[str, str]], keys: Sequence[str]) -> set[str]:
+    """The files that runs with such `tags` load, where `keys` are the partition keys in their order."""
+    place = {key: index for index, key in enumerate(keys)}
+    names: set[str] = set()
+    for run in tags:
+        first, last = (place.get(run.get(tag, run.get(KEY_TAG, ""))) for tag in RANGE_TAGS)
+        if first is not None and last is not None:
+            names.update(keys[first : last + 1])
+    return names
 
 
 def _digest(text: str) -> str:

@@ -11,7 +11,16 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
-from txn_assets.arrival import SMALL_BYTES, Cursor, batches, fits_a_key, is_data, select
+from txn_assets.arrival import (
+    RANGE_TAGS,
+    SMALL_BYTES,
+    Cursor,
+    batches,
+    fits_a_key,
+    is_data,
+    names_in_runs,
+    select,
+)
 from txn_assets.io_managers.sink import SinkIOManager
 from txn_assets.jobs import load_landed_files, watch_landing_zone
 from txn_assets.ledger import FileVersion
@@ -23,9 +32,6 @@ VERSIONS_PER_TICK = 500
 
 LISTING_SECONDS = 30.0
 """After so long a tick stops listing, and the next goes on there: Dagster gives a tick a minute."""
-
-RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-"""What a back-fill tags a run of several partitions with."""
 
 
 @dg.sensor(
@@ -86,9 +92,12 @@ def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
         postgres: dg.ResourceParam[SinkIOManager],
     ) -> list[dg.RunRequest] | dg.SkipReason:
         landed = [version for version in landing.versions() if is_data(version) and fits_a_key(version.name)]
-        missing = missing_versions(landed, [gcs, bigquery, postgres])
+        queued = _queued(context.instance)
+        missing = [v for v in missing_versions(landed, [gcs, bigquery, postgres]) if v.name not in queued]
         if not missing:
-            return dg.SkipReason(f"All {len(landed)} files in {landing.address} are in the three stores.")
+            return dg.SkipReason(
+                f"All {len(landed)} files in {landing.address} are in the three stores, or among {len(queued)} queued."
+            )
         keys, added = _register(context.instance, missing)
         context.instance.add_dynamic_partitions(LANDED_FILES, added)
         at = context.scheduled_execution_time.isoformat()
@@ -115,6 +124,13 @@ def missing_versions(landed: list[FileVersion], sinks: Sequence[SinkIOManager]) 
 def _in_every_ledger(sinks: Sequence[SinkIOManager]) -> Callable[[FileVersion], bool]:
     ledgers = [sink.ride_out(sink.held_generations) for sink in sinks]
     return lambda version: all(ledger.get(version.name, 0) >= version.generation for ledger in ledgers)
+
+
+def _queued(instance: dg.DagsterInstance) -> set[str]:
+    """The files of runs that wait in the queue: they load the newest version when they begin."""
+    waiting = dg.RunsFilter(job_name=load_landed_files.name, statuses=[dg.DagsterRunStatus.QUEUED])
+    keys = list(instance.get_dynamic_partitions(LANDED_FILES))
+    return names_in_runs([run.tags for run in instance.get_runs(filters=waiting)], keys)
 
 
 def _register(instance: dg.DagsterInstance, versions: Sequence[FileVersion]) -> tuple[list[str], list[str]]:

@@ -12,10 +12,12 @@ from txn_assets.arrival import (
     BATCH_FILES,
     FEW_FILES,
     LOOKBACK,
+    RANGE_TAGS,
     SMALL_BYTES,
     Cursor,
     Selection,
     batches,
+    names_in_runs,
     select,
 )
 from txn_assets.ledger import FileVersion
@@ -177,6 +179,21 @@ def test_dated_names_are_listed_from_the_first_that_can_be_new() -> None:
 
     starts = [cursor.start("2026/11/22") for cursor in (Cursor(), first.cursor, second.cursor)]
     assert starts == ["", "", "2026/11/22"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "names"),
+    [
+        ({"dagster/partition": "b.csv"}, {"b.csv"}),
+        ({RANGE_TAGS[0]: "b.csv", RANGE_TAGS[1]: "d.csv"}, {"b.csv", "c.csv", "d.csv"}),
+        ({"dagster/partition": "gone.csv"}, set()),
+        ({}, set()),
+    ],
+    ids=["one file", "a range", "a key that was removed", "no file"],
+)
+def test_files_of_a_run(tags: dict[str, str], names: set[str]) -> None:
+    """A run says by its tags which files it loads, and a sweep leaves those of queued runs alone."""
+    assert names_in_runs([tags], ["a.csv", "b.csv", "c.csv", "d.csv"]) == names
 
 
 class TestBatches:
