@@ -1,10 +1,11 @@
 """`make soak`: files come and go while `dagster dev` is killed and started again; at the end the stores are compared.
 
 Here belong the course of it, when it kills, and the table. What arrives stands in `landing.py`, the comparison in
-`outcome.py`. At the end the daily sweep comes every minute, by its own schedule: it finds what killed runs left undone.
+`outcome.py`. At the end the daily sweep comes once, by its own schedule: it finds what killed runs left undone.
 """
 
 import argparse
+import datetime as dt
 import os
 import random
 import secrets
@@ -24,14 +25,19 @@ from txn_assets.local.stack import down, ensure_up, seed_from
 from txn_assets_tests.daemon import DaemonError, dagster_dev
 from txn_assets_tests.deployment import Deployment, make_config
 from txn_assets_tests.soak.landing import Landing
-from txn_assets_tests.soak.outcome import Runs, bury, clear_text, compare, waiting
+from txn_assets_tests.soak.outcome import UNFINISHED, Runs, bury, clear_text, compare, waiting
 
-PAUSE_SECONDS = 3.0
-"""Between two events, on average."""
+PAUSE_SECONDS = 4.0
+"""Between two events, on average: one machine loads about as many single files."""
 
-EVERY_MINUTE = {"orchestration": {"schedule": "* * * * *"}}
-QUIET_SECONDS = 900.0
-"""So long the end waits until the ledgers have every version."""
+IDLE_SECONDS = 90.0
+"""After so long without a run nothing more comes: a start and two ticks of the sensor fit in."""
+
+SWEEP_SECONDS = 180
+"""So long before the sweep Dagster is started."""
+
+END_SECONDS = 3600.0
+"""So long the end waits for runs to end."""
 
 
 @dataclass
@@ -64,17 +70,35 @@ class Soak:
         with dagster_dev(self.home):
             self._let_arrive(until=seconds)
         self._bury()
-        self.landing.deployment.configure(EVERY_MINUTE)
         # At least one run comes after the last kill, and clears up behind it.
         self.landing.land("last.csv")
-        self._say("nothing more arrives, and the sweep comes every minute")
+        self._say("nothing more arrives")
+        self._let_end(time.monotonic())
+        self._say("the runs that the sensor requested have ended")
+        if self._waiting():
+            at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=SWEEP_SECONDS)
+            self.landing.deployment.configure({"orchestration": {"schedule": f"{at.minute} {at.hour} * * *"}})
+            self._let_end(time.monotonic() + SWEEP_SECONDS)
+            self._say("the runs that the sweep requested have ended")
+        return self._waiting()
+
+    def _let_end(self, begin: float) -> None:
+        """Runs Dagster until all is loaded, or no run is left nor comes after `begin`."""
+        busy = begin
+
+        def is_over() -> bool:
+            nonlocal busy
+            if self.instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED)):
+                busy = max(busy, time.monotonic())
+                return False
+            return not self._waiting() or time.monotonic() > busy + IDLE_SECONDS
+
         with dagster_dev(self.home) as daemon:
             try:
-                daemon.wait_until(lambda: not self._waiting(), seconds=QUIET_SECONDS)
+                daemon.wait_until(is_over, seconds=END_SECONDS)
             except DaemonError as error:
                 sys.stderr.write(f"{error}\n")
-        self._say("ended")
-        return self._waiting()
+        self._bury()
 
     def _bury(self) -> None:
         self.dead_runs += bury(self.instance)

@@ -17,6 +17,7 @@ from txn_assets_tests.faults.bench import Difference
 from txn_assets_tests.soak.landing import Landing
 
 IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, *IN_PROGRESS]
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,12 @@ def bury(instance: dg.DagsterInstance) -> int:
 
 
 def waiting(deployment: Deployment, newest: dict[str, int]) -> set[str]:
-    """The names whose `newest` generation a ledger does not have."""
-    ledgers = (_pg_ledger(deployment), _bq_ledger(deployment), _gcs_ledger(deployment))
-    return {name for name, generation in newest.items() if any(ledger.get(name) != generation for ledger in ledgers)}
+    """The names whose `newest` generation a ledger does not have: the first ledger that lacks any."""
+    for ledger in (_pg_ledger, _bq_ledger, _gcs_ledger):
+        held = ledger(deployment)
+        if missing := {name for name, generation in newest.items() if held.get(name) != generation}:
+            return missing
+    return set()
 
 
 def _pg_ledger(deployment: Deployment) -> dict[str, int]:
