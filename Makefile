@@ -43,7 +43,7 @@ down: ## Stop the local stack; its data stays in .local
 
 .PHONY: test
 test: setup ## Unit, property and integration tests against the embedded servers, with coverage
-	@.venv/bin/pytest -n 3 --dist loadfile --cov --cov-report=term-missing:skip-covered
+	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered
 
 .PHONY: bench
 bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m

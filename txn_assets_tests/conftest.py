@@ -35,3 +35,8 @@ def deployment(stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     make_config(config)
     with Deployment.open(config) as opened:
         yield opened
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the test of the daemon: it waits most of its minute, beside the others instead of behind them."""
+    items.sort(key=lambda item: item.path.name != "test_daemon.py")
