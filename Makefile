@@ -7,8 +7,8 @@ PYTHON := .venv/bin/python
 FILE ?= data/transactions.csv
 PORT ?= 3000
 SIZE ?= 1m
-# Local servers that are killed, damaged or hindered while they start: a minute that belongs to the faults.
-SERVER_FAULTS := txn_assets_tests/local/test_interrupted_starts.py txn_assets_tests/local/test_faults.py
+# What breaks servers and loads on purpose belongs to the faults.
+FAULTS := txn_assets_tests/faults txn_assets_tests/local/test_interrupted_starts.py txn_assets_tests/local/test_faults.py
 MINUTES ?= 30
 
 .PHONY: help
@@ -46,7 +46,7 @@ down: ## Stop the local stack; its data stays in .local
 .PHONY: test
 test: setup ## Unit, property and integration tests against the embedded servers, with coverage
 	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered \
-		$(SERVER_FAULTS:%=--ignore %)
+		$(FAULTS:%=--ignore %)
 
 .PHONY: bench
 bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m
@@ -59,7 +59,7 @@ bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects, and
 
 .PHONY: faults
 faults: setup ## Kill, cut, race and retry the loads; count rows lost and rows twice (FULL=1: every instant and request)
-	@.venv/bin/pytest -q $(SERVER_FAULTS)
+	@.venv/bin/pytest -q -n 2 --dist loadfile $(FAULTS)
 	@$(PYTHON) -m txn_assets_tests.faults $(if $(FULL),--full)
 
 .PHONY: soak
