@@ -103,6 +103,9 @@ class StagingIOManager(dg.ConfigurableIOManager):
         if isinstance(value, RawFiles):
             message = f"raw_csv has no rows yet: annotate its input with RawFiles, not {kind.__name__}."
             raise dg.DagsterInvalidDefinitionError(message)
+        if value.failed:
+            # Rows carry no note of what is missing: a part of them would be taken for all.
+            raise dg.Failure(list_failures(value.failed), allow_retries=False)
         return as_kind(self._rows(value), kind)
 
     def _value(self, context: dg.InputContext) -> StagedFiles:

@@ -1,9 +1,11 @@
 """Several files in one run, as a back-fill and the sensor make them: each keeps its own load and its own failure."""
 
 import dagster as dg
+import pandas as pd
 import pytest
 
-from txn_assets_tests.deployment import SINKS, Deployment, make_file, make_row, many_rows
+from txn_assets.definitions import build
+from txn_assets_tests.deployment import SINKS, Deployment, failure, make_file, make_row, many_rows
 
 ASSETS = ("raw_csv", "validated_transactions", "hashed_transactions", *SINKS)
 
@@ -95,3 +97,19 @@ def test_superseded_file_is_no_fault(deployment: Deployment) -> None:
 
     assert result.success
     assert len(deployment.rows_everywhere("a.csv")) == 3
+
+
+def test_rows_are_never_handed_on_in_part(deployment: Deployment) -> None:
+    """A consumer of the rows of several files gets all of them, or a sentence that names the one that is missing."""
+    deployment.load("a.csv", *many_rows(3))
+    deployment.instance.add_dynamic_partitions("landed_files", ["b.csv"])
+
+    @dg.asset
+    def consumer(hashed_transactions: pd.DataFrame) -> int:
+        return len(hashed_transactions)
+
+    definitions = dg.Definitions.merge(build(deployment.config), dg.Definitions(assets=[consumer]))
+    job = definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(instance=deployment.instance, asset_selection=[consumer.key], raise_on_error=False)
+
+    assert "hashed_transactions has not been materialised for b.csv" in failure(result)
