@@ -42,7 +42,7 @@ def load(home: Path, *, files: int, rows: int) -> Loaded:
     """
     opened = Opened()
     _land(opened, files, rows)
-    with dg.DagsterInstance.from_config(str(prepare(home))) as instance:
+    with dg.DagsterInstance.from_config(str(prepare(home, opened.endpoints))) as instance:
         with dagster_dev(home) as daemon:
             # One after the other: a ledger of many rows that is asked all the time would slow down what is measured.
             for ledger in (_postgres_ledger, _bigquery_ledger, _gcs_ledger):

@@ -20,7 +20,7 @@ from txn_assets.config import ConfigError, PipelineConfig, load_config, project_
 from txn_assets.definitions import build
 from txn_assets.io_managers.gcs import object_name
 from txn_assets.jobs import load_landed_files
-from txn_assets.local.stack import LocalStackError
+from txn_assets.local.stack import LocalStackError, ensure_up, seed_from
 from txn_assets.logs import LOGGER, Event
 from txn_assets.resources import landing_zone
 
@@ -201,7 +201,7 @@ def _instance() -> dg.DagsterInstance:
     if not os.environ.get("DAGSTER_HOME"):
         from txn_assets.local.dagster_home import prepare  # noqa: PLC0415 - not in the cluster
 
-        os.environ["DAGSTER_HOME"] = str(prepare(txn_home()))
+        os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config()))))
     return dg.DagsterInstance.get()
 
 

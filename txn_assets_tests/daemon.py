@@ -15,9 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from txn_assets.config import project_root
 from txn_assets.local import ports
-from txn_assets.local.dagster_home import prepare
 from txn_assets.local.home import tail
 
 PATIENCE_SECONDS = 20.0
@@ -32,16 +30,12 @@ class Daemon:
     """A running `dagster dev`, for the configuration that the environment names."""
 
     def __init__(self, home: Path) -> None:
-        """Starts it with Dagster's storage below `home`."""
-        dagster_home = prepare(home)
+        """Starts it as `make dev` does; its log is below `home`."""
         self.log = home / "dagster-dev.log"
         port = ports.choose(("webserver",), {})["webserver"]
-        command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", "127.0.0.1", "-p", str(port)]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                command,
-                cwd=project_root(),
-                env=os.environ | {"DAGSTER_HOME": str(dagster_home)},
+                [sys.executable, "-m", "txn_assets.local.dev", str(port)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

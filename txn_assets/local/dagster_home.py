@@ -1,20 +1,28 @@
-"""Dagster's own storage on this machine: a folder of TXN_HOME with the settings of the local instance."""
+"""Dagster's own storage on this machine: a folder of TXN_HOME with the settings of the local instance.
 
-import shutil
+Here belongs where the local instance keeps its runs and events: in the PostgreSQL of the local stack, as the deployment
+does. Starting Dagster does not: `dev.py` does that for people, `run.py` for one file.
+Documented in docs/operations.md.
+"""
+
 from pathlib import Path
 
+import yaml
 
-def prepare(home: Path) -> Path:
-    """The DAGSTER_HOME below `home`, with the `dagster.yaml` of this folder."""
+from txn_assets.local.home import write_private
+from txn_assets.local.stack import Endpoints
+
+
+def prepare(home: Path, endpoints: Endpoints) -> Path:
+    """The DAGSTER_HOME below `home`, with the `dagster.yaml` of this folder and the database of Dagster.
+
+    Not SQLite, Dagster's default: it makes six connections an event and waits for the disk in each. A file of a batch
+    is twelve events, so they took longer than the loads.
+    """
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(__file__).with_name("dagster.yaml"), dagster_home / "dagster.yaml")
+    settings = Path(__file__).with_name("dagster.yaml").read_text()
+    storage = yaml.safe_dump({"storage": {"postgres": {"postgres_url": endpoints.dagster_dsn}}})
+    # It holds a password.
+    write_private(dagster_home / "dagster.yaml", f"{settings}\n{storage}")
     return dagster_home
-
-
-if __name__ == "__main__":
-    import sys
-
-    from txn_assets.config import txn_home
-
-    sys.stdout.write(f"{prepare(txn_home())}\n")

@@ -44,6 +44,8 @@ _SETTINGS = {
     "wal_compression": "lz4",
     "shared_buffers": "256MB",
     "maintenance_work_mem": "256MB",
+    # The passwords are random, so nobody can guess them faster for it; and Dagster connects several times an event.
+    "scram_iterations": "1",
     # The machine's time zone would show up in what is read, and differ between developers.
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -1,4 +1,4 @@
-"""What a stack holds before anybody used it: the bucket, the dataset, the database, and the landed files.
+"""What a stack holds before anybody used it: the bucket, the dataset, the databases, and the landed files.
 
 Here belongs making what is missing; doing so twice changes nothing. Tables do not belong here: the sinks make theirs.
 GCS and BigQuery are spoken to over plain HTTP, since their client libraries take three seconds to import, and that
@@ -18,7 +18,7 @@ import google_crc32c
 import psycopg
 from psycopg import sql
 
-from txn_assets.local.stack import Endpoints, Seed
+from txn_assets.local.stack import DAGSTER, Endpoints, Seed
 
 _LANDED_BY = {"landed-by": "txn_assets.local"}
 """Marks an object as landed from `data`. One that somebody else landed under the same name is left alone."""
@@ -31,7 +31,7 @@ class Refused(Exception):  # noqa: N818 - it reads as what happened
 
 def provide(seed: Seed, endpoints: Endpoints) -> None:
     """Make what is missing of the seed."""
-    _database(seed, endpoints)
+    _databases(seed, endpoints)
     body = {"datasetReference": {"projectId": seed.project_id, "datasetId": seed.dataset}, "location": seed.location}
     _create(endpoints.bigquery_url, f"/bigquery/v2/projects/{quote(seed.project_id, safe='')}/datasets", body)
     _create(endpoints.gcs_url, f"/storage/v1/b?{urlencode({'project': seed.project_id})}", {"name": seed.bucket})
@@ -39,22 +39,27 @@ def provide(seed: Seed, endpoints: Endpoints) -> None:
         _land(path, seed, endpoints.gcs_url)
 
 
-def _database(seed: Seed, endpoints: Endpoints) -> None:
+def _databases(seed: Seed, endpoints: Endpoints) -> None:
     try:
         with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as connection:
-            user, dbname = sql.Identifier(seed.postgres_user), sql.Identifier(seed.postgres_dbname)
             # An ordinary role that owns its database, as in production: what only works for a superuser shows here.
-            role = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [seed.postgres_user])
-            if not role.fetchone():
-                secret = sql.Literal(endpoints.postgres_password)
-                connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(user, secret))
-            if not connection.execute(
-                "SELECT 1 FROM pg_database WHERE datname = %s", [seed.postgres_dbname]
-            ).fetchone():
-                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(dbname, user))
+            _database(connection, seed.postgres_user, seed.postgres_dbname, endpoints.postgres_password)
+            _database(connection, DAGSTER, DAGSTER, endpoints.postgres_password)
+            # Dagster stores one event after the other, and would wait for the disk at each. A crash of the machine may
+            # cost the last half second of the history of runs; what the ledgers hold is not its business.
+            connection.execute(sql.SQL("ALTER ROLE {} SET synchronous_commit = off").format(sql.Identifier(DAGSTER)))
     except psycopg.Error as error:
         message = f"PostgreSQL refused: {error}"
         raise Refused(message) from error
+
+
+def _database(connection: psycopg.Connection, user: str, dbname: str, password: str) -> None:
+    """Make a role and its database, if they are missing."""
+    role, name = sql.Identifier(user), sql.Identifier(dbname)
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [user]).fetchone():
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
+    if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [dbname]).fetchone():
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, role))
 
 
 def _land(path: Path, seed: Seed, url: str) -> None:

@@ -26,6 +26,9 @@ from txn_assets.local.processes import Process, wait_gone
 
 _STOP_SECONDS = 60.0
 
+DAGSTER = "dagster"
+"""The role and the database of Dagster's own storage."""
+
 
 class LocalStackError(Exception):
     """The local stack cannot be used. The message says what is wrong and what to do, then how the log ends."""
@@ -46,9 +49,15 @@ class Endpoints:
     @property
     def postgres_dsn(self) -> str:
         """The database as a URI, which psql, psycopg and SQLAlchemy take."""
-        user, password, dbname = (
-            quote(part, safe="") for part in (self.postgres_user, self.postgres_password, self.postgres_dbname)
-        )
+        return self._dsn(self.postgres_user, self.postgres_dbname)
+
+    @property
+    def dagster_dsn(self) -> str:
+        """The database of Dagster's own storage, likewise."""
+        return self._dsn(DAGSTER, DAGSTER)
+
+    def _dsn(self, user: str, dbname: str) -> str:
+        user, password, dbname = (quote(part, safe="") for part in (user, self.postgres_password, dbname))
         return f"postgresql://{user}:{password}@{self.postgres_host}:{self.postgres_port}/{dbname}"
 
 
@@ -72,7 +81,7 @@ class Seed:
     def fingerprint(self) -> str:
         """Return what changes when there is something to provide again: another name, or another file in `data`."""
         files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files()]
-        return hashlib.sha256(repr((asdict(self), files)).encode()).hexdigest()
+        return hashlib.sha256(repr((asdict(self), DAGSTER, files)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,11 +137,11 @@ def main() -> int:
         config = Path(folder) / "pipeline_config.yaml"
         os.environ |= {"TXN_HOME": str(home), "TXN_TARGET": "local", "TXN_CONFIG": str(config)}
         make_config(config)
-        ensure_up(home, seed_from(load_config()))
+        endpoints = ensure_up(home, seed_from(load_config()))
         try:
             with (
                 Deployment.open(config) as deployment,
-                dg.DagsterInstance.from_config(str(prepare(home))) as instance,
+                dg.DagsterInstance.from_config(str(prepare(home, endpoints))) as instance,
             ):
                 draw = random.Random(arguments.seed)
                 soak = Soak(home, Landing(deployment, draw), instance, draw)
