@@ -14,15 +14,24 @@ from txn_assets.local.stack import Endpoints
 
 
 def prepare(home: Path, endpoints: Endpoints) -> Path:
-    """The DAGSTER_HOME below `home`, with the `dagster.yaml` of this folder and the database of Dagster.
+    """The DAGSTER_HOME below `home`, with the `dagster.yaml` of this folder and the address of Dagster's database.
 
-    Not SQLite, Dagster's default: it makes six connections an event and waits for the disk in each. A file of a batch
-    is twelve events, so they took longer than the loads.
+    Not SQLite, Dagster's default: it opens six connections an event and waits for the disk in each, so that the events
+    of many small files took longer than their loads.
     """
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     settings = Path(__file__).with_name("dagster.yaml").read_text()
-    storage = yaml.safe_dump({"storage": {"postgres": {"postgres_url": endpoints.dagster_dsn}}})
+    url = {"postgres_url": endpoints.dagster_dsn}
+    storage = {
+        "run_storage": {"module": "dagster_postgres", "class": "PostgresRunStorage", "config": url},
+        "schedule_storage": {"module": "dagster_postgres", "class": "PostgresScheduleStorage", "config": url},
+        "event_log_storage": {
+            "module": "txn_assets.local.dagster_storage",
+            "class": "PooledEventLogStorage",
+            "config": url,
+        },
+    }
     # It holds a password.
-    write_private(dagster_home / "dagster.yaml", f"{settings}\n{storage}")
+    write_private(dagster_home / "dagster.yaml", f"{settings}\n{yaml.safe_dump(storage)}")
     return dagster_home
