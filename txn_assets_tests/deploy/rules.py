@@ -13,7 +13,14 @@ from typing import Any
 import kubernetes.client
 
 from txn_assets_tests.deploy.manifests import invalid, pod_problems, resource_problems
-from txn_assets_tests.deploy.values_files import Values, code_location, run_launcher
+from txn_assets_tests.deploy.values_files import (
+    RELEASE,
+    Values,
+    code_location,
+    run_launcher,
+    user_env,
+    webserver_service,
+)
 
 type Rule = Callable[[Values], Iterable[str]]
 
@@ -23,6 +30,11 @@ TOP_LEVEL_KEYS = {
     *("generateCeleryConfigSecret", "generatePostgresqlPasswordSecret", "global", "imagePullSecrets", "ingress"),
     *("migrate", "nameOverride", "pipelineRun", "postgresql", "pythonLogs", "rabbitmq", "rbacEnabled", "redis"),
     *("retention", "runLauncher", "scheduler", "serviceAccount", "telemetry"),
+}
+# Without nameOverride and fullnameOverride: the schema takes them, and no template reads them here.
+USER_DEPLOYMENTS_KEYS = {
+    *("deployments", "enabled", "enableSubchart", "imagePullSecrets", "includeInstance", "rbacEnabled"),
+    "serviceAccount",
 }
 CODE_LOCATION_KEYS = {
     *("affinity", "annotations", "codeServerArgs", "dagsterApiGrpcArgs", "deploymentNamespace", "deploymentStrategy"),
@@ -62,6 +74,7 @@ def keys_are_known(values: Values) -> Iterator[str]:
     """A key that no template reads does nothing, and the chart says nothing."""
     for path, found, known in (
         ("", values, TOP_LEVEL_KEYS),
+        ("dagster-user-deployments.", values["dagster-user-deployments"], USER_DEPLOYMENTS_KEYS),
         ("dagster-user-deployments.deployments[0].", code_location(values), CODE_LOCATION_KEYS),
         ("postgresql.", values["postgresql"], POSTGRESQL_KEYS),
         ("dagsterDaemon.runMonitoring.", values["dagsterDaemon"]["runMonitoring"], RUN_MONITORING_KEYS),
@@ -114,6 +127,20 @@ def names_are_dns_names(values: Values) -> Iterator[str]:
             continue
         if not name or len(name) > 253 or not DNS_NAME.fullmatch(name):
             yield f"{what}: {name!r} is no host name"
+
+
+def names_are_the_charts(values: Values) -> Iterator[str]:
+    """Names that we write where the chart computes them: a wrong one is found when a pod starts, or a user logs in."""
+    if values["global"].get("fullnameOverride") != RELEASE:
+        yield f"global.fullnameOverride: must be {RELEASE}, which the other names here begin with"
+        return
+    if {"name": user_env(values)} not in (run_launcher(values).get("envConfigMaps") or []):
+        yield f"runLauncher.envConfigMaps: runs read no {user_env(values)}, which the chart makes of env"
+    service = f"{webserver_service(values)}:{values['dagsterWebserver']['service']['port']}"
+    for path, arguments in _find(values.get("extraManifests") or [], {"args"}):
+        for upstream in (argument for argument in arguments if argument.startswith("--upstream=")):
+            if upstream != f"--upstream=http://{service}":
+                yield f"extraManifests{path}: {upstream} is not the webserver's Service, {service}"
 
 
 def variables_are_set_once(values: Values) -> Iterator[str]:
@@ -250,6 +277,7 @@ RULES: list[Rule] = [
     resources_are_sound,
     containers_have_resources,
     names_are_dns_names,
+    names_are_the_charts,
     variables_are_set_once,
     no_secret_is_literal,
     images_have_a_tag_of_their_own,

@@ -23,7 +23,7 @@ from dagster._core.origin import RepositoryPythonOrigin
 from dagster_k8s import K8sRunLauncher
 
 from txn_assets_tests.deploy.manifests import Manifest
-from txn_assets_tests.deploy.values_files import NAMESPACE, RELEASE, Values, code_location, run_launcher
+from txn_assets_tests.deploy.values_files import NAMESPACE, Values, code_location, run_launcher, user_env
 
 SNAKE_CASE = {
     "containerConfig": "container_config",
@@ -56,7 +56,7 @@ def launcher_config(values: Values) -> dict[str, Any]:
         "image_pull_policy": launcher["imagePullPolicy"],
         "service_account_name": values["serviceAccount"]["name"],
         "dagster_home": values["global"]["dagsterHome"],
-        "instance_config_map": f"{RELEASE}-instance",
+        "instance_config_map": f"{values['global']['fullnameOverride']}-instance",
         "postgres_password_secret": values["global"]["postgresqlSecretName"],
     }
     for key, name in (("envConfigMaps", "env_config_maps"), ("envSecrets", "env_secrets")):
@@ -87,10 +87,9 @@ def container_context(values: Values) -> dict[str, Any] | None:
     if not (location.get("includeConfigInLaunchedRuns") or {"enabled": True})["enabled"]:
         return None
     subchart = values["dagster-user-deployments"]
-    config_maps = [f"{subchart['fullnameOverride']}-{location['name']}-user-env"]
     config: dict[str, Any] = {
         "image_pull_policy": location["image"]["pullPolicy"],
-        "env_config_maps": config_maps + [source["name"] for source in location.get("envConfigMaps") or []],
+        "env_config_maps": [user_env(values)] + [source["name"] for source in location.get("envConfigMaps") or []],
         "env_secrets": [source["name"] for source in location.get("envSecrets") or []],
         "volume_mounts": location.get("volumeMounts") or [],
         "volumes": location.get("volumes") or [],

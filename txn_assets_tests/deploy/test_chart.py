@@ -81,14 +81,14 @@ def test_every_container_has_requests_and_limits(objects: list[Manifest]) -> Non
 
 def test_the_code_location_is_rendered_as_asked(objects: list[Manifest], values: Values) -> None:
     """Replicas and strategy of the code location arrive in its Deployment: older charts ignore the first."""
-    deployment = the(objects, "Deployment", "dagster-code-txn-assets")
+    deployment = the(objects, "Deployment", "dagster-txn-assets")
     assert deployment["spec"]["replicas"] == code_location(values)["replicaCount"]
     assert deployment["spec"]["strategy"] == code_location(values)["deploymentStrategy"]
 
 
 def test_variables_of_the_code_location_are_in_the_config_map_that_runs_read(objects: list[Manifest]) -> None:
     """The ConfigMap that the run launcher names exists and holds the variables."""
-    assert the(objects, "ConfigMap", "dagster-code-txn-assets-user-env")["data"]["TXN_HOME"] == "/scratch"
+    assert the(objects, "ConfigMap", "dagster-txn-assets-user-env")["data"]["TXN_HOME"] == "/scratch"
 
 
 def test_selectors_find_pods(objects: list[Manifest]) -> None:

@@ -64,6 +64,19 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "name": (in_location(name="txn_assets"), "'txn_assets' is no DNS label"),
     "host": (in_section("postgresql", postgresqlHost="db:5432"), "'db:5432' is no host name"),
     "no host": (in_section("postgresql", postgresqlHost=""), "'' is no host name"),
+    "sub-chart's fullnameOverride": (
+        in_section("dagster-user-deployments", fullnameOverride="code"),
+        "dagster-user-deployments.fullnameOverride: the chart does not know this key",
+    ),
+    "no prefix of names": (in_section("global", fullnameOverride=""), "global.fullnameOverride: must be dagster"),
+    "run's ConfigMap": (
+        in_launcher(envConfigMaps=[{"name": "old-user-env"}]),
+        "runs read no dagster-txn-assets-user-env",
+    ),
+    "webserver's name": (
+        in_section("dagsterWebserver", nameOverride=None),
+        "is not the webserver's Service, dagster-dagster-webserver:8080",
+    ),
     "variable twice in a list": (
         in_section("dagsterDaemon", env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]),
         "A is set twice",

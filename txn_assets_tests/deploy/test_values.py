@@ -27,6 +27,7 @@ from txn_assets_tests.deploy.values_files import (
     merge,
     merged,
     run_launcher,
+    user_env,
 )
 
 
@@ -103,9 +104,7 @@ def test_user_code_errors_are_redacted_everywhere(values: Values) -> None:
 
 def test_run_pods_read_the_code_servers_variables(values: Values) -> None:
     """The run launcher names the ConfigMap that the chart makes of the code location's env."""
-    subchart = values["dagster-user-deployments"]
-    name = f"{subchart['fullnameOverride']}-{code_location(values)['name']}-user-env"
-    assert {"name": name} in run_launcher(values)["envConfigMaps"]
+    assert {"name": user_env(values)} in run_launcher(values)["envConfigMaps"]
 
 
 def test_a_lost_run_is_retried_and_its_slots_are_freed(values: Values) -> None:

@@ -54,6 +54,20 @@ def code_location(values: Values) -> Values:
     return deployment
 
 
+def user_env(values: Values) -> str:
+    """The ConfigMap that the chart makes of the code location's `env`.
+
+    Its name begins with `global.fullnameOverride`: the sub-chart's own is not read, since Helm gives a sub-chart the
+    helpers of its parent.
+    """
+    return f"{values['global']['fullnameOverride']}-{code_location(values)['name']}-user-env"
+
+
+def webserver_service(values: Values) -> str:
+    """The Service of the webserver, as the chart names it: after the release, whatever the other names begin with."""
+    return f"{RELEASE}-{values['dagsterWebserver'].get('nameOverride') or 'dagster-webserver'}"
+
+
 def run_launcher(values: Values) -> Values:
     """The settings of the run launcher."""
     launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
