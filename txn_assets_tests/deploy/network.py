@@ -1,0 +1,82 @@
+"""What the network policies of the values let through, as a cluster would decide it.
+
+Here belong who the pods are and the decision. Which ways must be open and which shut is in `test_network.py`. Pods are
+known by the labels that the chart and the run launcher give them, which `test_chart.py` compares with a rendered chart.
+The rules: kubernetes.io, "Network Policies": what no policy selects is open; of several policies one that allows is
+enough; a connection needs its source's egress and its target's ingress.
+"""
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from txn_assets_tests.deploy.manifests import Manifest
+
+type Labels = Mapping[str, str]
+type Party = Labels | str
+"""A pod by its labels, or an address outside the cluster's pods."""
+
+_CHART = {"app.kubernetes.io/name": "dagster", "app.kubernetes.io/instance": "dagster"}
+PODS: dict[str, Labels] = {
+    "webserver": {**_CHART, "component": "dagster-webserver"},
+    "daemon": {**_CHART, "component": "dagster-daemon", "deployment": "daemon"},
+    "code server": {
+        **_CHART,
+        "app.kubernetes.io/name": "dagster-user-deployments",
+        "component": "user-deployments",
+        "deployment": "txn-assets",
+    },
+    "run": {**_CHART, "app.kubernetes.io/component": "run_worker"},
+    "proxy": {**_CHART, "app.kubernetes.io/name": "dagster-oauth2-proxy"},
+    "another tenant": {"app": "the pipeline that this one replaces"},
+}
+
+
+def allowed(policies: Sequence[Manifest], source: Party, target: Party, port: int, protocol: str = "TCP") -> bool:
+    """Whether a connection from `source` to `port` of `target` comes about."""
+    entrance = (protocol, port)
+    return _direction(policies, source, target, entrance, "Egress") and _direction(
+        policies, target, source, entrance, "Ingress"
+    )
+
+
+def selects(selector: Mapping[str, Any], labels: Labels) -> bool:
+    """Whether a label selector finds a pod with these labels. An empty one finds every pod."""
+    for expression in selector.get("matchExpressions") or []:
+        inside = labels.get(expression["key"]) in expression["values"]
+        if inside != (expression["operator"] == "In"):
+            return False
+    return bool((selector.get("matchLabels") or {}).items() <= labels.items())
+
+
+def _direction(
+    policies: Sequence[Manifest], subject: Party, peer: Party, entrance: tuple[str, int], direction: str
+) -> bool:
+    """Whether the policies that select `subject` let it talk to `peer`, or be talked to by it."""
+    if isinstance(subject, str):
+        return True
+    own = [
+        policy["spec"]
+        for policy in policies
+        if direction in policy["spec"]["policyTypes"] and selects(policy["spec"]["podSelector"], subject)
+    ]
+    return not own or any(_passes(rule, peer, entrance, direction) for rule in _rules(own, direction))
+
+
+def _rules(specs: Sequence[Manifest], direction: str) -> Iterator[Manifest]:
+    for spec in specs:
+        yield from spec.get(direction.lower()) or []
+
+
+def _passes(rule: Manifest, peer: Party, entrance: tuple[str, int], direction: str) -> bool:
+    ports = rule.get("ports")
+    peers = rule.get("to" if direction == "Egress" else "from")
+    port_fits = not ports or any((entry.get("protocol", "TCP"), entry["port"]) == entrance for entry in ports)
+    return port_fits and (not peers or any(_is(entry, peer) for entry in peers))
+
+
+def _is(entry: Manifest, peer: Party) -> bool:
+    if isinstance(peer, str):
+        block = entry.get("ipBlock")
+        return block is not None and ipaddress.ip_address(peer) in ipaddress.ip_network(block["cidr"])
+    return "podSelector" in entry and selects(entry["podSelector"], peer)

@@ -1,0 +1,79 @@
+"""The ways that production needs open, and those that it needs shut.
+
+Here belong single connections. How policies decide is in `network.py`.
+"""
+
+import pytest
+
+from txn_assets_tests.deploy.manifests import Manifest
+from txn_assets_tests.deploy.network import PODS, allowed, selects
+from txn_assets_tests.deploy.values_files import merged
+
+DATABASE = "10.20.0.3"
+GOOGLE_APIS = "199.36.153.8"
+METADATA_SERVER = "169.254.169.252"
+LOAD_BALANCER = "35.191.10.1"
+ANYWHERE = "203.0.113.7"
+CLUSTER_DNS = "10.30.0.10"
+
+OPEN = [
+    ("webserver", "code server", 3030),
+    ("daemon", "code server", 3030),
+    ("proxy", "webserver", 8080),
+    (LOAD_BALANCER, "proxy", 4180),
+    *((pod, DATABASE, 5432) for pod in ("webserver", "daemon", "code server", "run")),
+    *((pod, GOOGLE_APIS, 443) for pod in ("webserver", "daemon", "code server", "run", "proxy")),
+    *((pod, METADATA_SERVER, 988) for pod in ("webserver", "daemon", "code server", "run")),
+    *((pod, CLUSTER_DNS, 53) for pod in ("webserver", "daemon", "code server", "run", "proxy")),
+    ("another tenant", DATABASE, 5432),
+]
+SHUT = [
+    (LOAD_BALANCER, "webserver", 8080),
+    (ANYWHERE, "proxy", 4180),
+    ("another tenant", "proxy", 4180),
+    ("another tenant", "webserver", 8080),
+    ("another tenant", "code server", 3030),
+    ("proxy", DATABASE, 5432),
+    ("proxy", "code server", 3030),
+    ("run", "code server", 3030),
+    ("run", "webserver", 8080),
+    ("code server", "webserver", 8080),
+    ("run", ANYWHERE, 22),
+    ("run", ANYWHERE, 5432),
+]
+
+
+@pytest.fixture(scope="module")
+def policies() -> list[Manifest]:
+    """The network policies of production."""
+    return [manifest for manifest in merged("prod")["extraManifests"] if manifest["kind"] == "NetworkPolicy"]
+
+
+@pytest.mark.parametrize(("source", "target", "port"), OPEN)
+def test_a_way_that_is_needed_is_open(policies: list[Manifest], source: str, target: str, port: int) -> None:
+    """Pods reach what they need: code servers, the database, Google's APIs, the metadata server, DNS, the proxy."""
+    assert allowed(policies, PODS.get(source, source), PODS.get(target, target), port)
+
+
+def test_names_are_asked_over_udp(policies: list[Manifest]) -> None:
+    """DNS is let through over UDP, as resolvers ask first."""
+    assert allowed(policies, PODS["run"], CLUSTER_DNS, 53, "UDP")
+
+
+@pytest.mark.parametrize(("source", "target", "port"), SHUT)
+def test_a_way_that_nobody_needs_is_shut(policies: list[Manifest], source: str, target: str, port: int) -> None:
+    """The webserver is reached through the proxy alone, the proxy from the load balancer alone, the rest by nobody."""
+    assert not allowed(policies, PODS.get(source, source), PODS.get(target, target), port)
+
+
+def test_every_policy_is_about_a_pod_of_ours_and_about_no_other(policies: list[Manifest]) -> None:
+    """Each policy selects a pod of the release, and none a pod of another tenant of the namespace."""
+    for policy in policies:
+        found = {name for name, labels in PODS.items() if selects(policy["spec"]["podSelector"], labels)}
+        assert found, policy["metadata"]["name"]
+        assert "another tenant" not in found, policy["metadata"]["name"]
+
+
+def test_run_pods_have_the_labels_that_the_policies_select(run_job: Manifest) -> None:
+    """The run launcher labels run pods as the release's own, so the policies hold for them."""
+    assert PODS["run"].items() <= run_job["spec"]["template"]["metadata"]["labels"].items()
