@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from txn_assets_tests.deploy.manifests import Manifest
-from txn_assets_tests.deploy.values_files import ENVIRONMENTS, NAMESPACE, RELEASE
+from txn_assets_tests.deploy.values_files import ENVIRONMENTS, FOLDER, NAMESPACE, RELEASE
 
 
 def chart_folder() -> Path | None:
@@ -37,7 +37,10 @@ def missing() -> str | None:
 
 
 def render(environment: str, *, options: Sequence[str] = ()) -> list[Manifest]:
-    """Every object that an installation of `environment` would create, with more values set on the command line."""
+    """Every object that an installation of `environment` would create, with more values set on the command line.
+
+    `shared` is helm-values/values.yaml alone.
+    """
     # Without its test hook, a pod that runs only when somebody asks for `helm test`, and has no security context.
     arguments = ["--namespace", NAMESPACE, "--skip-tests", *_value_files(environment)]
     arguments += [argument for option in options for argument in ("--set-string", option)]
@@ -51,7 +54,8 @@ def lint(environment: str) -> str:
 
 
 def _value_files(environment: str) -> list[str]:
-    return [argument for path in ENVIRONMENTS[environment] for argument in ("--values", str(path))]
+    paths = ENVIRONMENTS.get(environment, (FOLDER / "values.yaml",))
+    return [argument for path in paths for argument in ("--values", str(path))]
 
 
 def _helm(*arguments: str) -> str:

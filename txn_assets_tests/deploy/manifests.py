@@ -63,6 +63,12 @@ def pod_spec(manifest: Manifest) -> Manifest | None:
     return {**spec, "volumes": [*(spec.get("volumes") or []), *claims]}
 
 
+def containers(manifest: Manifest) -> list[Manifest]:
+    """Every container of the pods that `manifest` makes, init containers first; none if it makes no pods."""
+    spec = pod_spec(manifest)
+    return [] if spec is None else _containers(spec)
+
+
 def pod_problems(manifest: Manifest) -> list[str]:
     """What is wrong with the pods of `manifest`, by the restricted standard and by our own rules."""
     spec = pod_spec(manifest)

@@ -12,13 +12,14 @@ import pytest
 from txn_assets.config import load_config
 from txn_assets_tests.deploy.charts import missing, render
 from txn_assets_tests.deploy.conftest import ROOT
-from txn_assets_tests.deploy.manifests import Manifest, pod_spec
-from txn_assets_tests.deploy.values_files import Values, code_location, merged
+from txn_assets_tests.deploy.manifests import containers, name_of, pod_spec
+from txn_assets_tests.deploy.values_files import ENVIRONMENTS, Values, code_location, merged
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 SCRIPT = "\n".join(BLOCKS)
 FROM_THE_SHELL = {"HOME"}
+COPIED = ("oauth2-proxy:v7.12.0", "postgres:18", "busybox:1.28")
 
 
 def install_options() -> list[str]:
@@ -87,18 +88,28 @@ def test_every_option_of_the_install_is_a_key_of_the_values() -> None:
                 section = section[name]
 
 
-def test_the_documented_install_renders_our_image_everywhere() -> None:
-    """Rendered with the page's options, every pod of the platform has the image and the tag that were asked for."""
+def test_the_documented_install_takes_every_image_from_one_registry() -> None:
+    """Rendered with the page's options, every container has our image or one that the page copies to our registry."""
     reason = missing()
     if reason:
         pytest.skip(reason)
     objects = render("prod", options=install_options())
-    images = {container["image"] for manifest in objects for container in _own_containers(manifest)}
-    assert images == {"registry/txn-assets:tag", "registry/oauth2-proxy:v7.12.0"}
+    images = {container["image"] for manifest in objects for container in containers(manifest)}
+    assert images == {"registry/txn-assets:tag", *(f"registry/{image}" for image in COPIED)}
+    for image in COPIED:
+        assert f"`{image}`" in PAGE
 
 
-def _own_containers(manifest: Manifest) -> list[Manifest]:
-    return list((pod_spec(manifest) or {"containers": []})["containers"])
+def test_the_page_names_objects_that_exist() -> None:
+    """Every Deployment and Service that a command of the page names is one that the chart or our manifests make."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    made = {name_of(manifest) for environment in ENVIRONMENTS for manifest in render(environment)}
+    named = re.findall(r"\b(deploy|service|ingress)[/ ](dagster-[a-z0-9-]+)", PAGE)
+    assert named
+    kinds = {"deploy": "Deployment", "service": "Service", "ingress": "Ingress"}
+    assert {f"{kinds[kind]}/{name}" for kind, name in named} <= made
 
 
 def _named(values: Values) -> dict[str, set[str]]:
