@@ -17,10 +17,17 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from dagster._serdes import ConfigurableClassData
 
 from txn_assets_tests.deploy.charts import lint, missing, render
-from txn_assets_tests.deploy.manifests import Manifest, invalid, name_of, pod_problems, pod_spec
+from txn_assets_tests.deploy.manifests import Manifest, containers, invalid, name_of, pod_problems, pod_spec
+from txn_assets_tests.deploy.network import PODS, selects
 from txn_assets_tests.deploy.run_jobs import launcher_config
 from txn_assets_tests.deploy.values_files import RELEASE, Values, code_location
 
+REFERENCES = {
+    "configMapRef": "ConfigMap",
+    "configMapKeyRef": "ConfigMap",
+    "secretRef": "Secret",
+    "secretKeyRef": "Secret",
+}
 CONFIGURABLE = (
     "compute_logs",
     "run_coordinator",
@@ -29,6 +36,13 @@ CONFIGURABLE = (
     "event_log_storage",
     "schedule_storage",
 )
+
+
+# Made by hand, by commands of docs/deploy.md, which `test_docs.py` holds to the values.
+BY_HAND = {
+    *("ConfigMap/postgres-ca", "ConfigMap/txn-assets-config", "Secret/dagster-oauth2-proxy"),
+    *("Secret/dagster-postgresql-secret", "Secret/google-credentials", "Secret/txn-assets-secrets"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +74,15 @@ def test_helm_lint_is_content(environment: str) -> None:
     assert "0 chart(s) failed" in lint(environment)
 
 
+def test_the_shared_values_alone_render() -> None:
+    """helm-values/values.yaml without an environment's file passes `helm lint --strict` and renders valid objects."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    assert "0 chart(s) failed" in lint("shared")
+    assert [problem for manifest in render("shared") for problem in invalid(manifest)] == []
+
+
 def test_every_object_is_valid(objects: list[Manifest]) -> None:
     """Every rendered object passes the schemas of Kubernetes 1.29 and of the newest version."""
     assert [problem for manifest in objects for problem in invalid(manifest)] == []
@@ -73,8 +96,7 @@ def test_every_pod_is_restricted(objects: list[Manifest]) -> None:
 def test_every_container_has_requests_and_limits(objects: list[Manifest]) -> None:
     """No rendered container, init containers included, goes without requests and limits of CPU and memory."""
     for manifest in objects:
-        spec = pod_spec(manifest) or {"containers": []}
-        for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
+        for container in containers(manifest):
             for kind in ("requests", "limits"):
                 assert {"cpu", "memory"} <= set(container["resources"][kind]), (name_of(manifest), container["name"])
 
@@ -91,13 +113,47 @@ def test_variables_of_the_code_location_are_in_the_config_map_that_runs_read(obj
     assert the(objects, "ConfigMap", "dagster-txn-assets-user-env")["data"]["TXN_HOME"] == "/scratch"
 
 
+def test_everything_that_pods_ask_for_exists(objects: list[Manifest], run_job: Manifest) -> None:
+    """Each ConfigMap, Secret and service account of a pod or a run is rendered, or made by a command of docs/deploy.md.
+
+    A name that is not there is found by no schema: the pod stays in CreateContainerConfigError.
+    """
+    made = {name_of(manifest) for manifest in objects} | BY_HAND
+    for manifest in [*objects, run_job]:
+        assert references(manifest) <= made, name_of(manifest)
+
+
+def test_the_proxy_leads_to_a_service_of_the_release(environment: str, objects: list[Manifest]) -> None:
+    """The upstream of the oauth2 proxy is a rendered Service and one of its ports."""
+    if environment == "local":
+        return
+    (proxy,) = containers(the(objects, "Deployment", "dagster-oauth2-proxy"))
+    (upstream,) = [argument for argument in proxy["args"] if argument.startswith("--upstream=")]
+    name, port = upstream.removeprefix("--upstream=http://").split(":")
+    assert int(port) in [entry["port"] for entry in the(objects, "Service", name)["spec"]["ports"]]
+
+
+def test_pods_have_the_labels_that_the_policies_are_tried_with(environment: str, objects: list[Manifest]) -> None:
+    """The labels in `network.py` are those of the rendered pods."""
+    pods = {
+        "webserver": "dagster-webserver",
+        "daemon": "dagster-daemon",
+        "code server": "dagster-txn-assets",
+        "proxy": "dagster-oauth2-proxy",
+    }
+    for pod, name in pods.items():
+        if environment == "prod" or pod != "proxy":
+            template = the(objects, "Deployment", name)["spec"]["template"]
+            assert template["metadata"]["labels"].items() >= PODS[pod].items(), pod
+
+
 def test_selectors_find_pods(objects: list[Manifest]) -> None:
     """Every selector of a Service, a disruption budget or a network policy matches pods of the release."""
     pods = [m["spec"]["template"]["metadata"]["labels"] for m in objects if m["kind"] in ("Deployment", "StatefulSet")]
     for manifest in objects:
         selector = _selector(manifest)
         if selector is not None:
-            assert any(_matches(selector, labels) for labels in pods), name_of(manifest)
+            assert any(selects(selector, labels) for labels in pods), name_of(manifest)
 
 
 def test_the_ingress_is_rendered_and_leads_to_the_proxy(environment: str, objects: list[Manifest]) -> None:
@@ -155,6 +211,27 @@ def test_dagster_reads_its_workspace_yaml(objects: list[Manifest], tmp_path: Pat
     assert [origin.location_name for origin in location_origins_from_yaml_paths([str(path)])] == ["txn-assets"]
 
 
+def references(manifest: Manifest) -> set[str]:
+    """The ConfigMaps, Secrets and service account that the pods of `manifest` do not start without, or mount."""
+    spec = pod_spec(manifest)
+    if spec is None:
+        return set()
+    found = {f"ServiceAccount/{spec['serviceAccountName']}"} if spec.get("serviceAccountName") else set()
+    for volume in spec["volumes"]:
+        if "configMap" in volume:
+            found.add(f"ConfigMap/{volume['configMap']['name']}")
+        if "secret" in volume:
+            found.add(f"Secret/{volume['secret']['secretName']}")
+    for container in containers(manifest):
+        sources = [*(container.get("envFrom") or []), *(v.get("valueFrom") or {} for v in container.get("env") or [])]
+        for source in sources:
+            for key, kind in REFERENCES.items():
+                # The chart adds an optional Secret of Celery's, which we do not use.
+                if key in source and not source[key].get("optional"):
+                    found.add(f"{kind}/{source[key]['name']}")
+    return found
+
+
 def _config_type(data: ConfigurableClassData) -> Any:
     module = __import__(data.module_name, fromlist=[data.class_name])
     return getattr(module, data.class_name).config_type()
@@ -171,11 +248,3 @@ def _selector(manifest: Manifest) -> dict[str, Any] | None:
         case "NetworkPolicy":
             return dict(spec["podSelector"])
     return None
-
-
-def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    for expression in selector.get("matchExpressions") or []:
-        inside = labels.get(expression["key"]) in expression["values"]
-        if inside != (expression["operator"] == "In"):
-            return False
-    return (selector.get("matchLabels") or {}).items() <= labels.items()
