@@ -50,7 +50,9 @@ PYTHON=$(find_python)
 [ -n "$PYTHON" ] || exit 1
 echo "setup: $venv from $lock"
 [ -x "$venv/bin/python" ] || "$UV" venv --quiet --python "$PYTHON" "$venv"
-"$UV" pip sync --quiet --python "$venv/bin/python" "$lock"
+# Compiled once, here: where Python may not write byte code (PYTHONDONTWRITEBYTECODE, a folder of another user), each of
+# the many processes of a run would compile Dagster anew, which is half of its start.
+"$UV" pip sync --quiet --compile-bytecode --python "$venv/bin/python" "$lock"
 if [ "${3:-}" = editable ]; then
     # No build isolation: the build backend comes from the lock file as well.
     "$UV" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
