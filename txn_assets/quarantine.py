@@ -7,7 +7,7 @@ Documented in docs/data-contract.md.
 import csv
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from txn_assets.hashing import Hasher
@@ -18,7 +18,8 @@ from txn_assets.validation import RejectedRow
 COLUMNS = ("source_row", "reasons", *FIELDS)
 """`reasons` is a JSON list of objects with field, code and message; the fields are as sent, PII hashed."""
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # OWASP, 'CSV Injection'
+_FORMULA_STARTS = frozenset("=+-@\t\r")
+"""OWASP, 'CSV Injection'."""
 
 
 class QuarantineWriter:
@@ -29,22 +30,25 @@ class QuarantineWriter:
 
     def __init__(self, file: TextIO, hasher: Hasher) -> None:
         self._hasher = hasher
+        self._pii = [place for place, name in enumerate(FIELDS) if name in hasher.pii_fields]
         self._writer = csv.writer(file, lineterminator="\n")
         self._writer.writerow(COLUMNS)
 
     def write(self, rows: Iterable[RejectedRow]) -> None:
         """Appends `rows`."""
-        self._writer.writerows((row.source_row, _reasons(row.reasons), *self._fields(row)) for row in rows)
+        self._writer.writerows([row.source_row, _reasons(row.reasons), *self._shown(row.fields)] for row in rows)
 
-    def _fields(self, row: RejectedRow) -> Iterable[str]:
-        for name in FIELDS:
-            value = row.fields.get(name, "")
-            yield self._hasher.hexdigest(value) if value and name in self._hasher.pii_fields else formula_safe(value)
+    def _shown(self, fields: Sequence[str]) -> Sequence[str]:
+        shown = [formula_safe(value) for value in fields] or [""] * len(FIELDS)
+        for place in self._pii if fields else ():
+            if fields[place]:
+                shown[place] = self._hasher.hexdigest(fields[place])
+        return shown
 
 
 def formula_safe(value: str) -> str:
     """`value` so that a spreadsheet shows it as text and does not run it."""
-    return "'" + value if value.startswith(_FORMULA_STARTS) else value
+    return "'" + value if value[:1] in _FORMULA_STARTS else value
 
 
 @functools.lru_cache(maxsize=256)

@@ -9,12 +9,12 @@ Pydantic, which decides and gives the reasons. A property test holds the two tog
 
 import functools
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import batched
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,18 +55,17 @@ _DATE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedRow:
+class RejectedRow(NamedTuple):
     """A row that did not pass.
 
     Attributes:
         source_row: its record number in the file, from 1.
-        fields: the five fields as sent, in clear; empty where the row could not be read into fields.
+        fields: the values of `FIELDS` as sent, in clear; none where the row could not be read into fields.
         reasons: at least one.
     """
 
     source_row: int
-    fields: Mapping[str, str]
+    fields: tuple[str, ...]
     reasons: tuple[Reason, ...]
 
 
@@ -127,7 +126,7 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
     """The verdict on parsed records; their `source_row` counts from 1 within the block."""
     source_row = pc.add(parsed.index, 1)
     rejected = [
-        RejectedRow(record.index + 1, {}, (Reason("", record.code, record.message),)) for record in parsed.unreadable
+        RejectedRow(record.index + 1, (), (_reason("", record.code, record.message),)) for record in parsed.unreadable
     ]
     columns, decoded = _decoded(parsed.fields)
     accepted = pc.and_(decoded, screen(columns, rules))
@@ -213,48 +212,61 @@ def _adapter(model: type[Transaction]) -> TypeAdapter[list[Transaction]]:
 
 def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[pa.RecordBatch, list[RejectedRow]]:
     """Pydantic's word on rows of (source_row, the five fields as text or bytes)."""
-    inputs, reasons = [], []
-    for _, *fields in rows:
-        row, found = _row_input(fields)
-        inputs.append(row)
-        reasons.append(found)
     adapter = _adapter(model)
+    inputs, reasons = _inputs(rows)
     try:
         transactions = adapter.validate_python(inputs)
     except ValidationError as error:
         # Without the input: errors must not carry clear values.
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
-            index, field = int(fault["loc"][0]), fault["loc"][1]
-            if not any(reason.field == field for reason in reasons[index]):
-                reasons[index].append(Reason(str(field), fault["type"], fault["msg"]))
-        transactions = adapter.validate_python([row for row, found in zip(inputs, reasons, strict=True) if not found])
+            index, field, *_ = fault["loc"]
+            _add(reasons, int(index), _reason(str(field), fault["type"], fault["msg"]))
+        transactions = adapter.validate_python([row for index, row in enumerate(inputs) if index not in reasons])
     else:
-        transactions = [t for t, found in zip(transactions, reasons, strict=True) if not found]
-    passed = [source_row for (source_row, *_), found in zip(rows, reasons, strict=True) if not found]
-    failed = [
-        RejectedRow(source_row, _as_sent(fields), tuple(found))
-        for (source_row, *fields), found in zip(rows, reasons, strict=True)
-        if found
-    ]
+        transactions = [t for index, t in enumerate(transactions) if index not in reasons]
+    passed = [row[0] for index, row in enumerate(rows) if index not in reasons]
+    failed = [RejectedRow(rows[index][0], _as_sent(rows[index][1:]), found) for index, found in sorted(reasons.items())]
     return _from_models(passed, transactions), failed
 
 
-def _row_input(fields: Sequence[str | bytes]) -> tuple[dict[str, str], list[Reason]]:
-    """The row as Pydantic gets it, empty fields left out, and what is wrong with its encoding."""
-    row, reasons = {}, []
-    for name, value in zip(FIELDS, fields, strict=True):
-        if value:
-            text = value if isinstance(value, str) else _text_or_none(value)
-            if text is None:
-                reasons.append(Reason(name, "not_utf8", "The bytes are not UTF-8 text"))
-            else:
-                row[name] = text
-    return row, reasons
+type _Reasons = dict[int, tuple[Reason, ...]]
+"""What is wrong with the rows of a batch, by their place in it."""
 
 
-def _as_sent(fields: Sequence[str | bytes]) -> dict[str, str]:
-    texts = (value if isinstance(value, str) else value.decode(errors="backslashreplace") for value in fields)
-    return dict(zip(FIELDS, texts, strict=True))
+def _inputs(rows: Sequence[Sequence[Any]]) -> tuple[list[dict[str, str]], _Reasons]:
+    """The rows as Pydantic gets them, empty fields left out, and what is wrong with their encoding."""
+    reasons: _Reasons = {}
+    if _is_text(rows[0][1:]):
+        return [{name: value for name, value in zip(FIELDS, fields, strict=True) if value} for _, *fields in rows], {}
+    inputs = []
+    for index, (_, *fields) in enumerate(rows):
+        texts = {name: _text_or_none(value) for name, value in zip(FIELDS, fields, strict=True) if value}
+        for name in [name for name, text in texts.items() if text is None]:
+            _add(reasons, index, _reason(name, "not_utf8", "The bytes are not UTF-8 text"))
+        inputs.append({name: text for name, text in texts.items() if text is not None})
+    return inputs, reasons
+
+
+def _add(reasons: _Reasons, index: int, reason: Reason) -> None:
+    """Adds `reason`, if it is the first for its field."""
+    found = reasons.get(index, ())
+    if not found or all(one.field != reason.field for one in found):
+        reasons[index] = (*found, reason)
+
+
+@functools.lru_cache(maxsize=256)
+def _reason(field: str, code: str, message: str) -> Reason:
+    # A bad file is mostly bad in the same few ways.
+    return Reason(field, code, message)
+
+
+def _is_text(fields: Sequence[str | bytes]) -> bool:
+    # A column is text or bytes throughout, and all columns of a batch alike.
+    return isinstance(fields[0], str)
+
+
+def _as_sent(fields: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(fields) if _is_text(fields) else tuple(value.decode(errors="backslashreplace") for value in fields)
 
 
 def _from_models(source_rows: Sequence[int], transactions: Sequence[Transaction]) -> pa.RecordBatch:
