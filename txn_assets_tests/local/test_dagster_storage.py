@@ -1,0 +1,40 @@
+"""Dagster's own storage in the local stack."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from txn_assets.local.dagster_home import prepare
+from txn_assets_tests.local.conftest import Stack
+
+
+@pytest.fixture(scope="module")
+def instance(stack: Stack) -> Iterator[dg.DagsterInstance]:
+    """The local instance, as `make dev` and `make run` open it."""
+    with dg.DagsterInstance.from_config(str(prepare(stack.home, stack.endpoints))) as opened:
+        yield opened
+
+
+def test_history_is_shared(instance: dg.DagsterInstance, stack: Stack) -> None:
+    """What one process registers, the next finds."""
+    instance.add_dynamic_partitions("landed_files", ["a.csv"])
+
+    with dg.DagsterInstance.from_config(str(prepare(stack.home, stack.endpoints))) as another:
+        assert another.get_dynamic_partitions("landed_files") == ["a.csv"]
+
+
+def test_second_run_at_a_new_pool(instance: dg.DagsterInstance) -> None:
+    """A run that has seen no pool goes on where another has made it meanwhile."""
+    storage = instance.event_log_storage
+    storage.initialize_concurrency_limit_to_default("postgres")
+
+    storage.initialize_concurrency_limit_to_default("postgres")
+
+    assert {pool.name: pool.limit for pool in storage.get_pool_limits()} == {"postgres": 1}
+
+
+def test_settings_are_private(instance: dg.DagsterInstance, stack: Stack) -> None:
+    """Nobody else reads the password of the database."""
+    assert instance.root_directory == str(stack.home / "dagster")
+    assert (stack.home / "dagster" / "dagster.yaml").stat().st_mode & 0o077 == 0
