@@ -20,7 +20,10 @@ SCHEMA = pa.schema([pa.field("source_file", pa.string()), *VALID_SCHEMA])
 
 COLUMNS = tuple(SCHEMA.names)
 
-MONEY_TEXT = "regexp_replace(price::VARCHAR, '0{1,2}$', '')"
+MONEY_TEXT = (
+    "CASE WHEN price = price::DECIMAL(18,2) THEN price::DECIMAL(18,2)::VARCHAR "
+    "ELSE regexp_replace(price::VARCHAR, '0$', '') END"
+)
 """A price as plain decimal text with two to four decimals: 999.99, 5.00, 0.1234."""
 
 FIELD_LIST = ", ".join(FIELDS)

@@ -4,7 +4,6 @@ Here belong the statements, the transaction that replaces a file, and what each 
 back is `ledger.decide`. Documented in docs/reliability.md.
 """
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -144,11 +143,11 @@ def delete_statement(table: Table) -> sql.Composed:
 
 
 def copy_statement(table: Table) -> sql.Composed:
-    """Takes rows as CSV, `hashed_rows.COLUMNS`."""
+    """Takes rows as text, `hashed_rows.COLUMNS`."""
     from txn_assets.hashed_rows import COLUMNS as STAGED_COLUMNS  # noqa: PLC0415 - Arrow loads with the first file
 
     names = sql.SQL(", ").join(map(sql.Identifier, STAGED_COLUMNS))
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table.data, names)
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table.data, names)
 
 
 def note_statement(table: Table) -> sql.Composed:
@@ -285,11 +284,12 @@ class PostgresIOManager(SinkIOManager):
 
     def _copy(self, connection: "psycopg.Connection[Any]", file: "HashedFile", path: Path) -> None:
         from txn_assets import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
+        from txn_assets.io_managers.postgres_copy import pieces  # noqa: PLC0415 - likewise
 
         with connection.cursor() as cursor:
             with cursor.copy(copy_statement(self._table)) as copy:
-                for batch in hashed_rows.read([path]):
-                    copy.write(_csv(batch))
+                for piece in pieces(hashed_rows.read([path])):
+                    copy.write(piece)
             if cursor.rowcount != file.totals.rows:
                 message = f"{cursor.rowcount} of {file.totals.rows} rows of {file.version} were copied"
                 raise RuntimeError(message)
@@ -317,12 +317,3 @@ def _ledger_row(record: LoadRecord) -> tuple[Any, ...]:
         *(record.run_id, record.key_id, record.rules_id),
         *(totals.rows, totals.price, totals.quantity, totals.min_date, totals.max_date, totals.fingerprint),
     )
-
-
-def _csv(batch: "pa.RecordBatch") -> memoryview:
-    import pyarrow.csv  # noqa: PLC0415 - Arrow loads with the first file
-
-    buffer = io.BytesIO()
-    # Strings are quoted and nulls are not, which is how COPY tells an empty text from a null.
-    pyarrow.csv.write_csv(batch, buffer, pyarrow.csv.WriteOptions(include_header=False))
-    return buffer.getbuffer()

@@ -114,9 +114,9 @@ class TestPostgresStatements:
             assert statement.count("DROP TABLE") == statement.count('"x; DROP TABLE y')
 
     def test_copy_takes_the_columns_of_staging(self) -> None:
-        """In their order: CSV has no names."""
+        """In their order: the text has no names."""
         names = ", ".join(f'"{name}"' for name in hashed_rows.COLUMNS)
-        assert postgres.copy_statement(TABLE).as_string() == f'COPY "public"."t" ({names}) FROM STDIN (FORMAT csv)'
+        assert postgres.copy_statement(TABLE).as_string() == f'COPY "public"."t" ({names}) FROM STDIN (FORMAT text)'
 
     def test_creating_twice_is_harmless(self) -> None:
         """Each statement passes over what is there."""
