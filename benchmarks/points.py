@@ -84,6 +84,10 @@ class Bench:
             shutil.rmtree(folder)
         return self._expected[rows]
 
+    def _rounds(self, rows: int) -> int:
+        # Minutes drown what a second run would tell.
+        return self.rounds if rows <= 1_000_000 else 1
+
     @contextmanager
     def names(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Names of its own in the stores, for one timed run: the configuration's path, and where PostgreSQL is."""
@@ -121,7 +125,7 @@ class Bench:
             return function(f"benchmarks.peers.{name}", path=self.file(rows), folder=folder)
 
         taken = in_turn(
-            self.rounds,
+            self._rounds(self.rows),
             ours=lambda _: checked(ours(self.rows), expected),
             duckdb=lambda _: checked(peer("duckdb_pass:run", self.rows), expected),
         )
@@ -205,17 +209,18 @@ class Bench:
             return run
 
         copier = "psql \\copy" if shutil.which("psql") else "psycopg COPY of the CSV (no psql here)"
-        taken = in_turn(self.rounds, ours=sink("postgres"), replace=replace, copy=copy)
+        rounds = self._rounds(rows)
+        taken = in_turn(rounds, ours=sink("postgres"), replace=replace, copy=copy)
         self._at_most(2, f"postgres_transactions, first load; {copier}", taken["ours"], taken["copy"], 1.0)
         what = f"postgres_transactions, replacing all rows; {copier}, nothing replaced"
         self._at_most(2, what, taken["replace"], taken["copy"], 1.0)
         taken = in_turn(
-            self.rounds,
+            rounds,
             ours=sink("bigquery"),
             bare=client("load_table_from_uri", "bigquery", parquet=parquet),
         )
         self._at_most(3, "bigquery_raw_transactions; load_table_from_uri", taken["ours"], taken["bare"], 1.3)
-        taken = in_turn(self.rounds, ours=sink("gcs"), bare=client("upload_from_filename", "gcs", csv=lake_csv))
+        taken = in_turn(rounds, ours=sink("gcs"), bare=client("upload_from_filename", "gcs", csv=lake_csv))
         self._at_most(3, "gcs_raw; upload_from_filename of the same bytes", taken["ours"], taken["bare"], 1.3)
         shutil.rmtree(folder)
 
@@ -241,7 +246,7 @@ class Bench:
 
         def command(_: int) -> Measurement:
             with self.names() as (config, _postgres):
-                measurement = program([sys.executable, "-m", "txn_assets.run", path], environ=environ(config))
+                measurement = program([sys.executable, "-m", "txn_assets.run", path], environ=_as_make_run(config))
                 self.check(config, expected, STORES)
             return measurement
 
@@ -277,25 +282,29 @@ class Bench:
         """From process start to exit, against dlt and the row loop."""
         rows, few = min(self.rows, 1_000_000), min(self.rows, PEER_ROWS)
         taken = in_turn(
-            self.rounds if self.rows <= 1_000_000 else 1,
+            self.rounds,
             ours=lambda _: self.whole_run(rows),
             dlt=lambda _: self.dlt(few),
             loop=lambda _: self.loop(few),
         )
-        ours, dlt, loop = taken["ours"], self._scaled(taken["dlt"], few, rows), self._scaled(taken["loop"], few, rows)
+        fewer = few // 10
+        start = in_turn(1, dlt=lambda _: self.dlt(fewer), loop=lambda _: self.loop(fewer))
+        ours = taken["ours"]
+        dlt, loop = (_on_a_line((fewer, start[who]), (few, taken[who]), rows) for who in ("dlt", "loop"))
         self._faster(4, f"whole run of {rows:,} rows, three stores; dlt, PostgreSQL alone", ours, dlt, 5)
         net = Median(max(ours.seconds - self._empty, 1e-3), ours.peak_mib, ours.runs)
         self._faster(4, "whole run less an empty run; row loop, three stores", net, loop, 20)
-        for who, median, count in (("dlt", taken["dlt"], few), ("row loop", taken["loop"], few)):
-            self.dots.append(Dot(who, count, median.seconds, median.peak_mib))
+        for who, name in (("dlt", "dlt"), ("row loop", "loop")):
+            for count, median in ((fewer, start[name]), (few, taken[name])):
+                self.dots.append(Dot(who, count, median.seconds, median.peak_mib))
         self.notes.append(f"dlt measured: {taken['dlt'].seconds:.1f} s for {few:,} rows.")
         self.notes.append(f"Row loop measured: {taken['loop'].seconds:.1f} s for {few:,} rows.")
 
     def whole_run(self, rows: int) -> Measurement:
         """`python -m txn_assets.run`, the stores compared afterwards."""
         with self.names() as (config, _postgres):
-            environ = {"TXN_CONFIG": config, "DAGSTER_HOME": str(_dagster_home(self.home / "dagster"))}
-            measurement = program([sys.executable, "-m", "txn_assets.run", self.file(rows)], environ=environ)
+            command = [sys.executable, "-m", "txn_assets.run", self.file(rows)]
+            measurement = program(command, environ=_as_make_run(config))
             self.check(config, self.expected(rows), STORES)
         return measurement
 
@@ -329,14 +338,9 @@ class Bench:
         """Seconds a row and peak memory, size by size."""
         sizes = [10**power for power in range(4, 9) if 10**power <= self.largest]
         for rows in sizes:
-            runs = self.rounds if rows <= 1_000_000 else 1
-            median = in_turn(runs, ours=lambda _, rows=rows: self.whole_run(rows))["ours"]  # type: ignore[misc]  # bound now
+            median = in_turn(self._rounds(rows), ours=lambda _, rows=rows: self.whole_run(rows))["ours"]  # type: ignore[misc]  # bound now
             self.dots.append(Dot("ours", rows, median.seconds, median.peak_mib))
             _say(f"  {rows:>11,} rows {median.seconds:8.1f} s {median.peak_mib:6.0f} MiB")
-            if rows <= 10_000:
-                for who, run in (("dlt", self.dlt), ("row loop", self.loop)):
-                    peer = run(rows)
-                    self.dots.append(Dot(who, rows, peer.seconds, peer.peak_mib))
             if rows > 1_000_000:
                 self._flat(rows)
         peak = max(dot.peak_mib for dot in self.dots if dot.who == "ours")
@@ -353,9 +357,9 @@ class Bench:
 
     # The lines of the table
 
-    def _scaled(self, median: Median, measured: int, rows: int | None = None) -> Median:
-        rows = rows or self.rows
-        return Median(median.seconds * rows / measured, median.peak_mib, -1 if rows > measured else median.runs)
+    def _scaled(self, median: Median, measured: int) -> Median:
+        scaled = measured < self.rows
+        return Median(median.seconds * self.rows / measured, median.peak_mib, -1 if scaled else median.runs)
 
     def _at_most(self, point: int, what: str, ours: Median, peer: Median, limit: float) -> None:
         ratio = ours.seconds / peer.seconds
@@ -374,6 +378,15 @@ class Bench:
         _say(f"  {line.what}: {line.ours} against {line.peer}, ratio {ratio:.2f}, wanted {wanted}")
 
 
+def _on_a_line(small: tuple[int, Median], large: tuple[int, Median], rows: int) -> Median:
+    """What `rows` rows would take: the start of a process counts once, the rows as often as there are rows."""
+    (few, short), (more, long) = small, large
+    if rows <= more:
+        return long
+    a_row = (long.seconds - short.seconds) / (more - few)
+    return Median(long.seconds + a_row * (rows - more), long.peak_mib, -1)
+
+
 def _from_start_to_exit(measurement: Measurement) -> Measurement:
     return Measurement(measurement.wall, measurement.wall, measurement.peak_mib, measurement.result)
 
@@ -389,6 +402,11 @@ def _dagster_home(home: Path) -> Path:
     source = Path(__file__).resolve().parent.parent / "txn_assets" / "local" / "dagster.yaml"
     shutil.copyfile(source, home / "dagster.yaml")
     return home
+
+
+def _as_make_run(config: str) -> dict[str, str]:
+    # Without a DAGSTER_HOME it takes the instance of the local stack.
+    return {"TXN_CONFIG": config, "DAGSTER_HOME": ""}
 
 
 def _seconds(seconds: float) -> str:

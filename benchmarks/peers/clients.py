@@ -33,14 +33,17 @@ def copy(timer: Timer, *, dsn: str, schema: str, csv: str) -> None:
 
 
 def load_table_from_uri(timer: Timer, *, config: str, parquet: str) -> None:
-    """One load job of the Parquet object into an empty table with the same columns."""
+    """One load job of the Parquet object into an empty table with the columns, partitions and clusters of ours."""
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     blob = opened.bucket.blob("staging/bench.parquet")
     blob.upload_from_filename(parquet)
     schema = [bigquery.SchemaField(name, kind) for name, kind in bigquery_sql.STAGED_COLUMNS.items()]
     table = f"{opened.dataset}.raw_transactions"
-    opened.bq.create_table(bigquery.Table(table, schema=schema))
+    made = bigquery.Table(table, schema=schema)
+    made.time_partitioning = bigquery.TimePartitioning(field="date")
+    made.clustering_fields = ["source_file"]
+    opened.bq.create_table(made)
     job_config = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.PARQUET, write_disposition="WRITE_APPEND", schema=schema
     )
