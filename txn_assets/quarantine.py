@@ -4,54 +4,60 @@ Here belongs what a quarantined row looks like. Which rows are rejected does not
 Documented in docs/data-contract.md.
 """
 
-import csv
 import functools
 import json
-from collections.abc import Iterable, Sequence
-from typing import TextIO
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
 
 from txn_assets.hashing import Hasher
 from txn_assets.report import Reason
 from txn_assets.transaction import FIELDS
-from txn_assets.validation import RejectedRow
+from txn_assets.validation import RejectedRows
 
 COLUMNS = ("source_row", "reasons", *FIELDS)
 """`reasons` is a JSON list of objects with field, code and message; the fields are as sent, PII hashed."""
 
-_FORMULA_STARTS = frozenset("=+-@\t\r")
+_FORMULA_START = r"\A[=+\-@\t\r]"
 """OWASP, 'CSV Injection'."""
 
 
 class QuarantineWriter:
-    """Writes rejected rows to an open text file, header first.
+    """Writes rejected rows to an open file, in UTF-8, header first.
 
     The fields of a row that could not be read into columns are left empty: nobody can say which of them hold PII.
     """
 
-    def __init__(self, file: TextIO, hasher: Hasher) -> None:
+    def __init__(self, file: BinaryIO, hasher: Hasher) -> None:
+        self._file = file
         self._hasher = hasher
-        self._pii = [place for place, name in enumerate(FIELDS) if name in hasher.pii_fields]
-        self._writer = csv.writer(file, lineterminator="\n")
-        self._writer.writerow(COLUMNS)
+        file.write(f"{','.join(COLUMNS)}\n".encode())
 
-    def write(self, rows: Iterable[RejectedRow]) -> None:
+    def write(self, rows: RejectedRows) -> None:
         """Appends `rows`."""
-        self._writer.writerows([row.source_row, _reasons(row.reasons), *self._shown(row.fields)] for row in rows)
+        reasons = pa.array([_as_json(reasons) for reasons in rows.reasons], pa.string())
+        columns = [rows.source_row, reasons, *(self._shown(name, rows.fields[name]) for name in FIELDS)]
+        batch = pa.RecordBatch.from_arrays(columns, names=list(COLUMNS))
+        pyarrow.csv.write_csv(batch, self._file, pyarrow.csv.WriteOptions(include_header=False))
 
-    def _shown(self, fields: Sequence[str]) -> Sequence[str]:
-        shown = [formula_safe(value) for value in fields] or [""] * len(FIELDS)
-        for place in self._pii if fields else ():
-            if fields[place]:
-                shown[place] = self._hasher.hexdigest(fields[place])
-        return shown
+    def _shown(self, name: str, values: pa.StringArray) -> pa.StringArray:
+        if name not in self._hasher.pii_fields:
+            return formula_safe(values)
+        return pa.array(
+            [self._hasher.hexdigest(value) if value else value for value in values.to_pylist()], pa.string()
+        )
 
 
-def formula_safe(value: str) -> str:
-    """`value` so that a spreadsheet shows it as text and does not run it."""
-    return "'" + value if value[:1] in _FORMULA_STARTS else value
+def formula_safe(values: pa.StringArray) -> pa.StringArray:
+    """`values` so that a spreadsheet shows them as text and does not run them."""
+    return pc.if_else(
+        pc.match_substring_regex(values, _FORMULA_START), pc.binary_join_element_wise("'", values, ""), values
+    )
 
 
 @functools.lru_cache(maxsize=256)
-def _reasons(reasons: tuple[Reason, ...]) -> str:
+def _as_json(reasons: tuple[Reason, ...]) -> str:
     # A bad file is mostly bad in the same few ways.
     return json.dumps([{"field": r.field, "code": r.code, "message": r.message} for r in reasons])

@@ -8,7 +8,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +21,7 @@ from txn_assets.ledger import FileVersion
 from txn_assets.quarantine import QuarantineWriter
 from txn_assets.report import SAMPLE_ROWS, RejectedSample, ValidationReport
 from txn_assets.transaction import ValidationRules
-from txn_assets.validation import VALID_SCHEMA, RejectedRow, count_reasons, validate
+from txn_assets.validation import VALID_SCHEMA, RejectedRows, count_reasons, validate
 
 CONTRACT_VERSION = 1
 """Goes up when the same bytes under the same rules would give other rows: stores then load the file again."""
@@ -66,14 +65,14 @@ def validate_file(
     _check_columns(file, ingestion)
     records = valid = rejected = 0
     reasons: Counter[tuple[str, str]] = Counter()
-    sample: list[RejectedRow] = []
+    sample: list[RejectedSample] = []
     valid_path, rejected_path = folder / "valid.arrow", folder / "rejected.csv"
     with (
         pa.OSFile(str(valid_path), "wb") as sink,
         pa.ipc.new_stream(sink, VALID_SCHEMA) as writer,
-        rejected_path.open("w", encoding="utf-8", newline="") as text,
+        rejected_path.open("wb") as file_of_rejected,
     ):
-        quarantine = QuarantineWriter(text, hasher)
+        quarantine = QuarantineWriter(file_of_rejected, hasher)
         for verdict in validate(file, ingestion.validation, batch_size=ingestion.batch_size, threads=threads):
             writer.write_batch(verdict.valid)
             quarantine.write(verdict.rejected)
@@ -81,16 +80,21 @@ def validate_file(
             valid += verdict.valid.num_rows
             rejected += len(verdict.rejected)
             reasons += count_reasons(verdict.rejected)
-            sample += islice(verdict.rejected, SAMPLE_ROWS - len(sample))
+            sample += _sample(verdict.rejected, SAMPLE_ROWS - len(sample))
     return ValidationReport(
         records=records,
         valid=valid,
         rejected=rejected,
         reasons={f"{field or 'row'}: {code}": count for (field, code), count in reasons.most_common()},
-        sample=tuple(RejectedSample(row.source_row, row.reasons) for row in sample),
+        sample=tuple(sample),
         extra_columns=file.header.extra,
         repeated_ids=_repeated_ids(valid_path),
     )
+
+
+def _sample(rejected: RejectedRows, rows: int) -> list[RejectedSample]:
+    """The first `rows` of the rejected, or as many as there are."""
+    return list(map(RejectedSample, rejected.source_row.slice(0, rows).to_pylist(), rejected.reasons[:rows]))
 
 
 def hash_file(valid: Path, hashed: Path, *, file: FileVersion, hasher: Hasher) -> None:

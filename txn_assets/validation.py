@@ -9,18 +9,18 @@ Pydantic, which decides and gives the reasons. A property test holds the two tog
 
 import functools
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import batched
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
-from txn_assets.csv_blocks import Block, CsvFile, Header, ParsedBlock, parse
+from txn_assets.csv_blocks import Block, CsvFile, Header, ParsedBlock, UnreadableRecord, parse
 from txn_assets.report import Reason
 from txn_assets.transaction import (
     DECIMAL_PLACES,
@@ -55,18 +55,22 @@ _DATE = (
 )
 
 
-class RejectedRow(NamedTuple):
-    """A row that did not pass.
+@dataclass(frozen=True, slots=True)
+class RejectedRows:
+    """Rows that did not pass, in the order of the file, in columns: a file may be bad from one end to the other.
 
     Attributes:
-        source_row: its record number in the file, from 1.
-        fields: the values of `FIELDS` as sent, in clear; none where the row could not be read into fields.
-        reasons: at least one.
+        source_row: the record number of each in the file, from 1.
+        fields: `FIELDS` as sent, in clear, as text; null throughout a row that could not be read into fields.
+        reasons: of each row at least one.
     """
 
-    source_row: int
-    fields: tuple[str, ...]
-    reasons: tuple[Reason, ...]
+    source_row: pa.Int64Array
+    fields: pa.RecordBatch
+    reasons: tuple[tuple[Reason, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,12 @@ class Verdict:
     Attributes:
         records: how many records the block has.
         valid: the valid rows, `VALID_SCHEMA`, in the order of the file.
-        rejected: the others, in the order of the file.
+        rejected: the others.
     """
 
     records: int
     valid: pa.RecordBatch
-    rejected: tuple[RejectedRow, ...]
+    rejected: RejectedRows
 
 
 def validate(file: CsvFile, rules: ValidationRules, *, batch_size: int, threads: int) -> Iterator[Verdict]:
@@ -113,9 +117,14 @@ def validate(file: CsvFile, rules: ValidationRules, *, batch_size: int, threads:
                 future.cancel()
 
 
-def count_reasons(rejected: Iterable[RejectedRow]) -> Counter[tuple[str, str]]:
+def count_reasons(rejected: RejectedRows) -> Counter[tuple[str, str]]:
     """How often each (field, code) was a reason."""
-    return Counter((reason.field, reason.code) for row in rejected for reason in row.reasons)
+    counts: Counter[tuple[str, str]] = Counter()
+    # Rows are mostly bad in the same few ways.
+    for reasons, rows in Counter(rejected.reasons).items():
+        for reason in reasons:
+            counts[reason.field, reason.code] += rows
+    return counts
 
 
 def _validate_block(block: Block, header: Header, rules: ValidationRules, batch_size: int) -> Verdict:
@@ -125,32 +134,23 @@ def _validate_block(block: Block, header: Header, rules: ValidationRules, batch_
 def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size: int) -> Verdict:
     """The verdict on parsed records; their `source_row` counts from 1 within the block."""
     source_row = pc.add(parsed.index, 1)
-    rejected = [
-        RejectedRow(record.index + 1, (), (_reason("", record.code, record.message),)) for record in parsed.unreadable
-    ]
     columns, decoded = _decoded(parsed.fields)
     accepted = pc.and_(decoded, screen(columns, rules))
     valid = _typed(source_row.filter(accepted), columns.filter(accepted))
-    if valid.num_rows < parsed.fields.num_rows:
-        left = pc.invert(accepted)
-        # As bytes only where some are no text: decoding them once more, value by value, is a tenth of the judge's time.
-        fields = columns if decoded.true_count == len(decoded) else parsed.fields
-        doubtful = zip(
-            source_row.filter(left).to_pylist(),
-            *(column.filter(left).to_pylist() for column in fields.columns),
-            strict=True,
-        )
-        judged = []
-        for rows in batched(doubtful, batch_size, strict=False):
-            passed, failed = _judge(rows, contract(rules))
-            if passed.num_rows:
-                judged.append(passed)
-            rejected += failed
-        if judged:
-            # Puts the judge's rows back between those of the screen.
-            valid = pa.Table.from_batches([valid, *judged]).sort_by("source_row").combine_chunks().to_batches()[0]
-        rejected.sort(key=lambda row: row.source_row)
-    return Verdict(parsed.records, valid, tuple(rejected))
+    left = pc.invert(accepted)
+    # As bytes only where some are no text: decoding them once more, value by value, is a tenth of the judge's time.
+    doubtful = (columns if decoded.true_count == len(decoded) else parsed.fields).filter(left)
+    passed, transactions, reasons = _judge_all(doubtful, contract(rules), batch_size)
+    source_row = source_row.filter(left)
+    if transactions:
+        judged = _from_models(source_row.take(passed), transactions)
+        # Puts the judge's rows back between those of the screen.
+        valid = pa.Table.from_batches([valid, judged]).sort_by("source_row").combine_chunks().to_batches()[0]
+    failed = pa.array(sorted(reasons), pa.int64())
+    rejected = RejectedRows(
+        source_row.take(failed), _as_sent(doubtful.take(failed)), tuple(reasons[place] for place in failed.to_pylist())
+    )
+    return Verdict(parsed.records, valid, _with_unreadable(rejected, parsed.unreadable))
 
 
 def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
@@ -210,8 +210,28 @@ def _adapter(model: type[Transaction]) -> TypeAdapter[list[Transaction]]:
     return TypeAdapter(list[model])  # type: ignore[valid-type]  # the model is chosen at run time
 
 
-def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[pa.RecordBatch, list[RejectedRow]]:
-    """Pydantic's word on rows of (source_row, the five fields as text or bytes)."""
+type _Reasons = dict[int, tuple[Reason, ...]]
+"""What is wrong with rows, by their place; rows with nothing wrong are not in it."""
+
+
+def _judge_all(
+    rows: pa.RecordBatch, model: type[Transaction], batch_size: int
+) -> tuple[list[int], list[Transaction], _Reasons]:
+    """Pydantic's word on `rows`, `FIELDS` as text or bytes: the places that passed, their models, and the reasons."""
+    passed: list[int] = []
+    transactions: list[Transaction] = []
+    reasons: _Reasons = {}
+    values = zip(*(column.to_pylist() for column in rows.columns), strict=True)
+    for number, batch in enumerate(batched(values, batch_size, strict=False)):
+        start = number * batch_size
+        models, found = _judge(batch, model)
+        transactions += models
+        passed += [start + place for place in range(len(batch)) if place not in found]
+        reasons |= {start + place: why for place, why in found.items()}
+    return passed, transactions, reasons
+
+
+def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[list[Transaction], _Reasons]:
     adapter = _adapter(model)
     inputs, reasons = _inputs(rows)
     try:
@@ -219,39 +239,32 @@ def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[pa.
     except ValidationError as error:
         # Without the input: errors must not carry clear values.
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
-            index, field, *_ = fault["loc"]
-            _add(reasons, int(index), _reason(str(field), fault["type"], fault["msg"]))
-        transactions = adapter.validate_python([row for index, row in enumerate(inputs) if index not in reasons])
-    else:
-        transactions = [t for index, t in enumerate(transactions) if index not in reasons]
-    passed = [row[0] for index, row in enumerate(rows) if index not in reasons]
-    failed = [RejectedRow(rows[index][0], _as_sent(rows[index][1:]), found) for index, found in sorted(reasons.items())]
-    return _from_models(passed, transactions), failed
-
-
-type _Reasons = dict[int, tuple[Reason, ...]]
-"""What is wrong with the rows of a batch, by their place in it."""
+            place, field, *_ = fault["loc"]
+            _add(reasons, int(place), _reason(str(field), fault["type"], fault["msg"]))
+        return adapter.validate_python([row for place, row in enumerate(inputs) if place not in reasons]), reasons
+    return [transaction for place, transaction in enumerate(transactions) if place not in reasons], reasons
 
 
 def _inputs(rows: Sequence[Sequence[Any]]) -> tuple[list[dict[str, str]], _Reasons]:
     """The rows as Pydantic gets them, empty fields left out, and what is wrong with their encoding."""
-    reasons: _Reasons = {}
-    if _is_text(rows[0][1:]):
-        return [{name: value for name, value in zip(FIELDS, fields, strict=True) if value} for _, *fields in rows], {}
+    # A column is text or bytes throughout, and all columns of a batch alike.
+    if isinstance(rows[0][0], str):
+        return [{name: value for name, value in zip(FIELDS, fields, strict=True) if value} for fields in rows], {}
     inputs = []
-    for index, (_, *fields) in enumerate(rows):
+    reasons: _Reasons = {}
+    for place, fields in enumerate(rows):
         texts = {name: _text_or_none(value) for name, value in zip(FIELDS, fields, strict=True) if value}
         for name in [name for name, text in texts.items() if text is None]:
-            _add(reasons, index, _reason(name, "not_utf8", "The bytes are not UTF-8 text"))
+            _add(reasons, place, _reason(name, "not_utf8", "The bytes are not UTF-8 text"))
         inputs.append({name: text for name, text in texts.items() if text is not None})
     return inputs, reasons
 
 
-def _add(reasons: _Reasons, index: int, reason: Reason) -> None:
+def _add(reasons: _Reasons, place: int, reason: Reason) -> None:
     """Adds `reason`, if it is the first for its field."""
-    found = reasons.get(index, ())
+    found = reasons.get(place, ())
     if not found or all(one.field != reason.field for one in found):
-        reasons[index] = (*found, reason)
+        reasons[place] = (*found, reason)
 
 
 @functools.lru_cache(maxsize=256)
@@ -260,22 +273,39 @@ def _reason(field: str, code: str, message: str) -> Reason:
     return Reason(field, code, message)
 
 
-def _is_text(fields: Sequence[str | bytes]) -> bool:
-    # A column is text or bytes throughout, and all columns of a batch alike.
-    return isinstance(fields[0], str)
+def _as_sent(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """`rows` as text, bytes that are none escaped."""
+    columns = []
+    for column in rows.columns:
+        try:
+            columns.append(column.cast(pa.string()))
+        except pa.ArrowInvalid:
+            values = [value.decode(errors="backslashreplace") for value in column.to_pylist()]
+            columns.append(pa.array(values, pa.string()))
+    return pa.RecordBatch.from_arrays(columns, names=list(FIELDS))
 
 
-def _as_sent(fields: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(fields) if _is_text(fields) else tuple(value.decode(errors="backslashreplace") for value in fields)
+def _with_unreadable(rejected: RejectedRows, unreadable: Sequence[UnreadableRecord]) -> RejectedRows:
+    if not unreadable:
+        return rejected
+    source_row = pa.array([record.index + 1 for record in unreadable], pa.int64())
+    nothing = pa.RecordBatch.from_arrays([pa.nulls(len(unreadable), pa.string())] * len(FIELDS), names=list(FIELDS))
+    reasons = [*rejected.reasons, *((_reason("", record.code, record.message),) for record in unreadable)]
+    numbers = pa.concat_arrays([rejected.source_row, source_row])
+    order = pc.sort_indices(numbers)
+    return RejectedRows(
+        numbers.take(order),
+        pa.concat_batches([rejected.fields, nothing]).take(order),
+        tuple(reasons[place] for place in order.to_pylist()),
+    )
 
 
-def _from_models(source_rows: Sequence[int], transactions: Sequence[Transaction]) -> pa.RecordBatch:
+def _from_models(source_row: pa.Int64Array, transactions: Sequence[Transaction]) -> pa.RecordBatch:
     cent = Decimal(1).scaleb(-DECIMAL_PLACES)
     columns: dict[str, list[Any]] = {name: [getattr(t, name) for t in transactions] for name in FIELDS}
     # A price such as 1.50000 is valid: its value has one decimal place.
     columns["price"] = [None if price is None else price.quantize(cent) for price in columns["price"]]
-    arrays = [pa.array(source_rows, pa.int64())]
-    arrays += [pa.array(columns[name], VALID_SCHEMA.field(name).type) for name in FIELDS]
+    arrays = [source_row, *(pa.array(columns[name], VALID_SCHEMA.field(name).type) for name in FIELDS)]
     return pa.RecordBatch.from_arrays(arrays, schema=VALID_SCHEMA)
 
 
@@ -284,5 +314,5 @@ def _shifted(verdict: Verdict, before: int) -> Verdict:
     if not before:
         return verdict
     columns = [pc.add(verdict.valid["source_row"], before), *verdict.valid.columns[1:]]
-    rejected = (RejectedRow(row.source_row + before, row.fields, row.reasons) for row in verdict.rejected)
-    return Verdict(verdict.records, pa.RecordBatch.from_arrays(columns, schema=VALID_SCHEMA), tuple(rejected))
+    rejected = replace(verdict.rejected, source_row=pc.add(verdict.rejected.source_row, before))
+    return Verdict(verdict.records, pa.RecordBatch.from_arrays(columns, schema=VALID_SCHEMA), rejected)

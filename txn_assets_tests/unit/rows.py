@@ -7,12 +7,15 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import pyarrow as pa
 from hypothesis import strategies as st
 
 from txn_assets.csv_blocks import CsvFile, parse
+from txn_assets.report import Reason
 from txn_assets.transaction import FIELDS
+from txn_assets.validation import RejectedRows
 
 HEADER = ",".join(FIELDS)
 
@@ -95,3 +98,27 @@ def hostile_csv(*, max_size: int = 20) -> st.SearchStrategy[bytes]:
         ]
     )  # fmt: skip
     return st.lists(piece, max_size=max_size).map(b"".join)
+
+
+class Rejected(NamedTuple):
+    """One of the rejected rows; its fields are None where it could not be read into fields."""
+
+    source_row: int
+    fields: tuple[str | None, ...]
+    reasons: tuple[Reason, ...]
+
+
+def rejected_rows(rows: Sequence[Rejected]) -> RejectedRows:
+    """`rows` in columns."""
+    columns = [pa.array([row.fields[place] for row in rows], pa.string()) for place in range(len(FIELDS))]
+    return RejectedRows(
+        pa.array([row.source_row for row in rows], pa.int64()),
+        pa.RecordBatch.from_arrays(columns, names=list(FIELDS)),
+        tuple(row.reasons for row in rows),
+    )
+
+
+def rejected_list(rows: RejectedRows) -> list[Rejected]:
+    """Columns as rows."""
+    fields = zip(*(column.to_pylist() for column in rows.fields.columns), strict=True)
+    return list(map(Rejected, rows.source_row.to_pylist(), fields, rows.reasons))

@@ -19,14 +19,24 @@ from txn_assets.report import Reason
 from txn_assets.transaction import FIELDS, MAX_QUANTITY, ValidationRules, contract
 from txn_assets.validation import (
     VALID_SCHEMA,
-    RejectedRow,
     Verdict,
     count_reasons,
     screen,
     validate,
     validate_records,
 )
-from txn_assets_tests.unit.rows import HEADER, Values, csv_bytes, hostile_csv, make_row, open_csv, read_all
+from txn_assets_tests.unit.rows import (
+    HEADER,
+    Rejected,
+    Values,
+    csv_bytes,
+    hostile_csv,
+    make_row,
+    open_csv,
+    read_all,
+    rejected_list,
+    rejected_rows,
+)
 
 type Outcome = tuple[Any, ...] | frozenset[tuple[str, str]]
 """The values of a valid row, or field and code of each reason against it."""
@@ -128,11 +138,11 @@ def by_path(verdicts: Iterable[Verdict]) -> dict[int, Outcome]:
         for number, *values in zip(*(column.to_pylist() for column in verdict.valid.columns), strict=True):
             assert number not in outcomes
             outcomes[number] = tuple(values)
-        rejected = [row.source_row for row in verdict.rejected]
+        rejected = verdict.rejected.source_row.to_pylist()
         assert rejected == sorted(rejected)
-        for row in verdict.rejected:
-            assert row.source_row not in outcomes
-            outcomes[row.source_row] = frozenset((reason.field, reason.code) for reason in row.reasons)
+        for number, reasons in zip(rejected, verdict.rejected.reasons, strict=True):
+            assert number not in outcomes
+            outcomes[number] = frozenset((reason.field, reason.code) for reason in reasons)
     return outcomes
 
 
@@ -154,9 +164,10 @@ def outcomes_of(data: bytes, rules: ValidationRules = DEFAULT_RULES, **sizes: in
     return by_path(validate(open_csv(data, **sizes), rules, batch_size=3, threads=2))
 
 
-def rejections_of(data: bytes, rules: ValidationRules = DEFAULT_RULES) -> list[RejectedRow]:
+def rejections_of(data: bytes, rules: ValidationRules = DEFAULT_RULES) -> list[Rejected]:
     """The rejected rows of the CSV file `data`."""
-    return [row for verdict in validate(open_csv(data), rules, batch_size=3, threads=1) for row in verdict.rejected]
+    verdicts = validate(open_csv(data), rules, batch_size=3, threads=1)
+    return [row for verdict in verdicts for row in rejected_list(verdict.rejected)]
 
 
 class TestOneTruth:
@@ -270,7 +281,7 @@ class TestRejectedRows:
     def test_unreadable_record_has_no_fields(self) -> None:
         """Nobody can say which of its parts is which."""
         (row,) = rejections_of(f"{HEADER}\nT1,x,1,1\n".encode())
-        assert row == RejectedRow(1, (), (Reason("", "too_few_fields", "The row has 4 fields, the header 5"),))
+        assert row == Rejected(1, (None,) * 5, (Reason("", "too_few_fields", "The row has 4 fields, the header 5"),))
 
     def test_rows_are_numbered_across_blocks(self) -> None:
         """By their record in the file, from 1, the header excluded."""
@@ -283,7 +294,7 @@ class TestRejectedRows:
     def test_reasons_are_counted(self) -> None:
         """By field and code."""
         rows = [make_row(price="dear"), make_row(price="x", quantity="0")]
-        assert count_reasons(rejections_of(csv_bytes(rows))) == {
+        assert count_reasons(rejected_rows(rejections_of(csv_bytes(rows)))) == {
             ("price", "decimal_parsing"): 2,
             ("quantity", "greater_than_equal"): 1,
         }
