@@ -4,6 +4,7 @@ Here belongs what the daemon would have handed to the sensor: resources and curs
 `arrival.py`.
 """
 
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -41,7 +42,8 @@ def prepare(_: Timer, *, url: str, new: int, cursor: str) -> list[str]:
     """Writes the cursor of a sensor that has dealt with all but the `new` newest objects; their names."""
     versions = sorted(_landing(url).versions(), key=lambda version: version.generation)
     known = versions[:-new]
-    Path(cursor).write_text(select(known, Cursor(), limit=len(known)).cursor.text())
+    begun = Cursor().begin(now=time.time_ns() // 1000, first_new="")
+    Path(cursor).write_text(select(known, begun, limit=len(known)).cursor.text())
     return sorted(version.name for version in versions[-new:])
 
 

@@ -4,18 +4,19 @@ Here belong the cursor, the choice of what to request, and the batches. Listing 
 Documented in docs/operations.md.
 
 The cursor is a mark in the order of generations, which GCS stamps in microseconds, and the versions above the mark that
-are known. An object may become visible late, with a generation below others: so the mark stays `LOOKBACK` behind.
+are known. The mark stays `LOOKBACK` behind the clock: an object may become visible so late, and the clock be so wrong.
 What is later still is found by the daily sweep, which compares the landing zone with the ledgers.
 
-A tick that runs out of time remembers where it stopped, and the next goes on there. The mark moves only when a listing
-has come to its end: until then nobody knows what stands behind.
+A tick that runs out of time remembers where it stopped, and the next goes on there: together they are one pass. The
+mark moves when a pass has come to its end, and to the hour before its beginning: what landed meanwhile ahead of the
+place where a tick stood has not been listed yet.
 """
 
 import hashlib
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Self
 
@@ -38,7 +39,7 @@ IGNORED_STARTS = (".", "_", "~")
 UNFIT_FOR_A_KEY = ("...", "\a", "\b", "\f", "\n", "\r", "\t", "\v", "\0")
 """Dagster refuses a partition key with one of these."""
 
-CURSOR_VERSION = 2
+CURSOR_VERSION = 3
 
 KEY_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -64,30 +65,40 @@ class Cursor:
         mark: generations up to it are dealt with.
         seen: the versions above the mark that are dealt with: the generation of each, by digest.
         reported: digests of the names that cannot be keys and have been reported.
+        began: when the pass under way began, as a generation; 0 where none is under way.
+        head: the name at which the last pass began, or the one under way.
         after: the name at which the last listing stopped before its end; "" where it came to its end.
         waiting: how many new versions the last tick left for this one.
+        is_lost: whether no pass has come to its end yet: what the ledgers hold must be asked of them.
     """
 
     mark: int = 0
     seen: Mapping[str, int] = field(default_factory=dict)
     reported: frozenset[str] = frozenset()
+    began: int = 0
+    head: str = ""
     after: str = ""
     waiting: int = 0
+    is_lost: bool = True
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """The cursor that `text` holds; a fresh one where it is missing, damaged, or of another version.
-
-        A fresh cursor knows nothing: what the ledgers hold must be asked of them.
-        """
+        """The cursor that `text` holds; a fresh one where it is missing, damaged, or of another version."""
         try:
             content = json.loads(text or "")
             if content["version"] != CURSOR_VERSION:
                 return cls()
-            seen = {str(digest): int(generation) for digest, generation in content["seen"].items()}
-            reported = frozenset(content["reported"])
-            return cls(int(content["mark"]), seen, reported, str(content["after"]), int(content["waiting"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls(
+                mark=int(content["mark"]),
+                seen={str(digest): int(generation) for digest, generation in content["seen"].items()},
+                reported=frozenset(content["reported"]),
+                began=int(content["began"]),
+                head=str(content["head"]),
+                after=str(content["after"]),
+                waiting=int(content["waiting"]),
+                is_lost=bool(content["is_lost"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls()
 
     def text(self) -> str:
@@ -97,19 +108,28 @@ class Cursor:
             "mark": self.mark,
             "seen": dict(sorted(self.seen.items())),
             "reported": sorted(self.reported),
+            "began": self.began,
+            "head": self.head,
             "after": self.after,
             "waiting": self.waiting,
+            "is_lost": self.is_lost,
         }
         return json.dumps(content, separators=(",", ":"))
 
-    @property
-    def is_fresh(self) -> bool:
-        """Whether it has never seen a file."""
-        return not (self.mark or self.seen or self.after)
+    def begin(self, *, now: int, first_new: str) -> Self:
+        """For a tick at `now`, as a generation: the pass goes on, or one begins.
 
-    def start(self, first_new: str) -> str:
-        """The name at which to begin listing, where no name before `first_new` can be new since the last tick."""
-        return self.after or ("" if self.is_fresh or self.waiting else first_new)
+        No name before `first_new` can be new since the mark.
+        """
+        if self.after:
+            return self
+        # What waits stands behind the place where the last pass began.
+        return replace(self, began=now, head=self.head if self.waiting or self.is_lost else first_new)
+
+    @property
+    def start(self) -> str:
+        """The name at which to begin listing."""
+        return self.after or self.head
 
     def knows(self, version: FileVersion) -> bool:
         """Whether `version` is dealt with."""
@@ -154,7 +174,7 @@ def select(
 ) -> Selection:
     """The oldest `limit` of the `listed` versions that neither `cursor` knows nor a ledger holds.
 
-    `listed` is in the order of names, and is left where the tick is `out_of_time`.
+    `listed` is in the order of names, from `cursor.start` on, and is left where the tick is `out_of_time`.
     """
     listing = _look(listed, cursor, is_held, out_of_time)
     requested = heapq.nsmallest(limit, listing.new, key=lambda version: (version.generation, version.name))
@@ -198,20 +218,20 @@ def _look(
 def _advanced(cursor: Cursor, listing: _Listing, requested: list[FileVersion], waiting: int) -> Cursor:
     dealt_with = {_digest(str(version)): version.generation for version in [*listing.known, *requested]}
     reported = cursor.reported | {_digest(name) for name in listing.unfit}
+    seen = {**cursor.seen, **dealt_with}
     if listing.stopped_at:
         # What waits stands before that name: the next tick begins at the head again.
         after = "" if waiting else listing.stopped_at
-        return Cursor(cursor.mark, {**cursor.seen, **dealt_with}, reported, after, waiting)
-    # What was not listed now stands before the name at which listing began, or has been deleted.
-    dealt_with = {**cursor.seen, **dealt_with}
-    mark = max(cursor.mark, max(dealt_with.values(), default=cursor.mark) - LOOKBACK)
+        return replace(cursor, seen=seen, reported=reported, after=after, waiting=waiting)
+    # What was not listed in this pass stands before its head, or has been deleted.
+    mark = max(cursor.mark, cursor.began - LOOKBACK)
     if waiting:
         # Nothing that waits may fall behind the mark.
         chosen = set(requested)
         mark = min(mark, min(v.generation for v in listing.new if v not in chosen) - 1)
         mark = max(mark, cursor.mark)
-    seen = {digest: generation for digest, generation in dealt_with.items() if generation > mark}
-    return Cursor(mark, seen, reported, waiting=waiting)
+    seen = {digest: generation for digest, generation in seen.items() if generation > mark}
+    return Cursor(mark, seen, reported, head=cursor.head, waiting=waiting, is_lost=False)
 
 
 def batches(versions: Sequence[FileVersion], keys: Sequence[str]) -> Iterator[tuple[FileVersion, ...]]:

@@ -26,6 +26,7 @@ from txn_assets.jobs import load_landed_files, watch_landing_zone
 from txn_assets.ledger import FileVersion
 from txn_assets.partitions import LANDED_FILES, landed_files
 from txn_assets.resources import LandingZone
+from txn_assets.retention import landed_at
 
 VERSIONS_PER_TICK = 500
 """The rest waits for the next tick: a tick must end within its time, and the run queue be readable."""
@@ -48,13 +49,18 @@ def new_landed_files(
     postgres: dg.ResourceParam[SinkIOManager],
 ) -> dg.SensorResult | dg.SkipReason:
     """Each new version once, oldest first: alone, or many small ones in one run."""
-    end = time.monotonic() + LISTING_SECONDS
     cursor = Cursor.parse(context.cursor)
+    is_held = _in_every_ledger([gcs, bigquery, postgres]) if cursor.is_lost else lambda _: False
+    now = dt.datetime.now(dt.UTC)
+    # After an outage names may be new that are older than today's.
+    first_new = landing.first_new(min(now, landed_at(cursor.mark)))
+    cursor = cursor.begin(now=int(now.timestamp() * 1_000_000), first_new=first_new)
+    end = time.monotonic() + LISTING_SECONDS
     selection = select(
-        landing.versions(start=cursor.start(landing.first_new(dt.datetime.now(dt.UTC)))),
+        landing.versions(start=cursor.start),
         cursor,
         limit=VERSIONS_PER_TICK,
-        is_held=_in_every_ledger([gcs, bigquery, postgres]) if cursor.is_fresh else lambda _: False,
+        is_held=is_held,
         out_of_time=lambda: time.monotonic() > end,
     )
     for name in selection.unfit:
@@ -64,7 +70,7 @@ def new_landed_files(
         looked_at += f" up to {selection.cursor.after!r}; the next tick goes on there"
     if not selection.requested:
         context.update_cursor(selection.cursor.text())
-        return dg.SkipReason(f"Nothing new among {looked_at}.")
+        return dg.SkipReason(f"Nothing new among {looked_at}; none waits.")
     context.log.info(f"{len(selection.requested)} new of {looked_at}, {selection.waiting} more wait.")
     keys, added = _register(context.instance, selection.requested)
     return dg.SensorResult(

@@ -1,12 +1,14 @@
 """What the sensor requests: a table of cases, and that nothing is lost or asked twice."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from txn_assets import arrival
 from txn_assets.arrival import (
     BATCH_BYTES,
     BATCH_FILES,
@@ -18,7 +20,6 @@ from txn_assets.arrival import (
     Selection,
     batches,
     names_in_runs,
-    select,
 )
 from txn_assets.ledger import FileVersion
 
@@ -32,6 +33,14 @@ def make_version(name: str = "a.csv", generation: int = NOW, size: int = 100) ->
 def _after(looks: int) -> Callable[[], bool]:
     left = iter(range(looks))
     return lambda: next(left, None) is None
+
+
+def select(
+    listed: Iterable[FileVersion], cursor: Cursor, *, now: int = NOW, first_new: str = "", **options: Any
+) -> Selection:
+    """A tick at `now`, with a cursor as Dagster hands it back."""
+    begun = Cursor.parse(cursor.text()).begin(now=now, first_new=first_new)
+    return arrival.select((version for version in listed if version.name >= begun.start), begun, **options)
 
 
 def _requested(selection: Selection) -> list[str]:
@@ -96,7 +105,18 @@ def test_late_arrival() -> None:
     assert _requested(select([late, make_version("b.csv")], first.cursor, limit=10)) == [str(late)]
 
 
-@pytest.mark.parametrize("text", [None, "", "{}", "not json", '{"version": 99}', '{"version": 1, "mark": "x"}', "[]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, "", "{}", "not json", "[]", "[" * 100_000),
+        *(
+            '{"version": 2, "mark": 1}',
+            '{"version": 99}',
+            '{"version": 3, "mark": "x"}',
+            '{"version": 3, "mark": 1e999}',
+        ),
+    ],
+)
 def test_unreadable_cursor(text: str | None) -> None:
     """A missing, damaged or older cursor starts afresh."""
     assert Cursor.parse(text) == Cursor()
@@ -127,7 +147,7 @@ def test_each_version_once(arrivals: list[list[tuple[int, int]]], limit: int) ->
         for name, pause in tick:
             clock += pause + 1
             bucket[f"{name}.csv"] = make_version(f"{name}.csv", clock)
-        selection = select(bucket.values(), Cursor.parse(cursor.text()), limit=limit)
+        selection = select(bucket.values(), cursor, now=clock, limit=limit)
         cursor = selection.cursor
         requested += _requested(selection)
 
@@ -150,15 +170,78 @@ def test_tick_that_runs_out_of_time_loses_nothing(
     ticks: list[list[tuple[int, int]]] = [*arrivals, *([[]] * 80)]
     for tick in ticks:
         for name, pause in tick:
-            clock += pause // 100 + 1
+            clock += pause + 1
             bucket[f"{name:02d}.csv"] = make_version(f"{name:02d}.csv", clock)
-        listed = (bucket[name] for name in sorted(bucket) if name >= cursor.start(""))
-        selection = select(listed, cursor, limit=limit, out_of_time=_after(patience))
-        cursor = Cursor.parse(selection.cursor.text())
+        selection = select(
+            [bucket[name] for name in sorted(bucket)], cursor, now=clock, limit=limit, out_of_time=_after(patience)
+        )
+        cursor = selection.cursor
         requested += _requested(selection)
 
     assert len(requested) == len(set(requested))
     assert {str(version) for version in bucket.values()} <= set(requested)
+
+
+def test_pass_longer_than_the_lookback_loses_nothing() -> None:
+    """What lands ahead of the place where a tick stopped is requested, also where the next tick comes hours later."""
+    old = [make_version("a.csv"), make_version("n.csv")]
+    first = select(old, Cursor(), limit=10, out_of_time=_after(0))
+    ahead, behind = make_version("b.csv", NOW + 1), make_version("z.csv", NOW + 2 * LOOKBACK)
+
+    second = select([old[1], behind], first.cursor, now=NOW + 2 * LOOKBACK, limit=10)
+    third = select([old[0], ahead, old[1], behind], second.cursor, now=NOW + 2 * LOOKBACK, limit=10)
+
+    assert first.cursor.after == "n.csv"
+    assert [_requested(tick) for tick in (first, second, third)] == [
+        [str(old[0])],
+        [str(behind), str(old[1])][::-1],
+        [str(ahead)],
+    ]
+
+
+def test_object_at_which_a_tick_stopped_may_be_deleted() -> None:
+    """The next tick goes on behind its name."""
+    versions = [make_version(f"{n}.csv", NOW + n) for n in range(4)]
+    first = select(versions, Cursor(), limit=10, out_of_time=_after(1))
+
+    second = select(versions[3:], first.cursor, limit=10)
+
+    assert first.cursor.after == "2.csv"
+    assert _requested(first) + _requested(second) == [str(versions[0]), str(versions[1]), str(versions[3])]
+
+
+def test_renamed() -> None:
+    """Another name is another file, whatever its bytes; the old name's rows stay, as after a deletion."""
+    first = select([make_version("a.csv")], Cursor(), limit=10)
+
+    assert _requested(select([make_version("b.csv", NOW + 1)], first.cursor, limit=10)) == [f"b.csv@{NOW + 1}"]
+
+
+def test_cursor_shrinks_when_nothing_arrives() -> None:
+    """Dagster keeps it with each tick: an hour later it names no object any more."""
+    versions = [make_version(f"{n}.csv", NOW - n) for n in range(100)]
+    first = select(versions, Cursor(), limit=100)
+
+    later = select(versions, first.cursor, now=NOW + LOOKBACK, limit=100)
+
+    assert (len(first.cursor.seen), len(later.cursor.seen), later.requested) == (100, 0, ())
+
+
+def test_lost_cursor_asks_the_ledgers_until_a_pass_is_complete() -> None:
+    """Also where the pass takes several ticks; otherwise each tick behind the first would load all again."""
+    versions = [make_version(f"{n}.csv", NOW + n) for n in range(6)]
+    cursor, asked = Cursor(), []
+    for start in (0, 2, 4):
+        asked.append(cursor.is_lost)
+        cursor = select(versions[start:], cursor, limit=10, is_held=lambda _: True, out_of_time=_after(1)).cursor
+
+    assert cursor.after == ""
+    assert (asked, cursor.is_lost) == ([True, True, True], False)
+
+
+def test_empty_landing_zone_is_a_complete_pass() -> None:
+    """The ledgers are not asked at each tick for want of a file."""
+    assert not select([], Cursor(), limit=10).cursor.is_lost
 
 
 def test_fresh_cursor_asks_the_ledgers() -> None:
@@ -172,13 +255,16 @@ def test_fresh_cursor_asks_the_ledgers() -> None:
 
 
 def test_dated_names_are_listed_from_the_first_that_can_be_new() -> None:
-    """Once all that waited is requested; before, and with a fresh cursor, from the head."""
+    """Once all that waited is requested; before, from where the last pass began; with a fresh cursor, from the head."""
     versions = [make_version(f"2026/11/2{n}.csv", NOW + n) for n in range(4)]
-    first = select(versions, Cursor(), limit=3)
-    second = select(versions, first.cursor, limit=3)
+    first = select(versions, Cursor(), limit=10)
+    more = [make_version(f"2026/11/2{n}.csv", NOW + n) for n in range(4, 8)]
+    second = select(more, first.cursor, first_new="2026/11/22", limit=3)
+    third = select(more, second.cursor, first_new="2026/11/22", limit=3)
 
-    starts = [cursor.start("2026/11/22") for cursor in (Cursor(), first.cursor, second.cursor)]
-    assert starts == ["", "", "2026/11/22"]
+    cursors = (Cursor(), first.cursor, second.cursor, third.cursor)
+    starts = [cursor.begin(now=NOW, first_new="2026/11/23").start for cursor in cursors]
+    assert starts == ["", "2026/11/23", "2026/11/22", "2026/11/23"]
 
 
 @pytest.mark.parametrize(
