@@ -7,6 +7,7 @@ import datetime as dt
 
 import dagster as dg
 
+from txn_assets.arrival import names_in_runs
 from txn_assets.assets import ASSETS, LANDING_ZONE
 from txn_assets.config import Retention
 from txn_assets.io_managers.sink import SinkIOManager
@@ -14,6 +15,13 @@ from txn_assets.io_managers.staging import StagingIOManager
 from txn_assets.partitions import LANDED_FILES
 from txn_assets.resources import LandingZone
 from txn_assets.retention import outdated_keys, outdated_objects
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
 
 load_landed_files = dg.define_asset_job(
     name="load_landed_files",
@@ -44,11 +52,15 @@ def make_remove_old(retention: Retention) -> dg.JobDefinition:
         postgres: dg.ResourceParam[SinkIOManager],
     ) -> None:
         """Removes the keys of files that are loaded, or gone, and old."""
+        # The keys first: a file that is registered from here on is none of them, and so is not taken for gone.
+        keys = context.instance.get_dynamic_partitions(LANDED_FILES)
         landed = {version.name: version.generation for version in landing.versions()}
         ledgers = [sink.ride_out(sink.held_generations) for sink in (gcs, bigquery, postgres)]
-        keys = context.instance.get_dynamic_partitions(LANDED_FILES)
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.partition_days)
-        outdated = outdated_keys(keys, landed, ledgers, before=before)
+        unfinished = dg.RunsFilter(job_name=load_landed_files.name, statuses=UNFINISHED)
+        # A run that waits names its files by the first and the last key of a range.
+        in_runs = names_in_runs([run.tags for run in context.instance.get_runs(filters=unfinished)], keys)
+        outdated = [key for key in outdated_keys(keys, landed, ledgers, before=before) if key not in in_runs]
         for key in outdated:
             context.instance.delete_dynamic_partition(LANDED_FILES, key)
         context.log.info(f"removed {len(outdated)} of {len(keys)} partition keys, older than {before:%Y-%m-%d}")

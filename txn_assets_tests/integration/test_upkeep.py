@@ -4,6 +4,7 @@ import datetime as dt
 
 import dagster as dg
 
+from txn_assets.arrival import RANGE_TAGS
 from txn_assets.assets import LANDING_ZONE
 from txn_assets.checks import make_no_stuck_files
 from txn_assets.definitions import build
@@ -56,6 +57,19 @@ def test_old_is_removed_and_history_stays(deployment: Deployment) -> None:
     assert [len(deployment.rows(store, "a.csv")) for store in SINKS] == [1, 1, 1]
     ledger = deployment.pg.execute(f"SELECT count(*) FROM {deployment.pg_table}_loads WHERE source_file = 'a.csv'")
     assert ledger.fetchall() == [(1,)]
+
+
+def test_keys_of_an_unfinished_run_stay(deployment: Deployment) -> None:
+    """It names its files by the first and the last key of a range, and would load others, or none, without one."""
+    names = ["a.csv", "b.csv", "c.csv"]
+    deployment.instance.add_dynamic_partitions("landed_files", [*names, "d.csv"])
+    job = build(deployment.config).resolve_job_def("load_landed_files")
+    tags = dict(zip(RANGE_TAGS, ("a.csv", "c.csv"), strict=True))
+    deployment.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+
+    assert _run(deployment, "remove_old").success
+
+    assert deployment.instance.get_dynamic_partitions("landed_files") == names
 
 
 def _age(deployment: Deployment, name: str, *, days: int) -> None:
