@@ -12,8 +12,14 @@ from txn_assets.config import ConfigError, load_config, project_root, txn_home
 from txn_assets.local.dagster_home import prepare
 from txn_assets.local.stack import LocalStackError, ensure_up, seed_from
 
-EVENT_BATCH_SIZE = 1000
-"""So many events of a batch of files are stored by one statement, as in the deployment (`helm-values/values.yaml`)."""
+SETTINGS = {
+    # So many events of a batch of files are stored by one statement.
+    "DAGSTER_EVENT_BATCH_SIZE": "1000",
+    # A sensor that has lost its cursor reads the three ledgers, and so does a sweep, which also lists everything.
+    "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300",
+    "DAGSTER_SCHEDULE_GRPC_TIMEOUT_SECONDS": "900",
+}
+"""What Dagster takes from the environment alone; `helm-values/values.yaml` has the same."""
 
 
 def main(port: str = "3000") -> None:
@@ -22,7 +28,7 @@ def main(port: str = "3000") -> None:
         dagster_home = prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config())))
     except (ConfigError, LocalStackError) as error:
         sys.exit(str(error))
-    environment = {"DAGSTER_EVENT_BATCH_SIZE": str(EVENT_BATCH_SIZE)} | os.environ | {"DAGSTER_HOME": str(dagster_home)}
+    environment = SETTINGS | os.environ | {"DAGSTER_HOME": str(dagster_home)}
     # Its code location is the one that pyproject.toml and workspace.yaml of the project name.
     os.chdir(project_root())
     dagster = str(Path(sys.executable).with_name("dagster"))
