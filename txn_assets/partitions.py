@@ -4,7 +4,7 @@ Here belongs which keys there are. What a landed file is stands in `ledger.FileV
 arrive. Documented in docs/operations.md.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,22 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
             _KNOWN.add(partition_key)
             return True
         return False
+
+    def get_partition_keys_in_range(self, partition_key_range: dg.PartitionKeyRange) -> Sequence[str]:
+        """The keys from the first to the last, in the order in which they were registered.
+
+        Raises:
+            DagsterInvalidInvocationError: one of the two is not registered, so it has no place in the order.
+        """
+        first, last = partition_key_range.start, partition_key_range.end
+        registered = self.get_partition_keys()
+        if first != last and (missing := [key for key in (first, last) if key not in registered]):
+            message = (
+                f"A range of partitions goes by the order in which files were registered, and {', '.join(missing)} "
+                "is not registered yet: let the sensor find it, or load it alone with --partition first."
+            )
+            raise dg.DagsterInvalidInvocationError(message)
+        return super().get_partition_keys_in_range(partition_key_range)
 
 
 _KNOWN: set[str] = set()

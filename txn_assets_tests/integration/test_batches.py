@@ -4,6 +4,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from txn_assets.arrival import RANGE_TAGS
 from txn_assets.definitions import build
 from txn_assets_tests.deployment import SINKS, Deployment, failure, make_file, make_row, many_rows
 
@@ -113,3 +114,12 @@ def test_rows_are_never_handed_on_in_part(deployment: Deployment) -> None:
     result = job.execute_in_process(instance=deployment.instance, asset_selection=[consumer.key], raise_on_error=False)
 
     assert "hashed_transactions has not been materialised for b.csv" in failure(result)
+
+
+def test_range_of_files_that_are_not_registered(deployment: Deployment) -> None:
+    """It has no order yet; the message says what to do."""
+    for name in ("a.csv", "b.csv"):
+        deployment.land(name, make_file(make_row()))
+
+    with pytest.raises(dg.DagsterInvalidInvocationError, match=r"a\.csv, b\.csv is not registered yet: let the sensor"):
+        deployment.materialize(None, tags=dict(zip(RANGE_TAGS, ("a.csv", "b.csv"), strict=True)))
