@@ -140,12 +140,11 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
     left = pc.invert(accepted)
     # As bytes only where some are no text: decoding them once more, value by value, is a tenth of the judge's time.
     doubtful = (columns if decoded.true_count == len(decoded) else parsed.fields).filter(left)
-    passed, transactions, reasons = _judge_all(doubtful, contract(rules), batch_size)
     source_row = source_row.filter(left)
-    if transactions:
-        judged = _from_models(source_row.take(passed), transactions)
+    judged, reasons = _judge_all(source_row, doubtful, contract(rules), batch_size)
+    if judged:
         # Puts the judge's rows back between those of the screen.
-        valid = pa.Table.from_batches([valid, judged]).sort_by("source_row").combine_chunks().to_batches()[0]
+        valid = pa.Table.from_batches([valid, *judged]).sort_by("source_row").combine_chunks().to_batches()[0]
     failed = pa.array(sorted(reasons), pa.int64())
     rejected = RejectedRows(
         source_row.take(failed), _as_sent(doubtful.take(failed)), tuple(reasons[place] for place in failed.to_pylist())
@@ -215,20 +214,21 @@ type _Reasons = dict[int, tuple[Reason, ...]]
 
 
 def _judge_all(
-    rows: pa.RecordBatch, model: type[Transaction], batch_size: int
-) -> tuple[list[int], list[Transaction], _Reasons]:
-    """Pydantic's word on `rows`, `FIELDS` as text or bytes: the places that passed, their models, and the reasons."""
-    passed: list[int] = []
-    transactions: list[Transaction] = []
+    source_row: pa.Int64Array, rows: pa.RecordBatch, model: type[Transaction], batch_size: int
+) -> tuple[list[pa.RecordBatch], _Reasons]:
+    """Pydantic's word on `rows`, `FIELDS` as text or bytes: those that passed, `VALID_SCHEMA`, and the reasons."""
+    judged: list[pa.RecordBatch] = []
     reasons: _Reasons = {}
     values = zip(*(column.to_pylist() for column in rows.columns), strict=True)
     for number, batch in enumerate(batched(values, batch_size, strict=False)):
         start = number * batch_size
-        models, found = _judge(batch, model)
-        transactions += models
-        passed += [start + place for place in range(len(batch)) if place not in found]
+        transactions, found = _judge(batch, model)
+        if transactions:
+            # In columns at once: models take twenty times the memory.
+            passed = [start + place for place in range(len(batch)) if place not in found]
+            judged.append(_from_models(source_row.take(pa.array(passed)), transactions))
         reasons |= {start + place: why for place, why in found.items()}
-    return passed, transactions, reasons
+    return judged, reasons
 
 
 def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[list[Transaction], _Reasons]:
