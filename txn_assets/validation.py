@@ -224,7 +224,7 @@ def _judge_all(
         start = number * batch_size
         transactions, found = _judge(batch, model)
         if transactions:
-            # In columns at once: models take twenty times the memory.
+            # In columns at once: models take many times the memory.
             passed = [start + place for place in range(len(batch)) if place not in found]
             judged.append(_from_models(source_row.take(pa.array(passed)), transactions))
         reasons |= {start + place: why for place, why in found.items()}
