@@ -127,12 +127,21 @@ class GcsIOManager(SinkIOManager):
         return Holding(held.file.generation, totals)
 
     def held_generations(self) -> dict[str, int]:
-        """From the metadata of the objects."""
+        """From the metadata of the objects in the format of the configuration; of two for one file, the newer counts.
+
+        An object of the format that the lake had before is no load of it: nobody replaces it any more, and where it
+        counted for its file, a version that stands in the new format would be loaded again each night.
+        """
         blobs = self.stores.storage().list_blobs(
             self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken", **self._once
         )
-        metadata = (blob.metadata or {} for blob in blobs)
-        return {m["source_file"]: int(m["source_generation"]) for m in metadata if "source_generation" in m}
+        held: dict[str, int] = {}
+        for blob in blobs:
+            metadata = blob.metadata or {}
+            if blob.name.endswith(f"/processed.{self.file_format}") and "source_generation" in metadata:
+                name = metadata["source_file"]
+                held[name] = max(held.get(name, 0), int(metadata["source_generation"]))
+        return held
 
     def read_rows(self, names: Sequence[str]) -> "pa.Table":
         """The rows of the objects of the files that `names` names."""

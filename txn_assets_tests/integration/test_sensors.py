@@ -74,6 +74,36 @@ def test_sweep_requests_what_a_ledger_lacks(deployment: Deployment) -> None:
     assert _sweep(deployment) == ["a.csv"]
 
 
+def test_objects_of_another_format_are_not_counted(deployment: Deployment) -> None:
+    """After the lake's format has changed, what has not been loaded in the new one is requested, and nothing else."""
+    deployment.configure({"data_lake": {"format": "parquet"}})
+    deployment.load("a.csv", make_row())
+    deployment.materialize("transactions.csv")
+    assert _sweep(deployment) == []
+    deployment.configure({"data_lake": {"format": "csv"}})
+
+    deployment.load("a.csv", make_row(price="1.00"))
+
+    assert _sweep(deployment) == ["transactions.csv"]
+
+
+def test_copied_object_of_an_older_version(deployment: Deployment) -> None:
+    """Where two objects name one source file, the newer generation counts, in whichever order they are listed."""
+    deployment.load("a.csv", make_row())
+    folder = f"{deployment.config.data_lake.path}"
+    older = deployment.bucket.get_blob(f"{folder}/a/processed.csv")
+    assert older is not None
+    for copy in ("0-before", "z-after"):
+        blob = deployment.bucket.blob(f"{folder}/{copy}/processed.csv")
+        blob.metadata = older.metadata
+        blob.upload_from_string(older.download_as_bytes())
+    deployment.materialize("transactions.csv")
+
+    deployment.load("a.csv", make_row(price="1.00"))
+
+    assert _sweep(deployment) == []
+
+
 def test_many_small_files_share_a_run(deployment: Deployment) -> None:
     """They are requested as one range of partitions, which loads them all; the next tick requests nothing."""
     cursor = _cursor(_tick(deployment))
