@@ -116,7 +116,7 @@ class SinkIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata(metadata)
 
     def _load_each(self, files: Sequence[HashedFile], run_id: str) -> tuple[dict[str, Action], tuple[FailedFile, ...]]:
-        """Loads `files` together or, where one of them is at fault, one by one."""
+        """Loads `files` together or, where one of them is at fault, one by one, until the store is unavailable."""
         try:
             return self._ride_out(lambda: self.load(files, run_id)), ()
         except StoreUnavailableError as error:
@@ -125,10 +125,14 @@ class SinkIOManager(dg.ConfigurableIOManager):
             if len(files) == 1:
                 raise _as_failure(error) from error.__cause__
         actions: dict[str, Action] = {}
-        failed = []
-        for file in files:
+        failed: list[FailedFile] = []
+        for place, file in enumerate(files):
             try:
                 actions |= self._ride_out(functools.partial(self.load, [file], run_id))
+            except StoreUnavailableError as error:
+                # Each of those that are left would wait as long: for a full batch that is hours, in a pool of one.
+                failed += [FailedFile(left.version.name, str(error)) for left in files[place:]]
+                break
             except StoreError as error:
                 failed.append(FailedFile(file.version.name, str(error)))
         return actions, tuple(failed)

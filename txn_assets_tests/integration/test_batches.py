@@ -1,11 +1,20 @@
 """Several files in one run, as a back-fill and the sensor make them: each keeps its own load and its own failure."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import dagster as dg
 import pandas as pd
+import psycopg
 import pytest
 
 from txn_assets.arrival import RANGE_TAGS
+from txn_assets.assets import ASSETS as ASSET_DEFINITIONS
 from txn_assets.definitions import build
+from txn_assets.io_managers.postgres import PostgresIOManager
+from txn_assets.ledger import Action
+from txn_assets.retries import StoreError
+from txn_assets.staged import HashedFile
 from txn_assets_tests.deployment import SINKS, Deployment, failure, make_file, make_row, many_rows
 
 ASSETS = ("raw_csv", "validated_transactions", "hashed_transactions", *SINKS)
@@ -123,3 +132,60 @@ def test_range_of_files_that_are_not_registered(deployment: Deployment) -> None:
 
     with pytest.raises(dg.DagsterInvalidInvocationError, match=r"a\.csv, b\.csv is not registered yet: let the sensor"):
         deployment.materialize(None, tags=dict(zip(RANGE_TAGS, ("a.csv", "b.csv"), strict=True)))
+
+
+@pytest.mark.parametrize(("last", "loaded"), [("a.csv", []), ("b.csv", ["a.csv"])])
+def test_store_goes_down_between_files(deployment: Deployment, last: str, loaded: list[str]) -> None:
+    """While files are loaded one by one, a store that is gone is waited for once, not once for each file left."""
+    names = ["a.csv", "b.csv", "c.csv", "d.csv"]
+    for name in names:
+        deployment.land(name, make_file(*many_rows(3)))
+    tried: list[str] = []
+
+    class GoneMeanwhile(PostgresIOManager):
+        def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
+            if len(files) > 1:
+                raise StoreError("One of them is at fault.")
+            tried.append(files[0].version.name)
+            if last in tried:
+                raise psycopg.OperationalError("connection refused")
+            return super().load(files, run_id)
+
+    result = _materialize_with(deployment, names, "postgres", GoneMeanwhile, retry_seconds=0.1)
+
+    assert not result.success
+    assert sorted(set(tried)) == [*loaded, last]
+    assert deployment.instance.get_materialized_partitions(dg.AssetKey("postgres_transactions")) == set(loaded)
+    failed = [line for line in _log(deployment, result) if "It did not pass within" in line]
+    assert [name for name in names if any(line.startswith(f"{name}: ") for line in failed)] == names[len(loaded) :]
+    if loaded:
+        assert [name for name in names if deployment.rows("postgres_transactions", name)] == loaded
+    else:
+        assert failure(result).startswith("a.csv: PostgreSQL")
+
+
+def _materialize_with(
+    deployment: Deployment, names: Sequence[str], key: str, fake: type[Any], **fields: Any
+) -> dg.ExecuteInProcessResult:
+    """Runs all assets for `names`, of which no other is registered, with a fake of the resource `key`.
+
+    The fake is the real one in all that it does not override and that `fields` does not replace.
+    """
+    definitions = build(deployment.config)
+    resources = dict(definitions.resources or {})
+    real = resources[key]
+    resources[key] = fake(**({name: getattr(real, name) for name in type(real).model_fields} | fields))
+    altered = dg.Definitions(definitions.assets, asset_checks=definitions.asset_checks, resources=resources)
+    deployment.instance.add_dynamic_partitions("landed_files", list(names))
+    return altered.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=deployment.instance,
+        asset_selection=[asset.key for asset in ASSET_DEFINITIONS],
+        tags={"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]},
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+
+
+def _log(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[str]:
+    """Every message of the run, as the UI shows it."""
+    return [entry.user_message for entry in deployment.instance.all_logs(result.run_id)]
