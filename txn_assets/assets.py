@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from txn_assets.config import ConfigError
 from txn_assets.logs import StageLog, pinned, processed
 from txn_assets.partitions import LANDED_FILES, landed_files
 from txn_assets.resources import LandedFileError, LandingZone, Quarantine, Workspace
@@ -219,23 +220,53 @@ def _each[ItemT, FileT](
 
     Raises:
         Failure: no file is left.
+        ConfigError: the configuration is at fault, and with it every file.
     """
     started = time.monotonic()
     log = StageLog(context.log, context.run.run_id, files=len(items) + len(failed))
     done = []
-    for name, item in items.items():
+    names = list(items)
+    for place, name in enumerate(names):
         try:
-            done.append(work(item, log))
-        except dg.Failure as failure:
+            done.append(work(items[name], log))
+        except ConfigError:
+            raise
+        except Exception as error:
+            # Whatever it is, it is of one file. Raised, it would keep the others of the batch from being loaded, and
+            # those of the next night's, which is the same batch.
             if len(items) == 1 and not failed:
                 raise
-            one = FailedFile(name, failure.description or "")
-            context.log.error(str(one))  # noqa: TRY400 - the sentence says it, a traceback would not help
-            failed += (one,)
+            of_storage = _is_of_storage(error)
+            why = _why(context, error, of_storage=of_storage)
+            # The client has waited for the storage already; each of the files that are left would wait as long.
+            for one in (FailedFile(each, why) for each in (names[place:] if of_storage else [name])):
+                context.log.error(str(one))  # noqa: TRY400 - a traceback would quote the error, see _why
+                failed += (one,)
+            if of_storage:
+                break
     if not done:
         raise dg.Failure(list_failures(failed), allow_retries=False)
     log.done(len(done), time.monotonic() - started)
     return tuple(done), failed
+
+
+def _why(context: dg.AssetExecutionContext, error: Exception, *, of_storage: bool) -> str:
+    """The sentence for `error`, without its text where nobody foresaw it: it may quote values of a row."""
+    if isinstance(error, dg.Failure):
+        return error.description or ""
+    remedy = "load it again when the storage answers" if of_storage else "materialise it alone for the whole error"
+    return f"{context.asset_key.to_python_identifier()} failed with {type(error).__name__}: {remedy}."
+
+
+def _is_of_storage(error: Exception) -> bool:
+    """Whether the storage is out of reach, or lets nobody in, and so for every file."""
+    from google.api_core.exceptions import GoogleAPIError  # noqa: PLC0415 - see resources.py
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - likewise
+
+    from txn_assets.io_managers.google_faults import is_passing  # noqa: PLC0415 - likewise
+
+    # Errors of `requests` are OSErrors.
+    return isinstance(error, GoogleAuthError) or (isinstance(error, GoogleAPIError | OSError) and is_passing(error))
 
 
 def _unusable(version: "FileVersion", error: Exception) -> dg.Failure:

@@ -1,18 +1,22 @@
 """Several files in one run, as a back-fill and the sensor make them: each keeps its own load and its own failure."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 import psycopg
 import pytest
+from google.api_core.exceptions import Forbidden, ServiceUnavailable
 
 from txn_assets.arrival import RANGE_TAGS
 from txn_assets.assets import ASSETS as ASSET_DEFINITIONS
+from txn_assets.config import ConfigError
 from txn_assets.definitions import build
 from txn_assets.io_managers.postgres import PostgresIOManager
-from txn_assets.ledger import Action
+from txn_assets.ledger import Action, FileVersion
+from txn_assets.resources import Quarantine
 from txn_assets.retries import StoreError
 from txn_assets.staged import HashedFile
 from txn_assets_tests.deployment import SINKS, Deployment, failure, make_file, make_row, many_rows
@@ -164,6 +168,89 @@ def test_store_goes_down_between_files(deployment: Deployment, last: str, loaded
         assert failure(result).startswith("a.csv: PostgreSQL")
 
 
+TEXT = "what an error may quote of row T0000001"
+
+
+def test_unforeseen_error_fails_one_file(deployment: Deployment) -> None:
+    """An error that nobody foresaw costs its own file alone; its text, which may quote a row, is told nowhere."""
+    names = ["a.csv", "bad.csv", "c.csv"]
+
+    result, _ = _with_quarantine(deployment, names, {"bad.csv": Forbidden})
+
+    assert not result.success
+    assert [len(deployment.rows_everywhere(name)) for name in names] == [3, 0, 3]
+    noted = {asset: deployment.instance.get_materialized_partitions(dg.AssetKey(asset)) for asset in ASSETS}
+    assert [asset for asset in ASSETS if "bad.csv" in noted[asset]] == ["raw_csv"]
+    sentence = "bad.csv: validated_transactions failed with Forbidden"
+    assert any(line.startswith(sentence) for line in _log(deployment, result))
+    told = [check.description or "" for check in result.get_asset_check_evaluations() if not check.passed]
+    assert any("validated_transactions failed with Forbidden" in description for description in told)
+    assert not any(TEXT in text for text in [*told, *_events(deployment, result)])
+
+
+def test_unforeseen_error_of_every_file(deployment: Deployment) -> None:
+    """Where no file is left, the run fails as it does for bad files."""
+    names = ["a.csv", "b.csv"]
+
+    result, _ = _with_quarantine(deployment, names, dict.fromkeys(names, Forbidden))
+
+    sentence = failure(result)
+    assert "a.csv: validated_transactions failed with Forbidden" in sentence
+    assert "b.csv: validated_transactions failed with Forbidden" in sentence
+    assert not any(TEXT in text for text in _events(deployment, result))
+
+
+def test_unforeseen_error_of_a_file_alone(deployment: Deployment) -> None:
+    """A run of one file ends with the error itself."""
+    result, _ = _with_quarantine(deployment, ["a.csv"], {"a.csv": Forbidden})
+
+    (step,) = [event for event in result.all_events if event.is_step_failure]
+    assert TEXT in str(step.step_failure_data.error_display_string)
+
+
+@pytest.mark.parametrize(("down_at", "loaded"), [("a.csv", []), ("b.csv", ["a.csv"])])
+def test_storage_goes_down_between_files(deployment: Deployment, down_at: str, loaded: list[str]) -> None:
+    """The client has waited for the storage already: the files that are left do not wait for it as well."""
+    names = ["a.csv", "b.csv", "c.csv"]
+
+    result, tried = _with_quarantine(deployment, names, {down_at: ServiceUnavailable})
+
+    assert not result.success
+    assert tried == [*loaded, down_at]
+    assert [name for name in names if deployment.rows("gcs_raw", name)] == loaded
+    failed = [line for line in _log(deployment, result) if "validated_transactions failed with" in line]
+    assert [name for name in names if any(line.startswith(f"{name}: ") for line in failed)] == names[len(loaded) :]
+
+
+def test_configuration_error_in_a_batch(deployment: Deployment) -> None:
+    """It is of no file: the run ends with its own message, which says what to correct."""
+    names = ["a.csv", "b.csv"]
+
+    result, tried = _with_quarantine(deployment, names, {"a.csv": ConfigError})
+
+    (step,) = [event for event in result.all_events if event.is_step_failure]
+    assert TEXT in str(step.step_failure_data.error_display_string)
+    assert tried == ["a.csv"]
+
+
+def _with_quarantine(
+    deployment: Deployment, names: Sequence[str], errors: dict[str, type[Exception]]
+) -> tuple[dg.ExecuteInProcessResult, list[str]]:
+    """Lands and loads `names` with a quarantine that raises the `errors` of files; and the files it was asked for."""
+    tried: list[str] = []
+
+    class Failing(Quarantine):
+        def store(self, version: FileVersion, rejected: Path | None) -> str | None:
+            tried.append(version.name)
+            if version.name in errors:
+                raise errors[version.name](TEXT)
+            return super().store(version, rejected)
+
+    for name in names:
+        deployment.land(name, make_file(*many_rows(3)))
+    return _materialize_with(deployment, names, "quarantine", Failing), tried
+
+
 def _materialize_with(
     deployment: Deployment, names: Sequence[str], key: str, fake: type[Any], **fields: Any
 ) -> dg.ExecuteInProcessResult:
@@ -189,3 +276,8 @@ def _materialize_with(
 def _log(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[str]:
     """Every message of the run, as the UI shows it."""
     return [entry.user_message for entry in deployment.instance.all_logs(result.run_id)]
+
+
+def _events(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[str]:
+    """Every event of the run with all that it holds."""
+    return [dg.serialize_value(entry) for entry in deployment.instance.all_logs(result.run_id)]
