@@ -1,4 +1,4 @@
-"""`python -m benchmarks [100k|1m|10m|100m]`: measures, prints the table and writes docs/performance.md. See `make bench`.
+"""`python -m benchmarks [100k|1m|10m|50m|100m]`: measures, prints the table and writes docs/performance.md. See `make bench`.
 
 Here belong arguments and exit codes: 1 where a store held other rows than it should, or a process failed. A ratio that
 is missed is no failure: it stands in the table.
@@ -17,7 +17,12 @@ from benchmarks.measure import ChildError, function
 from benchmarks.points import Bench, DifferenceError
 from benchmarks.report import table, write
 
-SIZES = {"100k": 100_000, "1m": 1_000_000, "10m": 10_000_000, "100m": 100_000_000}
+SIZES = {"100k": 100_000, "1m": 1_000_000, "10m": 10_000_000, "50m": 50_000_000, "100m": 100_000_000}
+
+DISK_BYTES_A_ROW = 850
+"""Of the largest file, with its landed copy, what a run stages, and three stores on one disk."""
+DISK_BYTES = 5 << 30
+"""PostgreSQL's log, and what the servers need without a row."""
 
 
 def main() -> int:
@@ -33,11 +38,15 @@ def main() -> int:
     top = Path(os.environ.get("TXN_HOME") or ".local").absolute()
     os.environ.pop("BUCKET_NAME", None)
     top.mkdir(parents=True, exist_ok=True)
+    # At 1m the growth is followed one size further: a flat curve needs two.
+    largest = max(rows, min(10 * rows, 10_000_000))
+    needed, free = largest * DISK_BYTES_A_ROW + DISK_BYTES, shutil.disk_usage(top).free
+    if free < needed:
+        parser.error(f"{arguments.size} needs {needed >> 30} GiB below {top}, where {free >> 30} GiB are free")
     home = Path(tempfile.mkdtemp(prefix="bench-", dir=top))
     # Servers of its own, gone with their data at the end: no run finds a database that another has filled.
     os.environ["TXN_HOME"] = str(home)
-    # At 1m the growth is followed one size further: a flat curve needs two.
-    bench = Bench(home, rows=rows, rounds=arguments.rounds, largest=max(rows, min(10 * rows, 10_000_000)))
+    bench = Bench(home, rows=rows, rounds=arguments.rounds, largest=largest)
     try:
         for name in arguments.points:
             getattr(bench, name)()

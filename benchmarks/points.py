@@ -336,7 +336,7 @@ class Bench:
 
     def growth(self) -> None:
         """Seconds a row and peak memory, size by size."""
-        sizes = [10**power for power in range(4, 9) if 10**power <= self.largest]
+        sizes = sorted({self.largest, *(10**power for power in range(4, 9) if 10**power <= self.largest)})
         for rows in sizes:
             median = in_turn(self._rounds(rows), ours=lambda _, rows=rows: self.whole_run(rows))["ours"]  # type: ignore[misc]  # bound now
             self.dots.append(Dot("ours", rows, median.seconds, median.peak_mib))
