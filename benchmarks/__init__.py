@@ -1,6 +1,7 @@
 """The benchmark: what the platform costs, beside what others cost on the same rows and servers in the same run.
 
     data      the files that are loaded
+    duck      DuckDB, set up for them
     child     one measured process
     measure   processes in turn, in rounds; medians and peak memory
     stores    names of its own in the three stores, and what they hold

@@ -7,9 +7,8 @@ to the disk: a file of any size takes little memory. What a valid row is stands 
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from benchmarks.child import Timer
+from benchmarks.duck import spilling
 
 PRODUCTS = ("Laptop", "Mouse", "Keyboard", "Monitor", "Headphones", "Tablet", "Cable", "Dock")
 
@@ -36,6 +35,6 @@ def write(timer: Timer, *, path: str, rows: int, bad_every: int, seed: int = 1) 
             FROM drawn)
         SELECT {_BAD_KINDS} FROM plain
     """
-    with timer(), duckdb.connect(config={"memory_limit": "512MB"}) as connection:
+    with timer(), spilling(Path(path).parent) as connection:
         connection.execute(f"COPY ({query}) TO '{path}' (FORMAT csv, HEADER)")
     return {"bytes": Path(path).stat().st_size}

@@ -1,4 +1,4 @@
-"""The table of a benchmark, printed and written to docs/performance.md between its markers.
+"""The table of a benchmark, printed and written to docs/performance.md between the markers of its size.
 
 Here belongs how results look. What they are stands in `points.py`; the text around them stands in the document.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.points import Line
 
-BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+BEGIN, END = "<!-- make bench SIZE={size}: begin -->", "<!-- make bench SIZE={size}: end -->"
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -34,10 +34,13 @@ def machine() -> str:
 
 
 def write(path: Path, lines: Sequence[Line], notes: Sequence[str], *, size: str) -> None:
-    """Puts the table and the machine between the markers of the document."""
+    """Puts the table and the machine between the markers of `size`; a size without markers leaves the document alone."""
     text = path.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    begin, end = BEGIN.format(size=size), END.format(size=size)
+    if begin not in text:
+        return
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
     day = dt.datetime.now(dt.UTC).date()
     content = f"\n`make bench SIZE={size}` on {day}: {machine()}.\n\n{table(lines)}\n" + "\n".join(notes) + "\n"
-    path.write_text(f"{before}{BEGIN}\n{content}{END}{after}")
+    path.write_text(f"{before}{begin}\n{content}{end}{after}")

@@ -11,7 +11,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import psycopg
 import yaml
 from google.api_core.exceptions import GoogleAPIError
@@ -20,6 +19,7 @@ from google.cloud import bigquery, storage
 from psycopg import sql
 
 from benchmarks.child import Timer
+from benchmarks.duck import spilling
 from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
 from txn_assets.hashed_rows import CSV_SELECT
 from txn_assets.io_managers.postgres import Table, create_statements
@@ -121,7 +121,7 @@ def csv_totals(path: Path) -> Totals:
 
 
 def _duckdb_totals(source: str) -> Totals:
-    with duckdb.connect(config={"memory_limit": "512MB"}) as connection:
+    with spilling(txn_home()) as connection:
         return _plain(connection.execute(_DUCKDB_TOTALS + source).fetchone())
 
 
@@ -166,7 +166,7 @@ def totals(
 
 def prepare_rows(_: Timer, *, parquet: str, copy_csv: str, lake_csv: str) -> dict[str, int]:
     """Writes the rows of `parquet` as the CSV files that the bare clients load."""
-    with duckdb.connect(config={"memory_limit": "512MB"}) as connection:
+    with spilling(txn_home()) as connection:
         connection.execute(f"COPY (SELECT * FROM read_parquet('{parquet}')) TO '{copy_csv}' (FORMAT csv, HEADER false)")
         connection.execute(
             f"COPY (SELECT {CSV_SELECT} FROM read_parquet('{parquet}')) TO '{lake_csv}' (FORMAT csv, HEADER)"

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import duckdb
-
 from benchmarks.child import Timer
+from benchmarks.duck import spilling
 from benchmarks.stores import Totals, parquet_totals
 
 QUERY = """
@@ -25,6 +24,6 @@ def run(timer: Timer, *, path: str, folder: str) -> Totals:
     """From the CSV file to hashed.parquet in `folder`; its totals."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     target = Path(folder) / "hashed.parquet"
-    with timer(), duckdb.connect(config={"memory_limit": "512MB"}) as connection:
+    with timer(), spilling(Path(folder)) as connection:
         connection.execute(QUERY.format(path=path, target=target))
     return parquet_totals(target)
