@@ -1,6 +1,7 @@
 """The sensor and the daily sweep against the real bucket and ledgers."""
 
 import datetime as dt
+import json
 
 import dagster as dg
 
@@ -149,6 +150,17 @@ def test_dated_names(deployment: Deployment) -> None:
     assert isinstance(second, dg.SkipReason)
     # The name that is not dated sorts behind every date.
     assert "Nothing new among 3 objects" in str(second.skip_message)
+
+
+def test_dated_names_after_an_outage(deployment: Deployment) -> None:
+    """A sensor that was off for longer than files may be late lists from where it was."""
+    deployment.configure({"data_lake": {"landing_dates": "%Y/%m/%d/", "landing_late_days": 2}})
+    cursor = json.loads(_cursor(_tick(deployment)) or "")
+    cursor["mark"] -= 20 * 24 * 3600 * 1_000_000
+    day = (dt.datetime.now(dt.UTC) - dt.timedelta(days=10)).strftime("%Y/%m/%d")
+    generation = deployment.land(f"{day}/a.csv", make_file(make_row()))
+
+    assert _run_keys(_tick(deployment, json.dumps(cursor))) == [f"{day}/a.csv@{generation}"]
 
 
 def _cursor(tick: dg.SensorResult | dg.SkipReason) -> str | None:
