@@ -12,6 +12,7 @@ import functools
 import hashlib
 import io
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 READ_CHUNK_BYTES = 16 << 20
 """How much of a landed object one request reads: a lost connection costs no more than this."""
+
+_FETCHING = threading.Lock()
+"""The stores are loaded at the same time, each by an I/O manager with a workspace of its own in the same folder."""
 
 
 class LandedFileError(Exception):
@@ -343,10 +347,11 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
     def hashed_rows(self, file: "HashedFile") -> Path:
         """The Parquet file with the hashed rows of `file`."""
         path = self.folder(file.version) / "hashed.parquet"
-        if not path.exists():
-            part = path.with_suffix(".part")
-            self.stores.storage().bucket(file.bucket).blob(file.object_name).download_to_filename(part)
-            part.rename(path)
+        with _FETCHING:
+            if not path.exists():
+                part = path.with_suffix(".part")
+                self.stores.storage().bucket(file.bucket).blob(file.object_name).download_to_filename(part)
+                part.rename(path)
         return path
 
 

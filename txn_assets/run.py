@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import dagster as dg
 
-from txn_assets.arrival import SUFFIXES, fits_a_key
+from txn_assets.arrival import KEY_TAG, SUFFIXES, fits_a_key
 from txn_assets.checksums import crc32c
 from txn_assets.config import ConfigError, PipelineConfig, load_config, project_root, txn_home, txn_target
 from txn_assets.definitions import build
@@ -83,12 +83,7 @@ def run(file: Path, config: PipelineConfig, out: TextIO) -> int:
             LOGGER.info("local stack below %s", txn_home())
         land(file, name)
         with _instance() as instance:
-            job = build(config).resolve_job_def(load_landed_files.name)
-            # Dagster's own console would repeat every event; the UI has them.
-            quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-            result = job.execute_in_process(
-                instance=instance, partition_key=name, run_config=quiet, raise_on_error=False
-            )
+            result = execute(config, instance, tags={KEY_TAG: name})
     finally:
         LOGGER.removeHandler(progress)
     checks = result.get_asset_check_evaluations()
@@ -96,6 +91,22 @@ def run(file: Path, config: PipelineConfig, out: TextIO) -> int:
     out.write(summary(name, progress.events, checks, config, seconds=time.monotonic() - progress.started))
     out.writelines(f"FAILED  {failure}\n" for failure in failures)
     return 1 if failures or not result.success else 0
+
+
+def execute(config: PipelineConfig, instance: dg.DagsterInstance, **options: Any) -> dg.JobExecutionResult:  # noqa: ANN401 - of execute_job
+    """Runs `load_landed_files` in this process as a run launcher does in another, with its executor.
+
+    `options` are those of `dagster.execute_job`.
+    """
+    job = dg.build_reconstructable_job("txn_assets.run", "define_job", (config.model_dump_json(by_alias=True),))
+    # Dagster's own console would repeat every event; the UI has them.
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return dg.execute_job(job, instance, run_config=quiet, **options)
+
+
+def define_job(config: str) -> dg.JobDefinition:
+    """`load_landed_files` for `config`, in JSON, as `execute` names it."""
+    return build(PipelineConfig.model_validate_json(config)).resolve_job_def(load_landed_files.name)
 
 
 def land(file: Path, name: str) -> None:
@@ -163,7 +174,7 @@ def _commands(name: str, config: PipelineConfig) -> list[str]:
     ]
 
 
-def _failures(result: dg.ExecuteInProcessResult, checks: Iterable[dg.AssetCheckEvaluation]) -> Iterable[str]:
+def _failures(result: dg.JobExecutionResult, checks: Iterable[dg.AssetCheckEvaluation]) -> Iterable[str]:
     judged = set()
     for check in checks:
         if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
@@ -172,6 +183,9 @@ def _failures(result: dg.ExecuteInProcessResult, checks: Iterable[dg.AssetCheckE
     for event in result.all_events:
         if event.is_step_failure and not any((event.step_key or "").endswith(name) for name in judged):
             yield f"{event.step_key}: {_sentence(event.step_failure_data)}"
+        # Where a step failed, this says no more than that.
+        if event.is_job_failure and not any(other.is_step_failure for other in result.all_events):
+            yield str(event.message)
 
 
 def _sentence(data: Any) -> str:  # noqa: ANN401 - Dagster does not export the class

@@ -18,10 +18,11 @@ import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 
+from txn_assets.arrival import KEY_TAG
 from txn_assets.assets import ASSETS
 from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
-from txn_assets.definitions import build
 from txn_assets.local.stack import Endpoints, ensure_up, seed_from
+from txn_assets.run import execute
 from txn_assets.transaction import FIELDS
 
 HEADER = ",".join(FIELDS)
@@ -132,28 +133,25 @@ class Deployment:
 
     def materialize(
         self, name: str | None, *, select: str = "*", raise_on_error: bool = True, tags: Mapping[str, str] | None = None
-    ) -> dg.ExecuteInProcessResult:
+    ) -> dg.JobExecutionResult:
         """Runs the assets that `select` names for the landed file `name`."""
-        job = build(self.config).resolve_implicit_global_asset_job_def()
         keys = dg.AssetSelection.from_string(select).resolve(ASSETS)
-        return job.execute_in_process(
-            instance=self.instance,
-            partition_key=name,
+        return execute(
+            self.config,
+            self.instance,
             raise_on_error=raise_on_error,
-            # Named, or the check of the landing zone would run as well.
             asset_selection=list(keys),
-            tags=dict(tags or {}),
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            tags={KEY_TAG: name} if name else tags,
         )
 
-    def materialize_batch(self, *names: str, select: str = "*") -> dg.ExecuteInProcessResult:
+    def materialize_batch(self, *names: str, select: str = "*") -> dg.JobExecutionResult:
         """Runs the assets for several landed files in one run, as a back-fill of their partitions does."""
         self.instance.add_dynamic_partitions("landed_files", list(names))
         in_order = [name for name in self.instance.get_dynamic_partitions("landed_files") if name in names]
         tags = {"dagster/asset_partition_range_start": in_order[0], "dagster/asset_partition_range_end": in_order[-1]}
         return self.materialize(None, select=select, raise_on_error=False, tags=tags)
 
-    def load(self, name: str, *rows: str) -> dg.ExecuteInProcessResult:
+    def load(self, name: str, *rows: str) -> dg.JobExecutionResult:
         """Lands a file of `rows` and materialises it whole."""
         self.land(name, make_file(*rows))
         return self.materialize(name)
@@ -198,7 +196,7 @@ class Deployment:
         return {n: gzip.decompress(c) if c.startswith(b"\x1f\x8b") else c for n, c in contents.items()}
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
+def failure(result: dg.JobExecutionResult | dg.ExecuteInProcessResult) -> str:
     """The sentence of the first step that failed."""
     event = next(event for event in result.all_events if event.is_step_failure)
     data = event.step_failure_data
@@ -208,6 +206,6 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(data.error.message)
 
 
-def failed_checks(result: dg.ExecuteInProcessResult) -> set[str]:
+def failed_checks(result: dg.JobExecutionResult) -> set[str]:
     """The names of the checks that did not pass."""
     return {check.check_name for check in result.get_asset_check_evaluations() if not check.passed}

@@ -87,8 +87,9 @@ def main() -> None:
 
 
 def _load(order: dict[str, str]) -> int:
+    from txn_assets.arrival import KEY_TAG
     from txn_assets.config import load_config
-    from txn_assets.definitions import build
+    from txn_assets.run import execute
     from txn_assets_tests.faults.bench import make_load, open_sinks
 
     files = from_json(order["files"].encode())
@@ -97,16 +98,7 @@ def _load(order: dict[str, str]) -> int:
     config = load_config()
     if order["what"] == WHOLE_RUN:
         with dg.DagsterInstance.ephemeral() as instance:
-            done = (
-                build(config)
-                .resolve_implicit_global_asset_job_def()
-                .execute_in_process(
-                    instance=instance,
-                    partition_key=content.file.version.name,
-                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                    raise_on_error=False,
-                )
-            )
+            done = execute(config, instance, tags={KEY_TAG: content.file.version.name})
         return 0 if done.success else 1
     try:
         with open_sinks(config) as sinks:
@@ -123,6 +115,7 @@ def _import_all() -> None:
     import txn_assets.hashed_rows
     import txn_assets.impatience
     import txn_assets.io_managers.google_faults
+    import txn_assets.run
     import txn_assets.stages  # noqa: F401 - imported for its time
     from txn_assets.config import load_config
     from txn_assets.definitions import build

@@ -4,8 +4,8 @@ from typing import Any
 
 import dagster as dg
 
-from txn_assets.definitions import build
-from txn_assets.jobs import load_landed_files
+from txn_assets.arrival import KEY_TAG
+from txn_assets.run import execute
 from txn_assets_tests.deployment import Deployment, failure, make_file, many_rows
 
 
@@ -13,10 +13,7 @@ def test_only_the_failed_sink_is_loaded(deployment: Deployment) -> None:
     """The two sinks that succeeded are not written again, and the third holds the file."""
     deployment.land("a.csv", make_file(*many_rows(5)))
     _break_postgres(deployment)
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    failed = _job().execute_in_process(
-        instance=deployment.instance, partition_key="a.csv", raise_on_error=False, run_config=quiet
-    )
+    failed = execute(deployment.config, deployment.instance, tags={KEY_TAG: "a.csv"})
     assert "PostgreSQL" in failure(failed)
     before = _gcs_and_bigquery(deployment)
     _mend_postgres(deployment)
@@ -25,21 +22,13 @@ def test_only_the_failed_sink_is_loaded(deployment: Deployment) -> None:
     run = deployment.instance.get_run_by_id(failed.run_id)
     assert run
     # The UI hands the tags on, the partition among them; this function does not.
-    with dg.execute_job(
-        dg.reconstructable(_job), instance=deployment.instance, reexecution_options=options, tags=dict(run.tags)
-    ) as result:
-        done = {event.step_key for event in result.all_events if event.is_step_success}
+    result = execute(deployment.config, deployment.instance, reexecution_options=options, tags=dict(run.tags))
 
-        assert result.success
+    assert result.success
+    done = {event.step_key for event in result.all_events if event.is_step_success}
     assert {step for step in done if step and not step.endswith("_reconciles")} == {"postgres_transactions"}
     assert _gcs_and_bigquery(deployment) == before
     assert len(deployment.rows_everywhere("a.csv")) == 5
-
-
-def _job() -> dg.JobDefinition:
-    from txn_assets.config import load_config
-
-    return build(load_config()).resolve_job_def(load_landed_files.name)
 
 
 def _break_postgres(deployment: Deployment) -> None:

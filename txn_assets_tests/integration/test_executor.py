@@ -1,0 +1,200 @@
+"""When the steps of a run are executed: the executor that every run has, on small jobs, and with the three stores."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+import pytest
+
+from txn_assets.arrival import KEY_TAG
+from txn_assets.executor import in_threads
+from txn_assets.run import execute
+from txn_assets_tests.deployment import SINKS, Deployment, make_file, many_rows
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+POOLS = ("gcs", "bigquery", "postgres")
+
+together = threading.Barrier(len(POOLS))
+at_work = threading.Event()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A persistent instance, in which each pool has one slot."""
+    pools = {"concurrency": {"pools": {"default_limit": 1, "granularity": "op"}}}
+    with dg.instance_for_test(overrides=pools) as made:
+        yield made
+
+
+def _run(define: Callable[[], dg.JobDefinition], instance: dg.DagsterInstance) -> dg.JobExecutionResult:
+    return dg.execute_job(dg.reconstructable(define), instance, run_config=QUIET)
+
+
+def _steps(result: dg.JobExecutionResult, kind: str) -> set[str]:
+    return {str(event.step_key) for event in result.all_events if event.event_type_value == kind}
+
+
+def meeting() -> dg.JobDefinition:
+    """Three steps that wait for each other, each in a pool of its own, and one that needs them all."""
+
+    def wait(pool: str) -> dg.OpDefinition:
+        @dg.op(name=pool, pool=pool)
+        def meet() -> int:
+            return together.wait(timeout=20)
+
+        return meet
+
+    @dg.op
+    def count(places: list[int]) -> int:
+        return len(set(places))
+
+    @dg.job(executor_def=in_threads)
+    def meets() -> None:
+        count([wait(pool)() for pool in POOLS])
+
+    return meets
+
+
+def test_pools_are_used_at_the_same_time(instance: dg.DagsterInstance) -> None:
+    """Steps that need nothing of each other and have different pools run at once, and what needs them comes after."""
+    with _run(meeting, instance) as result:
+        assert result.success
+        assert result.output_for_node("count") == len(POOLS)
+
+
+def one_pool() -> dg.JobDefinition:
+    """Two steps of one pool, each of which fails where it meets the other."""
+
+    @dg.op(pool="postgres")
+    def hold() -> None:
+        assert not at_work.is_set()
+        at_work.set()
+        time.sleep(0.5)
+        at_work.clear()
+
+    @dg.job(executor_def=in_threads)
+    def holds() -> None:
+        hold.alias("first")()
+        hold.alias("second")()
+
+    return holds
+
+
+def test_steps_of_one_pool_take_turns(instance: dg.DagsterInstance) -> None:
+    """A pool of one slot holds within a run as well, and who waits for it uses no processor."""
+    started, before = time.monotonic(), time.process_time()
+
+    result = _run(one_pool, instance)
+
+    assert result.success
+    # Dagster asks for the slot again after a second or more; without a pause all of it would be processor time.
+    assert time.process_time() - before < 0.8 * (time.monotonic() - started)
+
+
+def one_fails() -> dg.JobDefinition:
+    """Of two steps at once, one fails; each has a step that needs it."""
+
+    @dg.op(pool="gcs")
+    def fail() -> int:
+        raise dg.Failure("The store is gone.")
+
+    @dg.op(pool="postgres")
+    def succeed() -> int:
+        time.sleep(0.3)
+        return 1
+
+    @dg.op
+    def after(value: int) -> int:
+        return value
+
+    @dg.job(executor_def=in_threads)
+    def fails() -> None:
+        after.alias("after_fail")(fail())
+        after.alias("after_succeed")(succeed())
+
+    return fails
+
+
+def test_failure_of_one_leaves_the_others(instance: dg.DagsterInstance) -> None:
+    """Where one step fails, what needs it is left out, all else is done, and the run has failed."""
+    result = _run(one_fails, instance)
+
+    assert not result.success
+    assert _steps(result, "STEP_FAILURE") == {"fail"}
+    assert _steps(result, "STEP_SUCCESS") == {"succeed", "after_succeed"}
+    assert "after_fail" not in _steps(result, "STEP_START")
+
+
+def retried() -> dg.JobDefinition:
+    """A step that fails at its first try."""
+
+    @dg.op(pool="gcs", retry_policy=dg.RetryPolicy(max_retries=1))
+    def try_twice(context: dg.OpExecutionContext) -> int:
+        if not context.retry_number:
+            raise RuntimeError
+        return context.retry_number
+
+    @dg.job(executor_def=in_threads)
+    def tries() -> None:
+        try_twice()
+
+    return tries
+
+
+def test_retries(instance: dg.DagsterInstance) -> None:
+    """A step with a retry policy is tried again."""
+    with _run(retried, instance) as result:
+        assert result.output_for_node("try_twice") == 1
+
+
+def interrupted() -> dg.JobDefinition:
+    """A step during which the run is cancelled, and one after it."""
+
+    @dg.op(pool="postgres")
+    def cancel(context: dg.OpExecutionContext) -> int:
+        # As the UI does, and then the run launcher.
+        context.instance.report_run_canceling(context.run)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+        return 1
+
+    @dg.op
+    def after(value: int) -> None:
+        pass
+
+    @dg.job(executor_def=in_threads)
+    def interrupts() -> None:
+        after(cancel())
+
+    return interrupts
+
+
+def test_cancelled_run_finishes_the_store(instance: dg.DagsterInstance) -> None:
+    """A run that is cancelled begins nothing more, and ends when the store that is being loaded is."""
+    result = _run(interrupted, instance)
+
+    assert not result.success
+    (run,) = instance.get_runs()
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
+    assert [event.step_key for event in events if event.is_step_success] == ["cancel"]
+    assert not [event for event in events if event.step_key == "after"]
+
+
+def test_stores_fetch_the_staged_rows_together(deployment: Deployment) -> None:
+    """Three sinks that run at once, in a run that has no file of its own, load the rows that an earlier run staged."""
+    deployment.land("a.csv", make_file(*many_rows(1000)))
+    deployment.materialize("a.csv", select="*hashed_transactions")
+
+    result = execute(
+        deployment.config,
+        deployment.instance,
+        tags={KEY_TAG: "a.csv"},
+        asset_selection=[dg.AssetKey(name) for name in SINKS],
+    )
+
+    assert result.success
+    assert len(deployment.rows_everywhere("a.csv")) == 1000
