@@ -18,16 +18,19 @@ import dagster as dg
 from dagster._core.execution.api import ExecuteRunWithPlanIterable
 from dagster._core.execution.compute_logs import create_compute_log_file_key
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
-from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for_step
+from dagster._core.execution.plan.execute_plan import _trigger_hook, dagster_event_sequence_for_step
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.retries import RetryMode
 from dagster._utils.interrupts import raise_interrupts_as
 
 if TYPE_CHECKING:
-    from dagster._core.execution.context.system import PlanExecutionContext, PlanOrchestrationContext
+    from dagster._core.execution.context.system import (
+        PlanExecutionContext,
+        PlanOrchestrationContext,
+        StepExecutionContext,
+    )
     from dagster._core.execution.plan.active import ActiveExecution
     from dagster._core.execution.plan.plan import ExecutionPlan
-    from dagster._core.execution.plan.step import ExecutionStep
 
 ASK_SECONDS = 0.2
 """So often a step is asked for that waits for a pool's slot, or for another try."""
@@ -91,25 +94,23 @@ class _Steps:
         self._context = context
         self._active = active
         self._threads = threads
-        self._running: dict[Future[list[dg.DagsterEvent]], str] = {}
+        self._running: dict[Future[list[dg.DagsterEvent]], StepExecutionContext] = {}
 
     def __iter__(self) -> Iterator[dg.DagsterEvent]:
         while not self._active.is_complete:
-            ready = self._active.get_steps_to_execute()
+            known = self._active.get_known_state()
+            ready = [self._context.for_step(step, known) for step in self._active.get_steps_to_execute()]
             yield from self._active.concurrency_event_iterator(self._context)
             for step in ready:
-                if step.pool:
-                    self._running[self._threads.submit(list, self._events_of(step))] = step.key
+                if step.step.pool:
+                    self._running[self._threads.submit(list, dagster_event_sequence_for_step(step))] = step
             for step in ready:
-                if not step.pool:
+                if not step.step.pool:
                     # On the main thread, where an interrupt ends it at once.
-                    yield from self._handled(step.key, self._events_of(step))
+                    yield from self._handled(step, dagster_event_sequence_for_step(step))
             if not ready:
                 for thread in self._ended():
                     yield from self._handled(self._running.pop(thread), thread.result())
-
-    def _events_of(self, step: "ExecutionStep") -> Iterator[dg.DagsterEvent]:
-        return dagster_event_sequence_for_step(self._context.for_step(step, self._active.get_known_state()))
 
     def _ended(self) -> Collection[Future[list[dg.DagsterEvent]]]:
         """The threads that have ended; none where it is time to ask again which steps are ready."""
@@ -119,10 +120,13 @@ class _Steps:
             time.sleep(ASK_SECONDS)
         return ()
 
-    def _handled(self, key: str, events: Iterable[dg.DagsterEvent]) -> Iterator[dg.DagsterEvent]:
+    def _handled(self, step: "StepExecutionContext", events: Iterable[dg.DagsterEvent]) -> Iterator[dg.DagsterEvent]:
+        seen = []
         for event in events:
+            seen.append(event)
             yield event
             self._active.handle_event(event)
-        self._active.verify_complete(self._context, key)
+        self._active.verify_complete(self._context, step.step.key)
         # Steps that are left out from here on: they need one that failed.
         yield from self._active.plan_events_iterator(self._context)
+        yield from _trigger_hook(step, seen)

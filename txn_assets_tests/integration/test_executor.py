@@ -150,6 +150,31 @@ def test_retries(instance: dg.DagsterInstance) -> None:
         assert result.output_for_node("try_twice") == 1
 
 
+def hooked() -> dg.JobDefinition:
+    """A step with a hook, as teams have them to be told of a failure."""
+
+    @dg.failure_hook
+    def tell(context: dg.HookContext) -> None:
+        context.log.info(f"told of {context.step_key}")
+
+    @dg.op(pool="gcs")
+    def fail() -> None:
+        raise dg.Failure("The store is gone.")
+
+    @dg.job(executor_def=in_threads, hooks={tell})
+    def tells() -> None:
+        fail()
+
+    return tells
+
+
+def test_hooks(instance: dg.DagsterInstance) -> None:
+    """A hook is called with the step it waited for."""
+    result = _run(hooked, instance)
+
+    assert _steps(result, "HOOK_COMPLETED") == {"fail"}
+
+
 def interrupted() -> dg.JobDefinition:
     """A step during which the run is cancelled, and one after it."""
 
