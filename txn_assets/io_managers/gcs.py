@@ -124,6 +124,8 @@ class GcsIOManager(SinkIOManager):
             path = path.with_suffix(".fetched")
             blob.download_to_filename(str(path), raw_download=True, **self._once)
         totals = hashed_rows.lake_totals(path, file_format=self.file_format, pii_fields=self.pii_fields)
+        # It has served, and is the largest file of a run: the other stores may still be loading from the same disk.
+        path.unlink()
         return Holding(held.file.generation, totals)
 
     def held_generations(self) -> dict[str, int]:
