@@ -1,6 +1,7 @@
 """The Dagster code location: loads the configuration and assembles what the other modules define; nothing else."""
 
 import gc
+import sys
 
 import dagster as dg
 
@@ -16,9 +17,10 @@ from txn_assets.jobs import load_landed_files, make_remove_old, watch_landing_zo
 from txn_assets.resources import Quarantine, make_landing_zone, make_stores, make_workspace
 from txn_assets.sensors import make_daily_sweep, new_landed_files, upkeep_schedules
 
-# What is imported stays for as long as the process. Frozen, it is not looked through for garbage each time, nor once
-# more at the end, which is a tenth of the time that a small file takes.
-gc.freeze()
+# What is imported stays for as long as the process. Frozen, it is not looked through for garbage each time, and once more
+# at the end, which a small file would wait for. Not with DuckDB, which complains at exit of what was not collected.
+if "duckdb" not in sys.modules:
+    gc.freeze()
 
 
 @dg.definitions
