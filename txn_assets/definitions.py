@@ -17,8 +17,8 @@ from txn_assets.jobs import load_landed_files, make_remove_old, watch_landing_zo
 from txn_assets.resources import Quarantine, make_landing_zone, make_stores, make_workspace
 from txn_assets.sensors import make_daily_sweep, new_landed_files, upkeep_schedules
 
-# What is imported stays for as long as the process. Frozen, it is not looked through for garbage each time, and once more
-# at the end, which a small file would wait for. Not with DuckDB, which complains at exit of what was not collected.
+# What is imported stays for as long as the process. Frozen, it is not looked through for garbage each time, nor
+# at the end, for which small files would wait. Not with DuckDB, which complains at exit of what was not collected.
 if "duckdb" not in sys.modules:
     gc.freeze()
 

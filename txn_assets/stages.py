@@ -26,6 +26,9 @@ from txn_assets.validation import VALID_SCHEMA, RejectedRows, count_reasons, val
 CONTRACT_VERSION = 1
 """Goes up when the same bytes under the same rules would give other rows: stores then load the file again."""
 
+BATCH_ROWS = 61_440
+"""Half a row group of DuckDB's, which would have to cut larger batches up to write them as Parquet in their order."""
+
 
 def rules_id(rules: ValidationRules, pii_fields: Sequence[str] = ()) -> str:
     """Names the rules and the hashed columns in the ledger, so that a change of either loads a file again."""
@@ -74,7 +77,7 @@ def validate_file(
     ):
         quarantine = QuarantineWriter(file_of_rejected, hasher)
         for verdict in validate(file, ingestion.validation, batch_size=ingestion.batch_size, threads=threads):
-            writer.write_batch(verdict.valid)
+            writer.write_table(pa.Table.from_batches([verdict.valid]), max_chunksize=BATCH_ROWS)
             quarantine.write(verdict.rejected)
             records += verdict.records
             valid += verdict.valid.num_rows
