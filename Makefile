@@ -48,7 +48,7 @@ test: setup ## Unit, property and integration tests against the embedded servers
 		$(FAULTS:%=--ignore %)
 
 .PHONY: bench
-bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|50m|100m
+bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m
 	@.venv-bench/bin/python -m benchmarks $(SIZE)
 
 .PHONY: bench-arrival

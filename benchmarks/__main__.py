@@ -1,4 +1,4 @@
-"""`python -m benchmarks [100k|1m|10m|50m|100m]`: measures, prints the table and writes docs/performance.md. See `make bench`.
+"""`python -m benchmarks [100k|1m|10m|100m]`: measures, prints the table and writes docs/performance.md. See `make bench`.
 
 Here belong arguments and exit codes: 1 where a store held other rows than it should, or a process failed. A ratio that
 is missed is no failure: it stands in the table.
@@ -17,7 +17,7 @@ from benchmarks.measure import ChildError, function
 from benchmarks.points import Bench, DifferenceError
 from benchmarks.report import table, write
 
-SIZES = {"100k": 100_000, "1m": 1_000_000, "10m": 10_000_000, "50m": 50_000_000, "100m": 100_000_000}
+SIZES = {"100k": 100_000, "1m": 1_000_000, "10m": 10_000_000, "100m": 100_000_000}
 
 DISK_BYTES_A_ROW = 700
 """Of the largest file, with its landed copy, what a run stages, and three stores on one disk."""

@@ -236,7 +236,9 @@ def _each[ItemT, FileT](
             # those of the next night's, which is the same batch.
             if len(items) == 1 and not failed:
                 raise
-            of_storage = _is_of_storage(error)
+            from txn_assets.io_managers.google_faults import is_out_of_reach  # noqa: PLC0415 - see resources.py
+
+            of_storage = is_out_of_reach(error)
             why = _why(context, error, of_storage=of_storage)
             # The client has waited for the storage already; each of the files that are left would wait as long.
             for one in (FailedFile(each, why) for each in (names[place:] if of_storage else [name])):
@@ -256,17 +258,6 @@ def _why(context: dg.AssetExecutionContext, error: Exception, *, of_storage: boo
         return error.description or ""
     remedy = "load it again when the storage answers" if of_storage else "materialise it alone for the whole error"
     return f"{context.asset_key.to_python_identifier()} failed with {type(error).__name__}: {remedy}."
-
-
-def _is_of_storage(error: Exception) -> bool:
-    """Whether the storage is out of reach, or lets nobody in, and so for every file."""
-    from google.api_core.exceptions import GoogleAPIError  # noqa: PLC0415 - see resources.py
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - likewise
-
-    from txn_assets.io_managers.google_faults import is_passing  # noqa: PLC0415 - likewise
-
-    # Errors of `requests` are OSErrors.
-    return isinstance(error, GoogleAuthError) or (isinstance(error, GoogleAPIError | OSError) and is_passing(error))
 
 
 def _unusable(version: "FileVersion", error: Exception) -> dg.Failure:

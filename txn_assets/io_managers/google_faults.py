@@ -7,7 +7,7 @@ import http
 
 import requests
 from google.api_core import exceptions
-from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
 from google.cloud.storage.exceptions import InvalidResponse
 
 _PASSING_CODES = {408, 429, 500, 502, 503, 504}
@@ -36,8 +36,17 @@ def is_passing(error: Exception) -> bool:
         return True
     if isinstance(error, requests.exceptions.ChunkedEncodingError | exceptions.RetryError):
         return True
-    reasons = {detail.get("reason") for detail in getattr(error, "errors", []) if isinstance(detail, dict)}
+    details = error.errors if isinstance(error, exceptions.GoogleAPICallError) else []
+    reasons = {detail.get("reason") for detail in details if isinstance(detail, dict)}
     return code_of(error) in _PASSING_CODES or bool(reasons & _PASSING_REASONS)
+
+
+def is_out_of_reach(error: Exception) -> bool:
+    """Whether the storage does not answer, or lets nobody in: for one object as for every other."""
+    # Errors of `requests` are OSErrors.
+    return isinstance(error, GoogleAuthError) or (
+        isinstance(error, exceptions.GoogleAPIError | OSError) and is_passing(error)
+    )
 
 
 def is_precondition_failure(error: Exception) -> bool:
