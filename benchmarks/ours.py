@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd  # noqa: F401 - Arrow imports it for its first array, which would be timed
 
 from benchmarks.child import Timer
 from benchmarks.stores import Opened, Totals, parquet_totals
