@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-# An executor is public and what it is made of is not. These are the parts of Dagster's in-process executor; the exact
-# version of Dagster is pinned, and tests/integration/test_executor.py tells whether the next one still has them.
+# An executor is public and what it is made of is not. These are the parts of Dagster's in-process executor; the version
+# of Dagster is pinned, and txn_assets_tests/integration/test_executor.py tells whether the next one still has them.
 from dagster._core.execution.api import ExecuteRunWithPlanIterable
 from dagster._core.execution.compute_logs import create_compute_log_file_key
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
@@ -74,10 +74,12 @@ def in_threads(_: dg.InitExecutorContext) -> ThreadsExecutor:
 
 def _in_threads(job_context: "PlanExecutionContext", execution_plan: "ExecutionPlan") -> Iterator[dg.DagsterEvent]:
     with ExitStack() as stack:
-        logs = job_context.instance.compute_log_manager
-        log_key = logs.build_log_key_for_run(job_context.run_id, create_compute_log_file_key())  # type: ignore[no-untyped-call]  # untyped there
-        captured = stack.enter_context(logs.capture_logs(log_key))
-        yield dg.DagsterEvent.capture_logs(job_context, execution_plan.step_keys_to_execute, log_key, captured)
+        logs = stack.enter_context(ExitStack())
+        # A run is worth more than what it prints: that its output cannot be kept is said, and no reason to fail.
+        try:
+            yield _capture(job_context, execution_plan, logs)
+        except Exception:
+            job_context.log.exception("What this run prints cannot be kept.")
         pools = stack.enter_context(InstanceConcurrencyContext(job_context.instance, job_context.dagster_run))
         active = stack.enter_context(
             execution_plan.start(retry_mode=job_context.retry_mode, instance_concurrency_context=pools)
@@ -85,6 +87,19 @@ def _in_threads(job_context: "PlanExecutionContext", execution_plan: "ExecutionP
         # Left first: a run that is cancelled ends when the stores that are being loaded are.
         threads = stack.enter_context(ThreadPoolExecutor())
         yield from _Steps(job_context, active, threads)
+        try:
+            logs.close()
+        except Exception:
+            job_context.log.exception("What this run printed could not be kept.")
+
+
+def _capture(context: "PlanExecutionContext", plan: "ExecutionPlan", logs: ExitStack) -> dg.DagsterEvent:
+    """Has what the process prints kept until `logs` is closed; the event that says where."""
+    manager = context.instance.compute_log_manager
+    log_key = manager.build_log_key_for_run(context.run_id, create_compute_log_file_key())  # type: ignore[no-untyped-call]  # untyped there
+    captured = logs.enter_context(manager.capture_logs(log_key))
+    event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(context, plan.step_keys_to_execute, log_key, captured)
+    return event
 
 
 class _Steps:

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 import pytest
@@ -173,6 +175,50 @@ def test_hooks(instance: dg.DagsterInstance) -> None:
     result = _run(hooked, instance)
 
     assert _steps(result, "HOOK_COMPLETED") == {"fail"}
+
+
+def printing() -> dg.JobDefinition:
+    """A step that prints."""
+
+    @dg.op(pool="gcs")
+    def speak() -> None:
+        sys.stdout.write("salaam\n")
+
+    @dg.job(executor_def=in_threads)
+    def speaks() -> None:
+        speak()
+
+    return speaks
+
+
+def test_output_is_kept(instance: dg.DagsterInstance) -> None:
+    """What a step prints is found in the output of the run."""
+    result = _run(printing, instance)
+
+    (captured,) = (event for event in result.all_events if event.event_type_value == "LOGS_CAPTURED")
+    logs = instance.compute_log_manager
+    data = logs.get_log_data(logs.build_log_key_for_run(result.run_id, captured.logs_captured_data.file_key))
+    assert b"salaam" in (data.stdout or b"")
+
+
+@pytest.mark.parametrize("fails_at", ["start", "end"])
+def test_output_that_cannot_be_kept(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, fails_at: str
+) -> None:
+    """Where the place for output is out of reach, the steps are done all the same."""
+
+    @contextmanager
+    def capture(_log_key: object) -> Iterator[None]:
+        if fails_at == "end":
+            yield None
+        raise OSError
+
+    monkeypatch.setattr(instance.compute_log_manager, "capture_logs", capture)
+
+    result = _run(printing, instance)
+
+    assert result.success
+    assert _steps(result, "STEP_SUCCESS") == {"speak"}
 
 
 def interrupted() -> dg.JobDefinition:
