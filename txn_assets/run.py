@@ -18,6 +18,7 @@ from txn_assets.arrival import KEY_TAG, SUFFIXES, fits_a_key
 from txn_assets.checksums import crc32c
 from txn_assets.config import ConfigError, PipelineConfig, load_config, project_root, txn_home, txn_target
 from txn_assets.definitions import build
+from txn_assets.hashing import KEY_VARIABLE, make_hasher
 from txn_assets.io_managers.gcs import object_name
 from txn_assets.jobs import load_landed_files
 from txn_assets.local.stack import LocalStackError, ensure_up, seed_from
@@ -73,8 +74,11 @@ def run(file: Path, config: PipelineConfig, out: TextIO) -> int:
 
     Raises:
         UsageError: the file cannot be landed.
+        ConfigError: the key of the hash is missing or too short.
     """
     name = _name(file)
+    # Dagster would say the same of a missing key, in forty lines and after the file has landed.
+    make_hasher(config.security, os.environ.get(KEY_VARIABLE))
     progress = Progress(out)
     LOGGER.addHandler(progress)
     LOGGER.setLevel(logging.DEBUG)
@@ -183,19 +187,23 @@ def _failures(result: dg.JobExecutionResult, checks: Iterable[dg.AssetCheckEvalu
     for event in result.all_events:
         if event.is_step_failure and not any((event.step_key or "").endswith(name) for name in judged):
             yield f"{event.step_key}: {_sentence(event.step_failure_data)}"
-        # Where a step failed, this says no more than that.
+        # Where a step failed, the run's failure says no more than that.
         if event.is_job_failure and not any(other.is_step_failure for other in result.all_events):
-            yield str(event.message)
+            yield _root(event.job_failure_data.error) or str(event.message)
 
 
 def _sentence(data: Any) -> str:  # noqa: ANN401 - Dagster does not export the class
     """The message of a Failure, or of the error at the root."""
     if data.user_failure_data and data.user_failure_data.description:
         return str(data.user_failure_data.description)
-    error = data.error
-    while error.cause:
+    return _root(data.error)
+
+
+def _root(error: Any) -> str:  # noqa: ANN401 - likewise
+    """The first line of the error at the root; empty where there is no error."""
+    while error and error.cause:
         error = error.cause
-    return str(error.message).strip().splitlines()[0]
+    return str(error.message).strip().splitlines()[0] if error else ""
 
 
 def _name(file: Path) -> str:

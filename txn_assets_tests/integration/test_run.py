@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from txn_assets.config import project_root
+from txn_assets.resources import Workspace
 from txn_assets.run import run
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 
@@ -89,6 +90,32 @@ def test_refusals(
     assert done.returncode == 1
     assert done.stderr.startswith(sentence) or sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_missing_key(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keyed hash without its key is refused in one sentence that names the variable, before the file lands."""
+    monkeypatch.delenv("TXN_HASH_KEY", raising=False)
+    deployment.configure({"security": {"hash": {"algorithm": "hmac-sha256", "key_id": "2026-11"}}})
+    file = tmp_path / "a.csv"
+    file.write_bytes(make_file(make_row()))
+
+    done = _command(str(file))
+
+    assert done.returncode == 1
+    assert "TXN_HASH_KEY has 0 bytes: set it to a secret" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not deployment.bucket.blob(f"{deployment.config.data_lake.landing}/a.csv").exists()
+
+
+def test_failure_of_the_run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a run fails before its first step, its cause is printed in one line."""
+    monkeypatch.setattr(Workspace, "setup_for_execution", lambda *_: 1 / 0)
+    out = io.StringIO()
+
+    code = run(project_root() / "data" / "transactions.csv", deployment.config, out)
+
+    assert code == 1
+    assert "FAILED  ZeroDivisionError: division by zero" in out.getvalue()
 
 
 def test_json_log(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
