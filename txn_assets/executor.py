@@ -23,6 +23,10 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 from dagster._core.execution.retries import RetryMode
 from dagster._utils.interrupts import raise_interrupts_as
 
+from txn_assets.local.run_liveness import RunLocks
+from txn_assets.logs import LOGGER
+from txn_assets.slots import SlotWait
+
 if TYPE_CHECKING:
     from dagster._core.execution.context.system import (
         PlanExecutionContext,
@@ -48,6 +52,9 @@ class ThreadsExecutor(dg.Executor):
         self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
     ) -> Iterator[dg.DagsterEvent]:
         """The events of the run, as they happen."""
+        if locks := RunLocks.of(plan_context.instance):
+            locks.hold(plan_context.run_id)
+            locks.report_dead(plan_context.instance)
         return iter(
             ExecuteRunWithPlanIterable(
                 execution_plan=execution_plan,
@@ -86,7 +93,7 @@ def _in_threads(job_context: "PlanExecutionContext", execution_plan: "ExecutionP
         )
         # Left first: a run that is cancelled ends when the stores that are being loaded are.
         threads = stack.enter_context(ThreadPoolExecutor())
-        yield from _Steps(job_context, active, threads)
+        yield from _Steps(job_context, active, threads, pools)
         try:
             logs.close()
         except Exception:
@@ -105,10 +112,18 @@ def _capture(context: "PlanExecutionContext", plan: "ExecutionPlan", logs: ExitS
 class _Steps:
     """The events of all steps of a run; those of a step in a thread together, when it ends."""
 
-    def __init__(self, context: "PlanExecutionContext", active: "ActiveExecution", threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        context: "PlanExecutionContext",
+        active: "ActiveExecution",
+        threads: ThreadPoolExecutor,
+        pools: InstanceConcurrencyContext,
+    ) -> None:
         self._context = context
         self._active = active
         self._threads = threads
+        self._pools = pools
+        self._slots = SlotWait(context.instance, context.run_id, self._say)
         self._running: dict[Future[list[dg.DagsterEvent]], StepExecutionContext] = {}
 
     def __iter__(self) -> Iterator[dg.DagsterEvent]:
@@ -124,8 +139,21 @@ class _Steps:
                     # On the main thread, where an interrupt ends it at once.
                     yield from self._handled(step, dagster_event_sequence_for_step(step))
             if not ready:
+                self._look_at_slots()
                 for thread in self._ended():
                     yield from self._handled(self._running.pop(thread), thread.result())
+
+    def _look_at_slots(self) -> None:
+        plan = self._context.execution_plan
+        pools = {plan.get_step_by_key(key).pool for key in self._pools.pending_claim_steps()}
+        if self._slots.look({pool for pool in pools if pool}):
+            # Dagster asks again after up to 15 seconds; now there is something to be had.
+            self._pools._pending_timeouts.clear()  # noqa: SLF001 - nothing public says that slots are free again
+
+    def _say(self, sentence: str) -> None:
+        """Say it in the UI, and to whoever listens to this process."""
+        self._context.log.info(sentence)
+        LOGGER.info(sentence)
 
     def _ended(self) -> Collection[Future[list[dg.DagsterEvent]]]:
         """The threads that have ended; none where it is time to ask again which steps are ready."""

@@ -32,6 +32,10 @@ STORES = {
 }
 
 
+NO_RETRIES = {"dagster/max_retries": "0"}
+"""Tag of runs that a person started, who is there to start them again; the daemon of `make dev` leaves them alone."""
+
+
 class UsageError(Exception):
     """The command cannot do what it was asked to; the message says why and what to do."""
 
@@ -87,7 +91,7 @@ def run(file: Path, config: PipelineConfig, out: TextIO) -> int:
             LOGGER.info("local stack below %s", txn_home())
         land(file, name)
         with _instance() as instance:
-            result = execute(config, instance, tags={KEY_TAG: name})
+            result = execute(config, instance, tags={KEY_TAG: name} | NO_RETRIES)
     finally:
         LOGGER.removeHandler(progress)
     checks = result.get_asset_check_evaluations()

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from txn_assets.local.home import write_private
+from txn_assets.local.run_liveness import FOLDER
 from txn_assets.local.stack import Endpoints
 
 
@@ -20,7 +21,8 @@ def prepare(home: Path, endpoints: Endpoints) -> Path:
     of many small files took longer than their loads.
     """
     dagster_home = home / "dagster"
-    dagster_home.mkdir(parents=True, exist_ok=True)
+    # Each run of this instance is a process of this machine, and holds a lock there.
+    (dagster_home / FOLDER).mkdir(parents=True, exist_ok=True)
     settings = Path(__file__).with_name("dagster.yaml").read_text()
     url = {"postgres_url": endpoints.dagster_dsn}
     storage = {

@@ -1,0 +1,106 @@
+"""A killed `make run`: the next one ends normally, and one that has to wait says for whom."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from txn_assets.local.dagster_home import prepare
+from txn_assets.local.run_liveness import DIED
+from txn_assets_tests.deployment import Deployment, make_file, make_row
+
+SECONDS = 90.0
+"""A run takes ten on a busy machine; one that is not done by then hangs."""
+
+
+@pytest.fixture
+def instance(deployment: Deployment, stack_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """The local instance, as `make run` opens it."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    with dg.DagsterInstance.from_config(str(prepare(stack_home, deployment.endpoints))) as opened:
+        yield opened
+
+
+@contextmanager
+def _make_run(file: Path) -> Iterator["subprocess.Popen[str]"]:
+    """`make run` in a process group of its own, which is killed at the end."""
+    command = [sys.executable, "-m", "txn_assets.run", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            _kill(process)
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _slow_store(deployment: Deployment) -> Iterator[None]:
+    """PostgreSQL lets no load of the deployment's table end meanwhile."""
+    with deployment.pg.transaction():
+        deployment.pg.execute(f"LOCK TABLE {deployment.pg_table} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def _wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "hung"
+        time.sleep(0.1)
+
+
+def _claimed(instance: dg.DagsterInstance, pool: str) -> list[str]:
+    return [slot.run_id for slot in instance.event_log_storage.get_concurrency_info(pool).claimed_slots]
+
+
+def _write(folder: Path, name: str, **overrides: str) -> Path:
+    file = folder / name
+    file.write_bytes(make_file(make_row(**overrides)))
+    return file
+
+
+@pytest.mark.parametrize("second", ["first.csv", "second.csv"])
+def test_run_after_a_killed_run(
+    deployment: Deployment, instance: dg.DagsterInstance, tmp_path: Path, second: str
+) -> None:
+    """A run that was killed while a store loaded blocks nothing: it shows as failed, and the next run ends normally."""
+    deployment.load("table.csv", make_row())
+    with _slow_store(deployment), _make_run(_write(tmp_path, "first.csv")) as killed:
+        _wait_until(lambda: _claimed(instance, "postgres"))
+        (dead,) = _claimed(instance, "postgres")
+        _kill(killed)
+
+    with _make_run(_write(tmp_path, second)) as again:
+        out, _ = again.communicate(timeout=SECONDS)
+
+    assert again.returncode == 0, out
+    assert len(deployment.rows_everywhere(second)) == 1
+    record = instance.get_run_by_id(dead)
+    assert record
+    assert record.status is dg.DagsterRunStatus.FAILURE
+    assert DIED in [entry.message for entry in instance.all_logs(dead, of_type=dg.DagsterEventType.RUN_FAILURE)]
+
+
+def test_waiting_run_says_for_whom(deployment: Deployment, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """A run that waits for another says which it is, and goes on within seconds when that is killed."""
+    deployment.load("table.csv", make_row())
+    with _make_run(_write(tmp_path, "first.csv")) as first, _slow_store(deployment):
+        _wait_until(lambda: _claimed(instance, "postgres"))
+        (holder,) = _claimed(instance, "postgres")
+        with _make_run(_write(tmp_path, "second.csv")) as second:
+            assert second.stdout
+            said = next(line for line in second.stdout if "Waiting for a slot" in line)
+            _kill(first)
+            _wait_until(lambda: set(_claimed(instance, "postgres")) - {holder})
+    assert f"pool 'postgres', held by run {holder[:8]} of first.csv since " in said

@@ -1,0 +1,149 @@
+"""Which runs of a machine are alive, by the locks of their processes; and what a waiting run says."""
+
+import datetime as dt
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from txn_assets.arrival import KEY_TAG, RANGE_TAGS
+from txn_assets.local.run_liveness import DIED, FOLDER, UNSEEN_SECONDS, RunLocks, is_overdue
+from txn_assets.slots import sentence
+
+HOLD = "import sys; from pathlib import Path; from txn_assets.local.run_liveness import RunLocks; "
+HOLD += "RunLocks(Path(sys.argv[1])).hold(sys.argv[2]); print('held', flush=True); sys.stdin.read()"
+
+
+@dg.op
+def nothing() -> None:
+    """Do nothing."""
+
+
+@dg.job
+def idle() -> None:
+    """A job whose runs these tests make by hand."""
+    nothing()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance whose runs are processes of this machine, on SQLite."""
+    (tmp_path / FOLDER).mkdir()
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as made:
+        yield made
+
+
+def _locks(instance: dg.DagsterInstance) -> RunLocks:
+    locks = RunLocks.of(instance)
+    assert locks
+    return locks
+
+
+def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run
+    return run.status
+
+
+def _process(locks: RunLocks, run_id: str) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(locks.folder), run_id],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+@pytest.mark.parametrize(
+    ("status", "end"),
+    [
+        (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE),
+        (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.FAILURE),
+        (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED),
+    ],
+)
+def test_killed_process(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, end: dg.DagsterRunStatus) -> None:
+    """A run is left alone while its process lives, and reported once that was killed, with the reason."""
+    locks = _locks(instance)
+    run_id = instance.create_run_for_job(idle, status=status).run_id
+    with _process(locks, run_id) as process:
+        locks.report_dead(instance)
+        assert _status(instance, run_id) is status
+        process.kill()
+        process.wait()
+
+    locks.report_dead(instance)
+    locks.report_dead(instance)
+
+    assert _status(instance, run_id) is end
+    assert [entry.message for entry in instance.all_logs(run_id)] == [DIED]
+    assert not locks.exists(run_id)
+
+
+def test_slots_of_a_killed_process(instance: dg.DagsterInstance) -> None:
+    """The slots of a dead run are free, as is its place among those that wait."""
+    locks, storage = _locks(instance), instance.event_log_storage
+    storage.set_concurrency_slots("postgres", 1)
+    run_id = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTED).run_id
+    with _process(locks, run_id) as process:
+        storage.claim_concurrency_slot("postgres", run_id, "first")
+        storage.claim_concurrency_slot("postgres", run_id, "second")
+        assert not locks.report_dead(instance)
+        process.kill()
+        process.wait()
+
+    assert locks.report_dead(instance) == 1
+
+    assert storage.claim_concurrency_slot("postgres", "another", "step").is_claimed
+
+
+def test_left_over_lock(instance: dg.DagsterInstance) -> None:
+    """The lock file of a run that had ended when its process was killed says nothing and is removed."""
+    locks = _locks(instance)
+    run_id = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.SUCCESS).run_id
+    with _process(locks, run_id) as process:
+        process.kill()
+
+    locks.report_dead(instance)
+
+    assert _status(instance, run_id) is dg.DagsterRunStatus.SUCCESS
+    assert not locks.exists(run_id)
+
+
+def test_run_without_a_lock(instance: dg.DagsterInstance) -> None:
+    """A run that was just made may take its lock yet; after a while it will not, unless a code server knows it."""
+    run_id = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTING).run_id
+    _locks(instance).report_dead(instance)
+    assert _status(instance, run_id) is dg.DagsterRunStatus.STARTING
+
+    (record,) = instance.get_run_records()
+    late = record._replace(update_timestamp=record.update_timestamp - dt.timedelta(seconds=UNSEEN_SECONDS))
+
+    assert not is_overdue(record, knows=lambda _: False)
+    assert is_overdue(late, knows=lambda _: False)
+    assert not is_overdue(late, knows=lambda known: known == run_id)
+
+
+def test_instance_of_another_kind() -> None:
+    """Where runs are not processes of this machine, no lock says anything about them."""
+    with dg.instance_for_test() as instance:
+        assert RunLocks.of(instance) is None
+
+
+def test_sentence(instance: dg.DagsterInstance) -> None:
+    """A waiting run names the runs that it waits for, their files, and what to do."""
+    run = instance.create_run_for_job(idle, tags={KEY_TAG: "a.csv"})
+    batch = instance.create_run_for_job(idle, tags=dict(zip(RANGE_TAGS, ("b.csv", "c.csv"), strict=True)))
+    records = sorted(instance.get_run_records(), key=lambda record: record.storage_id)
+
+    said = sentence("postgres", records)
+
+    assert f"pool 'postgres', held by run {run.run_id[:8]} of a.csv" in said
+    assert f"and run {batch.run_id[:8]} of b.csv...c.csv" in said
+    assert "Ctrl-C" in said
