@@ -5,6 +5,7 @@ import sys
 
 import dagster as dg
 
+from txn_assets import json_lines
 from txn_assets.assets import ASSETS, LANDING_ZONE
 from txn_assets.checks import checks
 from txn_assets.config import PipelineConfig, load_config
@@ -16,6 +17,8 @@ from txn_assets.io_managers.staging import StagingIOManager
 from txn_assets.jobs import load_landed_files, make_remove_old, watch_landing_zone
 from txn_assets.resources import Quarantine, make_landing_zone, make_stores, make_workspace
 from txn_assets.sensors import make_daily_sweep, new_landed_files, upkeep_schedules
+
+json_lines.install()
 
 # What is imported stays for as long as the process. Frozen, it is not looked through for garbage each time, nor
 # at the end, for which small files would wait. Not with DuckDB, which complains at exit of what was not collected.

@@ -3,8 +3,8 @@
 Here belong the events and their two forms, a line for people and a JSON object for machines. When something is said is
 the caller's concern. No event carries a clear PII value.
 
-Events go to Dagster's log, which the UI and the terminal show. With TXN_LOG_FORMAT=json each also goes to standard
-output as one JSON object a line.
+Events go to Dagster's log, which the UI and the terminal show. With TXN_LOG_FORMAT=json each goes to standard output
+as one line of JSON, and `json_lines.py` makes the rest of Dagster's output take the same form.
 """
 
 import datetime as dt
@@ -12,6 +12,8 @@ import json
 import logging
 import os
 import sys
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +25,22 @@ LOGGER = logging.getLogger("txn_assets")
 LOGGER.propagate = False
 LOGGER.addHandler(logging.NullHandler())
 FORMAT_VARIABLE = "TXN_LOG_FORMAT"
+WRITTEN = "txn_assets_written"
+"""Attribute of a log record whose event is on standard output already."""
+_OUTPUT = threading.Lock()
+
+
+def writes_json() -> bool:
+    """Tell whether standard output takes one JSON object per line."""
+    return os.environ.get(FORMAT_VARIABLE) == "json"
+
+
+def write_line(content: Mapping[str, Any]) -> None:
+    """Write `content` as one line of JSON; lines of several threads do not mix."""
+    line = json.dumps(content, default=str) + "\n"
+    with _OUTPUT:
+        sys.stdout.write(line)
+        sys.stdout.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +60,9 @@ class Event:
     details: dict[str, Any] = field(default_factory=dict)
     level: int = logging.INFO
 
-    def to_json(self, run_id: str) -> str:
-        """One line of JSON, the keys of `details` beside time, level, run_id, stage, partition and message."""
-        content = {
+    def as_json(self, run_id: str) -> dict[str, Any]:
+        """Return the keys of `details` beside time, level, run_id, stage, partition and message."""
+        return {
             "time": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
             "level": logging.getLevelName(self.level),
             "run_id": run_id,
@@ -53,7 +71,6 @@ class Event:
             "message": self.message,
             **self.details,
         }
-        return json.dumps(content, default=str)
 
 
 SHOWN_FILES = 20
@@ -72,12 +89,12 @@ class StageLog:
     def emit(self, event: Event) -> None:
         """Sends `event` to Dagster's log, to whoever listens to `LOGGER`, and as JSON where that is asked for."""
         message = f"{event.partition}: {event.message}"
+        as_json = writes_json()
+        if as_json:
+            write_line(event.as_json(self.run_id))
         if self.files <= SHOWN_FILES or event.level >= logging.WARNING:
-            self.log.log(event.level, message)
+            self.log.log(event.level, message, extra={WRITTEN: as_json})
         LOGGER.debug(message, extra={"event": event})
-        if os.environ.get(FORMAT_VARIABLE) == "json":
-            sys.stdout.write(event.to_json(self.run_id) + "\n")
-            sys.stdout.flush()
 
     def emit_rejections(self, stage: str, partition: str, report: ValidationReport) -> None:
         """Sends what `rejections` says; of many files, the counts alone."""

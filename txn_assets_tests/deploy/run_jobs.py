@@ -114,6 +114,14 @@ def launched_job(values: Values, tags: Mapping[str, str] | None = None) -> Manif
     def job() -> None:
         pass
 
+    with dg.DagsterInstance.local_temp() as instance:
+        return launched(values, instance, job, tags)
+
+
+def launched(
+    values: Values, instance: dg.DagsterInstance, job: dg.JobDefinition, tags: Mapping[str, str] | None = None
+) -> Manifest:
+    """Return the Kubernetes Job for a new run of `job` in `instance`."""
     location = code_location(values)
     origin = RepositoryPythonOrigin(
         executable_path="python",
@@ -121,9 +129,9 @@ def launched_job(values: Values, tags: Mapping[str, str] | None = None) -> Manif
         container_image=f"{location['image']['repository']}:{location['image']['tag']}",
         entry_point=["dagster"],
         container_context=container_context(values),
-    ).get_job_origin("load_landed_files")
+    ).get_job_origin(job.name)
     api = FakeBatchApi()
-    with _kubeconfig() as kubeconfig, dg.DagsterInstance.local_temp() as instance:
+    with _kubeconfig() as kubeconfig:
         run = instance.create_run_for_job(job, tags=dict(tags or {}), job_code_origin=origin)
         config = {**launcher_config(values), "load_incluster_config": False, "kubeconfig_file": str(kubeconfig)}
         launcher = K8sRunLauncher(**config, k8s_client_batch_api=api, k8s_client_core_api=object())

@@ -4,9 +4,6 @@ Here belong statements about the values as they are. That each rule would notice
 """
 
 import copy
-import json
-import logging
-import logging.config
 import subprocess
 import sys
 from pathlib import Path
@@ -108,24 +105,10 @@ def test_run_pods_read_the_code_servers_variables(values: Values) -> None:
 
 
 def test_a_lost_run_is_retried_and_its_slots_are_freed(values: Values) -> None:
-    """Run monitoring frees the slots of a dead pod, and only a dead pod is retried."""
+    """Run monitoring is on, and only a dead pod is retried; the rules say when its slots are free."""
     daemon = values["dagsterDaemon"]
     assert daemon["runMonitoring"]["enabled"] is True
-    assert daemon["runMonitoring"]["freeSlotsAfterRunEndSeconds"] > 0
     assert daemon["runRetries"] == {"enabled": True, "maxRetries": 3, "retryOnAssetOrOpFailure": False}
-
-
-def test_the_log_of_a_run_is_json(values: Values, capsys: pytest.CaptureFixture[str]) -> None:
-    """The handlers of pythonLogs load, and write one JSON object a line, line feeds in a message included."""
-    logger = logging.getLogger("dagster_of_test")
-    config = {**values["pythonLogs"]["dagsterHandlerConfig"], "version": 1, "disable_existing_loggers": False}
-    logging.config.dictConfig({**config, "loggers": {logger.name: {"handlers": ["json"], "propagate": False}}})
-    try:
-        logger.error('a "quoted"\nmessage')
-    finally:
-        logger.handlers.clear()
-    (line,) = capsys.readouterr().out.splitlines()
-    assert json.loads(line)["event"] == 'a "quoted"\nmessage'
 
 
 def test_no_file_names_this_machine() -> None:

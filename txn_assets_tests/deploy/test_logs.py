@@ -1,0 +1,115 @@
+"""What pods write to standard output: one JSON object per event, and the cause of every error.
+
+The processes are started as the values and the chart start them, with local services in the place of Google's.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from txn_assets.assets import ASSETS
+from txn_assets.definitions import build
+from txn_assets.jobs import load_landed_files
+from txn_assets_tests.deploy.processes import code_server, environment, execute
+from txn_assets_tests.deploy.run_jobs import launched
+from txn_assets_tests.deploy.values_files import Values, merged
+from txn_assets_tests.deployment import Deployment, make_file, make_row
+
+NO_BUCKET = "no-such-bucket"
+
+
+@pytest.fixture
+def dagster_home(tmp_path: Path) -> Path:
+    """A DAGSTER_HOME whose dagster.yaml says what the chart makes of `pythonLogs`."""
+    home = tmp_path / "dagster-home"
+    home.mkdir()
+    logs = merged("prod")["pythonLogs"]
+    content = {"python_log_level": logs["pythonLogLevel"]}
+    if "dagsterHandlerConfig" in logs:
+        content["dagster_handler_config"] = logs["dagsterHandlerConfig"]
+    (home / "dagster.yaml").write_text(yaml.safe_dump({"python_logs": content, "telemetry": {"enabled": False}}))
+    return home
+
+
+@pytest.fixture
+def prod() -> Values:
+    """The values of production."""
+    return merged("prod")
+
+
+def test_a_run_pod_writes_each_event_once_and_as_json(
+    prod: Values, deployment: Deployment, dagster_home: Path, stack_home: Path
+) -> None:
+    """A run pod writes one line of JSON for each event of its run, Dagster's and ours, and nothing else."""
+    deployment.land("a.csv", make_file(make_row(), make_row(product="")))
+    variables = environment(
+        prod,
+        TXN_TARGET="local",
+        TXN_CONFIG=str(deployment.config_path),
+        TXN_HOME=str(stack_home),
+        BUCKET_NAME=deployment.config.data_lake.gcs_bucket,
+        DAGSTER_HOME=str(dagster_home),
+    )
+    job = build(deployment.config).resolve_job_def(load_landed_files.name)
+    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        manifest = launched(prod, instance, job, {"dagster/partition": "a.csv"})
+        (container,) = manifest["spec"]["template"]["spec"]["containers"]
+        done = execute(container.get("command") or container["args"], variables)
+        (run,) = instance.get_runs()
+        messages = [
+            (entry.step_key, entry.user_message.removeprefix("a.csv: "))
+            for entry in instance.all_logs(run.run_id)
+            if entry.level >= logging.INFO and not entry.is_dagster_event
+        ]
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run.run_id in done.stdout
+
+    lines = Counter(
+        (line.get("stage") or line.get("step"), line["message"]) for line in _objects(done.stdout + done.stderr)
+    )
+    assert len(messages) >= len(ASSETS)
+    assert lines == Counter(messages)
+
+
+def test_the_cause_of_a_sensors_error_is_in_the_code_servers_log(
+    prod: Values, deployment: Deployment, dagster_home: Path, stack_home: Path, tmp_path: Path
+) -> None:
+    """Where a sensor raises, the code server writes the cause with its traceback as one line of JSON."""
+    variables = environment(
+        prod,
+        TXN_CONFIG=str(deployment.config_path),
+        TXN_HOME=str(tmp_path / "scratch"),
+        TXN_PG_PASSWORD="from a Secret",
+        BUCKET_NAME=NO_BUCKET,
+        DAGSTER_HOME=str(dagster_home),
+        STORAGE_EMULATOR_HOST=deployment.endpoints.gcs_url,
+    )
+    with code_server(prod, tmp_path, variables) as (port, log):
+        command = ["dagster", "sensor", "preview", "new_landed_files"]
+        done = execute([*command, "--grpc-host", "127.0.0.1", "--grpc-port", str(port)], variables)
+        lines = list(_objects(log.read_text()))
+    shown = done.stdout + done.stderr
+    assert "error ID" in shown, shown
+    assert NO_BUCKET not in shown
+
+    (error,) = [line for line in lines if "error ID" in line["message"] and "traceback" in line]
+    assert "Traceback (most recent call last)" in error["traceback"]
+    assert f"b/{NO_BUCKET}" in error["traceback"]
+    assert error["level"] == "ERROR"
+    error_id = error["message"].rpartition(" ")[2]
+    assert error_id in shown
+
+
+def _objects(output: str) -> Iterator[dict[str, Any]]:
+    for line in output.splitlines():
+        assert line.startswith("{"), output
+        content = json.loads(line)
+        # Dagster's own JSON calls the message `event`.
+        yield {**content, "message": content.get("message") or content["event"]}
