@@ -229,6 +229,43 @@ def probes_ask_the_port_that_listens(values: Values) -> Iterator[str]:
         yield "dagsterWebserver.service.port: without capabilities no process may bind it"
 
 
+def a_dead_pods_slot_is_soon_free(values: Values) -> Iterator[str]:
+    """The slot of a pod that died is kept that much longer, and no other run can load into the store meanwhile."""
+    monitoring = values["dagsterDaemon"]["runMonitoring"]
+    seconds = monitoring.get("freeSlotsAfterRunEndSeconds")
+    if not monitoring.get("enabled") or not seconds or seconds > monitoring.get("pollIntervalSeconds", 120):
+        yield (
+            f"dagsterDaemon.runMonitoring.freeSlotsAfterRunEndSeconds: {seconds} keeps all loads of a store waiting "
+            f"for a dead pod, for longer than it takes to see that it is dead"
+        )
+
+
+def events_are_written_once(values: Values) -> Iterator[str]:
+    """Handlers of dagster.yaml write each event beside Dagster's console logger, not in its place."""
+    for key in ("dagsterHandlerConfig", "managedPythonLoggers"):
+        if values["pythonLogs"].get(key):
+            yield f"pythonLogs.{key}: writes each event of a run once more; TXN_LOG_FORMAT=json is enough"
+    if (code_location(values).get("env") or {}).get("TXN_LOG_FORMAT") != "json":
+        yield "TXN_LOG_FORMAT: must be json, or events are lines of text and a traceback is many of them"
+
+
+def ports_name_their_protocol(values: Values) -> Iterator[str]:
+    """Server-side apply merges ports by number and protocol, and older API servers refuse one without a protocol."""
+    for path, ports in _find(values.get("extraManifests") or [], {"ports"}):
+        for port in ports:
+            if "protocol" not in port:
+                yield f"extraManifests{path}: port {port.get('containerPort') or port.get('port')} has no protocol"
+
+
+def database_clients_are_of_the_servers_release(values: Values) -> Iterator[str]:
+    """Init containers wait with pg_isready of `postgresql.image`; one image less to pull where it is the server's."""
+    client = (values["postgresql"].get("image") or {}).get("tag")
+    for path, image in _find(values.get("extraManifests") or [], {"image"}):
+        name, _, tag = str(image).rpartition("/")[2].partition(":")
+        if name == "postgres" and tag != client:
+            yield f"extraManifests{path}: {image}, while postgresql.image has the tag {client}"
+
+
 def limits_stand_in_one_place(values: Values) -> Iterator[str]:
     """The chart refuses run limits under `concurrency` and under the run coordinator, but only when it renders."""
     queue = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
@@ -286,6 +323,10 @@ RULES: list[Rule] = [
     migration_is_by_hand,
     ingress_renders_offline,
     probes_ask_the_port_that_listens,
+    a_dead_pods_slot_is_soon_free,
+    events_are_written_once,
+    ports_name_their_protocol,
+    database_clients_are_of_the_servers_release,
     limits_stand_in_one_place,
     database_is_verified,
     extra_manifests_are_sound,

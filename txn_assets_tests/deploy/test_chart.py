@@ -188,11 +188,12 @@ def test_dagster_reads_its_dagster_yaml(instance_yaml: str, tmp_path: Path, monk
         assert outcome.success, (section, outcome.errors)
 
 
-def test_dagster_yaml_says_what_the_values_say(instance_yaml: str) -> None:
+def test_dagster_yaml_says_what_the_values_say(instance_yaml: str, values: Values) -> None:
     """Retries, monitoring, pools, run limits, retention and telemetry arrive in dagster.yaml."""
     config = yaml.safe_load(instance_yaml)
     assert config["run_retries"] == {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False}
-    assert config["run_monitoring"]["free_slots_after_run_end_seconds"] == 300
+    monitoring = values["dagsterDaemon"]["runMonitoring"]
+    assert config["run_monitoring"]["free_slots_after_run_end_seconds"] == monitoring["freeSlotsAfterRunEndSeconds"]
     assert config["concurrency"]["pools"]["default_limit"] == 1
     assert config["concurrency"]["runs"]["max_concurrent_runs"] > 0
     assert config["telemetry"] == {"enabled": False}

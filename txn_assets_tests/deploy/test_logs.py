@@ -66,7 +66,7 @@ def test_a_run_pod_writes_each_event_once_and_as_json(
         messages = [
             (entry.step_key, entry.user_message.removeprefix("a.csv: "))
             for entry in instance.all_logs(run.run_id)
-            if entry.level >= logging.INFO and not entry.is_dagster_event
+            if int(entry.level) >= logging.INFO and not entry.is_dagster_event
         ]
     assert done.returncode == 0, done.stdout + done.stderr
     assert run.run_id in done.stdout

@@ -104,6 +104,23 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         in_section("dagsterDaemon", "runCoordinator", "config", "queuedRunCoordinator", maxConcurrentRuns=3),
         "maxConcurrentRuns: set under concurrency and under the run coordinator",
     ),
+    "slot of a dead pod": (
+        in_section("dagsterDaemon", "runMonitoring", freeSlotsAfterRunEndSeconds=300),
+        "freeSlotsAfterRunEndSeconds: 300 keeps all loads of a store waiting",
+    ),
+    "slot that stays": (
+        in_section("dagsterDaemon", "runMonitoring", freeSlotsAfterRunEndSeconds=0),
+        "freeSlotsAfterRunEndSeconds: 0 keeps",
+    ),
+    "second handler": (
+        in_section("pythonLogs", dagsterHandlerConfig={"handlers": {"json": {"class": "logging.StreamHandler"}}}),
+        "pythonLogs.dagsterHandlerConfig: writes each event of a run once more",
+    ),
+    "log as text": (in_location(env={"TXN_LOG_FORMAT": "text"}), "TXN_LOG_FORMAT: must be json"),
+    "port without protocol": (
+        lambda values: values["extraManifests"][1]["spec"]["ports"][0].pop("protocol"),
+        "port 4180 has no protocol",
+    ),
     "unverified TLS": (in_section("postgresql", "postgresqlParams", sslmode="require"), "must be verify-full"),
     "CA that is nowhere": (
         in_section("postgresql", "postgresqlParams", sslrootcert="/etc/ca.pem"),
@@ -131,6 +148,13 @@ def test_a_mistake_is_named(name: str) -> None:
     make(values)
     found = problems(values)
     assert any(sentence in problem for problem in found), found
+
+
+def test_another_release_of_the_init_images_is_named() -> None:
+    """pg_isready of another PostgreSQL release than the server's is found, where the values bring the server."""
+    values = copy.deepcopy(merged("local"))
+    values["postgresql"]["image"]["tag"] = "14.6"
+    assert any("postgres:18, while postgresql.image has the tag 14.6" in problem for problem in problems(values))
 
 
 @pytest.mark.parametrize(
