@@ -1,26 +1,31 @@
-"""`python -m txn_assets.local up|down|status|env`: the local stack by hand.
+"""`python -m txn_assets.local up [--listen ADDRESS]|down|status|env`: the local stack by hand.
 
 Here belong arguments, output and exit codes; what they do is in `stack.py`.
 Documented in txn_assets/local/README.md.
 """
 
+import functools
 import shlex
 import sys
 from collections.abc import Sequence
 
 from txn_assets.config import ConfigError, load_config, txn_home
 from txn_assets.local import exports
-from txn_assets.local.stack import LocalStackError, down, ensure_up, seed_from, status
+from txn_assets.local.stack import LocalStackError, down, ensure_up, listen_on, seed_from, status
 
 
 def main(arguments: Sequence[str]) -> int:
     """Carry out a command and return its exit code: 0, or 1 with a sentence that says why."""
     commands = {"up": _up, "down": _down, "status": _status, "env": _env}
     try:
-        (name,) = arguments
+        name, *rest = arguments
         command = commands[name]
+        if rest:
+            option, address = rest
+            command = {("up", "--listen"): functools.partial(_up_on, address)}[name, option]
     except (ValueError, KeyError):
-        return _fail(f"python -m txn_assets.local takes one of {', '.join(commands)}; not: {shlex.join(arguments)!r}.")
+        known = f"{', '.join(commands)}, or up --listen ADDRESS"
+        return _fail(f"python -m txn_assets.local takes one of {known}; not: {shlex.join(arguments)!r}.")
     try:
         return command()
     except (ConfigError, LocalStackError) as error:
@@ -32,6 +37,16 @@ def main(arguments: Sequence[str]) -> int:
 def _up() -> int:
     ensure_up(txn_home(), seed_from(load_config()))
     return _status()
+
+
+def _up_on(address: str) -> int:
+    listen_on(txn_home(), address)
+    code = _up()
+    sys.stderr.write(
+        f"Whoever reaches {address} can read and write the bucket and the dataset without a password, and PostgreSQL "
+        f"with its password: use an address that only your own machine or cluster reaches. `down` ends it.\n"
+    )
+    return code
 
 
 def _down() -> int:

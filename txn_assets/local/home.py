@@ -58,6 +58,11 @@ class Home:
         return self.stack / "identity"
 
     @property
+    def listen(self) -> Path:
+        """The address beside loopback that `up --listen` named. It is there until `down`."""
+        return self.stack / "listen"
+
+    @property
     def tmp(self) -> Path:
         """TMPDIR of the servers."""
         return self.stack / "tmp"

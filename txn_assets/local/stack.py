@@ -7,9 +7,11 @@ Documented in txn_assets/local/README.md.
 """
 
 import hashlib
+import ipaddress
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -21,7 +23,7 @@ from urllib.parse import quote, urlsplit
 
 from txn_assets.config import PipelineConfig, project_root
 from txn_assets.local import probes
-from txn_assets.local.home import Home, locked, read_json, rotate, tail, write_json
+from txn_assets.local.home import Home, locked, read_json, rotate, tail, write_json, write_private
 from txn_assets.local.processes import Process, wait_gone
 
 _STOP_SECONDS = 60.0
@@ -174,6 +176,36 @@ def ensure_up(home: Path, seed: Seed) -> Endpoints:
             return _provide(place, state, seed)
 
 
+def listen_on(home: Path, address: str) -> None:
+    """Let the stack listen on `address` beside loopback from its next start on, until `down`.
+
+    A stack that runs and does not listen there is stopped: the next `ensure_up` starts it again on the same ports.
+
+    Raises:
+        LocalStackError: the address is not one of this machine, or the home cannot be used.
+    """
+    _check_address(address)
+    place = Home(home.absolute())
+    with _usable(place):
+        place.stack.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(place.start_lock):
+            if not place.listen.exists() or place.listen.read_text() != address:
+                _stop(place)
+                write_private(place.listen, address)
+
+
+def _check_address(address: str) -> None:
+    try:
+        if ipaddress.IPv4Address(address) in (ipaddress.IPv4Address("0.0.0.0"), ipaddress.IPv4Address("127.0.0.1")):  # noqa: S104 - what is refused
+            message = f"--listen {address}: name one address of this machine other than 127.0.0.1."
+            raise LocalStackError(message)
+        with socket.socket() as probe:
+            probe.bind((address, 0))
+    except (ValueError, OSError) as error:
+        message = f"--listen {address}: not an IPv4 address of this machine. `ip -brief address` lists them."
+        raise LocalStackError(message) from error
+
+
 def down(home: Path) -> bool:
     """Stop the stack and wait until its servers are gone. Tells whether there was one."""
     place = Home(home.absolute())
@@ -181,6 +213,7 @@ def down(home: Path) -> bool:
         if not place.stack.is_dir():
             return False
         with locked(place.start_lock):
+            place.listen.unlink(missing_ok=True)
             return _stop(place)
 
 

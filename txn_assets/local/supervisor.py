@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Never
 
-from txn_assets.local import bigquery, ports, postgres, servers
+from txn_assets.local import bigquery, forward, ports, postgres, servers
 from txn_assets.local.home import Home, locked, read_json, write_json, write_private
 from txn_assets.local.processes import Process
 from txn_assets.local.servers import PortTakenError, Server, StartError
@@ -89,6 +89,8 @@ class Supervisor:
         self._add(servers.fake_gcs_server(self._home, chosen))
         self._add(servers.gcs(self._home, chosen))
         self._add(postgres.server(self._home, chosen))
+        if self._home.listen.exists():
+            self._add(forward.server(self._home, chosen, self._home.listen.read_text()))
         deadline = time.monotonic() + START_SECONDS
         for server, _ in self._running.values():
             # First of all, since what answers on the port of a dead server is a stranger.
