@@ -83,6 +83,8 @@ class DataWarehouse(_Section):
     dataset: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1024}$")]
     table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")]
     location: str = "US"
+    partition_by: Literal["month", "day"] = "month"
+    maximum_bytes_billed: Annotated[int, Field(ge=1)] | None = None
     postgres: Postgres = Postgres()
 
 

@@ -80,6 +80,8 @@ def make_resources(config: PipelineConfig) -> dict[str, object]:
             project_id=warehouse.project_id,
             dataset=warehouse.dataset,
             table=warehouse.table,
+            partition_by=warehouse.partition_by,
+            maximum_bytes_billed=warehouse.maximum_bytes_billed,
         ),
         "postgres": PostgresIOManager(
             stores=stores,

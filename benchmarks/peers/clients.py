@@ -38,7 +38,7 @@ def load_table_from_uri(timer: Timer, *, config: str, parquet: str) -> None:
     opened = Opened()
     blob = opened.bucket.blob("staging/bench.parquet")
     blob.upload_from_filename(parquet)
-    schema = [bigquery.SchemaField(name, kind) for name, kind in bigquery_sql.STAGED_COLUMNS.items()]
+    schema = [bigquery.SchemaField(name, kind) for name, kind in bigquery_sql.LOAD_COLUMNS.items()]
     table = f"{opened.dataset}.raw_transactions"
     made = bigquery.Table(table, schema=schema)
     made.time_partitioning = bigquery.TimePartitioning(field="date")

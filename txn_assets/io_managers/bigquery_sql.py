@@ -1,8 +1,11 @@
 """The SQL of the BigQuery sink, as functions that a test can read.
 
-Here belong statements and the columns that they speak of; names are quoted here, values are bound by the caller.
+Names are quoted here, values are bound by the caller. Every statement on the data table is bounded by `date`: bytes
+would otherwise grow with the table, and a table may require the filter
+(https://cloud.google.com/bigquery/docs/querying-partitioned-tables).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +19,7 @@ COLUMNS = {
     "source_row": "INT64",
 }
 
-STAGED_COLUMNS = {name: COLUMNS[name] for name in ("source_file", "source_row")} | {
+LOAD_COLUMNS = {name: COLUMNS[name] for name in ("source_file", "source_row")} | {
     name: kind for name, kind in COLUMNS.items() if not name.startswith("source_")
 }
 """In the order of `hashed_rows.COLUMNS`."""
@@ -38,7 +41,13 @@ LEDGER_COLUMNS = {
     "loaded_at": "TIMESTAMP",
 }
 
-STAGING_PREFIX = "_txn_staging_"
+LOAD_TABLE_PREFIX = "_txn_staging_"
+
+WITHIN = "(date BETWEEN @first_date AND @last_date OR date IS NULL)"
+"""The rows that the caller's @first_date and @last_date bound; rows without a date are in a partition of their own."""
+
+ANY_DATE = "(date BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' OR date IS NULL)"
+"""Every row, in the form that satisfies a table that requires a filter."""
 
 MOVED = "another load committed in between"
 """What the transaction says when the ledger is no longer as its caller saw it."""
@@ -53,18 +62,32 @@ class Tables:
     name: str
 
     @property
+    def data_id(self) -> str:
+        """The data table."""
+        return self.id_of(self.name)
+
+    @property
+    def ledger_id(self) -> str:
+        """The ledger, `<table>_loads`."""
+        return self.id_of(f"{self.name}_loads")
+
+    @property
     def data(self) -> str:
         """The data table, quoted."""
         return self.quoted(self.name)
 
     @property
     def ledger(self) -> str:
-        """The ledger, `<table>_loads`, quoted."""
+        """The ledger, quoted."""
         return self.quoted(f"{self.name}_loads")
+
+    def id_of(self, table: str) -> str:
+        """A table of the dataset."""
+        return f"{self.project}.{self.dataset}.{table}"
 
     def quoted(self, table: str) -> str:
         """A table of the dataset, quoted; the configuration lets no quote into a name."""
-        return f"`{self.project}.{self.dataset}.{table}`"
+        return f"`{self.id_of(table)}`"
 
 
 def held_query(tables: Tables) -> str:
@@ -82,54 +105,65 @@ def generations_query(tables: Tables) -> str:
 
 
 def totals_query(tables: Tables, id_digits: str) -> str:
-    """The totals of each of some files; binds @names."""
+    """The totals of each of some files; binds @names, @first_date and @last_date."""
     digits = id_digits.replace("md5(transaction_id)", "TO_HEX(MD5(transaction_id))")
     return (
         "SELECT source_file, COUNT(*), SUM(price), SUM(CAST(quantity AS NUMERIC)), MIN(date), MAX(date), "  # noqa: S608 - quoted names
         f"BIT_XOR(CAST(CONCAT('0x', SUBSTR({digits}, 1, 15)) AS INT64)) FROM {tables.data} "
-        "WHERE source_file IN UNNEST(@names) GROUP BY source_file"
+        f"WHERE source_file IN UNNEST(@names) AND {WITHIN} GROUP BY source_file"
     )
 
 
 def rows_query(tables: Tables) -> str:
-    """The rows of some files; binds @names."""
+    """Return the rows of some files; binds @names, @first_date and @last_date."""
     return (
-        f"SELECT {', '.join(COLUMNS)} FROM {tables.data} WHERE source_file IN UNNEST(@names) "  # noqa: S608 - quoted names
+        f"SELECT {', '.join(COLUMNS)} FROM {tables.data} WHERE source_file IN UNNEST(@names) AND {WITHIN} "  # noqa: S608 - quoted names
         "ORDER BY source_file, source_row"
     )
 
 
-def lock_row_statement(tables: Tables) -> str:
-    """Adds the ledger row that every load updates, so that two loads at once conflict; it names no file."""
+def begin_ledger_statement(tables: Tables) -> str:
+    """Add the lock row to a new ledger, and a row for each file whose rows are in the data table already.
+
+    Every load updates the lock row, so that two loads at once conflict; it names no file. Files are there already if
+    the ledger was lost, for example by a partial restore: the next load of each must find its rows and replace them.
+    This is the only statement that reads the whole table, once in the life of a ledger.
+    """
+    names = "source_file, generation, size, crc32c, run_id, key_id, rules_id, row_count, min_date, max_date, loaded_at"
     return (
-        f"INSERT INTO {tables.ledger} (source_file, generation, run_id, loaded_at) "  # noqa: S608 - quoted names
-        "VALUES ('', 0, 'lock', CURRENT_TIMESTAMP())"
+        f"INSERT INTO {tables.ledger} ({names}) "  # noqa: S608 - quoted names
+        "SELECT '', 0, 0, '', 'lock', '', '', 0, CAST(NULL AS DATE), CAST(NULL AS DATE), CURRENT_TIMESTAMP() "
+        "UNION ALL SELECT source_file, 0, 0, '', 'ledger lost', '', '', COUNT(*), MIN(date), MAX(date), "
+        f"CURRENT_TIMESTAMP() FROM {tables.data} WHERE source_file IS NOT NULL AND {ANY_DATE} GROUP BY source_file"
     )
 
 
-def replace_script(tables: Tables, staging: str | None, types: Mapping[str, str]) -> str:
-    """The transaction that replaces files and writes their ledger rows, all or nothing.
+def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, str]) -> str:
+    """Return the transaction that replaces files and writes their ledger rows, all or nothing.
 
     Binds @incoming (the ledger rows, each with the generation and run that the caller saw there), @replaced (the files
-    of `staging` that are in the table already) and @first_date and @last_date (between which their rows lie).
-    Without `staging` no rows change and the ledger rows alone are written.
+    of `load_table`, also those that the ledger does not know) and @first_date and @last_date (which bound their rows,
+    old and new). Without `load_table` no rows change and the ledger rows alone are written.
+
+    A transaction takes SELECT and DML, and no ASSERT
+    (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions): a SELECT that raises an
+    error ends the script, and BigQuery rolls back.
     """
     ledger = [name for name in LEDGER_COLUMNS if name != "loaded_at"]
     steps = [
         "BEGIN TRANSACTION",
         # BigQuery lets transactions that only insert pass each other; this row makes any two loads conflict.
         f"UPDATE {tables.ledger} SET loaded_at = CURRENT_TIMESTAMP() WHERE source_file = ''",  # noqa: S608 - quoted names
-        f"ASSERT NOT EXISTS (SELECT 1 FROM {tables.ledger} AS l JOIN UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
+        f"SELECT IF(EXISTS (SELECT 1 FROM {tables.ledger} AS l JOIN UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
         "ON l.source_file = i.source_file WHERE l.generation > i.seen_generation "
-        f"OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)) AS '{MOVED}'",
+        f"OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)), ERROR('{MOVED}'), TRUE)",
     ]
-    if staging is not None:
+    if load_table is not None:
         columns = ", ".join(COLUMNS)
-        values = ", ".join(f"CAST({name} AS {_standard(types.get(name, kind))})" for name, kind in COLUMNS.items())
+        values = ", ".join(f"CAST({name} AS {types.get(name, kind)})" for name, kind in COLUMNS.items())
         steps += [
-            f"DELETE FROM {tables.data} WHERE source_file IN UNNEST(@replaced) "  # noqa: S608 - quoted names
-            "AND (date BETWEEN @first_date AND @last_date OR date IS NULL)",
-            f"INSERT INTO {tables.data} ({columns}) SELECT {values} FROM {tables.quoted(staging)}",  # noqa: S608 - quoted names
+            f"DELETE FROM {tables.data} WHERE source_file IN UNNEST(@replaced) AND {WITHIN}",  # noqa: S608 - quoted names
+            f"INSERT INTO {tables.data} ({columns}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
         ]
     steps += [
         f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
@@ -141,18 +175,21 @@ def replace_script(tables: Tables, staging: str | None, types: Mapping[str, str]
     return ";\n".join(steps) + ";"
 
 
+_CONFLICTS = re.compile(
+    # BigQuery: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
+    r"due to concurrent|"
+    # The embedded server, which is DuckDB.
+    r"failed to commit|transaction conflict|conflict on (?:update|tuple deletion)|" + re.escape(MOVED),
+    re.IGNORECASE,
+)
+
+
 def is_conflict(message: str) -> bool:
-    """Whether BigQuery gave a transaction up because another one was faster."""
+    """Return whether BigQuery gave a transaction up because another one was faster."""
+    return _CONFLICTS.search(message) is not None
+
+
+def is_lost_load_table(message: str) -> bool:
+    """Return whether a load table is gone: somebody removed it, or it expired."""
     text = message.lower()
-    # The embedded server says no more of a conflict than that the commit failed.
-    return MOVED in text or "concurrent" in text or "conflict" in text or "failed to commit" in text
-
-
-def is_lost_staging(message: str) -> bool:
-    """Whether a staging table is gone: another run of the same file removed it when it was done."""
-    text = message.lower()
-    return STAGING_PREFIX in text and "not found" in text
-
-
-def _standard(kind: str) -> str:
-    return {"FLOAT": "FLOAT64", "INTEGER": "INT64"}.get(kind, kind)
+    return LOAD_TABLE_PREFIX in text and "not found" in text

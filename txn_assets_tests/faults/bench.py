@@ -153,10 +153,11 @@ def _gcs_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
 
 def _bq_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
     dataset = deployment.bq_table.rpartition(".")[0]
+    # The load table of a killed run expires.
     yield from (
         f"table {table.table_id}"
         for table in deployment.bq.list_tables(dataset)
-        if table.table_id.startswith("_txn_staging_")
+        if table.table_id.startswith("_txn_staging_") and table.expires is None
     )
     query = f"SELECT generation, row_count FROM `{deployment.bq_table}_loads` WHERE source_file = @name"
     parameters = [bigquery.ScalarQueryParameter("name", "STRING", content.file.version.name)]

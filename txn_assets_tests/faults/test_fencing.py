@@ -1,5 +1,6 @@
 """An older version never replaces a newer one, whenever its run wakes up."""
 
+import datetime as dt
 from collections.abc import Sequence
 
 import pytest
@@ -60,12 +61,12 @@ def test_gcs_run_wakes_after_successor(
 def test_bigquery_run_wakes_after_successor(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
 ) -> None:
-    """A run that saw the ledger before its successor committed is refused by the ASSERT, and leaves no staging."""
+    """A run that saw the ledger before its successor committed is refused in its transaction; no load table is left."""
     from txn_assets.io_managers.bigquery import BigQueryIOManager
 
     class Sleeper(BigQueryIOManager):
-        def _load_staging(self, *arguments: object) -> None:
-            super()._load_staging(*arguments)  # type: ignore[arg-type]  # handed through
+        def _fill_load_table(self, *arguments: object) -> None:
+            super()._fill_load_table(*arguments)  # type: ignore[arg-type]  # handed through
             successor = BigQueryIOManager(**{name: getattr(self, name) for name in BigQueryIOManager.model_fields})
             successor.load([new.file], "successor")
 
@@ -77,20 +78,20 @@ def test_bigquery_run_wakes_after_successor(
     assert leftovers(deployment, store, new) == []
 
 
-def test_bigquery_staging_removed_by_another(
+def test_bigquery_load_table_removed_by_another(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
 ) -> None:
-    """A run whose staging table another run of the same file removed loads it again."""
+    """A run whose load table somebody removed loads it again."""
     from txn_assets.io_managers.bigquery import BigQueryIOManager
 
     removed: list[str] = []
 
     class Robbed(BigQueryIOManager):
-        def _load_staging(self, client: object, files: object, staging: str, work_id: str) -> None:
-            super()._load_staging(client, files, staging, work_id)  # type: ignore[arg-type]  # handed through
+        def _fill_load_table(self, jobs: object, files: object, load_table: str, work_id: str) -> None:
+            super()._fill_load_table(jobs, files, load_table, work_id)  # type: ignore[arg-type]  # handed through
             if not removed:
-                removed.append(staging)
-                deployment.bq.delete_table(f"{self.project_id}.{self.dataset}.{staging}")
+                removed.append(load_table)
+                deployment.bq.delete_table(f"{self.project_id}.{self.dataset}.{load_table}")
 
     store = "bigquery_raw_transactions"
     make_load(sinks[store], old)
@@ -102,27 +103,33 @@ def test_bigquery_staging_removed_by_another(
     assert leftovers(deployment, store, new) == []
 
 
-def test_bigquery_staging_of_killed_run_is_removed(
+def test_bigquery_load_table_of_killed_run_expires(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content
 ) -> None:
-    """A run that was killed between its commit and its tidying leaves a table; the next run removes it."""
+    """A run that was killed before its commit leaves a table that BigQuery removes within six hours."""
     from txn_assets.io_managers.bigquery import BigQueryIOManager
 
     class Killed(BaseException):
         pass
 
-    class Untidy(BigQueryIOManager):
-        def _tidy(self, *_: object) -> None:
+    class Short(BigQueryIOManager):
+        def _fill_load_table(self, *arguments: object) -> None:
+            super()._fill_load_table(*arguments)  # type: ignore[arg-type]  # handed through
             raise Killed
 
     store = "bigquery_raw_transactions"
     fields = {name: getattr(sinks[store], name) for name in BigQueryIOManager.model_fields}
     with pytest.raises(Killed):
-        make_load(Untidy(**fields), old)
-    assert leftovers(deployment, store, old)
+        make_load(Short(**fields), old)
 
-    assert make_load(sinks[store], old, "next") is Action.KEEP
-    assert leftovers(deployment, store, old) == []
+    (left,) = (
+        table
+        for table in deployment.bq.list_tables(deployment.bq_table.rpartition(".")[0])
+        if table.table_id.startswith("_txn_staging_")
+    )
+    assert left.expires - left.created <= dt.timedelta(hours=6)
+    assert make_load(sinks[store], old, "next") is Action.LOAD
+    assert difference(deployment, store, old).size == 0
 
 
 def _stale(sink: SinkIOManager, successor: Content) -> SinkIOManager:

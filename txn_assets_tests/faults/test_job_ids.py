@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound, ServiceUnavailable
 
-from txn_assets.io_managers.bigquery import _run
+from txn_assets.io_managers.bigquery_jobs import Costs, Jobs
 
 ONCE = {"retry": None, "timeout": 1.0}
 
@@ -19,6 +19,8 @@ class FakeJob:
     job_id: str
     error_result: dict[str, str] | None = None
     polls: int = 0
+    total_bytes_billed: int | None = None
+    slot_millis: int | None = None
 
     def done(self, **_: Any) -> bool:
         self.polls += 1
@@ -51,7 +53,7 @@ class FakeClient:
 
 
 def run(client: FakeClient, **options: Any) -> None:
-    _run(client, "work", client.start, once=ONCE, **options)  # type: ignore[arg-type]  # a fake
+    Jobs(client, ONCE).run("work", client.start, **options)  # type: ignore[arg-type]  # a fake
 
 
 def test_new_job_is_waited_for() -> None:
@@ -110,4 +112,39 @@ def test_failure_is_told() -> None:
         return FakeJob(job_id, error_result={"message": "no such column"})
 
     with pytest.raises(GoogleAPICallError, match="no such column"):
-        _run(client, "work", start, once=ONCE)  # type: ignore[arg-type]  # a fake
+        Jobs(client, ONCE).run("work", start)  # type: ignore[arg-type]  # a fake
+
+
+def test_costs_are_summed() -> None:
+    """Bytes billed and slot time of each job that ended, a joined one too; a load job has neither."""
+    query = FakeJob("query_0", total_bytes_billed=10_485_760, slot_millis=321)
+    client = FakeClient(jobs={"query_0": query})
+    jobs = Jobs(client, ONCE)  # type: ignore[arg-type]  # a fake
+
+    jobs.run("query", client.start)  # type: ignore[arg-type]  # a fake
+    jobs.run("load", client.start)  # type: ignore[arg-type]  # a fake
+
+    assert jobs.costs == Costs(bytes_billed=10_485_760, slot_milliseconds=321)
+
+
+@pytest.mark.parametrize("limit", [None, 10**9])
+def test_queries_carry_the_limit_of_bytes(limit: int | None) -> None:
+    """`data_warehouse.maximum_bytes_billed`, on the queries and on the script."""
+    client = RecordingClient()
+    jobs = Jobs(client, ONCE, maximum_bytes_billed=limit)  # type: ignore[arg-type]  # a fake
+
+    jobs.query("SELECT 1")
+    jobs.run_script("commit", "BEGIN TRANSACTION; COMMIT TRANSACTION;")
+
+    assert client.limits == [limit, limit]
+
+
+@dataclass
+class RecordingClient:
+    """Notes the limit of each query."""
+
+    limits: list[int | None] = field(default_factory=list)
+
+    def query(self, _: str, *, job_config: Any, job_id: str = "query", **__: Any) -> FakeJob:
+        self.limits.append(job_config.maximum_bytes_billed)
+        return FakeJob(job_id)

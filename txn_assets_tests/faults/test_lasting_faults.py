@@ -97,7 +97,10 @@ def other_bigquery(deployment: Deployment) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [(DATABASE, narrow_postgres, "types of the documentation"), (WAREHOUSE, other_bigquery, "schema")],
+    [
+        (DATABASE, narrow_postgres, "types of the documentation"),
+        (WAREHOUSE, other_bigquery, "product is INT64"),
+    ],
 )
 def test_table_cannot_hold_the_rows(
     deployment: Deployment,

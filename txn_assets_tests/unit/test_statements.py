@@ -138,9 +138,9 @@ class TestBigQueryStatements:
         assert self.TABLES.data == "`hijra-project.warehouse.raw`"
         assert self.TABLES.ledger == "`hijra-project.warehouse.raw_loads`"
 
-    def test_staging_has_the_columns_of_the_parquet_file(self) -> None:
+    def test_load_table_has_the_columns_of_the_parquet_file(self) -> None:
         """In their order."""
-        assert tuple(bigquery_sql.STAGED_COLUMNS) == hashed_rows.COLUMNS
+        assert tuple(bigquery_sql.LOAD_COLUMNS) == hashed_rows.COLUMNS
 
     def test_table_has_the_fields_and_their_source(self) -> None:
         """Money is exact."""
@@ -154,7 +154,7 @@ class TestBigQueryStatements:
     def test_replacing_is_one_transaction(self) -> None:
         """Rows and ledger change together, after a look at whether the ledger is as the caller saw it."""
         steps = bigquery_sql.replace_script(self.TABLES, "_staging", {}).split(";\n")
-        assert " ".join(step.split()[0] for step in steps) == "BEGIN UPDATE ASSERT DELETE INSERT DELETE INSERT COMMIT"
+        assert " ".join(step.split()[0] for step in steps) == "BEGIN UPDATE SELECT DELETE INSERT DELETE INSERT COMMIT"
         assert steps[3].startswith(f"DELETE FROM {self.TABLES.data} WHERE source_file IN UNNEST(@replaced)")
         assert steps[4].endswith("FROM `hijra-project.warehouse._staging`")
 
@@ -170,7 +170,7 @@ class TestBigQueryStatements:
 
     def test_values_are_cast_to_the_types_of_the_table(self) -> None:
         """A table of the original pipeline keeps its FLOAT."""
-        script = bigquery_sql.replace_script(self.TABLES, "_staging", {"price": "FLOAT", "quantity": "INTEGER"})
+        script = bigquery_sql.replace_script(self.TABLES, "_staging", {"price": "FLOAT64", "quantity": "INT64"})
         assert "CAST(price AS FLOAT64), CAST(quantity AS INT64), CAST(date AS DATE)" in script
 
     def test_fingerprint_of_a_clear_id_is_of_its_digest(self) -> None:
@@ -178,14 +178,16 @@ class TestBigQueryStatements:
         query = bigquery_sql.totals_query(self.TABLES, hashed_rows.id_digits(()))
         assert "SUBSTR(TO_HEX(MD5(transaction_id)), 1, 15)" in query
 
-    @pytest.mark.parametrize(
-        ("message", "conflict"),
-        [
-            ("Transaction is aborted due to concurrent update against table x", True),
-            (f"Assertion failed: {bigquery_sql.MOVED}", True),
-            ("Syntax error: Unexpected keyword", False),
-        ],
-    )
-    def test_conflicts_are_told_from_other_faults(self, message: str, conflict: bool) -> None:
-        """Only they are worth another try."""
-        assert bigquery_sql.is_conflict(message) is conflict
+    def test_every_statement_on_the_table_is_bounded_by_date(self) -> None:
+        """Bytes would grow with the table, and `require_partition_filter` refuses the others."""
+        statements = [
+            bigquery_sql.totals_query(self.TABLES, "transaction_id"),
+            bigquery_sql.rows_query(self.TABLES),
+            bigquery_sql.begin_ledger_statement(self.TABLES),
+            *bigquery_sql.replace_script(self.TABLES, "_load", {}).split(";\n"),
+        ]
+        reading = [sql for sql in statements if f"FROM {self.TABLES.data}" in sql]
+        assert len(reading) >= 4
+        for sql in reading:
+            assert sql.count(f"FROM {self.TABLES.data}") == sql.count("(date BETWEEN ")
+        assert not [sql for sql in statements if self.TABLES.data in sql and sql not in reading and "INSERT" not in sql]

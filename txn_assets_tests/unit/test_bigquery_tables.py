@@ -1,0 +1,249 @@
+"""Which BigQuery tables can hold every valid row, and how the tables are made."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
+
+from txn_assets.io_managers.bigquery_sql import COLUMNS, LEDGER_COLUMNS, Tables
+from txn_assets.io_managers.bigquery_tables import (
+    Needs,
+    PartitionBy,
+    column_faults,
+    expiration_faults,
+    make_schema,
+    prepare,
+)
+from txn_assets.retries import StoreError
+from txn_assets.transaction import FIELDS, ValidationRules
+
+TABLE = "hijra-project.warehouse.raw"
+DAY_MS = 86_400_000
+
+
+def make_field(name: str, kind: str, **overrides: Any) -> bigquery.SchemaField:
+    """Return a column as the API describes it."""
+    return bigquery.SchemaField.from_api_repr({"name": name, "type": kind, "mode": "NULLABLE", **overrides})
+
+
+def faults_of(*fields: bigquery.SchemaField, **rules: Any) -> list[str]:
+    """Return what is said of a table with these columns."""
+    return column_faults(TABLE, fields, Needs("month", ValidationRules(**rules), ("transaction_id",)))
+
+
+@pytest.mark.parametrize(
+    ("fitting", "rules"),
+    [
+        (make_field("price", "FLOAT"), {}),
+        (make_field("price", "BIGNUMERIC"), {}),
+        (make_field("price", "NUMERIC", precision="18", scale="4"), {}),
+        (make_field("price", "NUMERIC", precision="10", scale="2"), {"max_decimals": 2}),
+        (make_field("quantity", "INTEGER"), {}),
+        (make_field("quantity", "NUMERIC"), {}),
+        (make_field("product", "STRING", maxLength="3"), {}),
+        (make_field("transaction_id", "STRING", maxLength="64"), {}),
+        (make_field("Transaction_ID", "STRING", mode="REQUIRED"), {}),
+        (make_field("loaded_by", "STRING"), {}),
+        (make_field("loaded_by", "STRING", mode="REQUIRED", defaultValueExpression="SESSION_USER()"), {}),
+    ],
+    ids=repr,
+)
+def test_fitting(fitting: bigquery.SchemaField, rules: dict[str, Any]) -> None:
+    """No valid value changes in silence, and every row finds a place."""
+    assert faults_of(fitting, **rules) == []
+
+
+@pytest.mark.parametrize(
+    ("unfit", "rules", "parts"),
+    [
+        (make_field("price", "INTEGER"), {}, ["price is INT64", "SET DATA TYPE NUMERIC"]),
+        (make_field("Price", "INT64"), {}, ["Price is INT64"]),
+        (make_field("price", "STRING"), {}, ["price is STRING", "copy the rows"]),
+        (
+            make_field("price", "NUMERIC", precision="10", scale="2"),
+            {},
+            ["price keeps 2 decimals", "ingestion.validation.max_decimals is 4", "SET DATA TYPE NUMERIC"],
+        ),
+        (make_field("price", "BIGNUMERIC", precision="30"), {}, ["price keeps 0 decimals", "SET DATA TYPE BIGNUMERIC"]),
+        (make_field("quantity", "FLOAT"), {}, ["quantity is FLOAT64"]),
+        (make_field("date", "TIMESTAMP"), {}, ["date is TIMESTAMP"]),
+        (make_field("date", "STRING"), {}, ["date is STRING"]),
+        (make_field("product", "STRING", mode="REPEATED"), {}, ["product is repeated"]),
+        (make_field("transaction_id", "STRING", maxLength="36"), {}, ["takes 36 characters", "SET DATA TYPE STRING"]),
+        (make_field("loaded_by", "STRING", mode="REQUIRED"), {}, ["loaded_by is required", "DROP NOT NULL"]),
+        (
+            make_field("date", "DATE", mode="REQUIRED"),
+            {"required_fields": ["transaction_id"]},
+            ["date is required", "required_fields"],
+        ),
+        (make_field("source_file", "STRING", collation="und:ci"), {}, ["compared without case"]),
+    ],
+    ids=repr,
+)
+def test_unfit(unfit: bigquery.SchemaField, rules: dict[str, Any], parts: list[str]) -> None:
+    """The sentence names column and remedy."""
+    (sentence,) = faults_of(unfit, **rules)
+    assert [part for part in parts if part not in sentence] == []
+
+
+def make_table(**resource: Any) -> bigquery.Table:
+    """Return a table as the API describes it."""
+    names = {"projectId": "hijra-project", "datasetId": "warehouse", "tableId": "raw"}
+    return bigquery.Table.from_api_repr({"tableReference": names, **resource})
+
+
+@pytest.mark.parametrize(
+    ("table", "option"),
+    [
+        (make_table(expirationTime="1800000000000"), "expiration_timestamp = NULL"),
+        (
+            make_table(timePartitioning={"type": "MONTH", "field": "date", "expirationMs": str(60 * DAY_MS)}),
+            "partition_expiration_days = NULL",
+        ),
+    ],
+)
+def test_expiration_is_named(table: bigquery.Table, option: str) -> None:
+    """With the statement that ends it."""
+    (sentence,) = expiration_faults(table)
+    assert f"ALTER TABLE `{TABLE}` SET OPTIONS ({option})" in sentence
+
+
+def test_no_expiration() -> None:
+    """Rows and ledger stay."""
+    assert expiration_faults(make_table(timePartitioning={"type": "MONTH", "field": "date"})) == []
+
+
+@dataclass
+class FakeClient:
+    """Keeps tables, and gives new ones the expirations of their dataset, as BigQuery does and the emulator half does.
+
+    Attributes:
+        keeps_expiring: whether it is the sandbox, where no table is kept for good.
+    """
+
+    defaults: dict[str, Any] = field(default_factory=dict)
+    keeps_expiring: bool = False
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    created: list[str] = field(default_factory=list)
+
+    def get_table(self, reference: bigquery.TableReference, **_: Any) -> bigquery.Table:
+        if reference.table_id not in self.tables:
+            raise NotFound("Not found: Table")  # type: ignore[no-untyped-call]  # google-api-core is untyped
+        return bigquery.Table.from_api_repr(copy.deepcopy(self.tables[reference.table_id]))
+
+    def create_table(self, table: bigquery.Table, **_: Any) -> bigquery.Table:
+        resource = table.to_api_repr()
+        if "expirationTime" in self.defaults and "timePartitioning" not in resource:
+            resource["expirationTime"] = self.defaults["expirationTime"]
+        if "expirationMs" in self.defaults and "timePartitioning" in resource:
+            resource["timePartitioning"]["expirationMs"] = self.defaults["expirationMs"]
+        self.created.append(table.table_id)
+        self.tables[table.table_id] = resource
+        return self.get_table(table.reference)
+
+    def update_table(self, table: bigquery.Table, fields: list[str], **_: Any) -> bigquery.Table:
+        resource = table.to_api_repr()
+        held = self.tables[table.table_id]
+        if "schema" in fields:
+            held["schema"] = resource["schema"]
+        if not self.keeps_expiring and "expires" in fields:
+            held["expirationTime"] = resource["expirationTime"]
+        if not self.keeps_expiring and "time_partitioning" in fields:
+            held["timePartitioning"] = resource["timePartitioning"]
+        return self.get_table(table.reference)
+
+
+def prepare_with(client: FakeClient, partition_by: PartitionBy = "month") -> dict[str, str]:
+    """Return the column types that `prepare` finds or makes."""
+    needs = Needs(partition_by, ValidationRules(), ("transaction_id",))
+    return prepare(client, Tables(*TABLE.split(".")), needs, once={})  # type: ignore[arg-type]  # a fake
+
+
+@pytest.mark.parametrize("partition_by", ["month", "day"])
+def test_new_table(partition_by: PartitionBy) -> None:
+    """Partitioned as configured, clustered, and compared with case whatever the dataset says."""
+    client = FakeClient()
+
+    assert prepare_with(client, partition_by=partition_by) == COLUMNS
+
+    made = client.tables["raw"]
+    assert made["timePartitioning"] == {"type": partition_by.upper(), "field": "date"}
+    assert made["clustering"] == {"fields": ["date", "source_file"]}
+    assert [table["defaultCollation"] for table in client.tables.values()] == ["", ""]
+    assert client.created == ["raw", "raw_loads"]
+
+
+def test_default_expirations_of_the_dataset_are_cleared() -> None:
+    """Both, on both tables."""
+    client = FakeClient({"expirationTime": "1800000000000", "expirationMs": str(60 * DAY_MS)})
+
+    prepare_with(client)
+
+    assert [table.get("expirationTime") for table in client.tables.values()] == [None, None]
+    assert client.tables["raw"]["timePartitioning"]["expirationMs"] is None
+
+
+def test_expirations_that_cannot_be_cleared_are_refused() -> None:
+    """As in the sandbox: old rows would vanish at once, and nobody would say why."""
+    client = FakeClient({"expirationMs": str(60 * DAY_MS)}, keeps_expiring=True)
+
+    with pytest.raises(StoreError, match="expire 60 days after their date"):
+        prepare_with(client)
+
+    assert client.created == ["raw"]
+
+
+def test_existing_expiration_is_refused_not_cleared() -> None:
+    """Somebody set it."""
+    client = FakeClient()
+    prepare_with(client)
+    client.tables["raw_loads"]["expirationTime"] = "1800000000000"
+
+    with pytest.raises(StoreError, match="raw_loads expires at 2027-01-15"):
+        prepare_with(client)
+
+
+def test_existing_columns_are_compared_without_case() -> None:
+    """`Transaction_ID` is there already; what is missing is added."""
+    client = FakeClient()
+    prepare_with(client)
+    kept = [make_field(name.upper(), COLUMNS[name]) for name in FIELDS]
+    client.tables["raw"]["schema"] = {"fields": [one.to_api_repr() for one in kept]}
+
+    assert prepare_with(client) == COLUMNS
+
+    names = [one["name"] for one in client.tables["raw"]["schema"]["fields"]]
+    assert names == [*(name.upper() for name in FIELDS), "source_file", "source_row"]
+
+
+def test_existing_table_keeps_its_partitioning() -> None:
+    """Days stay days."""
+    client = FakeClient()
+    prepare_with(client, partition_by="day")
+
+    prepare_with(client, partition_by="month")
+
+    assert client.tables["raw"]["timePartitioning"]["type"] == "DAY"
+
+
+def test_view_is_refused() -> None:
+    """Nothing can be written to it."""
+    client = FakeClient(tables={"raw": make_table(type="VIEW").to_api_repr()})
+
+    with pytest.raises(StoreError, match="is a view"):
+        prepare_with(client)
+
+
+def test_ledger_gets_the_columns_it_lacks() -> None:
+    """An older version of the platform made it."""
+    client = FakeClient()
+    prepare_with(client)
+    older = dict(list(LEDGER_COLUMNS.items())[:-1])
+    client.tables["raw_loads"]["schema"] = {"fields": [one.to_api_repr() for one in make_schema(older)]}
+
+    prepare_with(client)
+
+    assert [one["name"] for one in client.tables["raw_loads"]["schema"]["fields"]] == list(LEDGER_COLUMNS)
