@@ -1,19 +1,89 @@
-"""What the faults of Google's clients mean: which pass, and what a person does about the others.
+"""What the errors of Google's clients mean: which are transient, and what to do about the others.
 
-Here belongs what GCS and BigQuery have in common. Documented in docs/reliability.md.
+This is what GCS and BigQuery have in common. A reason says more than an HTTP status: 403 is a missing role, a quota or
+a retention policy, and BigQuery's client gives 500 to each reason that it does not know.
+Documented in docs/reliability.md, after
+https://cloud.google.com/bigquery/docs/error-messages,
+https://cloud.google.com/bigquery/docs/troubleshoot-quotas and
+https://cloud.google.com/storage/docs/json_api/v1/status-codes.
 """
 
 import http
+import re
 
 import requests
 from google.api_core import exceptions
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
 from google.cloud.storage.exceptions import InvalidResponse
 
-_PASSING_CODES = {408, 429, 500, 502, 503, 504}
-_PASSING_REASONS = {"backendError", "internalError", "rateLimitExceeded", "jobBackendError", "jobInternalError"}
+_TRANSIENT_CODES = {408, 429, 500, 502, 503, 504}
 
-_REMEDIES = {
+_TRANSIENT_REASONS = {
+    "backendError",
+    "internalError",
+    "jobBackendError",
+    "jobInternalError",
+    "jobRateLimitExceeded",
+    "rateLimitExceeded",
+    "tableUnavailable",
+    "userRateLimitExceeded",
+}
+
+_TRANSIENT_TEXTS = re.compile(r"Too many DML statements outstanding", re.IGNORECASE)
+"""The reason is `resourcesExceeded`, which is otherwise permanent."""
+
+_REQUESTER_PAYS = "The bucket is Requester Pays, which the platform does not support: turn it off for this bucket."
+_LATER = "Too many requests at once: load the file again later."
+_POLICY = "A policy of the organization forbids this: ask its administrator."
+
+_REMEDIES_BY_TEXT = (
+    (re.compile(r"requester pays", re.IGNORECASE), _REQUESTER_PAYS),
+    (
+        re.compile(r"without a filter over column", re.IGNORECASE),
+        "The table requires a filter on another column than date: partition it by date, or run "
+        "ALTER TABLE ... SET OPTIONS (require_partition_filter = FALSE).",
+    ),
+    (
+        re.compile(r"rows in the streaming buffer", re.IGNORECASE),
+        "Somebody streams rows into the table, and BigQuery lets nobody change those for up to 90 minutes: load the "
+        "file again later, and stream into another table.",
+    ),
+    (
+        re.compile(r"too many partitions", re.IGNORECASE),
+        "One job writes at most 4,000 partitions: split the file by date, or load it into a table that is partitioned "
+        "by month.",
+    ),
+    (
+        re.compile(r"was not found in location", re.IGNORECASE),
+        "Create it, or correct its name in the configuration; if it exists elsewhere, set data_warehouse.location to "
+        "the location of the dataset.",
+    ),
+)
+"""Causes that share a reason with others."""
+
+_REMEDIES_BY_REASON = {
+    "quotaExceeded": "A quota of the project is used up: wait at least ten minutes and load the file again, or raise "
+    "the quota that the message names.",
+    "rateLimitExceeded": _LATER,
+    "userRateLimitExceeded": _LATER,
+    "jobRateLimitExceeded": _LATER,
+    "billingNotEnabled": "Enable billing for the project: in the sandbox BigQuery runs no DML and lets every table "
+    "expire.",
+    "accountDisabled": "Enable billing for the project that owns the bucket.",
+    "retentionPolicyNotMet": "The bucket's retention policy forbids to replace or delete the object yet: remove the "
+    "policy, or name another bucket in the configuration.",
+    "objectUnderActiveHold": "The object is under a hold: release the hold and load the file again.",
+    "userProjectMissing": _REQUESTER_PAYS,
+    "userProjectAccessDenied": _REQUESTER_PAYS,
+    "bytesBilledLimitExceeded": "Raise data_warehouse.maximum_bytes_billed in the configuration.",
+    "resourcesExceeded": "The query is too large for the project's slots: load fewer files in one run.",
+    "responseTooLarge": "Read fewer files at once.",
+    "policyViolation": _POLICY,
+    "orgPolicyConstraintFailed": _POLICY,
+    "stopped": "Somebody canceled the job: load the file again.",
+}
+
+_REMEDIES_BY_CODE = {
     400: "The request does not fit the table or object: compare its schema with the documentation.",
     401: "Check the credentials of the service account.",
     403: "Grant the service account the roles of the deployment guide.",
@@ -23,26 +93,46 @@ _REMEDIES = {
 
 
 def code_of(error: Exception) -> int | None:
-    """The HTTP status of `error`, whichever of the clients' families it belongs to."""
+    """Return the HTTP status of `error`, whichever of the clients' families it belongs to."""
     if isinstance(error, InvalidResponse):
         return int(error.response.status_code)
     code = getattr(error, "code", None)
     return int(code) if isinstance(code, int | http.HTTPStatus) else None
 
 
+def reasons_of(error: Exception) -> frozenset[str]:
+    """Return the reasons that the server gave, such as `quotaExceeded`."""
+    if isinstance(error, InvalidResponse):
+        details = _details(error.response)
+    else:
+        details = error.errors if isinstance(error, exceptions.GoogleAPICallError) else []
+    return frozenset(str(detail["reason"]) for detail in details if isinstance(detail, dict) and "reason" in detail)
+
+
+def _details(response: requests.Response) -> list[object]:
+    try:
+        content = response.json()
+    except ValueError:
+        return []
+    found = content.get("error") if isinstance(content, dict) else None
+    details = found.get("errors") if isinstance(found, dict) else None
+    return details if isinstance(details, list) else []
+
+
 def is_passing(error: Exception) -> bool:
-    """Whether another try may succeed: lost connections, server errors, too many requests."""
+    """Return whether another try may succeed: lost connections, server errors, too many requests."""
     if isinstance(error, requests.ConnectionError | requests.Timeout | TransportError | ConnectionError | TimeoutError):
         return True
     if isinstance(error, requests.exceptions.ChunkedEncodingError | exceptions.RetryError):
         return True
-    details = error.errors if isinstance(error, exceptions.GoogleAPICallError) else []
-    reasons = {detail.get("reason") for detail in details if isinstance(detail, dict)}
-    return code_of(error) in _PASSING_CODES or bool(reasons & _PASSING_REASONS)
+    reasons = reasons_of(error)
+    if reasons & _TRANSIENT_REASONS or (code_of(error) and _TRANSIENT_TEXTS.search(str(error))):
+        return True
+    return code_of(error) in _TRANSIENT_CODES and not reasons & _REMEDIES_BY_REASON.keys()
 
 
 def is_out_of_reach(error: Exception) -> bool:
-    """Whether the storage does not answer, or lets nobody in: for one object as for every other."""
+    """Return whether the storage does not answer, or lets nobody in: for one object as for every other."""
     # Errors of `requests` are OSErrors.
     return isinstance(error, GoogleAuthError) or (
         isinstance(error, exceptions.GoogleAPIError | OSError) and is_passing(error)
@@ -50,15 +140,30 @@ def is_out_of_reach(error: Exception) -> bool:
 
 
 def is_precondition_failure(error: Exception) -> bool:
-    """Whether somebody wrote the object since it was looked at; a 412 comes in two classes."""
-    return code_of(error) == http.HTTPStatus.PRECONDITION_FAILED
+    """Return whether somebody wrote the object or table since it was looked at; a 412 comes in two classes."""
+    return code_of(error) == http.HTTPStatus.PRECONDITION_FAILED and "orgPolicyConstraintFailed" not in reasons_of(
+        error
+    )
 
 
 def explain(error: Exception, store: str) -> str:
-    """The sentence for `error`: store, cause, remedy."""
+    """Return the sentence for `error`: store, cause, remedy."""
     if isinstance(error, DefaultCredentialsError | RefreshError):
-        return f"{store} cannot be reached: no usable Google credentials. {_REMEDIES[401]}"
-    code = code_of(error)
-    cause = str(getattr(error, "message", "") or error).strip().splitlines() or [type(error).__name__]
-    remedy = _REMEDIES.get(code or 0, "")
-    return f"{store} cannot be used: {cause[0][:300]}. {remedy}".strip()
+        return f"{store} cannot be reached: no usable Google credentials. {_REMEDIES_BY_CODE[401]}"
+    lines = str(getattr(error, "message", "") or error).strip().splitlines() or [type(error).__name__]
+    # The client appends each error of a failed job to the message of the first.
+    cause = lines[0].partition("; reason: ")[0][:300].rstrip(".;")
+    return f"{store} cannot be used: {cause}. {_remedy(error)}".strip()
+
+
+def _remedy(error: Exception) -> str:
+    code, text = code_of(error), str(error)
+    if code is None:
+        return ""
+    for pattern, remedy in _REMEDIES_BY_TEXT:
+        if pattern.search(text):
+            return remedy
+    for reason in reasons_of(error):
+        if reason in _REMEDIES_BY_REASON:
+            return _REMEDIES_BY_REASON[reason]
+    return _REMEDIES_BY_CODE.get(code, "")
