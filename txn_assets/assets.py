@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from txn_assets.ledger import FileVersion
 
 
+MAX_PARTITIONS = 4000
+"""Partitions that one job of BigQuery may write: https://cloud.google.com/bigquery/quotas#partitioned_tables"""
+
 LANDING_ZONE = dg.AssetSpec(
     "landing_zone", group_name="ingestion", kinds={"gcs"}, description="Where upstream systems drop transaction files."
 )
@@ -170,6 +173,14 @@ def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: Validat
     path: Path = workspace.folder(file.version) / "hashed.parquet"
     hash_file(workspace.valid_rows(file), path, file=file.version, hasher=hasher)
     totals = hashed_rows.totals(path, pii_fields=hasher.pii_fields)
+    partitions = hashed_rows.count_partitions(path, partition_by=workspace.partition_by)
+    if partitions > MAX_PARTITIONS:
+        message = (
+            f"{file.version.name} has rows in {partitions:,} {workspace.partition_by}s, and BigQuery writes at most "
+            f"{MAX_PARTITIONS:,} partitions in one job: check its dates, split it by date, or let "
+            "data_warehouse.partition_by be month. No store was changed."
+        )
+        raise dg.Failure(message, allow_retries=False)
     context.add_asset_metadata(
         {
             "dagster/partition_row_count": totals.rows,

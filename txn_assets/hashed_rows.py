@@ -60,6 +60,17 @@ def malformed_digests(path: Path, *, pii_fields: Sequence[str]) -> int:
     return int(row[0]) if row else 0
 
 
+def count_partitions(path: Path, *, partition_by: str) -> int:
+    """Return in how many months or days (`partition_by`) the Parquet file at `path` has rows; no date counts as one."""
+    with connect(path.parent) as connection:
+        row = connection.execute(
+            "SELECT count(DISTINCT date_trunc($part, date)) + coalesce(max((date IS NULL)::INTEGER), 0) "
+            "FROM read_parquet($path)",
+            {"path": str(path), "part": partition_by},
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def write_lake(path: Path, target: Path, *, file_format: str) -> None:
     """Writes the five fields of the Parquet file at `path` to `target`, as `csv` with a header or as `parquet`.
 

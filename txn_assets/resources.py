@@ -288,6 +288,7 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
     ingestion: dict[str, Any] = Field(description="The section `ingestion` of the configuration.")
     security: dict[str, Any] = Field(description="The section `security` of the configuration.")
     hash_key: str | None = Field(default=None, description="The key of hmac-sha256.")
+    partition_by: str = Field(default="month", description="How BigQuery partitions the rows: month or day.")
 
     _folder: Path = PrivateAttr()
     _run_id: str | None = PrivateAttr(default=None)
@@ -416,6 +417,7 @@ def make_workspace(config: PipelineConfig, stores: Stores, landing: LandingZone)
         ingestion=config.ingestion.model_dump(mode="json"),
         security=config.security.model_dump(mode="json"),
         hash_key=dg.EnvVar(KEY_VARIABLE) if keyed else None,
+        partition_by=config.data_warehouse.partition_by,
     )
 
 

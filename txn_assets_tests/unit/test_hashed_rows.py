@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from txn_assets.hashed_rows import (
     COLUMNS,
     SCHEMA,
+    count_partitions,
     id_digits,
     lake_totals,
     malformed_digests,
@@ -217,3 +218,19 @@ def test_several_files_are_read_as_one_stream(tmp_path: Path) -> None:
     batches = list(reader)
     assert max(batch.num_rows for batch in batches) == 3
     assert [number for batch in batches for number in batch["quantity"].to_pylist()] == list(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("days", "months", "count_of_days"),
+    [
+        ([], 0, 0),
+        (["2023-10-01", "2023-10-31", "2023-10-31", "2024-10-01"], 2, 3),
+        (["2023-10-01", None, None], 2, 2),
+    ],
+)
+def test_partitions_are_counted(tmp_path: Path, days: list[str | None], months: int, count_of_days: int) -> None:
+    """Rows without a date share one."""
+    rows = [make_hashed_row(date=day and dt.date.fromisoformat(day)) for day in days]
+    path = stored(rows, tmp_path / "rows")
+    assert count_partitions(path, partition_by="month") == months
+    assert count_partitions(path, partition_by="day") == count_of_days
