@@ -1,0 +1,208 @@
+"""What the accounts of a deployment have to be allowed, and what docs/deploy.md allows them.
+
+The first is read from the calls in the code, the second from the commands of the page, run with a `gcloud` and a `bq`
+that only keep what they are told. `python -m txn_assets_tests.deploy.permissions` prints the table that the page has.
+Permissions of methods: https://cloud.google.com/storage/docs/access-control/iam-json and
+https://cloud.google.com/bigquery/docs/access-control. Of a load job from a bucket:
+https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#required_permissions.
+"""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dagster_gcp.gcs import compute_log_manager
+from google.cloud import bigquery, storage
+
+ROOT = Path(__file__).parents[2]
+CODE, CONTROL, UPLOADERS = "txn-assets", "dagster", "uploaders"
+DATA, LOGS, DATASET, PROJECT = "data bucket", "logs bucket", "dataset", "project"
+
+_CLIENTS = (storage.Client, storage.Bucket, storage.Blob, bigquery.Client, bigquery.LoadJob, bigquery.QueryJob)
+METHODS: dict[str, tuple[str, ...]] = {
+    "compose": ("storage.objects.create", "storage.objects.delete", "storage.objects.get"),
+    "copy_blob": ("storage.objects.create", "storage.objects.delete", "storage.objects.get"),
+    "create_table": ("bigquery.tables.create",),
+    "delete": ("storage.objects.delete",),
+    "delete_blobs": ("storage.objects.delete",),
+    "delete_table": ("bigquery.tables.delete",),
+    "download_as_bytes": ("storage.objects.get",),
+    "download_to_file": ("storage.objects.get",),
+    "download_to_filename": ("storage.objects.get",),
+    # Of a bucket or of an object.
+    "exists": ("storage.buckets.get", "storage.objects.get"),
+    "get_blob": ("storage.objects.get",),
+    "get_bucket": ("storage.buckets.get",),
+    "get_dataset": ("bigquery.datasets.get",),
+    "get_table": ("bigquery.tables.get",),
+    "list_blobs": ("storage.objects.list",),
+    "list_tables": ("bigquery.tables.list",),
+    "load_table_from_uri": (
+        *("bigquery.jobs.create", "bigquery.tables.create", "bigquery.tables.update", "bigquery.tables.updateData"),
+        *("storage.buckets.get", "storage.objects.get", "storage.objects.list"),
+    ),
+    "open": ("storage.objects.get",),
+    "query": ("bigquery.jobs.create", "bigquery.tables.getData", "bigquery.tables.updateData"),
+    "reload": ("storage.buckets.get", "storage.objects.get"),
+    "rewrite": ("storage.objects.create", "storage.objects.delete", "storage.objects.get"),
+    "update_table": ("bigquery.tables.get", "bigquery.tables.update"),
+    # Delete, since what is uploaded may replace an object.
+    "upload_from_file": ("storage.objects.create", "storage.objects.delete"),
+    "upload_from_filename": ("storage.objects.create", "storage.objects.delete"),
+    "upload_from_string": ("storage.objects.create", "storage.objects.delete"),
+}
+"""Methods of the client libraries that send a request, and what the request needs."""
+
+WITHOUT = {
+    *("blob", "bucket", "from_api_repr", "from_service_account_info", "to_api_repr", "to_arrow", "close"),
+    # Of a job: whoever created it may ask after it and cancel it.
+    *("cancel", "done", "exception", "get_job", "result"),
+    # With our own key, where there is one; without it the UI shows no link.
+    "generate_signed_url",
+    # Of dicts, sets and checksums. Blob.update and Bucket.update are not used.
+    "update",
+}
+"""Methods that send no request, or one that needs no permission of its own."""
+
+ROLES: dict[str, set[str]] = {
+    # https://cloud.google.com/storage/docs/access-control/iam-roles
+    "storage.objectUser": {f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list", "update")},
+    "storage.objectCreator": {"storage.objects.create"},
+    "storage.legacyBucketReader": {"storage.buckets.get", "storage.objects.list"},
+    # https://cloud.google.com/bigquery/docs/access-control
+    "bigquery.jobUser": {"bigquery.jobs.create"},
+    "bigquery.dataEditor": {
+        "bigquery.datasets.get",
+        *(f"bigquery.tables.{verb}" for verb in ("create", "delete", "get", "getData", "list", "update", "updateData")),
+    },
+}
+
+
+@dataclass(frozen=True, order=True)
+class Need:
+    """A permission that an account needs, and the methods that need it."""
+
+    account: str
+    where: str
+    permission: str
+    methods: tuple[str, ...]
+
+
+@dataclass(frozen=True, order=True)
+class Grant:
+    """A role that the page gives to an account, perhaps under a condition."""
+
+    account: str
+    where: str
+    role: str
+    condition: str = ""
+
+
+def calls(source: str) -> set[str]:
+    """Return the names of the client libraries' methods that `source` calls."""
+    known = {name for client in _CLIENTS for name in dir(client) if name[0] != "_" and callable(getattr(client, name))}
+    return {
+        node.func.attr
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in known
+    }
+
+
+def code_calls() -> set[str]:
+    """Return the methods that the code locations and the runs call."""
+    files = [path for path in (ROOT / "txn_assets").rglob("*.py") if "local" not in path.relative_to(ROOT).parts]
+    return {name for path in files for name in calls(path.read_text())}
+
+
+def log_calls() -> set[str]:
+    """Return the methods that Dagster's compute log manager calls."""
+    return calls(inspect.getsource(compute_log_manager))
+
+
+def unknown() -> set[str]:
+    """Return the methods of which nobody has said what they need."""
+    return (code_calls() | log_calls()) - set(METHODS) - WITHOUT
+
+
+def needs() -> list[Need]:
+    """Return what each account needs, and where."""
+    return sorted(
+        [
+            *_needs(CODE, code_calls(), DATA),
+            *_needs(CODE, log_calls(), LOGS),
+            *_needs(CONTROL, log_calls(), LOGS),
+        ]
+    )
+
+
+def _needs(account: str, methods: Iterable[str], bucket: str) -> Iterator[Need]:
+    known = sorted(set(methods) & set(METHODS))
+    for permission in sorted({permission for name in known for permission in METHODS[name]}):
+        where = PROJECT if permission.startswith("bigquery.jobs.") else DATASET
+        yield Need(
+            account,
+            bucket if permission.startswith("storage.") else where,
+            permission,
+            tuple(name for name in known if permission in METHODS[name]),
+        )
+
+
+def roles_for(need: Need, grants: Sequence[Grant]) -> list[str]:
+    """Return the roles of `grants` that meet `need` without a condition."""
+    return [
+        grant.role
+        for grant in grants
+        if (grant.account, grant.where, grant.condition) == (need.account, need.where, "")
+        and need.permission in ROLES.get(grant.role, ())
+    ]
+
+
+def grants(script: str) -> list[Grant]:
+    """Return the roles that the commands of `script` give, in the order of the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        recorded = Path(folder) / "recorded"
+        stub = f'gcloud() {{ echo "gcloud $*" >>"{recorded}"; }}\nbq() {{ echo "bq $*" >>"{recorded}"; }}\n'
+        subprocess.run(
+            ["bash", "-eu"], input=stub + script, env={"PATH": "/usr/bin:/bin", "HOME": folder}, text=True, check=True
+        )
+        found = [_grant(line) for line in recorded.read_text().splitlines()]
+    return [grant for grant in found if grant is not None]
+
+
+def _grant(command: str) -> Grant | None:
+    role = re.search(r"roles/([\w.]+)", command)
+    if role is None or role[1].startswith("iam."):
+        return None
+    account = re.search(r"serviceAccount:(\w[\w-]*)@", command)
+    where = DATASET if command.startswith("bq ") else PROJECT
+    if bucket := re.search(r"gs://(\S+)", command):
+        where = LOGS if bucket[1].endswith("-logs") else DATA
+    condition = re.search(r"--condition=(?!None)(.*)", command)
+    return Grant(account[1] if account else UPLOADERS, where, role[1], condition[1] if condition else "")
+
+
+def page_script() -> str:
+    """Return the commands of docs/deploy.md that set the names and give the roles."""
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    sections = [section for section in page.split("\n## ") if section.startswith(("1. ", "4. "))]
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```", "\n".join(sections), re.MULTILINE | re.DOTALL))
+
+
+def table() -> str:
+    """Return every permission beside the roles that give it, in Markdown."""
+    given = grants(page_script())
+    lines = ["| account | where | permission | from |", "|---|---|---|---|"]
+    for need in needs():
+        roles = ", ".join(roles_for(need, given)) or "**none**"
+        lines.append(f"| {need.account} | {need.where} | {need.permission} | {roles} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

@@ -1,0 +1,63 @@
+"""The roles of docs/deploy.md against the calls in the code."""
+
+import pytest
+
+from txn_assets.config import load_config
+from txn_assets_tests.deploy.conftest import ROOT
+from txn_assets_tests.deploy.permissions import (
+    CODE,
+    CONTROL,
+    DATA,
+    LOGS,
+    ROLES,
+    UPLOADERS,
+    Grant,
+    grants,
+    needs,
+    page_script,
+    roles_for,
+    table,
+    unknown,
+)
+
+PAGE = (ROOT / "docs" / "deploy.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def given() -> list[Grant]:
+    """The roles that the commands of the page give."""
+    return grants(page_script())
+
+
+def test_what_each_call_needs_is_known() -> None:
+    """Every request of the code and of Dagster's compute log manager is listed with the permissions that it needs."""
+    assert unknown() == set()
+
+
+def test_every_permission_that_the_code_uses_is_given(given: list[Grant]) -> None:
+    """Every account has a role, on the bucket, dataset or project in question, for every permission that it uses."""
+    assert [need for need in needs() if not roles_for(need, given)] == []
+
+
+def test_a_missing_role_is_noticed(given: list[Grant]) -> None:
+    """Without legacyBucketReader on a bucket, the bucket.exists() of the compute log manager is found."""
+    for account, where in ((CODE, LOGS), (CONTROL, LOGS), (CODE, DATA)):
+        fewer = [grant for grant in given if grant != Grant(account, where, "storage.legacyBucketReader")]
+        (missing,) = [need for need in needs() if not roles_for(need, fewer)]
+        assert (missing.account, missing.where, missing.permission) == (account, where, "storage.buckets.get")
+
+
+def test_the_page_lists_every_permission_beside_its_roles() -> None:
+    """The table of the page is the one that `python -m txn_assets_tests.deploy.permissions` prints."""
+    assert table() in PAGE
+
+
+def test_uploaders_may_replace_files_below_the_landing_prefix_alone(given: list[Grant]) -> None:
+    """Who drops files may create and replace objects of the landing prefix, under a condition that names it."""
+    (grant,) = [grant for grant in given if grant.account == UPLOADERS]
+    landing = load_config(ROOT / "data" / "pipeline_config.yaml", environ={}).data_lake.landing
+    assert {"storage.objects.create", "storage.objects.delete"} <= ROLES[grant.role]
+    assert grant.where == DATA
+    assert f'resource.name.startsWith("projects/_/buckets/hijra-transactions/objects/{landing}/")' in grant.condition, (
+        grant
+    )
