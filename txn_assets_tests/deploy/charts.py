@@ -1,7 +1,8 @@
 """The official chart, rendered from our values by a real Helm.
 
 Here belong finding both and running the one on the other. Neither is part of the project: DAGSTER_CHART_DIR names an
-unpacked chart, HELM a binary (default: the `helm` on PATH). What is rendered is judged in `manifests.py`.
+unpacked chart, HELM a binary (default: the `helm` on PATH), HELM_OPTIONS more options of each command. What is rendered
+is judged in `manifests.py`.
 """
 
 import os
@@ -59,7 +60,7 @@ def _value_files(environment: str) -> list[str]:
 
 
 def _helm(*arguments: str) -> str:
-    command = [str(helm()), *arguments]
+    command = [str(helm()), *arguments, *os.environ.get("HELM_OPTIONS", "").split()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"helm {arguments[0]}: {done.stderr}{done.stdout}"
     return done.stdout

@@ -6,6 +6,7 @@ does what the page says takes a cluster.
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -22,10 +23,16 @@ FROM_THE_SHELL = {"HOME"}
 COPIED = ("oauth2-proxy:v7.12.0", "postgres:18", "busybox:1.28")
 
 
+def function(name: str) -> str:
+    """The definition of a shell function of the page."""
+    pattern = rf"^{name}\(\) \{{(?:.*; \}}$|.*\n(?:.*\n)*?^\}}$)"
+    (definition,) = re.finditer(pattern, SCRIPT, re.MULTILINE)
+    return definition[0]
+
+
 def install_options() -> list[str]:
-    """The options of the documented `deploy` command, each variable replaced by its own name in lower case."""
-    (body,) = re.findall(r"^deploy\(\) \{\n(.*?)^\}", SCRIPT, re.MULTILINE | re.DOTALL)
-    options = re.findall(r'--set-string "(.*?)" \\', body)
+    """The options of the documented `release` command, each variable replaced by its own name in lower case."""
+    options = re.findall(r'--set-string "(.*?)" \\', function("release"))
     return [re.sub(r"\$([A-Z_]+)", lambda name: name[1].lower().replace("_", "-"), option) for option in options]
 
 
@@ -110,6 +117,88 @@ def test_the_page_names_objects_that_exist() -> None:
     assert named
     kinds = {"deploy": "Deployment", "service": "Service", "ingress": "Ingress"}
     assert {f"{kinds[kind]}/{name}" for kind, name in named} <= made
+
+
+@pytest.mark.parametrize("image", ["registry/txn-assets:new", "registry/txn-assets:old"])
+def test_deploy_asks_each_webserver_for_its_definitions(image: str, tmp_path: Path) -> None:
+    """`deploy` restarts the webservers, waits, asks each of them, and fails where one has other definitions."""
+    stubs = f"""
+    NAMESPACE=n
+    release() {{ echo release "$@" >>{tmp_path}/log; }}
+    kubectl() {{
+      echo "$*" >>{tmp_path}/log
+      case "$*" in
+        *"get pods"*) echo "web-1 web-2 " ;;
+        *"get deploy/dagster-txn-assets"*) printf registry/txn-assets:new ;;
+        *"exec web-2"*"txn_assets.loaded_image registry/txn-assets:new") [ {image} = registry/txn-assets:new ] ;;
+      esac
+    }}
+    """
+    script = "\n".join([stubs, *map(function, ("webservers", "fresh_webservers", "deploy")), "deploy --some-option"])
+    done = subprocess.run(["bash", "-u"], input=script, text=True, capture_output=True, check=False)
+    log = (tmp_path / "log").read_text()
+    assert (done.returncode == 0) == (image == "registry/txn-assets:new"), done.stderr
+    assert log.startswith("release --atomic --some-option\n-n n rollout restart deploy/dagster-webserver\n")
+    assert log.index("rollout status deploy/dagster-webserver") < log.index("exec web-1 ") < log.index("exec web-2 ")
+
+
+def test_whatever_changes_the_code_servers_ends_with_the_webservers() -> None:
+    """Nothing but functions that end with fresh_webservers restarts pods, and a roll-back calls it too."""
+    functions = [function(name) for name in ("fresh_webservers", "restart_all")]
+    assert "&& fresh_webservers" in functions[1]
+    assert SCRIPT.count("rollout restart") == "".join(functions).count("rollout restart")
+    (roll_back,) = [block for block in BLOCKS if re.search(r"^helm .* rollback", block, re.MULTILINE)]
+    assert roll_back.rstrip().endswith("\nfresh_webservers")
+
+
+def test_the_chart_can_be_fetched_again(tmp_path: Path) -> None:
+    """`check_chart` replaces the chart of the version before: `helm pull --untar` fails where its folder exists."""
+    stubs = f"""
+    WORK={tmp_path}
+    CHART_VERSION=1
+    helm() {{ [ ! -e "$WORK/dagster" ] && mkdir "$WORK/dagster"; }}
+    make() {{ echo "$DAGSTER_CHART_DIR $*"; }}
+    """
+    script = "\n".join([stubs, function("check_chart"), "check_chart && check_chart"])
+    done = subprocess.run(["bash", "-eu"], input=script, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/dagster deploy-check\n" * 2)
+
+
+def test_no_secret_is_an_argument() -> None:
+    """No password, key or token is in the arguments of a command, where every user of the machine can read it."""
+    for line in SCRIPT.splitlines():
+        assert not re.search(r"--(?:password|from-literal=\S*(?:PASSWORD|SECRET|KEY|TOKEN|password))=", line), line
+        for value in re.findall(r"--[\w-]+=\S*\$\(cat ([^)]*)\)", line):
+            pytest.fail(f"{value} becomes an argument: {line}")
+
+
+def test_each_installation_limits_its_pools() -> None:
+    """Every section that installs the chart sets the limits of the three pools before the first file."""
+    sections = [section for section in PAGE.split("\n## ") if "helm upgrade --install" in section]
+    assert len(sections) == 2
+    for section in sections:
+        assert {"bigquery", "postgres", "gcs"} <= set(re.findall(r"bigquery|postgres|gcs", section)), section
+        assert "instance concurrency set" in section
+
+
+def test_each_database_has_an_instance_of_its_own() -> None:
+    """Dagster and the transactions do not share an instance, whose users can read each other's databases."""
+    made = re.findall(r"^create_database (\w+) \"\$(\w+)\"", SCRIPT, re.MULTILINE)
+    assert sorted(name for name, _ in made) == ["dagster", "transactions"]
+    assert len({instance for _, instance in made}) == 2
+
+
+def test_commands_inside_pods_are_no_bash() -> None:
+    """The shell of the image is dash, which has no `time`; what bash is needed for stays outside."""
+    for command in re.findall(r"sh -c '([^']*)'", PAGE):
+        assert subprocess.run(["dash", "-n"], input=command, text=True, check=False).returncode == 0
+        assert "time " not in command
+
+
+def test_the_page_names_the_options_that_a_build_and_a_closed_network_need() -> None:
+    """IMAGE_BUILD_ARGS of `make image`, and Helm's way round a schema that it cannot fetch, are on the page."""
+    for name in ("IMAGE_BUILD_ARGS", "--skip-schema-validation", "HELM_OPTIONS"):
+        assert name in PAGE
 
 
 def _named(values: Values) -> dict[str, set[str]]:
