@@ -126,7 +126,7 @@ class StagingIOManager(dg.ConfigurableIOManager):
                 yield value
 
     def _latest(self, context: dg.InputContext) -> StagedFiles:
-        """What was materialised last for each partition; a partition that was not, or is no longer kept, fails."""
+        """Return what was materialized last for each partition; fail for one that was not, or is no longer kept."""
         values: dict[str, StagedFiles | None] = {}
         files: list[Any] = []
         failed: list[FailedFile] = []
@@ -136,13 +136,13 @@ class StagingIOManager(dg.ConfigurableIOManager):
             records = context.instance.fetch_materializations(
                 dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[partition]), limit=1
             ).records
-            manifest = str(records[0].asset_materialization.metadata[MANIFEST].value) if records else ""  # type: ignore[union-attr]  # it is one
+            manifest = _manifest_of(records[0].asset_materialization) if records else ""
             if manifest not in values:
                 values[manifest] = self._read(manifest) if manifest else None
             value = values[manifest]
             if value is None:
-                gone = "is no longer in staging" if manifest else "has not been materialised"
-                failed.append(FailedFile(partition, f"{asset} {gone} for {partition}: materialise it first."))
+                gone = "is no longer in staging" if manifest else "has not been materialized"
+                failed.append(FailedFile(partition, f"{asset} {gone} for {partition}: materialize it first."))
                 continue
             kind = type(value)
             files += value.of({partition}).files
@@ -187,6 +187,12 @@ def as_kind(rows: "pa.RecordBatchReader", kind: type[Any]) -> Any:  # noqa: ANN4
         f"pyarrow.RecordBatchReader (the rows, one batch at a time)."
     )
     raise dg.DagsterInvalidDefinitionError(message)
+
+
+def _manifest_of(materialization: dg.AssetMaterialization | None) -> str:
+    """Return the name of its manifest; '' for one that a person reported, which comes with no value."""
+    name = materialization.metadata.get(MANIFEST) if materialization else None
+    return str(name.value) if name else ""
 
 
 def _manifest_name(folder: str, asset: str) -> str:

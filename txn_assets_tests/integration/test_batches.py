@@ -126,7 +126,19 @@ def test_rows_are_never_handed_on_in_part(deployment: Deployment) -> None:
     job = definitions.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(instance=deployment.instance, asset_selection=[consumer.key], raise_on_error=False)
 
-    assert "hashed_transactions has not been materialised for b.csv" in failure(result)
+    assert "hashed_transactions has not been materialized for b.csv" in failure(result)
+
+
+def test_reported_materialization(deployment: Deployment) -> None:
+    """'Report materialization' in the UI brings no value: a sink says what to materialize."""
+    deployment.land("a.csv", make_file(make_row()))
+    deployment.instance.report_runless_asset_event(
+        dg.AssetMaterialization(asset_key="hashed_transactions", partition="a.csv")
+    )
+
+    result = deployment.materialize("a.csv", select="postgres_transactions", raise_on_error=False)
+
+    assert "hashed_transactions has not been materialized for a.csv: materialize it first." in failure(result)
 
 
 def test_range_of_files_that_are_not_registered(deployment: Deployment) -> None:
