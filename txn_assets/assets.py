@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from txn_assets.config import ConfigError
+from txn_assets.landed_names import too_long
 from txn_assets.logs import StageLog, pinned, processed
 from txn_assets.partitions import LANDED_FILES, landed_files
 from txn_assets.resources import LandedFileError, LandingZone, Quarantine, Workspace
@@ -75,6 +76,8 @@ def _pin(
     from txn_assets.stages import read_header  # noqa: PLC0415 - likewise
 
     started = time.monotonic()
+    if refusal := too_long(name, landing.max_name_bytes):
+        raise dg.Failure(refusal, allow_retries=False)
     version = landing.latest(name)
     if version is None:
         raise dg.Failure(landing.not_landed(name), allow_retries=False)

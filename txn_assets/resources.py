@@ -24,6 +24,7 @@ from pydantic import Field, PrivateAttr
 from txn_assets.checksums import Checksum
 from txn_assets.config import Ingestion, PipelineConfig, Security, load_config, txn_home, txn_target
 from txn_assets.hashing import KEY_VARIABLE, Hasher, make_hasher
+from txn_assets.landed_names import MAX_OBJECT_NAME_BYTES, name_limit
 from txn_assets.ledger import FileVersion
 from txn_assets.scratch import open_scratch
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from txn_assets.local.stack import Endpoints
     from txn_assets.report import ValidationReport
     from txn_assets.staged import HashedFile, ValidatedFile
+
+PASSWORD_VARIABLE = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
+"""Of PostgreSQL, on the gcp target."""
 
 READ_CHUNK_BYTES = 16 << 20
 """How much of a landed object one request reads: a lost connection costs no more than this."""
@@ -166,6 +170,10 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
     prefix: str = Field(description="Objects land below this prefix.")
     dates: str = Field(default="", description="What names begin with, as strftime writes a date; '' for any name.")
     late_days: int = Field(default=0, description="So long after its date an object may still land.")
+    max_name_bytes: int = Field(
+        default=MAX_OBJECT_NAME_BYTES,
+        description="A longer name does not fit into the names of the objects made from it.",
+    )
 
     def latest(self, name: str) -> FileVersion | None:
         """The current version of the landed file `name`; None where there is none."""
@@ -391,7 +399,7 @@ def make_stores(config: PipelineConfig) -> Stores:
         postgres_port=postgres.port,
         postgres_dbname=postgres.dbname,
         postgres_user=postgres.user,
-        postgres_password=dg.EnvVar("TXN_PG_PASSWORD") if target == "gcp" else "",
+        postgres_password=dg.EnvVar(PASSWORD_VARIABLE) if target == "gcp" else "",
         postgres_sslmode=postgres.sslmode or ("verify-full" if config.security.encryption == "tls" else "prefer"),
     )
 
@@ -405,6 +413,7 @@ def make_landing_zone(config: PipelineConfig, stores: Stores) -> LandingZone:
         prefix=lake.landing,
         dates=lake.landing_dates or "",
         late_days=lake.landing_late_days,
+        max_name_bytes=name_limit(lake),
     )
 
 

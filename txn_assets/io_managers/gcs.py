@@ -1,6 +1,6 @@
 """The data-lake sink: one object a file, with the five columns, hashed.
 
-Here belong the object's name, its metadata, which is this store's ledger, and the upload that replaces it. When to
+Here belong the object's metadata, which is this store's ledger, and the upload that replaces it. When to
 load, keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
 """
 
@@ -14,6 +14,7 @@ from pydantic import Field
 
 from txn_assets.checksums import crc32c
 from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.landed_names import object_name
 from txn_assets.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
 from txn_assets.retries import StoreError
 
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from txn_assets.staged import HashedFile
 
 CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
-
-
-def object_name(path: str, partition: str, file_format: str) -> str:
-    """The object of a landed file: `<path>/<partition without .csv>/processed.csv`."""
-    return f"{path}/{partition.removesuffix('.csv')}/processed.{file_format}"
 
 
 def metadata_of(record: LoadRecord) -> dict[str, str]:
@@ -127,6 +123,18 @@ class GcsIOManager(SinkIOManager):
         # It has served, and is the largest file of a run: the other stores may still be loading from the same disk.
         path.unlink()
         return Holding(held.file.generation, totals)
+
+    def held(self, name: str) -> LoadRecord | None:
+        """Return what the object's metadata says of the file `name`; None before its first load."""
+        blob = (
+            self.stores.storage()
+            .bucket(self.bucket)
+            .get_blob(object_name(self.path, name, self.file_format), **self._once)
+        )
+        record = _record(blob)
+        if blob is None or record is None or record.file.name != name:
+            return None
+        return record.at(blob.updated)
 
     def held_generations(self) -> dict[str, int]:
         """From the metadata of the objects in the format of the configuration; of two for one file, the newer counts.

@@ -101,3 +101,14 @@ def test_two_files_for_one_object(deployment: Deployment) -> None:
 
     assert "already holds the landed file 'a.csv.gz.csv'" in failure(result)
     assert len(deployment.rows("gcs_raw", "a.csv.gz.csv")) == 1
+
+
+def test_name_that_is_too_long(deployment: Deployment) -> None:
+    """A name that fits the landing zone is refused where the names made from it would not fit the bucket."""
+    name = f"{'d/' * 493}a.csv"
+    deployment.land(name, make_file(make_row()))
+
+    result = deployment.materialize(name, raise_on_error=False)
+
+    assert "has 991 bytes" in failure(result)
+    assert "land the file under a name of at most 987 bytes" in failure(result)

@@ -12,6 +12,7 @@ import pytest
 
 from txn_assets import hashed_rows
 from txn_assets.io_managers import bigquery_sql, gcs, postgres
+from txn_assets.landed_names import object_name
 from txn_assets.ledger import FileVersion, LoadRecord, Totals
 from txn_assets.transaction import FIELDS
 
@@ -41,11 +42,11 @@ class TestObjectNames:
     )
     def test_object_is_named_after_the_partition(self, partition: str, name: str) -> None:
         """Without its `.csv`, folders kept."""
-        assert gcs.object_name("raw/transactions", partition, "csv") == name
+        assert object_name("raw/transactions", partition, "csv") == name
 
     def test_object_is_named_after_its_format(self) -> None:
         """Readers choose by the name."""
-        assert gcs.object_name("raw", "a.csv", "parquet") == "raw/a/processed.parquet"
+        assert object_name("raw", "a.csv", "parquet") == "raw/a/processed.parquet"
 
 
 class TestObjectMetadata:

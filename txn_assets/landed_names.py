@@ -1,0 +1,29 @@
+"""The names of objects that are made from a landed file, and how long its own name may be so that they fit."""
+
+from txn_assets.config import DataLake
+
+MAX_OBJECT_NAME_BYTES = 1024
+"""In UTF-8. See https://cloud.google.com/storage/docs/objects#naming"""
+
+
+def object_name(path: str, partition: str, file_format: str) -> str:
+    """Return the data lake's object for a landed file: `<path>/<partition without .csv>/processed.csv`."""
+    return f"{path}/{partition.removesuffix('.csv')}/processed.{file_format}"
+
+
+def name_limit(lake: DataLake) -> int:
+    """Return how many bytes a landed file's name may have, so that every object named after it fits."""
+    derived = (f"{lake.landing}/", f"{lake.quarantine}//rejected.csv", object_name(lake.path, "", lake.format))
+    return MAX_OBJECT_NAME_BYTES - max(len(name.encode()) for name in derived)
+
+
+def too_long(name: str, limit: int) -> str | None:
+    """Return the sentence for a name of more than `limit` bytes; None for one that fits."""
+    size = len(name.encode())
+    if size <= limit:
+        return None
+    return (
+        f"The name {name[:40]!r}… has {size:,} bytes, and objects in the data lake or the quarantine that are named "
+        f"after it would have more than the {MAX_OBJECT_NAME_BYTES:,} that GCS allows: "
+        f"land the file under a name of at most {limit:,} bytes."
+    )
