@@ -173,3 +173,15 @@ class _Steps:
         # Steps that are left out from here on: they need one that failed.
         yield from self._active.plan_events_iterator(self._context)
         yield from _trigger_hook(step, seen)
+        _drop_frames(step.step_exception)
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Let go of the frames in which a step failed; its event has their text.
+
+    Dagster keeps the context of a step for as long as the process, and with it the error. Its frames would keep what
+    they use, DuckDB among it, beyond the end of the interpreter, and DuckDB complains of that in a page of text.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
