@@ -30,9 +30,14 @@ setup: .venv/.installed .venv-servers/.installed ## Create both virtual environm
 	@./setup.sh .venv-bench requirements-bench.lock editable
 	@touch $@
 
+# What make itself does not expand, and the shell does not either: file names go through the environment as typed.
+run: override export FILE := $(value FILE)
+# Only from the command line: some systems have a NAME in their environment.
+run: NAMED := $(if $(filter command,$(origin NAME)),--name "$$NAME")
+run: override export NAME := $(value NAME)
 .PHONY: run
-run: setup ## Load a CSV file into the three local stores: make run FILE=path/to/file.csv
-	@$(PYTHON) -m txn_assets.run "$(FILE)"
+run: setup ## Load a CSV file into the three local stores: make run FILE=path/to/file.csv [NAME=...] [REPLACE=1]
+	@$(PYTHON) -m txn_assets.run $(NAMED) $(if $(filter-out 0,$(REPLACE)),--replace) -- "$$FILE"
 
 .PHONY: dev
 dev: setup ## Dagster UI and daemon on http://127.0.0.1:3000, with the local stack

@@ -15,7 +15,7 @@ from txn_assets.io_managers.gcs import GcsIOManager
 from txn_assets.io_managers.postgres import PostgresIOManager
 from txn_assets.io_managers.staging import StagingIOManager
 from txn_assets.jobs import load_landed_files, make_remove_old, watch_landing_zone
-from txn_assets.resources import Quarantine, make_landing_zone, make_stores, make_workspace
+from txn_assets.resources import Quarantine, Stores, make_landing_zone, make_stores, make_workspace
 from txn_assets.sensors import make_daily_sweep, new_landed_files, upkeep_schedules
 
 json_lines.install()
@@ -51,10 +51,10 @@ def build(config: PipelineConfig) -> dg.Definitions:
     )
 
 
-def make_resources(config: PipelineConfig) -> dict[str, object]:
-    """The resources and I/O managers that `config` asks for."""
+def make_resources(config: PipelineConfig, stores: Stores | None = None) -> dict[str, object]:
+    """Return the resources and I/O managers that `config` asks for, with `stores` if they are open already."""
     lake, warehouse = config.data_lake, config.data_warehouse
-    stores = make_stores(config)
+    stores = stores or make_stores(config)
     landing = make_landing_zone(config, stores)
     workspace = make_workspace(config, stores, landing)
     pii_fields = list(config.security.pii_fields)

@@ -1,6 +1,7 @@
 """`python -m txn_assets.run FILE`: land one file, load it, and say what became of it. `make run` calls it.
 
-Here belong the command's words and its summary. It runs the same job as the UI and the sensor.
+It runs the same job as the UI and the sensor. What it prints at the end is in `summary.py`, and what it asks before a
+file replaces another in `replacing.py`.
 """
 
 import argparse
@@ -8,7 +9,6 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,19 +18,14 @@ from txn_assets.arrival import KEY_TAG, SUFFIXES, fits_a_key
 from txn_assets.checksums import crc32c
 from txn_assets.config import ConfigError, PipelineConfig, load_config, project_root, txn_home, txn_target
 from txn_assets.definitions import build
-from txn_assets.hashing import KEY_VARIABLE, make_hasher
-from txn_assets.io_managers.gcs import object_name
+from txn_assets.hashing import KEY_VARIABLE, Hasher, make_hasher
 from txn_assets.jobs import load_landed_files
+from txn_assets.landed_names import name_limit, too_long
 from txn_assets.local.stack import LocalStackError, ensure_up, seed_from
 from txn_assets.logs import LOGGER, Event
-from txn_assets.resources import landing_zone
-
-STORES = {
-    "gcs_raw": "GCS",
-    "bigquery_raw_transactions": "BigQuery",
-    "postgres_transactions": "PostgreSQL",
-}
-
+from txn_assets.replacing import ReplacementError, check_replacement
+from txn_assets.resources import PASSWORD_VARIABLE, landing_zone
+from txn_assets.summary import find_failures, summarize
 
 NO_RETRIES = {"dagster/max_retries": "0"}
 """Tag of runs that a person started, who is there to start them again; the daemon of `make dev` leaves them alone."""
@@ -41,7 +36,7 @@ class UsageError(Exception):
 
 
 class Progress(logging.Handler):
-    """Prints each event as it happens, and keeps it for the summary."""
+    """Print each event as it happens, and keep it for the summary."""
 
     def __init__(self, out: TextIO) -> None:
         super().__init__(logging.DEBUG)
@@ -50,10 +45,12 @@ class Progress(logging.Handler):
         self.events: list[Event] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one line."""
+        """Print one line; rejected rows are left to the summary."""
         event = getattr(record, "event", None)
         if isinstance(event, Event):
             self.events.append(event)
+            if event.level >= logging.WARNING:
+                return
             self.out.write(f"{time.monotonic() - self.started:7.1f} s  {event.stage:<26} {event.message}\n")
         else:
             self.out.write(f"{time.monotonic() - self.started:7.1f} s  {record.getMessage()}\n")
@@ -61,44 +58,50 @@ class Progress(logging.Handler):
 
 
 def main() -> int:
-    """Runs the command line; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m txn_assets.run", description="Lands a CSV file and loads it.")
+    """Run the command line, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m txn_assets.run", description="Land a CSV file and load it.")
     parser.add_argument("file", nargs="?", type=Path, default=project_root() / "data" / "transactions.csv")
-    arguments = parser.parse_args()
+    parser.add_argument("--name", help="land the file under this name instead of its own")
+    parser.add_argument("--replace", action="store_true", help="replace rows that were loaded under the same name")
+    given = parser.parse_args()
     try:
-        return run(arguments.file, load_config(), sys.stdout)
+        return run(given.file, load_config(), sys.stdout, name=given.name, replace=given.replace)
     except (ConfigError, LocalStackError, UsageError) as error:
         sys.stdout.flush()
         sys.stderr.write(f"{error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return 130
 
 
-def run(file: Path, config: PipelineConfig, out: TextIO) -> int:
-    """Lands and loads `file`; 1 where an asset or a check of severity ERROR failed, else 0.
+def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = None, replace: bool = False) -> int:
+    """Land `file` as `name` and load it; return 1 if an asset or a check of severity ERROR failed, else 0.
 
     Raises:
         UsageError: the file cannot be landed.
-        ConfigError: the key of the hash is missing or too short.
+        ConfigError: a secret is missing or too short.
     """
-    name = _name(file)
-    # Dagster would say the same of a missing key, in forty lines and after the file has landed.
-    make_hasher(config.security, os.environ.get(KEY_VARIABLE))
+    name = _landed_name(file, name, config)
+    # Dagster would say the same of what is missing, in forty lines and after the file has landed.
+    hasher = make_hasher(config.security, os.environ.get(KEY_VARIABLE))
+    if txn_target() == "gcp" and PASSWORD_VARIABLE not in os.environ:
+        message = f"{PASSWORD_VARIABLE} is not set: set it to the password of PostgreSQL."
+        raise ConfigError(message)
     progress = Progress(out)
     LOGGER.addHandler(progress)
     LOGGER.setLevel(logging.DEBUG)
     try:
         if txn_target() == "local":
             LOGGER.info("local stack below %s", txn_home())
-        land(file, name)
+        land(file, name, config, hasher, replace=replace)
         with _instance() as instance:
             result = execute(config, instance, tags={KEY_TAG: name} | NO_RETRIES)
     finally:
         LOGGER.removeHandler(progress)
-    checks = result.get_asset_check_evaluations()
-    failures = list(_failures(result, checks))
-    out.write(summary(name, progress.events, checks, config, seconds=time.monotonic() - progress.started))
-    out.writelines(f"FAILED  {failure}\n" for failure in failures)
-    return 1 if failures or not result.success else 0
+    seconds = time.monotonic() - progress.started
+    out.write(summarize(name, progress.events, result, config, seconds=seconds))
+    return 1 if any(find_failures(result)) or not result.success else 0
 
 
 def execute(config: PipelineConfig, instance: dg.DagsterInstance, **options: Any) -> dg.JobExecutionResult:  # noqa: ANN401 - of execute_job
@@ -117,109 +120,45 @@ def define_job(config: str) -> dg.JobDefinition:
     return build(PipelineConfig.model_validate_json(config)).resolve_job_def(load_landed_files.name)
 
 
-def land(file: Path, name: str) -> None:
-    """Uploads `file` to the landing zone as `name`, unless it is there already, byte for byte."""
+def land(file: Path, name: str, config: PipelineConfig, hasher: Hasher, *, replace: bool) -> None:
+    """Upload `file` to the landing zone as `name`, unless it is there already, byte for byte.
+
+    Raises:
+        UsageError: the landing zone or a store refuses, or the file would replace other rows without `replace`.
+    """
+    from txn_assets.io_managers.google_faults import FAULTS, explain  # noqa: PLC0415 - see resources.py
+
     landing = landing_zone()
-    version = landing.latest(name)
-    if version is None or version.crc32c != crc32c(file):
-        version = landing.upload(file, name)
-        LOGGER.info("landed %s as %s", file, version)
-    else:
-        LOGGER.info("%s has landed already", version)
+    try:
+        version = landing.latest(name)
+        if replaces := check_replacement(file, name, config, hasher, is_asked_for=replace):
+            LOGGER.info("%s %s", name, replaces)
+        if version is None or version.crc32c != crc32c(file):
+            version = landing.upload(file, name)
+            LOGGER.info("landed %s as %s", file, version)
+        else:
+            LOGGER.info("%s has landed already", version)
+    except ReplacementError as error:
+        raise UsageError(str(error)) from error
+    except dg.Failure as error:
+        message = f"{file} is not landed: {error.description}"
+        raise UsageError(message) from error
+    except FAULTS as error:
+        message = f"{file} is not landed: {explain(error, landing.address)}"
+        raise UsageError(message) from error
 
 
-def summary(
-    name: str,
-    events: Iterable[Event],
-    checks: Iterable[dg.AssetCheckEvaluation],
-    config: PipelineConfig,
-    *,
-    seconds: float,
-) -> str:
-    """What became of the file, for a person."""
-    done = {event.stage: event.details for event in events if "seconds" in event.details}
-    lines = ["", f"{name}"]
-    if counts := done.get("validated_transactions"):
-        lines.append(f"  rows in   {counts['rows']:>12,}")
-        lines.append(f"  valid     {counts['valid']:>12,}")
-        lines.append(f"  rejected  {counts['rejected']:>12,}")
-        lines += [f"              {event.message}" for event in events if event.level >= logging.WARNING]
-    read_back = {
-        check.asset_key.to_python_identifier(): check.metadata["rows_read_back"].value
-        for check in checks
-        if "rows_read_back" in check.metadata
-    }
-    for asset, store in STORES.items():
-        rows = f"{read_back[asset]:>12,}" if asset in read_back else f"{'not loaded':>12}"
-        action = f"  {done[asset]['action']}" if asset in done else ""
-        lines.append(f"  {store:<10}{rows}{action}")
-    lines += ["", "  seconds a stage"]
-    lines += [f"    {stage:<26} {details['seconds']:8.2f}" for stage, details in done.items()]
-    rows_in = done.get("validated_transactions", {}).get("rows", 0)
-    lines.append(f"    {'all, start of Dagster included':<26} {seconds:5.2f}   {rows_in / seconds:,.0f} rows a second")
-    lines += ["", *(_commands(name, config) if len(read_back) == len(STORES) else []), ""]
-    return "\n".join(lines)
-
-
-def _commands(name: str, config: PipelineConfig) -> list[str]:
-    lake, warehouse = config.data_lake, config.data_warehouse
-    python = ".venv/bin/python"
-    table = f"{warehouse.dataset}.{warehouse.table}"
-    target = object_name(lake.path, name, lake.format)
-    query = (
-        f"from google.cloud.bigquery import Client; print(*Client().query('SELECT * FROM {table} LIMIT 5'), sep='\\n')"
-    )
-    blob = f"from google.cloud.storage import Client; b = Client().bucket('{lake.gcs_bucket}').blob('{target}')"
-    lines = ["  look inside"]
-    if txn_target() == "local":
-        lines.append(f'    eval "$({python} -m txn_assets.local env)"')
-    return [
-        *lines,
-        f"    psql \"$TXN_PG_DSN\" -c 'SELECT * FROM {warehouse.postgres.table} LIMIT 5'",
-        f'    {python} -c "{query}"',
-        f'    {python} -c "{blob}; print(b.download_as_text()[:500])"',
-        "    make dev   # the Dagster UI on http://127.0.0.1:3000",
-    ]
-
-
-def _failures(result: dg.JobExecutionResult, checks: Iterable[dg.AssetCheckEvaluation]) -> Iterable[str]:
-    judged = set()
-    for check in checks:
-        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
-            judged.add(check.asset_check_key.name)
-            yield f"{check.check_name}: {check.description}"
-    for event in result.all_events:
-        if event.is_step_failure and not any((event.step_key or "").endswith(name) for name in judged):
-            yield f"{event.step_key}: {_sentence(event.step_failure_data)}"
-        # Where a step failed, the run's failure says no more than that.
-        if event.is_job_failure and not any(other.is_step_failure for other in result.all_events):
-            yield _root(event.job_failure_data.error) or str(event.message)
-
-
-def _sentence(data: Any) -> str:  # noqa: ANN401 - Dagster does not export the class
-    """The message of a Failure, or of the error at the root."""
-    if data.user_failure_data and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
-    return _root(data.error)
-
-
-def _root(error: Any) -> str:  # noqa: ANN401 - likewise
-    """The first line of the error at the root; empty where there is no error."""
-    while error and error.cause:
-        error = error.cause
-    return str(error.message).strip().splitlines()[0] if error else ""
-
-
-def _name(file: Path) -> str:
+def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
     if not file.is_file():
         message = f"There is no file {file}: give the path of a CSV file, as in `make run FILE=path/to/file.csv`."
         raise UsageError(message)
-    if not file.name.endswith(SUFFIXES) or not fits_a_key(file.name):
-        message = (
-            f"{file.name!r} cannot be landed: a landed file is named *.csv or *.csv.gz, in one line, without '...'."
-        )
+    name = file.name if name is None else name
+    if not name.lower().endswith(SUFFIXES) or not fits_a_key(name):
+        message = f"{name!r} cannot be landed: a landed file is named *.csv or *.csv.gz, in one line, without '...'."
         raise UsageError(message)
-    return file.name
+    if refusal := too_long(name, name_limit(config.data_lake)):
+        raise UsageError(refusal)
+    return name
 
 
 def _instance() -> dg.DagsterInstance:

@@ -16,6 +16,9 @@ from google.api_core import exceptions
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
 from google.cloud.storage.exceptions import InvalidResponse
 
+FAULTS = (exceptions.GoogleAPIError, GoogleAuthError, InvalidResponse, OSError)
+"""What the clients raise; errors of `requests` are OSErrors."""
+
 _TRANSIENT_CODES = {408, 429, 500, 502, 503, 504}
 
 _TRANSIENT_REASONS = {
@@ -84,7 +87,7 @@ _REMEDIES_BY_REASON = {
 }
 
 _REMEDIES_BY_CODE = {
-    400: "The request does not fit the table or object: compare its schema with the documentation.",
+    400: "The name, or the schema of the table, does not fit: compare it with the documentation.",
     401: "Check the credentials of the service account.",
     403: "Grant the service account the roles of the deployment guide.",
     404: "Create it, or correct its name in the configuration.",
@@ -150,10 +153,19 @@ def explain(error: Exception, store: str) -> str:
     """Return the sentence for `error`: store, cause, remedy."""
     if isinstance(error, DefaultCredentialsError | RefreshError):
         return f"{store} cannot be reached: no usable Google credentials. {_REMEDIES_BY_CODE[401]}"
-    lines = str(getattr(error, "message", "") or error).strip().splitlines() or [type(error).__name__]
+    return f"{store} cannot be used: {_cause(error)}. {_remedy(error)}".strip()
+
+
+def _cause(error: Exception) -> str:
+    """Return the service's own sentence; of an upload the client gives it in JSON, behind method and address."""
+    response = getattr(error, "response", None)
+    try:
+        message = str(response.json()["error"]["message"]) if response is not None else ""
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message = ""
+    lines = (message or str(getattr(error, "message", "") or error)).strip().splitlines() or [type(error).__name__]
     # The client appends each error of a failed job to the message of the first.
-    cause = lines[0].partition("; reason: ")[0][:300].rstrip(".;")
-    return f"{store} cannot be used: {cause}. {_remedy(error)}".strip()
+    return lines[0].partition("; reason: ")[0][:400].rstrip(".;")
 
 
 def _remedy(error: Exception) -> str:

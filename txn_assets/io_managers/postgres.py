@@ -201,6 +201,21 @@ class PostgresIOManager(SinkIOManager):
             self._prepare(connection)
             return dict(connection.execute(generations_query(self._table)).fetchall())
 
+    def held(self, name: str) -> LoadRecord | None:
+        """Return the newest ledger row of the file `name`; None before its first load."""
+        with self.stores.postgres() as connection:
+            self._prepare(connection)
+            return self._held(connection, [name]).get(name)
+
+    def holds_any(self, name: str, ids: Sequence[str]) -> bool:
+        """Whether a row of the file `name` has one of `ids`."""
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_file = %s AND transaction_id = ANY(%s))").format(
+            self._table.data
+        )
+        with self.stores.postgres() as connection:
+            row = connection.execute(query, [name, list(ids)]).fetchone()
+        return bool(row and row[0])
+
     def inexact_columns(self) -> list[str]:
         """`price`, where the table was made with a binary floating-point column."""
         with self.stores.postgres() as connection:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from txn_assets.config import project_root
 from txn_assets.resources import Workspace
 from txn_assets.run import run
 from txn_assets_tests.deployment import Deployment, make_file, make_row
+
+CASES = Path(__file__).parents[1] / "cases"
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +41,19 @@ def test_summary(deployment: Deployment) -> None:
     wanted = ["rows in 5", "valid 4", "rejected 1", "record 4 rejected: product missing (Field required)"]
     assert [line for line in lines if line in wanted] == wanted
     assert {"GCS 4 loaded", "BigQuery 4 loaded", "PostgreSQL 4 loaded"} <= set(lines)
+    assert out.getvalue().count("record 4 rejected") == 1
+
+
+def test_summary_of_warnings(deployment: Deployment) -> None:
+    """A repeated id and a column that is not loaded are in the summary."""
+    out = io.StringIO()
+
+    code = run(CASES / "repeated_id_extra_column.csv", deployment.config, out)
+
+    assert code == 0
+    summary = out.getvalue().rpartition("\nrepeated_id_extra_column.csv\n")[2]
+    assert "transaction_ids_unique" in summary
+    assert "customer_email" in summary
 
 
 def test_second_run_is_unchanged(deployment: Deployment, tmp_path: Path) -> None:
@@ -61,8 +77,11 @@ def test_failure_is_one_sentence(deployment: Deployment, tmp_path: Path) -> None
     done = _command(str(file))
 
     assert done.returncode == 1
-    assert "FAILED  validated_transactions: No valid transactions in a.csv." in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    summary = done.stdout.partition("\n\n")[2]
+    assert summary.startswith("FAILED  validated_transactions: No valid transactions in a.csv.")
+    assert "Traceback" not in done.stdout
+    # DuckDB would complain there of what is not gone at exit.
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -90,6 +109,79 @@ def test_refusals(
     assert done.returncode == 1
     assert done.stderr.startswith(sentence) or sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_name_that_the_bucket_refuses(deployment: Deployment, tmp_path: Path) -> None:
+    """What the landing zone refuses is said in one sentence, with the cause that it gave."""
+    file = tmp_path / f"{'n' * 240}.csv"
+    file.write_bytes(make_file(make_row()))
+
+    done = _command(str(file))
+
+    assert done.returncode == 1
+    assert "is not landed" in done.stderr
+    assert "more than 240 bytes between two slashes. " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_name_that_is_too_long_for_what_is_named_after_it(deployment: Deployment, tmp_path: Path) -> None:
+    """The name fits the landing zone; the quarantine's would not: the file is not landed."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(make_file(make_row()))
+
+    done = _command("--name", f"{'d/' * 495}a.csv", str(file))
+
+    assert done.returncode == 1
+    assert "land the file under a name of at most" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("password", "sentence"), [(None, "TXN_PG_PASSWORD is not set"), ("secret", "no usable Google credentials")]
+)
+def test_gcp_without_secrets(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str | None, sentence: str
+) -> None:
+    """On the gcp target what is missing is said in one sentence."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(make_file(make_row()))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.delenv("TXN_PG_PASSWORD", raising=False)
+    environ = {"TXN_TARGET": "gcp", "NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": str(tmp_path / "none")}
+    for name, value in (environ | ({"TXN_PG_PASSWORD": password} if password else {})).items():
+        monkeypatch.setenv(name, value)
+
+    done = _command(str(file))
+
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def _make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--old-file=setup", "--no-print-directory", f"--directory={project_root()}", "run", *arguments]
+    return subprocess.run(command, env=os.environ | {"NAME": "host"}, capture_output=True, text=True, check=False)
+
+
+def test_make_takes_a_name_as_typed(deployment: Deployment, tmp_path: Path) -> None:
+    """Neither make nor the shell reads a file's name."""
+    name = 'tick`touch gone` cost$USD $(shell touch gone) it\'s "quoted".csv'
+    (tmp_path / name).write_bytes(make_file(make_row()))
+
+    done = _make(f"PYTHON={sys.executable}", f"FILE={tmp_path / name}")
+
+    assert done.returncode == 0, done.stderr
+    assert len(deployment.rows_everywhere(name)) == 1
+    assert not (project_root() / "gone").exists()
+
+
+def test_make_takes_name_and_replace() -> None:
+    """NAME= and REPLACE=1 are the options of the command; a NAME in the environment is somebody else's."""
+    plain = _make("PYTHON=echo", "FILE=a.csv")
+    both = _make("PYTHON=echo", "FILE=a.csv", "NAME=b$c.csv", "REPLACE=1")
+
+    assert plain.stdout.split() == ["-m", "txn_assets.run", "--", "a.csv"]
+    assert both.stdout.split() == ["-m", "txn_assets.run", "--name", "b$c.csv", "--replace", "--", "a.csv"]
 
 
 def test_missing_key(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,103 @@
+"""`make run` asks before a file replaces rows that do not look like its earlier version."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from txn_assets.run import UsageError, run
+from txn_assets_tests.deployment import Deployment, make_file, many_rows
+
+JANUARY = many_rows(3)
+FEBRUARY = many_rows(2, start=100, day="2024-02-01")
+
+
+@pytest.fixture(autouse=True)
+def _dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+
+
+def _run(deployment: Deployment, file: Path, *rows: str, name: str | None = None, replace: bool = False) -> str:
+    """Write `file`, load it as `make run` does, and return what was printed."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(make_file(*rows))
+    out = io.StringIO()
+    assert run(file, deployment.config, out, name=name, replace=replace) == 0
+    return out.getvalue()
+
+
+def test_another_month_under_the_same_name(deployment: Deployment, tmp_path: Path) -> None:
+    """It is refused with both ways on, and neither the stores nor the landing zone change."""
+    deployment.load("export.csv", *JANUARY)
+    landed = deployment.objects()
+
+    with pytest.raises(UsageError, match=r"3 rows loaded on 20\d\d-.* UTC as 'export.csv'.*REPLACE=1.*NAME="):
+        _run(deployment, tmp_path / "feb" / "export.csv", *FEBRUARY)
+
+    assert deployment.objects() == landed
+    assert len(deployment.rows_everywhere("export.csv")) == 3
+
+    replaced = _run(deployment, tmp_path / "feb" / "export.csv", *FEBRUARY, replace=True)
+
+    assert "export.csv replaces 3 rows loaded on 20" in replaced
+    assert len(deployment.rows_everywhere("export.csv")) == 2
+
+
+def test_a_name_of_its_own(deployment: Deployment, tmp_path: Path) -> None:
+    """With --name both are loaded."""
+    deployment.load("export.csv", *JANUARY)
+
+    _run(deployment, tmp_path / "feb" / "export.csv", *FEBRUARY, name="feb.csv")
+
+    assert len(deployment.rows_everywhere("export.csv")) == 3
+    assert len(deployment.rows_everywhere("feb.csv")) == 2
+
+
+def test_a_corrected_file(deployment: Deployment, tmp_path: Path) -> None:
+    """One id in common is enough: the file replaces its earlier version, and says so."""
+    deployment.load("export.csv", *JANUARY)
+
+    printed = _run(deployment, tmp_path / "export.csv", *FEBRUARY, JANUARY[2])
+
+    assert "export.csv replaces 3 rows loaded on 20" in printed
+    assert len(deployment.rows_everywhere("export.csv")) == 3
+
+
+def test_the_same_content(deployment: Deployment, tmp_path: Path) -> None:
+    """It replaces nothing, also where the landing zone has been emptied since."""
+    deployment.load("export.csv", *JANUARY)
+    deployment.bucket.blob(f"{deployment.config.data_lake.landing}/export.csv").delete()
+
+    assert "replaces" not in _run(deployment, tmp_path / "export.csv", *JANUARY)
+
+
+@pytest.mark.parametrize("gone", ["postgres", "another key"])
+def test_ids_that_cannot_be_compared(
+    deployment: Deployment, tmp_path: Path, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that only the data lake holds, or that were hashed with another key, are not replaced without a question."""
+    deployment.load("export.csv", *JANUARY)
+    if gone == "postgres":
+        deployment.pg.execute(f"DELETE FROM {deployment.pg_table}_loads")
+        deployment.pg.execute(f"DELETE FROM {deployment.pg_table}")
+    else:
+        monkeypatch.setenv("TXN_HASH_KEY", "k" * 32)
+        deployment.configure({"security": {"hash": {"algorithm": "hmac-sha256", "key_id": "2026-11"}}})
+
+    with pytest.raises(UsageError, match="their ids cannot be compared"):
+        _run(deployment, tmp_path / "export.csv", *JANUARY[:2])
+
+
+def test_a_file_that_is_none(deployment: Deployment, tmp_path: Path) -> None:
+    """What cannot be read as transactions does not take the place of a loaded file in the landing zone."""
+    deployment.load("export.csv", *JANUARY)
+    landed = deployment.objects()
+    file = tmp_path / "export.csv"
+    file.write_text("a,b\n1,2\n")
+
+    with pytest.raises(UsageError, match="is not a transaction file"):
+        run(file, deployment.config, io.StringIO())
+
+    assert deployment.objects() == landed
