@@ -3,6 +3,7 @@
 Here belongs the set-up that a run would have done. The whole run needs none of this: it is `python -m txn_assets.run`.
 """
 
+import datetime as dt
 import os
 import shutil
 import uuid
@@ -34,7 +35,8 @@ def validate_and_hash(timer: Timer, *, path: str, folder: str) -> Totals:
     Path(folder).mkdir(parents=True)
     hashed = Path(folder) / "hashed.parquet"
     with timer(), Path(path).open("rb") as stream:
-        report = stages.validate_file(stream, Path(folder), ingestion=config.ingestion, hasher=hasher)
+        today = dt.datetime.now(dt.UTC).date()
+        report = stages.validate_file(stream, Path(folder), ingestion=config.ingestion, hasher=hasher, today=today)
         stages.hash_file(Path(folder) / "valid.arrow", hashed, file=FileVersion(NAME, 1, 0, ""), hasher=hasher)
     return [*parquet_totals(hashed), report.rejected]
 

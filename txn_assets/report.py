@@ -58,3 +58,17 @@ class ValidationReport:
             f"{share:.1%} of the rows are rejected, more than ingestion.max_invalid_ratio {limit}; "
             "the quarantine has them with their reasons"
         )
+
+
+def mixed_prices(*, decimal_commas: int, three_decimals: int) -> str | None:
+    """Return the reason to refuse a file whose accepted prices may be grouped thousands; None if they are not.
+
+    4.500 beside 3,95 is four and a half thousand. Three decimals alone are decimals, and so is 4.50 beside 3,95.
+    """
+    if not decimal_commas or not three_decimals:
+        return None
+    return (
+        f"it mixes prices with a decimal comma (rows: {decimal_commas}) and prices with exactly three decimals "
+        f"(rows: {three_decimals}), which may be grouped thousands: "
+        "write every price with a decimal point and without grouping, 4500.00 or 3.95"
+    )

@@ -300,6 +300,7 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
 
     _folder: Path = PrivateAttr()
     _run_id: str | None = PrivateAttr(default=None)
+    _today: dt.date = PrivateAttr(default_factory=lambda: dt.datetime.now(dt.UTC).date())
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Makes the folder of the run."""
@@ -340,7 +341,9 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
         from txn_assets.stages import validate_file  # noqa: PLC0415 - see the head of the module
 
         with self.landing.open(version) as stream:
-            return validate_file(stream, self.folder(version), ingestion=self.settings, hasher=self.hasher())
+            return validate_file(
+                stream, self.folder(version), ingestion=self.settings, hasher=self.hasher(), today=self._today
+            )
 
     def valid_rows(self, file: "ValidatedFile") -> Path:
         """The Arrow stream with the valid rows of `file`, in clear text."""

@@ -4,6 +4,7 @@ Here belong validating one file and hashing one file: what they read, what they 
 come from and go to does not, nor anything of Dagster. The reading of hashed files is in `hashed_rows.py`.
 """
 
+import datetime as dt
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -19,19 +20,25 @@ from txn_assets.duck import connect
 from txn_assets.hashing import Hasher
 from txn_assets.ledger import FileVersion
 from txn_assets.quarantine import QuarantineWriter
-from txn_assets.report import SAMPLE_ROWS, RejectedSample, ValidationReport
+from txn_assets.report import SAMPLE_ROWS, RejectedSample, ValidationReport, mixed_prices
 from txn_assets.transaction import ValidationRules
-from txn_assets.validation import VALID_SCHEMA, RejectedRows, count_reasons, validate
+from txn_assets.validation import VALID_SCHEMA, RejectedRows, count_decimal_commas, count_reasons, validate
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """Goes up when the same bytes under the same rules would give other rows: stores then load the file again."""
+
+THREADS = 2
+"""Blocks that are validated at the same time."""
 
 BATCH_ROWS = 61_440
 """Half a row group of DuckDB's, which would have to cut larger batches up to write them as Parquet in their order."""
 
 
 def rules_id(rules: ValidationRules, pii_fields: Sequence[str] = ()) -> str:
-    """Names the rules and the hashed columns in the ledger, so that a change of either loads a file again."""
+    """Names the rules and the hashed columns in the ledger, so that a change of either loads a file again.
+
+    `rules` are the configured ones: those of a run have a `max_date` that moves with the day.
+    """
     plain = {name: _plain(value) for name, value in rules}
     return hashlib.sha256(f"{CONTRACT_VERSION}:{plain}:{sorted(pii_fields)}".encode()).hexdigest()[:16]
 
@@ -55,9 +62,11 @@ def read_header(stream: BinaryIO, ingestion: Ingestion) -> tuple[str, ...]:
 
 
 def validate_file(
-    stream: BinaryIO, folder: Path, *, ingestion: Ingestion, hasher: Hasher, threads: int = 2
+    stream: BinaryIO, folder: Path, *, ingestion: Ingestion, hasher: Hasher, today: dt.date
 ) -> ValidationReport:
     """Splits the CSV file in `stream` into `folder`/valid.arrow and `folder`/rejected.csv.
+
+    `today` is the day of the run, after which the default `max_date` is reckoned.
 
     valid.arrow is an Arrow IPC stream of `VALID_SCHEMA` in clear text; rejected.csv is the quarantine, PII hashed.
 
@@ -66,7 +75,8 @@ def validate_file(
     """
     file = CsvFile(stream)
     _check_columns(file, ingestion)
-    records = valid = rejected = 0
+    rules = ingestion.validation.on(today)
+    records = valid = rejected = decimal_commas = three_decimals = 0
     reasons: Counter[tuple[str, str]] = Counter()
     sample: list[RejectedSample] = []
     valid_path, rejected_path = folder / "valid.arrow", folder / "rejected.csv"
@@ -76,14 +86,18 @@ def validate_file(
         rejected_path.open("wb") as file_of_rejected,
     ):
         quarantine = QuarantineWriter(file_of_rejected, hasher)
-        for verdict in validate(file, ingestion.validation, batch_size=ingestion.batch_size, threads=threads):
+        for verdict in validate(file, rules, batch_size=ingestion.batch_size, threads=THREADS):
             writer.write_table(pa.Table.from_batches([verdict.valid]), max_chunksize=BATCH_ROWS)
             quarantine.write(verdict.rejected)
             records += verdict.records
             valid += verdict.valid.num_rows
             rejected += len(verdict.rejected)
+            decimal_commas += count_decimal_commas(verdict.rejected)
+            three_decimals += verdict.three_decimals
             reasons += count_reasons(verdict.rejected)
             sample += _sample(verdict.rejected, SAMPLE_ROWS - len(sample))
+    if refusal := mixed_prices(decimal_commas=decimal_commas, three_decimals=three_decimals):
+        raise NotATransactionFileError(refusal)
     return ValidationReport(
         records=records,
         valid=valid,

@@ -8,6 +8,7 @@ The contract is documented in docs/data-contract.md.
 import datetime as dt
 import functools
 import re
+import unicodedata
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -23,21 +24,58 @@ DECIMAL_PLACES = 4
 MAX_QUANTITY = 2**63 - 1
 """The largest number that INT64 in BigQuery and bigint in PostgreSQL hold."""
 
+MIN_DATE = dt.date(1970, 1, 1)
+"""The default of `min_date`."""
+FUTURE_DAYS = 366
+"""The default of `max_date` is this many days after the day of the run."""
+
 FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
-_WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0*)?")
+# One zero at most: 1.000 may be a thousand with German grouping.
+_WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MAX_NUMBER_LENGTH = 100
 """Longer digit strings are refused unread: they cannot fit, and parsing them takes quadratic time."""
 
 
+INVISIBLE_LETTERS = "\u115f\u1160\u3164\uffa0"
+"""The Hangul fillers: letters by their category, and drawn as nothing."""
+_INVISIBLE = frozenset(f"{INVISIBLE_LETTERS}\u034f\u2800") | frozenset(map(chr, range(0xFE00, 0xFE10)))
+"""What is drawn as nothing besides white space, control and format characters, variation selectors among it."""
+
+SHEET_ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#SPILL!", "#CALC!"})
+"""https://support.microsoft.com/en-us/office/error-type-function-10958677-7c8d-44f7-ae77-b9a9ee6eefaa"""
+_FORMULA = re.compile(r'=".*"', re.DOTALL)
+_SCIENTIFIC = re.compile(r"[0-9]+(?:[.,][0-9]+)?[Ee]\+[0-9]+")
+
+
 def _text(value: str) -> str:
-    if not value or value.isspace():
-        raise PydanticCustomError("blank", "Input should not be blank")
+    value = value.strip()
     if "\x00" in value:
         raise PydanticCustomError("nul_character", "Input should not contain the NUL character")
+    first = value[:1]
+    # Most text begins with a visible character of ASCII.
+    if not "!" <= first <= "~" and all(map(_is_invisible, value)):
+        raise PydanticCustomError("blank", "Input should not be blank")
+    if first == "=" and _FORMULA.fullmatch(value):
+        raise PydanticCustomError("spreadsheet_damage", "Input should not be a spreadsheet formula")
+    if first == "#" and value in SHEET_ERRORS:
+        raise PydanticCustomError("spreadsheet_damage", "Input should not be a spreadsheet error value")
     return value
+
+
+def _identifier(value: str) -> str:
+    value = _text(value)
+    if value[0] == "'" and value != "'":
+        raise PydanticCustomError("spreadsheet_damage", "Input should not begin with a spreadsheet's text mark")
+    if "+" in value and _SCIENTIFIC.fullmatch(value):
+        raise PydanticCustomError("spreadsheet_damage", "Input should not be a number in scientific notation")
+    return value
+
+
+def _is_invisible(character: str) -> bool:
+    return character.isspace() or character in _INVISIBLE or unicodedata.category(character) in {"Cc", "Cf"}
 
 
 def _plain_decimal(value: object) -> object:
@@ -69,7 +107,20 @@ def _iso_date(value: object) -> object:
     return value
 
 
+def _iso_date_between(first: dt.date, last: dt.date) -> BeforeValidator:
+    bounds: dict[str, Any] = {"first": str(first), "last": str(last)}
+
+    def validate(value: object) -> object:
+        value = _iso_date(value)
+        if isinstance(value, dt.date) and not first <= value <= last:
+            raise PydanticCustomError("date_out_of_range", "Input should be a day from {first} to {last}", bounds)
+        return value
+
+    return BeforeValidator(validate)
+
+
 # Bounds stand before the validator: behind it, Pydantic would check them in Python, at twice the time a row.
+Identifier = Annotated[str, BeforeValidator(_identifier)]
 Text = Annotated[str, BeforeValidator(_text)]
 Price = Annotated[
     Decimal,
@@ -77,19 +128,19 @@ Price = Annotated[
     BeforeValidator(_plain_decimal),
 ]
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY), BeforeValidator(_plain_whole_number)]
-IsoDate = Annotated[dt.date, BeforeValidator(_iso_date)]
+IsoDate = Annotated[dt.date, _iso_date_between(MIN_DATE, dt.date.max)]
 
 
 class Transaction(BaseModel):
     """One valid row.
 
-    Text is taken as sent. Numbers and dates may have blanks around them. A price is an exact decimal, at most 14 digits
-    before the point and 4 after; a quantity is a whole number from 1; a date is ISO 8601, `YYYY-MM-DD`.
+    Blanks around a value are dropped; text keeps those inside it. A price is an exact decimal, at most 14 digits before
+    the point and 4 after; a quantity is a whole number from 1; a date is ISO 8601, `YYYY-MM-DD`, and not before 1970.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    transaction_id: Text
+    transaction_id: Identifier
     product: Text
     price: Price
     quantity: Quantity
@@ -107,6 +158,28 @@ class ValidationRules(BaseModel):
     max_quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)] = MAX_QUANTITY
     product_prefix: str = ""
     max_decimals: Annotated[int, Field(ge=0, le=DECIMAL_PLACES)] = DECIMAL_PLACES
+    min_date: dt.date = MIN_DATE
+    max_date: dt.date | None = None
+
+    def on(self, today: dt.date) -> Self:
+        """Return the rules of a run on `today`, which fixes `max_date` unless the configuration does."""
+        if self.max_date is not None:
+            return self
+        return self.model_copy(update={"max_date": today + dt.timedelta(days=FUTURE_DAYS)})
+
+    @model_validator(mode="after")
+    def _product_prefix_can_match(self) -> Self:
+        if self.product_prefix != self.product_prefix.lstrip():
+            message = "ingestion.validation.product_prefix begins with a blank, and products are stripped of theirs"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _dates_are_in_order(self) -> Self:
+        if self.max_date is not None and self.max_date < self.min_date:
+            message = "ingestion.validation.max_date is before min_date: no row could be valid"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _some_field_is_required(self) -> Self:
@@ -122,17 +195,21 @@ def contract(rules: ValidationRules) -> type[Transaction]:
     if rules == ValidationRules():
         return Transaction
     types: dict[str, Any] = {
-        "transaction_id": Text,
-        "product": Annotated[Text, StringConstraints(pattern="^" + re.escape(rules.product_prefix))],
+        "transaction_id": Identifier,
+        "product": _product(rules.product_prefix),
         "price": Annotated[
             Decimal,
             Field(ge=rules.min_price, max_digits=WHOLE_DIGITS + rules.max_decimals, decimal_places=rules.max_decimals),
             BeforeValidator(_plain_decimal),
         ],
         "quantity": Annotated[int, Field(ge=1, le=rules.max_quantity), BeforeValidator(_plain_whole_number)],
-        "date": IsoDate,
+        "date": Annotated[dt.date, _iso_date_between(rules.min_date, rules.max_date or dt.date.max)],
     }
     fields: dict[str, Any] = {
         name: (kind, ...) if name in rules.required_fields else (kind | None, None) for name, kind in types.items()
     }
     return create_model("Transaction", __base__=Transaction, **fields)
+
+
+def _product(prefix: str) -> Any:  # noqa: ANN401 - a type
+    return Annotated[Text, StringConstraints(pattern="^" + re.escape(prefix))] if prefix else Text

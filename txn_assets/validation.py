@@ -25,6 +25,7 @@ from txn_assets.report import Reason
 from txn_assets.transaction import (
     DECIMAL_PLACES,
     FIELDS,
+    INVISIBLE_LETTERS,
     MAX_QUANTITY,
     WHOLE_DIGITS,
     Transaction,
@@ -46,13 +47,21 @@ VALID_SCHEMA = pa.schema(
 )
 """Valid rows between validation and hashing: the record number in the file, from 1, and the five fields in clear."""
 
-_TEXT = r"^[^\x00]*[!-~\p{L}\p{N}][^\x00]*$"
+# Text that begins with a visible character, ends with no blank, and does not begin like the damage of a spreadsheet.
+_LETTER = rf"[^\P{{L}}{INVISIBLE_LETTERS}]"
+_REST = r"(?:[^\x00]*[^\pZ\pC])?"
+_PRODUCT = rf"^(?:[!-\"$-<>-~]|{_LETTER}){_REST}$"
+# An id with a plus that begins with a digit is the judge's, who tells it from 1.23457E+17.
+_IDENTIFIER = rf"^(?:(?:[!\"$-&(-/:-<>-~]|{_LETTER}){_REST}|[0-9](?:[^\x00+]*[!-*,-~])?)$"
 _WHOLE = r"^[1-9][0-9]{0,17}$"
 # 29 February is left to the judge, which knows the leap years.
 _DATE = (
     r"^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)$"
 )
+
+# Three digits behind a comma and no point ahead of it may be grouping: 1,499.
+_DECIMAL_COMMA = r"^\s*[+-]?(?:[0-9]+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+)\s*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +90,13 @@ class Verdict:
         records: how many records the block has.
         valid: the valid rows, `VALID_SCHEMA`, in the order of the file.
         rejected: the others.
+        three_decimals: how many of the valid rows write their price with exactly three decimals.
     """
 
     records: int
     valid: pa.RecordBatch
     rejected: RejectedRows
+    three_decimals: int
 
 
 def validate(file: CsvFile, rules: ValidationRules, *, batch_size: int, threads: int) -> Iterator[Verdict]:
@@ -127,6 +138,11 @@ def count_reasons(rejected: RejectedRows) -> Counter[tuple[str, str]]:
     return counts
 
 
+def count_decimal_commas(rejected: RejectedRows) -> int:
+    """How many of the prices are written with a decimal comma."""
+    return int(pc.match_substring_regex(rejected.fields["price"], _DECIMAL_COMMA).true_count)
+
+
 def _validate_block(block: Block, header: Header, rules: ValidationRules, batch_size: int) -> Verdict:
     return validate_records(parse(block, header), rules, batch_size=batch_size)
 
@@ -136,7 +152,9 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
     source_row = pc.add(parsed.index, 1)
     columns, decoded = _decoded(parsed.fields)
     accepted = pc.and_(decoded, screen(columns, rules))
-    valid = _typed(source_row.filter(accepted), columns.filter(accepted))
+    plain = columns.filter(accepted)
+    valid = _typed(source_row.filter(accepted), plain)
+    three_decimals = _count_three_decimals(plain["price"])
     left = pc.invert(accepted)
     # As bytes only where some are no text: decoding them once more, value by value, is a tenth of the judge's time.
     doubtful = (columns if decoded.true_count == len(decoded) else parsed.fields).filter(left)
@@ -145,19 +163,22 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
     if judged:
         # Puts the judge's rows back between those of the screen.
         valid = pa.Table.from_batches([valid, *judged]).sort_by("source_row").combine_chunks().to_batches()[0]
+        passed = pa.array([place for place in range(doubtful.num_rows) if place not in reasons])
+        prices = doubtful["price"].take(passed).cast(pa.string())
+        three_decimals += _count_three_decimals(pc.ascii_trim(prices, " \t"))
     failed = pa.array(sorted(reasons), pa.int64())
     rejected = RejectedRows(
         source_row.take(failed), _as_sent(doubtful.take(failed)), tuple(reasons[place] for place in failed.to_pylist())
     )
-    return Verdict(parsed.records, valid, _with_unreadable(rejected, parsed.unreadable))
+    return Verdict(parsed.records, valid, _with_unreadable(rejected, parsed.unreadable), three_decimals)
 
 
 def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
     """For each row of `columns` (`FIELDS` as text) whether it is plainly valid. False means: ask the judge."""
     decimals = rf"(?:\.[0-9]{{1,{rules.max_decimals}}})?" if rules.max_decimals else ""
     patterns = {
-        "transaction_id": _TEXT,
-        "product": _TEXT,
+        "transaction_id": _IDENTIFIER,
+        "product": _PRODUCT,
         "price": rf"^[0-9]{{1,{WHOLE_DIGITS}}}{decimals}$",
         "quantity": _WHOLE,
         "date": _DATE,
@@ -167,6 +188,10 @@ def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
         masks.append(pc.starts_with(columns["product"], rules.product_prefix))
     if rules.min_price > 0:
         masks.append(_at_least(columns["price"], masks[FIELDS.index("price")], rules.min_price))
+    # Days in ISO form are in order as text.
+    masks.append(pc.greater_equal(columns["date"], rules.min_date.isoformat()))
+    if rules.max_date is not None:
+        masks.append(pc.less_equal(columns["date"], rules.max_date.isoformat()))
     if rules.max_quantity < MAX_QUANTITY:
         quantity = pc.if_else(masks[FIELDS.index("quantity")], columns["quantity"], "0").cast(pa.int64())
         masks.append(pc.less_equal(quantity, rules.max_quantity))
@@ -175,6 +200,10 @@ def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
 
 def _at_least(price: pa.StringArray, numeric: pa.BooleanArray, least: Decimal) -> pa.BooleanArray:
     return pc.greater_equal(pc.if_else(numeric, price, "0").cast(MONEY), pa.scalar(least))
+
+
+def _count_three_decimals(price: pa.StringArray) -> int:
+    return int(pc.equal(pc.binary_slice(price.cast(pa.binary()), -4, -3), b".").true_count)
 
 
 def _typed(source_row: pa.Int64Array, columns: pa.RecordBatch) -> pa.RecordBatch:
@@ -314,5 +343,6 @@ def _shifted(verdict: Verdict, before: int) -> Verdict:
     if not before:
         return verdict
     columns = [pc.add(verdict.valid["source_row"], before), *verdict.valid.columns[1:]]
+    valid = pa.RecordBatch.from_arrays(columns, schema=VALID_SCHEMA)
     rejected = replace(verdict.rejected, source_row=pc.add(verdict.rejected.source_row, before))
-    return Verdict(verdict.records, pa.RecordBatch.from_arrays(columns, schema=VALID_SCHEMA), rejected)
+    return replace(verdict, valid=valid, rejected=rejected)

@@ -1,11 +1,16 @@
 """Files as people really send them: each is loaded, or refused in one clear sentence."""
 
+import datetime as dt
 import gzip
+import hashlib
+import json
+from pathlib import Path
 
 import pytest
 
 from txn_assets_tests.deployment import HEADER, Deployment, failure, make_file, make_row
 
+CASES = Path(__file__).parent.parent / "cases"
 ROW = make_row()
 
 
@@ -58,12 +63,46 @@ def test_accepted_file(deployment: Deployment, content: bytes) -> None:
 
 
 def test_text_survives(deployment: Deployment) -> None:
-    """Quotes, commas, newlines, blanks and any script arrive in each store as they were sent."""
+    """Quotes, commas, newlines and any script arrive in each store as they were sent, but for blanks at an end."""
     products = ['24" Monitor, "new"', "two\nlines", " padded ", "سجادة صلاة", "=1+1", "'quoted'", "\\N", "NULL"]
 
     deployment.load("t.csv", *[make_row(transaction_id=f"T{n}", product=p) for n, p in enumerate(products)])
 
-    assert sorted(row[1] for row in deployment.rows_everywhere("t.csv")) == sorted(products)
+    assert sorted(row[1] for row in deployment.rows_everywhere("t.csv")) == sorted(p.strip() for p in products)
+
+
+def test_grouped_thousands(deployment: Deployment) -> None:
+    """A file whose 4.500 means 4500 is refused, and each store keeps what it had."""
+    deployment.load("g.csv", ROW)
+    deployment.land("g.csv", (CASES / "grouped_thousands.csv").read_bytes())
+
+    result = deployment.materialize("g.csv", raise_on_error=False)
+
+    assert "decimal comma (rows: 2)" in failure(result)
+    assert len(deployment.rows_everywhere("g.csv")) == 1
+
+
+def test_spreadsheet_damage(deployment: Deployment) -> None:
+    """An id that a spreadsheet destroyed is rejected with a code of its own; the others are loaded."""
+    deployment.configure({"ingestion": {"max_invalid_ratio": 1}})
+    deployment.land("s.csv", (CASES / "spreadsheet_ids.csv").read_bytes())
+
+    deployment.materialize("s.csv")
+
+    assert [row[0] for row in deployment.rows_everywhere("s.csv")] == [hashlib.sha256(b"X-1").hexdigest()]
+    reasons = [json.loads(row["reasons"])[0]["code"] for row in deployment.quarantined("s.csv")]
+    assert reasons == ["spreadsheet_damage"] * 2
+
+
+def test_dates_that_block_a_table(deployment: Deployment) -> None:
+    """A day that is far from today is rejected, and would else be a partition for good."""
+    today = dt.datetime.now(dt.UTC).date()
+    days = [dt.date(1, 1, 1), dt.date(1970, 1, 1), today + dt.timedelta(days=360), today + dt.timedelta(days=370)]
+
+    deployment.load("d.csv", *[make_row(transaction_id=f"T{n}", date=str(day)) for n, day in enumerate(days)])
+
+    assert sorted(row[4] for row in deployment.rows_everywhere("d.csv")) == [str(day) for day in days[1:3]]
+    assert {json.loads(row["reasons"])[0]["code"] for row in deployment.quarantined("d.csv")} == {"date_out_of_range"}
 
 
 def test_unknown_columns_refused(deployment: Deployment) -> None:

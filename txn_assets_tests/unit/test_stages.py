@@ -1,6 +1,8 @@
 """The two stages as functions of files: what they write and report, and that clear ids stand where they may alone."""
 
 import csv
+import datetime as dt
+import hashlib
 import json
 import subprocess
 import sys
@@ -25,13 +27,16 @@ from txn_assets.transaction import FIELDS, ValidationRules
 from txn_assets.validation import VALID_SCHEMA
 from txn_assets_tests.unit.rows import HEADER, csv_bytes, make_row
 
+CASES = Path(__file__).parent.parent / "cases"
+TODAY = dt.date(2024, 9, 1)
 PLAIN = Hasher(("transaction_id",), None, "sha256")
 VERSION = FileVersion("it's.csv", 1, 1, "AAAAAA==")
 
 
 def validated(data: bytes, folder: Path, *, hasher: Hasher = PLAIN, **ingestion: Any) -> ValidationReport:
     """The report on the CSV file `data`; valid.arrow and rejected.csv are in `folder`."""
-    return validate_file(BytesIO(data), folder, ingestion=Ingestion.model_validate(ingestion), hasher=hasher)
+    settings = Ingestion.model_validate(ingestion)
+    return validate_file(BytesIO(data), folder, ingestion=settings, hasher=hasher, today=TODAY)
 
 
 def valid_rows(folder: Path) -> list[dict[str, Any]]:
@@ -121,6 +126,77 @@ class TestReport:
         ]
 
 
+class TestGroupedThousands:
+    """4.500 beside 3,95 is four and a half thousand, and must not be loaded as 4.50."""
+
+    @pytest.mark.parametrize(
+        "prices",
+        [
+            ["4.500", "1.250", "3,95", "1.499,90"],
+            ["4.500", "12.99", "3,95"],
+            ["1.499,90", "12.99", " 4.500 "],
+            ["12.99"] * 40_000 + ["4.500"] + ["12.99"] * 400_000 + ["3,95"],
+        ],
+        ids=["all", "beside two decimals", "the other way round", "in different blocks"],
+    )
+    def test_file_is_refused(self, tmp_path: Path, prices: list[str]) -> None:
+        """With the counts of both kinds, and what to do."""
+        with pytest.raises(NotATransactionFileError, match=r"decimal comma \(rows: \d\).*three decimals \(rows: \d\)"):
+            validated(csv_bytes(make_row(price=price) for price in prices), tmp_path)
+
+    def test_case(self, tmp_path: Path) -> None:
+        """The file that was loaded as 4.50 and 1.25."""
+        with pytest.raises(NotATransactionFileError, match=r"comma \(rows: 2\).*decimals \(rows: 2\)"):
+            validated((CASES / "grouped_thousands.csv").read_bytes(), tmp_path)
+
+    @pytest.mark.parametrize(
+        ("prices", "rejected"),
+        [
+            (["4.500", "1.250", "0.125"], 0),
+            (["4.50", "12.9", "3", "3,95"], 1),
+            (["4.500", "1,499", "1,499.90", "dear"], 3),
+        ],
+        ids=["three decimals alone", "two decimals beside a comma", "grouping by commas"],
+    )
+    def test_other_files_are_not(self, tmp_path: Path, prices: list[str], rejected: int) -> None:
+        """What cannot be read wrongly is loaded; the others are rejected rows."""
+        assert validated(csv_bytes(make_row(price=price) for price in prices), tmp_path).rejected == rejected
+
+
+class TestSpreadsheetDamage:
+    """Ids that went through a spreadsheet."""
+
+    def test_blanks_are_stripped_before_hashing(self, tmp_path: Path) -> None:
+        """One id has one hash, however it was padded."""
+        rows = [make_row(transaction_id=text) for text in (" S-7001 ", "\tS-7001", "S-7001")]
+        report = validated(csv_bytes(rows), tmp_path)
+        assert report.repeated_ids == 1
+        assert {row["transaction_id"] for row in hashed_rows(tmp_path)} == {hashlib.sha256(b"S-7001").hexdigest()}
+
+    def test_lost_ids_are_rejected(self, tmp_path: Path) -> None:
+        """By a code of their own, and without the id."""
+        report = validated((CASES / "spreadsheet_ids.csv").read_bytes(), tmp_path)
+        assert (report.valid, report.reasons) == (1, {"transaction_id: spreadsheet_damage": 2})
+        assert "REF" not in (tmp_path / "rejected.csv").read_text()
+
+
+class TestDatesOfARun:
+    """`max_date` is reckoned from the day of the run."""
+
+    def test_day_more_than_a_year_ahead_is_rejected(self, tmp_path: Path) -> None:
+        """Such as a year that was mistyped; and any day before 1970."""
+        dates = ["1969-12-31", "1970-01-01", "2025-09-02", "2025-09-03", "2924-09-01"]
+        report = validated(csv_bytes(make_row(date=date) for date in dates), tmp_path)
+        assert (report.valid, report.reasons) == (2, {"date: date_out_of_range": 3})
+        assert [str(row["date"]) for row in valid_rows(tmp_path)] == ["1970-01-01", "2025-09-02"]
+
+    def test_configured_bounds_count(self, tmp_path: Path) -> None:
+        """Whatever day it is."""
+        dates = ["1900-01-01", "1950-01-01", "2100-01-01", "2100-01-02"]
+        rules = {"min_date": "1950-01-01", "max_date": "2100-01-01"}
+        assert validated(csv_bytes(make_row(date=date) for date in dates), tmp_path, validation=rules).valid == 2
+
+
 class TestUnknownColumns:
     """`ingestion.unknown_columns`."""
 
@@ -196,6 +272,8 @@ class TestRulesId:
             {"max_quantity": 1},
             {"product_prefix": "Halal"},
             {"max_decimals": 2},
+            {"min_date": "2000-01-01"},
+            {"max_date": "2100-01-01"},
         ],
     )
     def test_differs_where_the_rules_differ(self, rules: dict[str, Any]) -> None:

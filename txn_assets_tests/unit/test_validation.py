@@ -4,6 +4,7 @@ The contract itself is tested in `test_transaction.py`, the reading of records i
 """
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -12,14 +13,23 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from txn_assets.csv_blocks import ParsedBlock
 from txn_assets.report import Reason
-from txn_assets.transaction import FIELDS, MAX_QUANTITY, ValidationRules, contract
+from txn_assets.transaction import (
+    FIELDS,
+    MAX_QUANTITY,
+    SHEET_ERRORS,
+    Identifier,
+    Text,
+    ValidationRules,
+    contract,
+)
 from txn_assets.validation import (
     VALID_SCHEMA,
     Verdict,
+    count_decimal_commas,
     count_reasons,
     screen,
     validate,
@@ -45,8 +55,11 @@ NUMBER = st.text("0123456789.+- \t\n", max_size=8)
 TEXT = st.one_of(
     st.sampled_from(
         ["T001", "Halal Laptop", "", " ", "\t", "\n", "x\n", "\u00a0", "\u200b", "\u2028", "\x85", "é", "حلال", "\0",
-         "x\0"]
+         "x\0", " x", "x\u2003", "\u3164", "\u200bx", "नमस्ते", "1.23457E+17", "1E+5", "1+E5", "'S-7001", "'", "#1",
+         *SHEET_ERRORS]
     ),
+    st.text('="x', max_size=4),
+    st.text("0123456789.,eE+- ", max_size=8),
     st.text(max_size=4),
 )  # fmt: skip
 VALUES = {
@@ -63,7 +76,7 @@ VALUES = {
     ),
     "quantity": st.one_of(
         st.sampled_from(
-            ["1", "0", "2.0", "2.", "007", "+1", "1\n", "", "9" * 18, "9" * 19, str(MAX_QUANTITY),
+            ["1", "0", "2.0", "2.", "2.00", "007", "+1", "1\n", "", "9" * 18, "9" * 19, str(MAX_QUANTITY),
              str(MAX_QUANTITY + 1)]
         ),
         st.integers(-2, 200).map(str),
@@ -71,6 +84,8 @@ VALUES = {
     ),
     "date": st.one_of(
         st.builds("{:04}-{:02}-{:02}".format, st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32)),
+        st.dates(dt.date(1969, 12, 30), dt.date(1970, 1, 2)).map(str),
+        st.dates(dt.date(2024, 2, 27), dt.date(2024, 3, 2)).map(str),
         st.sampled_from(
             ["2024-02-29", "2023-02-29", "1900-02-29", "2000-02-29", "2023-04-31", "2023-11-31", "2023-02-30",
              "2023-10-01\n", " 2023-10-01", "2023-1-1", ""]
@@ -81,8 +96,10 @@ RULES = {
     "required_fields": st.frozensets(st.sampled_from(FIELDS), min_size=1),
     "min_price": st.sampled_from(["0.00001", "1", "9.99", "1E+1", "10.00", "100000000000000", "1E+17"]).map(Decimal),
     "max_quantity": st.sampled_from([1, 100, 10**18, MAX_QUANTITY - 1]),
-    "product_prefix": st.sampled_from(["Halal", "x", " ", "é", "."]),
+    "product_prefix": st.sampled_from(["Halal", "x", "x ", "é", "."]),
     "max_decimals": st.integers(0, 3),
+    "min_date": st.sampled_from([dt.date.min, dt.date(999, 12, 31), dt.date(2024, 2, 28)]),
+    "max_date": st.sampled_from([dt.date.max, dt.date(2024, 2, 28), dt.date(2024, 2, 29), dt.date(2024, 3, 1)]),
 }
 
 
@@ -93,7 +110,9 @@ def few_of(kinds: Mapping[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dic
 
 
 def make_rules(settings: Mapping[str, Any]) -> ValidationRules:
-    """The default rules, but for `settings`."""
+    """The default rules, but for `settings`; of days that contradict each other the last counts."""
+    if "max_date" in settings and settings["max_date"] < settings.get("min_date", dt.date(1970, 1, 1)):
+        settings = {**settings, "min_date": settings["max_date"]}
     return ValidationRules(**settings)
 
 
@@ -214,6 +233,18 @@ class TestOneTruth:
         expected = by_loop(read_all(data, max_field_bytes=100).records, rules)
         assert outcomes_of(data, rules, block_bytes=block_bytes, max_field_bytes=100) == expected
 
+    @pytest.mark.parametrize("pattern", ["{}", "{}x", "x{}", "5E{}7"])
+    def test_every_character_there_is(self, pattern: str) -> None:
+        """Alone, and at each end of a text: nothing that the screen accepts is blank, stripped or damage."""
+        characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+        texts = pa.array([pattern.format(character) for character in characters], pa.string())
+        others = {name: pa.repeat(value, len(texts)) for name, value in make_row().items()}
+        judges = {"transaction_id": TypeAdapter(list[Identifier]), "product": TypeAdapter(list[Text])}
+        for field, judge in judges.items():
+            columns = pa.RecordBatch.from_pydict(others | {field: texts})
+            accepted = texts.filter(screen(columns, DEFAULT_RULES)).to_pylist()
+            assert judge.validate_python(accepted) == accepted
+
 
 class TestScreen:
     """The screen has to be worth its while."""
@@ -223,7 +254,10 @@ class TestScreen:
         [
             make_row(),
             make_row(product="حلال", price="99999999999999.9999", quantity="9" * 18, date="2024-01-31"),
-            make_row(product=" a,b\n", price="0", quantity="1", date="1000-12-30"),
+            make_row(product="a,\nb.", price="0", quantity="1", date="1970-01-01"),
+            make_row(transaction_id="0A-", product="नमस्ते"),
+            make_row(transaction_id="A+B=", product="Caffè ® (½)"),
+            make_row(transaction_id="550e8400-e29b-41d4-a716-446655440000", product="'s 5' + 1E+5"),
         ],
     )
     def test_plain_rows_need_no_judge(self, row: dict[str, str]) -> None:
@@ -232,8 +266,16 @@ class TestScreen:
 
     def test_plain_rows_need_no_judge_under_narrow_rules(self) -> None:
         """At each bound."""
-        rules = ValidationRules(min_price=Decimal("9.99"), max_quantity=5, product_prefix="Halal", max_decimals=2)
-        row = make_row(price="9.99", quantity="5")
+        day = dt.date(2023, 10, 1)
+        rules = ValidationRules(
+            min_price=Decimal("9.99"),
+            max_quantity=5,
+            product_prefix="Halal",
+            max_decimals=2,
+            min_date=day,
+            max_date=day,
+        )
+        row = make_row(price="9.99", quantity="5", date=str(day))
         assert screen(columns_of([row]), rules).to_pylist() == [True]
 
     @pytest.mark.parametrize("min_price", ["0.00001", "1E+17", "9" * 18, "0." + "0" * 17 + "1"])
@@ -299,12 +341,39 @@ class TestRejectedRows:
             ("quantity", "greater_than_equal"): 1,
         }
 
+    @pytest.mark.parametrize(
+        ("price", "commas"),
+        [
+            ("3,95", 1),
+            ("1.499,90", 1),
+            ("-3,9 ", 1),
+            ("1.234.567,891", 1),
+            ("1,499", 0),
+            ("1,499.90", 0),
+            ("3,95 EUR", 0),
+        ],
+    )
+    def test_decimal_commas_are_counted(self, price: str, commas: int) -> None:
+        """Where a comma may be grouping it is not one."""
+        assert count_decimal_commas(rejected_rows(rejections_of(csv_bytes([make_row(price=price)])))) == commas
+
     def test_no_message_carries_a_value(self) -> None:
         """Of any row, readable or not."""
         body = b'7777,"7777"7,7,7\n"7777\n7777,7\n7777,\xff7777,7777.77777,77.7,2077-77-77\n'
         rows = rejections_of(f"{HEADER}\n".encode() + body)
         assert len(rows) == 4
         assert not [reason for row in rows for reason in row.reasons if "77" in reason.message]
+
+
+@given(st.lists(st.one_of(VALUES["price"], st.from_regex(r"\A[+ ]?[0-9]{0,2}\.[0-9]{2,4} ?\Z")), max_size=20))
+@example(["999", "4.500", " 4.500", "+.500", "0.5000", "1.50", "x.500"])
+@settings(max_examples=100, deadline=None)
+def test_three_decimals_are_counted(prices: list[str]) -> None:
+    """Of valid rows alone, whichever of screen and judge decided."""
+    rows = [make_row(price=price) for price in prices]
+    verdict = validate_records(parsed(rows), DEFAULT_RULES, batch_size=3)
+    valid = [prices[number - 1] for number in verdict.valid["source_row"].to_pylist()]
+    assert verdict.three_decimals == sum(re.search(r"\.[0-9]{3}[ \t]*\Z", price) is not None for price in valid)
 
 
 def test_giving_up_early_ends_the_threads() -> None:
