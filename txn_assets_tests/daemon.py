@@ -1,11 +1,9 @@
 """`dagster dev` as a child: webserver, daemon, code server and runs, which are ended together.
 
-Here belong starting it as `make dev` does, and an end that leaves no process behind. What arrives meanwhile does not.
-The runs of the local instance are processes of the same group as the command, so one signal reaches all of them.
+It is started and ended as `make dev` is, and leaves no process behind. All of it is in one session.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -56,29 +54,36 @@ class Daemon:
                 raise DaemonError(message)
             time.sleep(0.5)
 
+    def terminate(self, *, seconds: float) -> None:
+        """Sends SIGTERM, and waits until it has ended.
+
+        Raises:
+            TimeoutExpired: it has not within `seconds`.
+        """
+        self._process.terminate()
+        self._process.wait(seconds)
+
     def stop(self) -> None:
         """Ends it in good order, then kills what is left of it."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self._members() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        with suppress(subprocess.TimeoutExpired):
+            self.terminate(seconds=PATIENCE_SECONDS)
         self.kill()
 
     def kill(self) -> None:
         """Kills it and all that it started, at once, and waits until they are gone."""
-        while members := self._members():
-            # The kernel gives the number of a group to nobody else while it has members.
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        while members := self.members():
+            for member in members:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
             psutil.wait_procs(members, timeout=1)
         self._process.wait()
 
-    def _members(self) -> list[psutil.Process]:
+    def members(self) -> list[psutil.Process]:
+        """Its processes that run."""
         members = []
         for process in psutil.process_iter():
             try:
-                if os.getpgid(process.pid) == self._process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                if os.getsid(process.pid) == self._process.pid and process.status() != psutil.STATUS_ZOMBIE:
                     members.append(process)
             except (ProcessLookupError, psutil.NoSuchProcess):
                 continue

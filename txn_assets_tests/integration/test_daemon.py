@@ -1,9 +1,13 @@
-"""The whole of it by itself: `dagster dev`, its daemon and the sensor load what is dropped into the bucket."""
+"""The whole of it by itself: `make dev` loads what is dropped into the bucket, and ends without a trace."""
 
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
 
+from txn_assets.local import ports
 from txn_assets_tests.daemon import dagster_dev
 from txn_assets_tests.deployment import Deployment, make_file, many_rows
 
@@ -12,13 +16,42 @@ SECONDS = 150.0
 
 
 def test_dropped_and_overwritten_file(deployment: Deployment, tmp_path: Path) -> None:
-    """A file dropped into the bucket reaches the stores with no hand on it, and so does what overwrites it."""
+    """A file dropped into the bucket reaches the stores with no hand on it, and so does what overwrites it.
+
+    A second `make dev` is refused meanwhile; SIGTERM ends the first and leaves no process behind.
+    """
     with dagster_dev(tmp_path) as daemon:
         deployment.land("a.csv", make_file(*many_rows(3)))
         daemon.wait_until(lambda: _prices(deployment) == ["1.5000"] * 3, seconds=SECONDS)
 
         deployment.land("a.csv", make_file(*many_rows(2, price="2.50")))
         daemon.wait_until(lambda: _prices(deployment) == ["2.5000"] * 2, seconds=SECONDS)
+
+        second = _dev(ports.choose(("webserver",), {})["webserver"])
+        daemon.terminate(seconds=SECONDS)
+
+        assert daemon.members() == []
+    assert (second.returncode, second.stderr.count("\n")) == (1, 1)
+    assert second.stderr.startswith("Another `make dev` runs for ")
+
+
+def test_port() -> None:
+    """A port that is taken, or none at all, is refused in one sentence."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = _dev(port)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Port {port} of 127.0.0.1 cannot be used (Address already in use)")
+    assert done.stderr.count("\n") == 1
+
+    done = _dev("3000x")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("'3000x' is not a port")
+
+
+def _dev(port: int | str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "txn_assets.local.dev", str(port)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def _prices(deployment: Deployment) -> list[str]:

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from txn_assets.local.dagster_home import prepare
-from txn_assets.local.run_liveness import DIED
+from txn_assets.local.run_liveness import DIED, RunLocks
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 
 SECONDS = 90.0
@@ -25,6 +25,10 @@ def instance(deployment: Deployment, stack_home: Path, monkeypatch: pytest.Monke
     """The local instance, as `make run` opens it."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     with dg.DagsterInstance.from_config(str(prepare(stack_home, deployment.endpoints))) as opened:
+        locks = RunLocks.of(opened)
+        assert locks
+        # Those of other tests that kill.
+        locks.report_dead(opened)
         yield opened
 
 
