@@ -5,8 +5,9 @@ The processes are started as the values and the chart start them, with local ser
 
 import json
 import logging
+import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,42 @@ def test_a_run_pod_writes_each_event_once_and_as_json(
 ) -> None:
     """A run pod writes one line of JSON for each event of its run, Dagster's and ours, and nothing else."""
     deployment.land("a.csv", make_file(make_row(), make_row(product="")))
+    done, events = run_as_a_pod(prod, deployment, dagster_home, stack_home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    messages = [
+        (entry.step_key, entry.user_message.removeprefix("a.csv: "))
+        for entry in events
+        if int(entry.level) >= logging.INFO and not entry.is_dagster_event
+    ]
+    lines = Counter(
+        (line.get("stage") or line.get("step"), line["message"]) for line in _objects(done.stdout + done.stderr)
+    )
+    assert len(messages) >= len(ASSETS)
+    assert lines == Counter(messages)
+
+
+def test_a_run_pod_that_fails_writes_the_cause_once(
+    prod: Values, deployment: Deployment, dagster_home: Path, stack_home: Path
+) -> None:
+    """The log of a failed run is one line of JSON per event too, and one of them has the traceback of the cause."""
+    deployment.land("a.csv", b"not,a,transaction,file\n")
+    done, events = run_as_a_pod(prod, deployment, dagster_home, stack_home)
+    assert done.returncode == 1
+    lines = list(_objects(done.stdout + done.stderr))
+    (cause,) = [line["traceback"] for line in lines if "traceback" in line]
+    assert "NotATransactionFileError: its header lacks the columns" in cause
+    failures = [entry for entry in events if int(entry.level) >= logging.ERROR and entry.is_dagster_event]
+    assert Counter(line["message"] for line in lines if "event" in line) == Counter(
+        entry.get_dagster_event().message for entry in failures
+    )
+
+
+def run_as_a_pod(
+    values: Values, deployment: Deployment, dagster_home: Path, stack_home: Path
+) -> tuple[subprocess.CompletedProcess[str], Sequence[dg.EventLogEntry]]:
+    """Load a.csv with the command of a run pod; what it wrote, and the events of its run."""
     variables = environment(
-        prod,
+        values,
         TXN_TARGET="local",
         TXN_CONFIG=str(deployment.config_path),
         TXN_HOME=str(stack_home),
@@ -59,23 +94,12 @@ def test_a_run_pod_writes_each_event_once_and_as_json(
     )
     job = build(deployment.config).resolve_job_def(load_landed_files.name)
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-        manifest = launched(prod, instance, job, {"dagster/partition": "a.csv"})
+        manifest = launched(values, instance, job, {"dagster/partition": "a.csv"})
         (container,) = manifest["spec"]["template"]["spec"]["containers"]
         done = execute(container.get("command") or container["args"], variables)
         (run,) = instance.get_runs()
-        messages = [
-            (entry.step_key, entry.user_message.removeprefix("a.csv: "))
-            for entry in instance.all_logs(run.run_id)
-            if int(entry.level) >= logging.INFO and not entry.is_dagster_event
-        ]
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert run.run_id in done.stdout
-
-    lines = Counter(
-        (line.get("stage") or line.get("step"), line["message"]) for line in _objects(done.stdout + done.stderr)
-    )
-    assert len(messages) >= len(ASSETS)
-    assert lines == Counter(messages)
+        assert run.run_id in done.stdout, done.stderr
+        return done, instance.all_logs(run.run_id)
 
 
 def test_the_cause_of_a_sensors_error_is_in_the_code_servers_log(
@@ -111,5 +135,5 @@ def _objects(output: str) -> Iterator[dict[str, Any]]:
     for line in output.splitlines():
         assert line.startswith("{"), output
         content = json.loads(line)
-        # Dagster's own JSON calls the message `event`.
-        yield {**content, "message": content.get("message") or content["event"]}
+        # Dagster's code server calls the message `event`.
+        yield content if "message" in content else {"message": content["event"]}
