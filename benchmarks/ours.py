@@ -46,13 +46,14 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     settings = opened.config
-    totals = hashed_rows.totals(Path(parquet), pii_fields=settings.security.pii_fields)
+    totals, lake_fingerprint = hashed_rows.totals(Path(parquet))
     file = HashedFile(
         # Another checksum for each generation: the same bytes again would be kept as they are.
         version=FileVersion(NAME, generation, 1, f"crc{generation}"),
         rules_id="rules",
         key_id="sha256",
         totals=totals,
+        lake_fingerprint=lake_fingerprint,
         malformed_digests=0,
         uri=f"gs://{settings.data_lake.gcs_bucket}/staging/bench.parquet",
     )
@@ -66,8 +67,9 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
         with timer():
             action = manager.load([file], str(uuid.uuid4()))[NAME]
         held = manager.holdings([file])[NAME].totals
-    if action is not Action.LOAD or held != totals:
-        message = f"{kind}: {action}, and it holds {held}, not {totals}"
+        expected = manager.as_held(file, is_exact=True).totals
+    if action is not Action.LOAD or held != expected:
+        message = f"{kind}: {action}, and it holds {held}, not {expected}"
         raise RuntimeError(message)
     return str(action.value)
 

@@ -175,7 +175,7 @@ def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: Validat
     hasher = workspace.hasher()
     path: Path = workspace.folder(file.version) / "hashed.parquet"
     hash_file(workspace.valid_rows(file), path, file=file.version, hasher=hasher)
-    totals = hashed_rows.totals(path, pii_fields=hasher.pii_fields)
+    totals, lake_fingerprint = hashed_rows.totals(path)
     partitions = hashed_rows.count_partitions(path, partition_by=workspace.partition_by)
     if partitions > MAX_PARTITIONS:
         message = (
@@ -202,6 +202,7 @@ def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: Validat
         rules_id=file.rules_id,
         key_id=hasher.key_id,
         totals=totals,
+        lake_fingerprint=lake_fingerprint,
         malformed_digests=hashed_rows.malformed_digests(path, pii_fields=hasher.pii_fields),
     )
 

@@ -22,6 +22,7 @@ from txn_assets.assets import (
 )
 from txn_assets.config import Orchestration
 from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.ledger import supersedes
 from txn_assets.partitions import landed_files
 from txn_assets.resources import LandingZone, Workspace
 from txn_assets.retention import landed_at
@@ -154,7 +155,7 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
             stuck[sink.store] = [
                 version
                 for version in landed
-                if held.get(version.name, 0) < version.generation and ages[version] > dt.timedelta(minutes=minutes)
+                if held.get(version.name) != version.generation and ages[version] > dt.timedelta(minutes=minutes)
             ]
         files = sorted({version for versions in stuck.values() for version in versions}, key=ages.__getitem__)
         oldest = round(max((ages[version] for version in files), default=dt.timedelta()).total_seconds() / 60)
@@ -182,7 +183,7 @@ def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetC
         name=f"{sink.key.to_python_identifier()}_reconciles",
         additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
         required_resource_keys={io_manager_key},
-        description="Rows, sums, dates and fingerprint, read back from the store, equal those of what was hashed.",
+        description="Every column of every row, read back from the store, equals what was hashed.",
     )
     def reconciles(context: dg.AssetCheckExecutionContext, hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
         manager: SinkIOManager = getattr(context.resources, io_manager_key)
@@ -194,18 +195,21 @@ def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetC
 def reconcile(manager: SinkIOManager, files: HashedFiles) -> dg.AssetCheckResult:
     """Compares what the store of `manager` holds with `files`; a file that failed on its way there is wrong as well.
 
-    A file of which the store holds a newer generation has been superseded, and nothing is to be compared.
+    A file of which the store holds a generation that replaces this one is not compared.
     """
     exact = not manager.ride_out(manager.inexact_columns)
     wrong = {one.name: f"not loaded: {one.why}" for one in files.failed}
     held = manager.ride_out(lambda: manager.holdings(files.files))
     for name, file in files.by_name.items():
-        if held[name].generation > file.version.generation:
-            continue
-        if held[name].generation < file.version.generation:
+        generation = held[name].generation
+        if generation != file.version.generation:
+            live = manager.live_generation(file.version, generation)
+            if not supersedes(file.version.generation, generation, live=live):
+                continue
             wrong[name] = f"{manager.store} has not loaded generation {file.version.generation}"
             continue
-        differences = file.totals.differences(held[name].totals, exact_price=exact)
+        expected = manager.as_held(file, is_exact=exact).totals
+        differences = expected.differences(held[name].totals, exact_price=exact)
         if differences:
             found = ", ".join(f"{what} {theirs} instead of {ours}" for what, (ours, theirs) in differences.items())
             wrong[name] = f"{manager.store} holds {found}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from txn_assets.duck import connect
+from txn_assets.fingerprint import DUCKDB, select_fingerprint
 from txn_assets.ledger import Totals
 from txn_assets.transaction import FIELDS
 from txn_assets.validation import VALID_SCHEMA
@@ -41,15 +42,21 @@ _BUFFER_BYTES = 32_000_000
 CSV_SELECT = ", ".join(MONEY_TEXT + " AS price" if name == "price" else name for name in FIELDS)
 
 
-def id_digits(pii_fields: Sequence[str]) -> str:
-    """SQL, in any of the engines, for hex digits that stand for the transaction id in a fingerprint."""
-    # Where the id is not hashed by configuration, it holds no hex digits.
-    return "transaction_id" if "transaction_id" in pii_fields else "md5(transaction_id)"
+def totals(path: Path) -> tuple[Totals, int]:
+    """Return the totals of the Parquet file at `path`, and its fingerprint in the lake, which has no source_row."""
+    found, in_lake = _totals(
+        "read_parquet($path)",
+        path,
+        select_fingerprint(DUCKDB),
+        select_fingerprint(DUCKDB, has_source_row=False),
+    )
+    return found, in_lake.fingerprint
 
 
-def totals(path: Path, *, pii_fields: Sequence[str]) -> Totals:
-    """The totals of the Parquet file at `path`."""
-    return _totals("read_parquet($path)", path, pii_fields)
+def inexact_totals(path: Path) -> Totals:
+    """Return the totals of the Parquet file at `path`, as a table reads them back that keeps prices inexactly."""
+    (found,) = _totals("read_parquet($path)", path, select_fingerprint(DUCKDB, is_exact=False))
+    return found
 
 
 def malformed_digests(path: Path, *, pii_fields: Sequence[str]) -> int:
@@ -85,9 +92,10 @@ def write_lake(path: Path, target: Path, *, file_format: str) -> None:
         )
 
 
-def lake_totals(path: Path, *, file_format: str, pii_fields: Sequence[str]) -> Totals:
-    """The totals of a file that `write_lake` wrote."""
-    return _totals(_lake_source(file_format), path, pii_fields)
+def lake_totals(path: Path, *, file_format: str) -> Totals:
+    """Return the totals of a file that `write_lake` wrote."""
+    (found,) = _totals(_lake_source(file_format), path, select_fingerprint(DUCKDB, has_source_row=False))
+    return found
 
 
 def read_lake(data: bytes, *, file_format: str) -> pa.Table:
@@ -111,15 +119,16 @@ def _lake_source(file_format: str) -> str:
     )
 
 
-def _totals(source: str, path: Path, pii_fields: Sequence[str]) -> Totals:
+def _totals(source: str, path: Path, *fingerprints: str) -> list[Totals]:
+    """The totals of the rows of `source`, once with each of the `fingerprints`."""
     with connect(path.parent) as connection:
         row = connection.execute(
-            "SELECT count(*), sum(price), sum(quantity), min(date), max(date), "  # noqa: S608 - fixed column names
-            f"bit_xor(('0x' || substr({id_digits(pii_fields)}, 1, 15))::BIGINT) FROM {source}",
+            f"SELECT count(*), sum(price), sum(quantity), min(date), max(date), {', '.join(fingerprints)} "  # noqa: S608 - fixed column names
+            f"FROM {source}",
             {"path": str(path)},
         ).fetchone()
     assert row is not None
-    return Totals.of_row(row)
+    return [Totals.of_row((*row[: -len(fingerprints)], one)) for one in row[-len(fingerprints) :]]
 
 
 def read(paths: Sequence[Path], *, batch_size: int = 65_536) -> pa.RecordBatchReader:

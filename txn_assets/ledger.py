@@ -39,8 +39,7 @@ class Totals:
         rows: number of rows.
         price, quantity: sums; money is exact.
         min_date, max_date: None where there is no date.
-        fingerprint: XOR over the rows of the first 15 hex digits of the hashed id, as an integer; it does not depend
-            on the order of the rows.
+        fingerprint: covers every column of every row, in any order; see `fingerprint.py`.
     """
 
     rows: int
@@ -120,14 +119,30 @@ class Action(Enum):
     """The store holds a newer version; change nothing."""
 
 
-def decide(incoming: LoadRecord, held: LoadRecord | None, in_store: Totals | None) -> Action:
-    """What to do with `incoming`, where the ledger says `held` and the store itself says `in_store`.
+def supersedes(generation: int, held: int, *, live: int | None) -> bool:
+    """Whether `generation` of a file replaces the generation `held` by a store.
 
-    `in_store` is only asked for where `held` has the same content: pass None to say that it was not looked at.
+    `live` is the generation in the landing zone, None where the file is gone. It wins: GCS promises that generations
+    are unique, not that they grow (https://cloud.google.com/storage/docs/metadata#generation-number). Of two that are
+    both history, the larger is taken for the later.
+    """
+    if live in (generation, held):
+        return live == generation
+    return generation > held
+
+
+def decide(
+    incoming: LoadRecord, held: LoadRecord | None, in_store: Totals | None, *, live: int | None = None
+) -> Action:
+    """Return what to do with `incoming`, where the ledger says `held` and the store itself says `in_store`.
+
+    `in_store` is only asked for where `held` has the same content: pass None to say that it was not looked at. `live`
+    is only asked for where `held` is another generation; see `supersedes`.
     """
     if held is None:
         return Action.LOAD
-    if held.file.generation > incoming.file.generation:
+    generations = incoming.file.generation, held.file.generation
+    if generations[0] != generations[1] and not supersedes(*generations, live=live):
         return Action.STAND_BACK
     if held.same_content(incoming) and in_store == incoming.totals:
         return Action.KEEP

@@ -122,14 +122,17 @@ def upkeep_schedules(remove_old: dg.JobDefinition) -> list[dg.ScheduleDefinition
 
 
 def missing_versions(landed: list[FileVersion], sinks: Sequence[SinkIOManager]) -> list[FileVersion]:
-    """Those of the `landed` versions that a sink's ledger does not have, oldest first."""
+    """Return those of the `landed` versions that a sink's ledger does not have, oldest first.
+
+    Equal, not larger: a ledger that ends with a larger generation than the live one holds a version that was replaced.
+    """
     is_held = _in_every_ledger(sinks)
     return sorted((v for v in landed if not is_held(v)), key=lambda version: version.generation)
 
 
 def _in_every_ledger(sinks: Sequence[SinkIOManager]) -> Callable[[FileVersion], bool]:
     ledgers = [sink.ride_out(sink.held_generations) for sink in sinks]
-    return lambda version: all(ledger.get(version.name, 0) >= version.generation for ledger in ledgers)
+    return lambda version: all(ledger.get(version.name) == version.generation for ledger in ledgers)
 
 
 def _queued(instance: dg.DagsterInstance) -> set[str]:

@@ -36,13 +36,15 @@ class ValidatedFile:
 class HashedFile:
     """The valid rows of a landed file, PII hashed, as a Parquet object with the columns of `hashed_rows.COLUMNS`.
 
-    `uri` is empty until the file is stored.
+    `lake_fingerprint` is the fingerprint of the rows as the lake holds them; see `hashed_rows.totals`. `uri` is empty
+    until the file is stored.
     """
 
     version: FileVersion
     rules_id: str
     key_id: str
     totals: Totals
+    lake_fingerprint: int
     malformed_digests: int
     uri: str = ""
 

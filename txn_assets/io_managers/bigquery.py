@@ -58,11 +58,20 @@ class BigQueryIOManager(SinkIOManager):
         """Replace all files in one transaction."""
         with self._jobs() as jobs:
             types = self._prepare(jobs)
+            is_exact = types.get("price") != "FLOAT64"
+            files = [self.as_held(file, is_exact=is_exact) for file in files]
             incoming = {file.version.name: file.load_record(run_id) for file in files}
             held = self._held(jobs, list(incoming))
             same = [held[name] for name in held if held[name].same_content(incoming[name])]
-            in_store = self._totals(jobs, [record.file.name for record in same], same)
-            actions = {name: decide(record, held.get(name), in_store.get(name)) for name, record in incoming.items()}
+            in_store = self._totals(jobs, [record.file.name for record in same], same, is_exact=is_exact)
+            live = {
+                name: self.live_generation(record.file, held[name].file.generation if name in held else None)
+                for name, record in incoming.items()
+            }
+            actions = {
+                name: decide(record, held.get(name), in_store.get(name), live=live[name])
+                for name, record in incoming.items()
+            }
             self._commit(jobs, _plan(files, actions, held, run_id), types)
             return actions
 
@@ -128,9 +137,11 @@ class BigQueryIOManager(SinkIOManager):
     def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
         """From ledger and table."""
         names = [file.version.name for file in files]
+        is_exact = not self.inexact_columns()
         with self._jobs() as jobs:
             held = self._held(jobs, names)
-            totals = self._totals(jobs, names, [*held.values(), *(file.load_record("") for file in files)])
+            records = [*held.values(), *(file.load_record("") for file in files)]
+            totals = self._totals(jobs, names, records, is_exact=is_exact)
         return {
             name: Holding(held[name].file.generation, totals.get(name, NOTHING.totals)) if name in held else NOTHING
             for name in names
@@ -197,11 +208,13 @@ class BigQueryIOManager(SinkIOManager):
         records = [_record(row) for row in found if row[0]]
         return {record.file.name: record for record in records}
 
-    def _totals(self, jobs: Jobs, names: Sequence[str], records: Iterable[LoadRecord]) -> dict[str, Totals]:
+    def _totals(
+        self, jobs: Jobs, names: Sequence[str], records: Iterable[LoadRecord], *, is_exact: bool
+    ) -> dict[str, Totals]:
         """The totals of the files that `names` names, in the dates that `records` span."""
         if not names:
             return {}
-        query = statements.totals_query(self._tables, self.id_digits)
+        query = statements.totals_query(self._tables, is_exact=is_exact)
         rows = jobs.query(query, _names(names), *_dates(records))
         return {name: Totals.of_row(tuple(totals)) for name, *totals in (row.values() for row in rows)}
 

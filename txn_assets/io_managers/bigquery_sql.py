@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from txn_assets.fingerprint import BIGQUERY, select_fingerprint
+
 COLUMNS = {
     "transaction_id": "STRING",
     "product": "STRING",
@@ -104,12 +106,14 @@ def generations_query(tables: Tables) -> str:
     return f"SELECT source_file, MAX(generation) FROM {tables.ledger} WHERE source_file != '' GROUP BY source_file"  # noqa: S608 - quoted names
 
 
-def totals_query(tables: Tables, id_digits: str) -> str:
-    """The totals of each of some files; binds @names, @first_date and @last_date."""
-    digits = id_digits.replace("md5(transaction_id)", "TO_HEX(MD5(transaction_id))")
+def totals_query(tables: Tables, *, is_exact: bool) -> str:
+    """Return the totals of each of some files; binds @names, @first_date and @last_date.
+
+    See `select_fingerprint` for `is_exact`.
+    """
     return (
         "SELECT source_file, COUNT(*), SUM(price), SUM(CAST(quantity AS NUMERIC)), MIN(date), MAX(date), "  # noqa: S608 - quoted names
-        f"BIT_XOR(CAST(CONCAT('0x', SUBSTR({digits}, 1, 15)) AS INT64)) FROM {tables.data} "
+        f"{select_fingerprint(BIGQUERY, is_exact=is_exact)} FROM {tables.data} "
         f"WHERE source_file IN UNNEST(@names) AND {WITHIN} GROUP BY source_file"
     )
 
@@ -167,7 +171,8 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         ]
     steps += [
         f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
-        "WHERE i.source_file = l.source_file AND i.generation = l.generation)",
+        # A live version may have a smaller generation; the newest in the ledger is the one that is held.
+        "WHERE i.source_file = l.source_file AND i.generation <= l.generation)",
         f"INSERT INTO {tables.ledger} ({', '.join(ledger)}, loaded_at) "  # noqa: S608 - quoted names
         f"SELECT {', '.join('i.' + name for name in ledger)}, CURRENT_TIMESTAMP() FROM UNNEST(@incoming) AS i",
         "COMMIT TRANSACTION",

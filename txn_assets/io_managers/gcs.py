@@ -6,6 +6,7 @@ load, keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,10 +74,14 @@ class GcsIOManager(SinkIOManager):
     path: str = Field(description="Objects are stored below this prefix.")
     file_format: str = Field(description="'csv' or 'parquet'.")
 
+    def as_held(self, file: "HashedFile", *, is_exact: bool) -> "HashedFile":  # noqa: ARG002 - money is decimal text
+        """Return `file` with the totals of the five fields: an object has no source_row."""
+        return replace(file, totals=replace(file.totals, fingerprint=file.lake_fingerprint))
+
     def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
         """Replaces the object of each file."""
         bucket = self.stores.storage().bucket(self.bucket)
-        return {file.version.name: self._replace(bucket, file, run_id) for file in files}
+        return {file.version.name: self._replace(bucket, self.as_held(file, is_exact=True), run_id) for file in files}
 
     def _replace(self, bucket: "storage.Bucket", file: "HashedFile", run_id: str) -> Action:
         incoming = file.load_record(run_id)
@@ -86,7 +91,8 @@ class GcsIOManager(SinkIOManager):
         blob = bucket.get_blob(name, **self._once)
         held = _held(blob, file)
         same = held is not None and held.same_content(incoming) and blob is not None and blob.crc32c == checksum
-        action = decide(incoming, held, incoming.totals if same else None)
+        live = self.live_generation(file.version, held.file.generation if held else None)
+        action = decide(incoming, held, incoming.totals if same else None, live=live)
         if action is Action.STAND_BACK or (action is Action.KEEP and held and held.file == incoming.file):
             return action
         # The object becomes visible whole, and only if nobody wrote it since it was looked at.
@@ -119,7 +125,7 @@ class GcsIOManager(SinkIOManager):
         if not path.exists() or crc32c(path) != blob.crc32c:
             path = path.with_suffix(".fetched")
             blob.download_to_filename(str(path), raw_download=True, **self._once)
-        totals = hashed_rows.lake_totals(path, file_format=self.file_format, pii_fields=self.pii_fields)
+        totals = hashed_rows.lake_totals(path, file_format=self.file_format)
         # It has served, and is the largest file of a run: the other stores may still be loading from the same disk.
         path.unlink()
         return Holding(held.file.generation, totals)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 from pydantic import Field
 
+from txn_assets.fingerprint import POSTGRES, select_fingerprint
 from txn_assets.io_managers.sink import SinkIOManager
 from txn_assets.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
 
@@ -129,12 +130,18 @@ def generations_query(table: Table) -> sql.Composed:
     return sql.SQL("SELECT source_file, max(generation) FROM {} GROUP BY source_file").format(table.ledger)
 
 
-def totals_query(table: Table, id_digits: str) -> sql.Composed:
-    """The totals of each of some files; binds their names. `id_digits` is the SQL of `hashed_rows.id_digits`."""
+def totals_query(table: Table, *, is_exact: bool) -> sql.Composed:
+    """Return the totals of each of some files; binds their names. See `select_fingerprint` for `is_exact`."""
+    fingerprint = select_fingerprint(POSTGRES, is_exact=is_exact)
     return sql.SQL(
-        "SELECT source_file, count(*), sum(price), sum(quantity), min(date), max(date), "
-        "bit_xor(('x' || substr({}, 1, 15))::bit(60)::bigint) FROM {} WHERE source_file = ANY(%s) GROUP BY source_file"
-    ).format(sql.SQL(id_digits), table.data)
+        "SELECT source_file, count(*), sum(price), sum(quantity), min(date), max(date), {} FROM {} "
+        "WHERE source_file = ANY(%s) GROUP BY source_file"
+    ).format(sql.SQL(fingerprint), table.data)
+
+
+def forget_statement(table: Table) -> sql.Composed:
+    """Remove the ledger rows of a file above a generation; binds source_file and generation."""
+    return sql.SQL("DELETE FROM {} WHERE source_file = %s AND generation > %s").format(table.ledger)
 
 
 def delete_statement(table: Table) -> sql.Composed:
@@ -183,13 +190,15 @@ class PostgresIOManager(SinkIOManager):
         with self.stores.postgres() as connection:
             self._prepare(connection)
             connection.commit()
-            return {file.version.name: self._replace(connection, file, run_id) for file in files}
+            is_exact = not self.inexact_columns()
+            return {file.version.name: self._replace(connection, file, run_id, is_exact=is_exact) for file in files}
 
     def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
         """From ledger and table."""
         names = [file.version.name for file in files]
+        is_exact = not self.inexact_columns()
         with self.stores.postgres() as connection:
-            held, totals = self._held(connection, names), self._totals(connection, names)
+            held, totals = self._held(connection, names), self._totals(connection, names, is_exact=is_exact)
         return {
             name: Holding(held[name].file.generation, totals.get(name, NOTHING.totals)) if name in held else NOTHING
             for name in names
@@ -277,8 +286,11 @@ class PostgresIOManager(SinkIOManager):
         for statement in create_statements(self._table):
             connection.execute(statement)
 
-    def _replace(self, connection: "psycopg.Connection[Any]", file: "HashedFile", run_id: str) -> Action:
+    def _replace(
+        self, connection: "psycopg.Connection[Any]", file: "HashedFile", run_id: str, *, is_exact: bool
+    ) -> Action:
         name = file.version.name
+        file = self.as_held(file, is_exact=is_exact)
         incoming = file.load_record(run_id)
         # Fetched before the transaction begins, which must not idle.
         path = self.workspace.hashed_rows(file)
@@ -287,13 +299,18 @@ class PostgresIOManager(SinkIOManager):
             lock = f"{self.schema_name}.{self.table}/{name}"
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
             held = self._held(connection, [name]).get(name)
-            in_store = self._totals(connection, [name]).get(name) if held and held.same_content(incoming) else None
-            action = decide(incoming, held, in_store)
+            in_store = None
+            if held and held.same_content(incoming):
+                in_store = self._totals(connection, [name], is_exact=is_exact).get(name)
+            live = self.live_generation(file.version, held.file.generation if held else None)
+            action = decide(incoming, held, in_store, live=live)
             if action is Action.LOAD:
                 if held is not None:
                     connection.execute(delete_statement(self._table), [name])
                 self._copy(connection, file, path)
             if action is not Action.STAND_BACK:
+                # A live version may have a smaller generation; the newest in the ledger is the one that is held.
+                connection.execute(forget_statement(self._table), [name, file.version.generation])
                 connection.execute(note_statement(self._table), _ledger_row(incoming))
         return action
 
@@ -313,8 +330,10 @@ class PostgresIOManager(SinkIOManager):
         rows = connection.execute(held_query(self._table), [list(names)]).fetchall()
         return {row[0]: record_from_row(row) for row in rows}
 
-    def _totals(self, connection: "psycopg.Connection[Any]", names: Sequence[str]) -> dict[str, Totals]:
-        rows = connection.execute(totals_query(self._table, self.id_digits), [list(names)]).fetchall()
+    def _totals(
+        self, connection: "psycopg.Connection[Any]", names: Sequence[str], *, is_exact: bool
+    ) -> dict[str, Totals]:
+        rows = connection.execute(totals_query(self._table, is_exact=is_exact), [list(names)]).fetchall()
         return {name: Totals.of_row(tuple(totals)) for name, *totals in rows}
 
 

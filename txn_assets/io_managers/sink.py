@@ -7,13 +7,14 @@ import functools
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from txn_assets.io_managers.staging import as_kind
-from txn_assets.ledger import Action, Holding
+from txn_assets.ledger import Action, FileVersion, Holding
 from txn_assets.logs import StageLog, processed
 from txn_assets.partitions import materialize_only
 from txn_assets.resources import Stores, Workspace
@@ -68,12 +69,34 @@ class SinkIOManager(dg.ConfigurableIOManager):
     def explain(self, error: Exception) -> str:
         """The sentence for `error`: store, cause, remedy."""
 
-    @property
-    def id_digits(self) -> str:
-        """SQL for the hex digits of which the fingerprint is made."""
-        from txn_assets.hashed_rows import id_digits  # noqa: PLC0415 - Arrow loads with the first file
+    def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:
+        """Return `file` with the totals that the store reads back once it holds it.
 
-        return id_digits(self.pii_fields)
+        `is_exact` is false where the table keeps prices as binary floating-point numbers.
+        """
+        if is_exact:
+            return file
+        from txn_assets.hashed_rows import inexact_totals  # noqa: PLC0415 - Arrow loads with the first file
+
+        return replace(file, totals=inexact_totals(self.workspace.hashed_rows(file)))
+
+    def live_generation(self, version: FileVersion, held: int | None) -> int | None:
+        """Return the generation of the file in the landing zone, asked for only where the store holds another one.
+
+        Raises:
+            StoreError: the landing zone does not answer.
+        """
+        if held in (None, version.generation):
+            return None
+        try:
+            live = self.workspace.landing.latest(version.name)
+        except Exception as error:
+            from txn_assets.io_managers.google_faults import explain, is_out_of_reach  # noqa: PLC0415 - see resources.py
+
+            if not is_out_of_reach(error):
+                raise
+            raise StoreUnavailableError(explain(error, f"Landing zone {self.workspace.landing.address}")) from error
+        return live.generation if live else None
 
     def handle_output(self, context: dg.OutputContext, obj: HashedFiles) -> None:
         """Loads `obj`; a file of a batch that cannot be loaded is left out, and not noted as materialised.

@@ -46,6 +46,22 @@ def test_decision(held: LoadRecord | None, in_store: Totals | None, action: Acti
     assert decide(INCOMING, held, in_store) is action
 
 
+@pytest.mark.parametrize(
+    ("held", "live", "action"),
+    [
+        pytest.param(3, 2, Action.LOAD, id="the live version has the smaller generation"),
+        pytest.param(1, 1, Action.STAND_BACK, id="the bucket went back to a smaller generation"),
+        pytest.param(3, 3, Action.STAND_BACK, id="the larger one is live"),
+        pytest.param(1, 2, Action.LOAD, id="the incoming one is live"),
+        pytest.param(3, 9, Action.STAND_BACK, id="both are history, the larger one is later"),
+        pytest.param(1, None, Action.LOAD, id="the file is gone, the larger one is later"),
+    ],
+)
+def test_live_version_wins(held: int, live: int | None, action: Action) -> None:
+    """Of two generations the one in the landing zone is right, whichever is larger."""
+    assert decide(INCOMING, make_record(generation=held, crc32c="BBBBBB=="), None, live=live) is action
+
+
 def test_same_content_disregards_who_loaded_it_and_when() -> None:
     """Run, time, generation and size are no content."""
     later = make_record(generation=9, run_id="later").at(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))

@@ -39,7 +39,7 @@ def make_version(name: str = "a.csv") -> FileVersion:
 
 def make_hashed(name: str = "a.csv") -> HashedFile:
     """A hashed file that is not stored yet."""
-    return HashedFile(make_version(name), "rules", "sha256", TOTALS, 0)
+    return HashedFile(make_version(name), "rules", "sha256", TOTALS, 0, 0)
 
 
 @pytest.mark.parametrize(
