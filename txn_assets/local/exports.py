@@ -1,23 +1,24 @@
-"""The environment in which psql, bq, a notebook or any Google client finds the local stack.
+"""The environment in which psql, gcloud, bq, gsutil, a notebook or any Google client finds the local stack.
 
-Here belong the variables and the throw-away credentials that go with them. Printing them is `__main__.py`'s.
+The variables, and the files with throw-away credentials that they name. Printing them is `__main__.py`'s.
 Documented in txn_assets/local/README.md.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from txn_assets.local.home import Home, read_json, write_json
+from txn_assets.local.home import Home, read_json, write_json, write_private
 from txn_assets.local.stack import Endpoints
 
 
 def variables(endpoints: Endpoints, *, project_id: str, home: Path) -> Mapping[str, str]:
     """Return the variables to export."""
+    place = Home(home)
     return {
         "STORAGE_EMULATOR_HOST": endpoints.gcs_url,
         "BIGQUERY_EMULATOR_HOST": endpoints.bigquery_url,
         "GOOGLE_CLOUD_PROJECT": project_id,
-        "GOOGLE_APPLICATION_CREDENTIALS": str(_credentials(Home(home), endpoints, project_id)),
+        "GOOGLE_APPLICATION_CREDENTIALS": str(_credentials(place, endpoints, project_id)),
         # gcsfs would ask Google's control plane for the kind of the bucket, and wait a minute for no answer.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         # google-auth would look for the metadata server of a virtual machine.
@@ -28,6 +29,33 @@ def variables(endpoints: Endpoints, *, project_id: str, home: Path) -> Mapping[s
         "PGUSER": endpoints.postgres_user,
         "PGPASSWORD": endpoints.postgres_password,
         "PGDATABASE": endpoints.postgres_dbname,
+        **_command_line_tools(place, endpoints, project_id),
+    }
+
+
+def _command_line_tools(home: Home, endpoints: Endpoints, project_id: str) -> Mapping[str, str]:
+    """Return what `gcloud storage`, `bq` and `gsutil` read, and write the files that they read it from.
+
+    They get a configuration folder and a token of their own: the account that a person is logged in with is not sent
+    here, and nothing here changes that person's configuration.
+    """
+    folder = home.stack / "cloudsdk"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    files = {
+        "token": "local\n",
+        "bigqueryrc": f"api = {endpoints.bigquery_url}\nproject_id = {project_id}\n",
+        # By itself gsutil speaks TLS alone; it hands over to `gcloud storage`, which takes the variables below.
+        "boto": f"[GSUtil]\nuse_gcloud_storage = True\ndefault_project_id = {project_id}\n",
+    }
+    for name, content in files.items():
+        write_private(folder / name, content)
+    return {
+        "CLOUDSDK_CONFIG": str(folder / "config"),
+        "CLOUDSDK_CORE_PROJECT": project_id,
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(folder / "token"),
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{endpoints.gcs_url}/storage/v1/",
+        "BIGQUERYRC": str(folder / "bigqueryrc"),
+        "BOTO_CONFIG": str(folder / "boto"),
     }
 
 

@@ -189,10 +189,35 @@ def test_a_big_upload_is_held_by_nobody_in_memory(bucket: Bucket, stack: Stack) 
     assert list(Home(stack.home).gcs_spool.iterdir()) == []
 
 
-def start_upload(stack: Stack, bucket: Bucket, name: str, metadata: dict[str, str]) -> str:
+def test_an_upload_as_gcloud_begins_it(bucket: Bucket, stack: Stack) -> None:
+    """`gcloud storage` and `gsutil` begin resumable uploads at an address of their own."""
+    location = start_upload(stack, bucket, "a", {}, path="/resumable/upload/storage/v1/b")
+
+    status_code, _, _ = put(location, b"content", "bytes 0-6/7")
+
+    assert status_code == 200
+    assert bucket.blob("a").download_as_bytes() == b"content"
+
+
+def test_a_delete_is_answered_without_content(bucket: Bucket, stack: Stack) -> None:
+    """`gcloud storage rm` reads a body where there is a 200."""
+    upload(bucket, "a", b"content")
+    connection = http.client.HTTPConnection(urlsplit(stack.endpoints.gcs_url).netloc, timeout=20)
+
+    connection.request("DELETE", f"/storage/v1/b/{bucket.name}/o/a")
+    response = connection.getresponse()
+
+    assert (response.status, response.read()) == (204, b"")
+    assert bucket.get_blob("a") is None
+    connection.close()
+
+
+def start_upload(
+    stack: Stack, bucket: Bucket, name: str, metadata: dict[str, str], *, path: str = "/upload/storage/v1/b"
+) -> str:
     """Begin a resumable upload by hand, and return where it goes."""
     connection = http.client.HTTPConnection(urlsplit(stack.endpoints.gcs_url).netloc, timeout=20)
-    target = f"/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable&name={name}"
+    target = f"{path}/{bucket.name}/o?uploadType=resumable&name={name}"
     connection.request("POST", target, json.dumps(metadata))
     response = connection.getresponse()
     connection.close()

@@ -7,7 +7,6 @@ What is mended, and what is not, is listed in txn_assets/local/README.md.
 
 import asyncio
 import json
-import re
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,6 +29,7 @@ from txn_assets.local.gcs_shim.answers import (
     resource,
 )
 from txn_assets.local.gcs_shim.preconditions import ABSENT, Conditions, Version
+from txn_assets.local.gcs_shim.routes import COMPOSE, COPY, OBJECT, UPLOAD, XML
 from txn_assets.local.gcs_shim.store import Store, UnstorableError
 from txn_assets.local.gcs_shim.uploads import (
     BadRequestError,
@@ -39,14 +39,6 @@ from txn_assets.local.gcs_shim.uploads import (
     check_announced,
     metadata_of_related,
 )
-
-_OBJECT = re.compile(r"(?:/storage|/download/storage)/v1/b/(?P<bucket>[^/]+)/o/(?P<name>.+)")
-_COPY = re.compile(
-    r"/storage/v1/b/(?P<source_bucket>[^/]+)/o/(?P<source>.+)/(?:rewriteTo|copyTo)/b/(?P<bucket>[^/]+)/o/(?P<name>.+)"
-)
-_COMPOSE = re.compile(r"/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>.+)/compose")
-_UPLOAD = re.compile(r"/upload/storage/v1/b/(?P<bucket>[^/]+)/o")
-_XML = re.compile(r"/(?!storage/|upload/|download/|batch/|_)(?P<bucket>[^/]+)/(?P<name>.+)")
 
 _SMALL = 16 << 20
 """Requests of one piece up to this size are held in memory; clients send bigger objects by resumable uploads."""
@@ -99,19 +91,19 @@ class Proxy:
         if path == "/_local/token":
             # For credentials that insist on a token, see `exports.py`. Nothing here looks at it.
             return web.json_response({"access_token": "local", "token_type": "Bearer", "expires_in": 3600})
-        if found := _UPLOAD.fullmatch(path):
+        if found := UPLOAD.fullmatch(path):
             return await self._upload(request, unquote(found["bucket"]))
-        if method == "POST" and (found := _COPY.fullmatch(path)):
+        if method == "POST" and (found := COPY.fullmatch(path)):
             return await self._copy(request, **{key: unquote(value) for key, value in found.groupdict().items()})
-        if method == "POST" and (found := _COMPOSE.fullmatch(path)):
+        if method == "POST" and (found := COMPOSE.fullmatch(path)):
             return await self._compose(request, unquote(found["bucket"]), unquote(found["name"]))
-        if found := _OBJECT.fullmatch(path):
+        if found := OBJECT.fullmatch(path):
             bucket, name = unquote(found["bucket"]), unquote(found["name"])
             self._check_readable(bucket, name)
             if method in {"GET", "HEAD"}:
                 return await self._read(request, bucket, name)
             return await self._change(request, bucket, name)
-        if found := _XML.fullmatch(path):
+        if found := XML.fullmatch(path):
             self._check_readable(unquote(found["bucket"]), unquote(found["name"]))
         return await self._pass(request, xml=True)
 
@@ -361,6 +353,9 @@ class Proxy:
     async def _relay(
         self, request: web.Request, answer: aiohttp.ClientResponse, content: bytes | None = None
     ) -> web.StreamResponse:
+        if request.method == "DELETE" and answer.status == HTTPStatus.OK:
+            # As GCS answers; gcloud and gsutil look for JSON in a 200.
+            return web.Response(status=HTTPStatus.NO_CONTENT)
         headers = [(key, value) for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP]
         if content is None and (request.method == "HEAD" or (answer.content_length or _PIECE + 1) <= _PIECE):
             content = await answer.read()
