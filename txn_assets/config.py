@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from txn_assets.scratch_space import parse_size
 from txn_assets.transaction import TEXT_FIELDS, ValidationRules
 
 SECRET_VARIABLES = {"password": "TXN_PG_PASSWORD", "key": "TXN_HASH_KEY", "hash_key": "TXN_HASH_KEY"}
@@ -207,6 +208,22 @@ def txn_target() -> Literal["local", "gcp"]:
         return "gcp"
     message = f"TXN_TARGET is {target!r}: set it to 'local' (embedded servers) or 'gcp'."
     raise ConfigError(message)
+
+
+def scratch_limit() -> int | None:
+    """The bytes that TXN_SCRATCH_LIMIT allows a run below TXN_HOME; None if only the disk limits it.
+
+    Raises:
+        ConfigError: the variable holds no size.
+    """
+    text = os.environ.get("TXN_SCRATCH_LIMIT")
+    if not text:
+        return None
+    size = parse_size(text)
+    if size is None:
+        message = f"TXN_SCRATCH_LIMIT is {text!r}: set it to the size of the scratch volume, such as 8Gi."
+        raise ConfigError(message)
+    return size
 
 
 def load_config(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> PipelineConfig:

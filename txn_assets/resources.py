@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from txn_assets import scratch_space
 from txn_assets.checksums import Checksum
-from txn_assets.config import Ingestion, PipelineConfig, Security, load_config, txn_home, txn_target
+from txn_assets.config import Ingestion, PipelineConfig, Security, load_config, scratch_limit, txn_home, txn_target
 from txn_assets.hashing import KEY_VARIABLE, Hasher, make_hasher
 from txn_assets.landed_names import MAX_OBJECT_NAME_BYTES, name_limit
 from txn_assets.ledger import FileVersion
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import psycopg
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.bigquery import Client as BigQueryClient
+    from google.cloud.storage import Blob
     from google.cloud.storage import Client as StorageClient
 
     from txn_assets.local.stack import Endpoints
@@ -217,6 +219,20 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
             f"upload it there first, or check the name (the partition key is the object's name below that prefix)."
         )
 
+    def head(self, version: FileVersion, size: int) -> bytes:
+        """Return the first `size` bytes of exactly `version`; none if it is gone, which `open` reports."""
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the head of the module
+
+        blob = self._blob(version)
+        try:
+            return bytes(blob.download_as_bytes(start=0, end=size - 1, raw_download=True, checksum=None))
+        except NotFound:
+            return b""
+
+    def _blob(self, version: FileVersion) -> "Blob":
+        bucket = self.stores.storage().bucket(self.bucket)
+        return bucket.blob(f"{self.prefix}/{version.name}", generation=version.generation)
+
     @contextmanager
     def open(self, version: FileVersion) -> Iterator[BinaryIO]:
         """The bytes of exactly `version`, checked against its crc32c when they have all been read.
@@ -226,11 +242,7 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
         """
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the head of the module
 
-        blob = (
-            self.stores.storage()
-            .bucket(self.bucket)
-            .blob(f"{self.prefix}/{version.name}", generation=version.generation)
-        )
+        blob = self._blob(version)
         try:
             # Raw: an object stored with content-encoding gzip arrives as it is stored, as its checksum wants it.
             if version.size <= READ_CHUNK_BYTES:
@@ -296,10 +308,13 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
     ingestion: dict[str, Any] = Field(description="The section `ingestion` of the configuration.")
     security: dict[str, Any] = Field(description="The section `security` of the configuration.")
     hash_key: str | None = Field(default=None, description="The key of hmac-sha256.")
+    scratch_limit: int | None = Field(default=None, description="Maximum bytes of a run's files below TXN_HOME.")
     partition_by: str = Field(default="month", description="How BigQuery partitions the rows: month or day.")
 
     _folder: Path = PrivateAttr()
     _run_id: str | None = PrivateAttr(default=None)
+    _unpacked: dict[FileVersion, int] = PrivateAttr(default_factory=dict)
+    _available: int = PrivateAttr()
     _today: dt.date = PrivateAttr(default_factory=lambda: dt.datetime.now(dt.UTC).date())
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
@@ -307,6 +322,7 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
         self._run_id = context.run.run_id if context.run else None
         self._folder = _process_scratch(txn_home()) / (self._run_id or "no-run")
         self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._available = scratch_space.capacity(self._folder, self.scratch_limit)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
         """Removes the folder of the run, clear text and all."""
@@ -337,13 +353,28 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
         return folder
 
     def validate_file(self, version: FileVersion) -> "ValidationReport":
-        """Validates `version` from the landing zone into its folder; see `stages.validate_file`."""
+        """Validates `version` from the landing zone into its folder; see `stages.validate_file`.
+
+        Raises:
+            Failure: the scratch space is too small for the file.
+        """
         from txn_assets.stages import validate_file  # noqa: PLC0415 - see the head of the module
 
+        self._reserve(version)
         with self.landing.open(version) as stream:
             return validate_file(
                 stream, self.folder(version), ingestion=self.settings, hasher=self.hasher(), today=self._today
             )
+
+    def _reserve(self, version: FileVersion) -> None:
+        unpacked = version.size
+        # Only a file of some size is worth the request.
+        if scratch_space.SCRATCH_FACTOR * scratch_space.MAX_EXPANSION * version.size > self._available:
+            unpacked = scratch_space.unpacked_size(version.size, self.landing.head(version, scratch_space.HEAD_BYTES))
+        before = sum(size for other, size in self._unpacked.items() if other != version)
+        if message := scratch_space.refusal(version.name, unpacked=unpacked, before=before, available=self._available):
+            raise dg.Failure(message, allow_retries=False)
+        self._unpacked[version] = unpacked
 
     def valid_rows(self, file: "ValidatedFile") -> Path:
         """The Arrow stream with the valid rows of `file`, in clear text."""
@@ -429,6 +460,7 @@ def make_workspace(config: PipelineConfig, stores: Stores, landing: LandingZone)
         ingestion=config.ingestion.model_dump(mode="json"),
         security=config.security.model_dump(mode="json"),
         hash_key=dg.EnvVar(KEY_VARIABLE) if keyed else None,
+        scratch_limit=scratch_limit(),
         partition_by=config.data_warehouse.partition_by,
     )
 

@@ -92,6 +92,12 @@ def test_the_code_gets_every_variable_it_needs(values: Values) -> None:
     assert run_launcher(values)["envSecrets"] == location["envSecrets"]
 
 
+def test_runs_know_the_size_of_their_scratch_space(values: Values) -> None:
+    """TXN_SCRATCH_LIMIT is the size limit of the volume: a run that fills it is evicted and started again."""
+    (scratch,) = [volume for volume in run_launcher(values)["volumes"] if volume["name"] == "scratch"]
+    assert code_location(values)["env"]["TXN_SCRATCH_LIMIT"] == scratch["emptyDir"]["sizeLimit"]
+
+
 def test_user_code_errors_are_redacted_everywhere(values: Values) -> None:
     """DAGSTER_REDACT_USER_CODE_ERRORS is on in code servers and run pods, webserver and daemon."""
     assert code_location(values)["env"]["DAGSTER_REDACT_USER_CODE_ERRORS"] == "1"

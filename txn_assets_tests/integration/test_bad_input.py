@@ -4,11 +4,20 @@ import datetime as dt
 import gzip
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from txn_assets_tests.deployment import HEADER, Deployment, failure, make_file, make_row
+from txn_assets_tests.deployment import (
+    HEADER,
+    Deployment,
+    failed_checks,
+    failure,
+    make_file,
+    make_row,
+    many_rows,
+)
 
 CASES = Path(__file__).parent.parent / "cases"
 ROW = make_row()
@@ -103,6 +112,24 @@ def test_dates_that_block_a_table(deployment: Deployment) -> None:
 
     assert sorted(row[4] for row in deployment.rows_everywhere("d.csv")) == [str(day) for day in days[1:3]]
     assert {json.loads(row["reasons"])[0]["code"] for row in deployment.quarantined("d.csv")} == {"date_out_of_range"}
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_scratch_too_small(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, compress: Callable[[bytes], bytes]
+) -> None:
+    """A file that does not fit is refused by its size before its first row; what fits beside it is loaded."""
+    monkeypatch.setenv("TXN_SCRATCH_LIMIT", "100Ki")
+    deployment.land("large.csv", compress(make_file(*many_rows(1000))))
+    deployment.land("small.csv", make_file(ROW))
+
+    result = deployment.materialize("large.csv", select="raw_csv+", raise_on_error=False)
+    batch = deployment.materialize_batch("large.csv", "small.csv")
+
+    assert "large.csv does not fit into the scratch space: it needs about 1" in failure(result)
+    assert not deployment.quarantined("large.csv")
+    assert "bigquery_raw_transactions_reconciles" in failed_checks(batch)
+    assert (len(deployment.rows_everywhere("large.csv")), len(deployment.rows_everywhere("small.csv"))) == (0, 1)
 
 
 def test_unknown_columns_refused(deployment: Deployment) -> None:

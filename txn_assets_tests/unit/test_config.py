@@ -1,6 +1,7 @@
 """The configuration: what loads, what is refused, and that each refusal says what to do."""
 
 import copy
+import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -8,7 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from txn_assets.config import ConfigError, PipelineConfig, load_config, project_root, txn_home, txn_target
+from txn_assets.config import (
+    ConfigError,
+    PipelineConfig,
+    load_config,
+    project_root,
+    scratch_limit,
+    txn_home,
+    txn_target,
+)
 
 SHARED_FILE = project_root() / "data" / "pipeline_config.yaml"
 SHARED = yaml.safe_load(SHARED_FILE.read_text(encoding="utf-8"))
@@ -260,6 +269,21 @@ class TestKeys:
         config = load(write(changed(ingestion__validation__min_price=0.1)))
         assert config.ingestion.validation.min_price == Decimal("0.1")
 
+    def test_bounds_of_dates_are_days(self, write: Write) -> None:
+        """As YAML has them, and as the run gets them, in JSON."""
+        config = load(write(changed(ingestion__validation__min_date=dt.date(2020, 1, 1))))
+        assert PipelineConfig.model_validate_json(config.model_dump_json(by_alias=True)) == config
+        assert (config.ingestion.validation.min_date, config.ingestion.validation.max_date) == (
+            dt.date(2020, 1, 1),
+            None,
+        )
+
+    def test_bounds_in_the_wrong_order_are_refused(self, write: Write) -> None:
+        """They would reject every row."""
+        assert "ingestion.validation.max_date is before min_date" in refusal(
+            write(changed(ingestion__validation__max_date="1969-12-31"))
+        )
+
 
 class TestEnvironment:
     """What the environment chooses."""
@@ -285,3 +309,15 @@ class TestEnvironment:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("TXN_HOME", "there")
         assert txn_home() == tmp_path / "there"
+
+    @pytest.mark.parametrize(("text", "size"), [("8Gi", 8 << 30), ("", None)])
+    def test_scratch_limit(self, monkeypatch: pytest.MonkeyPatch, text: str, size: int | None) -> None:
+        """None unless it is set."""
+        monkeypatch.setenv("TXN_SCRATCH_LIMIT", text)
+        assert scratch_limit() == size
+
+    def test_scratch_limit_that_is_no_size_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With an example."""
+        monkeypatch.setenv("TXN_SCRATCH_LIMIT", "8GB")
+        with pytest.raises(ConfigError, match=r"TXN_SCRATCH_LIMIT is '8GB': set it to .* such as 8Gi"):
+            scratch_limit()

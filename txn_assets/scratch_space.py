@@ -1,0 +1,75 @@
+"""How much scratch space a file needs, and whether a run has it: asked before the first row is written.
+
+A pod that outgrows its scratch volume is evicted and started again, to the same end. Making and removing that space is
+in `scratch.py`. Documented in docs/performance.md, 'Disk'.
+"""
+
+import shutil
+import zlib
+from pathlib import Path
+
+SCRATCH_FACTOR = 3
+"""Scratch bytes for a landed byte: a row of 47 bytes was measured to take 134 to 138."""
+
+HEAD_BYTES = 1 << 18
+"""How much of a file is looked at to estimate how far it unpacks."""
+
+MAX_EXPANSION = 1032
+"""No gzip file unpacks further than that: https://zlib.net/zlib_tech.html"""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_MAX_UNPACKED_HEAD = 16 << 20
+_SUFFIXES = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+
+
+def parse_size(text: str) -> int | None:
+    """Return the bytes that `text` stands for, such as 8Gi, 500Mi or 1000000; None if it stands for none."""
+    digits, factor = text, 1
+    for suffix, bytes_ in _SUFFIXES.items():
+        if text.endswith(suffix):
+            digits, factor = text.removesuffix(suffix), bytes_
+    return int(digits) * factor if digits.isascii() and digits.isdigit() and int(digits) > 0 else None
+
+
+def capacity(folder: Path, limit: int | None) -> int:
+    """Return how many bytes may be written below `folder`: what its disk has free, and no more than `limit`."""
+    free = shutil.disk_usage(folder).free
+    return free if limit is None else min(free, limit)
+
+
+def unpacked_size(size: int, head: bytes) -> int:
+    """Estimate how large a landed file of `size` bytes is when unpacked, from its first bytes.
+
+    A file that is not compressed, or is damaged, counts as it is.
+    """
+    packed, unpacked = head, 0
+    try:
+        while packed.startswith(_GZIP_MAGIC) and unpacked < _MAX_UNPACKED_HEAD:
+            unpacker = zlib.decompressobj(wbits=31)
+            unpacked += len(unpacker.decompress(packed, _MAX_UNPACKED_HEAD - unpacked))
+            # A file may be of several members, one after the other.
+            packed = unpacker.unused_data or unpacker.unconsumed_tail
+    except zlib.error:
+        return size
+    read = len(head) - len(packed)
+    return max(size, size * unpacked // read) if read else size
+
+
+def refusal(name: str, *, unpacked: int, before: int, available: int) -> str | None:
+    """Return why a file does not fit beside its run's other files, or None; sizes are unpacked bytes."""
+    needed = SCRATCH_FACTOR * (unpacked + before)
+    if needed <= available:
+        return None
+    others = f", and the run's other files {_shown(SCRATCH_FACTOR * before)}" if before else ""
+    return (
+        f"{name} does not fit into the scratch space: it needs about {_shown(SCRATCH_FACTOR * unpacked)}, "
+        f"{SCRATCH_FACTOR} times its {_shown(unpacked)}{others}; the space is {_shown(available)}. "
+        "Raise the limits of the scratch volume and TXN_SCRATCH_LIMIT, or send the file in parts."
+    )
+
+
+def _shown(size: int) -> str:
+    for suffix, bytes_ in reversed(_SUFFIXES.items()):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {suffix}B"
+    return f"{size} bytes"
