@@ -22,7 +22,7 @@ from benchmarks.child import Timer
 from benchmarks.duck import spilling
 from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
 from txn_assets.hashed_rows import CSV_SELECT
-from txn_assets.io_managers.postgres import Table, create_statements
+from txn_assets.io_managers.postgres_sql import Table, create_statements
 from txn_assets.local.stack import Endpoints, ensure_up, seed_from
 
 Totals = list[Any]

@@ -1,19 +1,19 @@
 """The PostgreSQL sink: one table that holds exactly the rows of the newest loaded version of each file.
 
-Here belong the statements, the transaction that replaces a file, and what each fault means. When to load, keep or stand
+Here belong the transaction that replaces a file, and what each fault means. When to load, keep or stand
 back is `ledger.decide`. Documented in docs/reliability.md.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 from pydantic import Field
 
-from txn_assets.fingerprint import POSTGRES, select_fingerprint
+from txn_assets.io_managers import postgres_sql as statements
+from txn_assets.io_managers.postgres_sql import BINARY_FLOATS, COLUMNS, Table
 from txn_assets.io_managers.sink import SinkIOManager
 from txn_assets.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
 
@@ -22,35 +22,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from txn_assets.staged import HashedFile
-
-COLUMNS = {
-    "transaction_id": "text",
-    "product": "text",
-    "price": "numeric(18,4)",
-    "quantity": "bigint",
-    "date": "date",
-    "source_file": "text",
-    "source_row": "bigint",
-}
-
-LEDGER_COLUMNS = {
-    "source_file": "text NOT NULL",
-    "generation": "bigint NOT NULL",
-    "size": "bigint NOT NULL",
-    "crc32c": "text NOT NULL",
-    "run_id": "text NOT NULL",
-    "key_id": "text NOT NULL",
-    "rules_id": "text NOT NULL",
-    "row_count": "bigint NOT NULL",
-    "sum_price": "numeric(38,4) NOT NULL",
-    "sum_quantity": "numeric(38,0) NOT NULL",
-    "min_date": "date",
-    "max_date": "date",
-    "fingerprint": "bigint NOT NULL",
-    "loaded_at": "timestamptz NOT NULL DEFAULT now()",
-}
-
-BINARY_FLOATS = ("real", "double precision")
 
 _PASSING_STATES = ("08", "40001", "40P01", "53300", "55P03", "57P")
 """SQLSTATE: lost connection, serialisation failure, deadlock, too many connections, lock not to be had, shutdown."""
@@ -74,105 +45,6 @@ _CONNECT_REMEDIES = {
     "could not translate host name": "Check data_warehouse.postgres.host.",
 }
 _REFUSALS = re.compile("|".join(_CONNECT_REMEDIES))
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The data table and its ledger beside it."""
-
-    schema: str
-    name: str
-
-    @property
-    def data(self) -> sql.Identifier:
-        """The data table."""
-        return sql.Identifier(self.schema, self.name)
-
-    @property
-    def ledger(self) -> sql.Identifier:
-        """The ledger, `<table>_loads`."""
-        return sql.Identifier(self.schema, f"{self.name}_loads")
-
-    def index(self, column: str) -> sql.Identifier:
-        """The index on `column`; PostgreSQL puts it into the schema of the table."""
-        return sql.Identifier(f"{self.name}_{column}_idx")
-
-
-def create_statements(table: Table) -> list[sql.Composed]:
-    """Makes both tables, or adds to a table of the original pipeline what it lacks; harmless when run again."""
-    columns = [sql.SQL("{} " + kind).format(sql.Identifier(name)) for name, kind in COLUMNS.items()]
-    ledger = [sql.SQL("{} " + kind).format(sql.Identifier(name)) for name, kind in LEDGER_COLUMNS.items()]
-    return [
-        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(table.schema)),
-        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(table.data, sql.SQL(", ").join(columns)),
-        sql.SQL(
-            "ALTER TABLE {} ADD COLUMN IF NOT EXISTS source_file text, ADD COLUMN IF NOT EXISTS source_row bigint"
-        ).format(table.data),
-        sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} (source_file)").format(table.index("source_file"), table.data),
-        sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} (date)").format(table.index("date"), table.data),
-        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (source_file, generation))").format(
-            table.ledger, sql.SQL(", ").join(ledger)
-        ),
-    ]
-
-
-def held_query(table: Table) -> sql.Composed:
-    """The newest ledger row of each of some files; binds their names."""
-    return sql.SQL(
-        "SELECT DISTINCT ON (source_file) source_file, generation, size, crc32c, run_id, key_id, rules_id, "
-        "row_count, sum_price, sum_quantity, min_date, max_date, fingerprint, loaded_at FROM {} "
-        "WHERE source_file = ANY(%s) ORDER BY source_file, generation DESC"
-    ).format(table.ledger)
-
-
-def generations_query(table: Table) -> sql.Composed:
-    """The newest generation of each file in the ledger."""
-    return sql.SQL("SELECT source_file, max(generation) FROM {} GROUP BY source_file").format(table.ledger)
-
-
-def totals_query(table: Table, *, is_exact: bool) -> sql.Composed:
-    """Return the totals of each of some files; binds their names. See `select_fingerprint` for `is_exact`."""
-    fingerprint = select_fingerprint(POSTGRES, is_exact=is_exact)
-    return sql.SQL(
-        "SELECT source_file, count(*), sum(price), sum(quantity), min(date), max(date), {} FROM {} "
-        "WHERE source_file = ANY(%s) GROUP BY source_file"
-    ).format(sql.SQL(fingerprint), table.data)
-
-
-def forget_statement(table: Table) -> sql.Composed:
-    """Remove the ledger rows of a file above a generation; binds source_file and generation."""
-    return sql.SQL("DELETE FROM {} WHERE source_file = %s AND generation > %s").format(table.ledger)
-
-
-def delete_statement(table: Table) -> sql.Composed:
-    """Removes the rows of a file; binds source_file."""
-    return sql.SQL("DELETE FROM {} WHERE source_file = %s").format(table.data)
-
-
-def copy_statement(table: Table) -> sql.Composed:
-    """Takes rows as text, `hashed_rows.COLUMNS`."""
-    from txn_assets.hashed_rows import COLUMNS as STAGED_COLUMNS  # noqa: PLC0415 - Arrow loads with the first file
-
-    names = sql.SQL(", ").join(map(sql.Identifier, STAGED_COLUMNS))
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table.data, names)
-
-
-def note_statement(table: Table) -> sql.Composed:
-    """Writes a ledger row, over that of an earlier load of the same version; binds the columns but loaded_at."""
-    names = [name for name in LEDGER_COLUMNS if name != "loaded_at"]
-    updates = [
-        sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))
-        for name in names
-        if name not in ("source_file", "generation")
-    ]
-    return sql.SQL(
-        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (source_file, generation) DO UPDATE SET {}, loaded_at = now()"
-    ).format(
-        table.ledger,
-        sql.SQL(", ").join(map(sql.Identifier, names)),
-        sql.SQL(", ").join(sql.Placeholder() * len(names)),
-        sql.SQL(", ").join(updates),
-    )
 
 
 class PostgresIOManager(SinkIOManager):
@@ -208,7 +80,7 @@ class PostgresIOManager(SinkIOManager):
         """From the ledger; empty before the first load."""
         with self.stores.postgres() as connection:
             self._prepare(connection)
-            return dict(connection.execute(generations_query(self._table)).fetchall())
+            return dict(connection.execute(statements.generations_query(self._table)).fetchall())
 
     def held(self, name: str) -> LoadRecord | None:
         """Return the newest ledger row of the file `name`; None before its first load."""
@@ -283,7 +155,7 @@ class PostgresIOManager(SinkIOManager):
         connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{self.schema_name}.{self.table}"]
         )
-        for statement in create_statements(self._table):
+        for statement in statements.create_statements(self._table):
             connection.execute(statement)
 
     def _replace(
@@ -306,12 +178,12 @@ class PostgresIOManager(SinkIOManager):
             action = decide(incoming, held, in_store, live=live)
             if action is Action.LOAD:
                 if held is not None:
-                    connection.execute(delete_statement(self._table), [name])
+                    connection.execute(statements.delete_statement(self._table), [name])
                 self._copy(connection, file, path)
             if action is not Action.STAND_BACK:
                 # A live version may have a smaller generation; the newest in the ledger is the one that is held.
-                connection.execute(forget_statement(self._table), [name, file.version.generation])
-                connection.execute(note_statement(self._table), _ledger_row(incoming))
+                connection.execute(statements.forget_statement(self._table), [name, file.version.generation])
+                connection.execute(statements.note_statement(self._table), _ledger_row(incoming))
         return action
 
     def _copy(self, connection: "psycopg.Connection[Any]", file: "HashedFile", path: Path) -> None:
@@ -319,7 +191,7 @@ class PostgresIOManager(SinkIOManager):
         from txn_assets.io_managers.postgres_copy import pieces  # noqa: PLC0415 - likewise
 
         with connection.cursor() as cursor:
-            with cursor.copy(copy_statement(self._table)) as copy:
+            with cursor.copy(statements.copy_statement(self._table)) as copy:
                 for piece in pieces(hashed_rows.read([path])):
                     copy.write(piece)
             if cursor.rowcount != file.totals.rows:
@@ -327,13 +199,13 @@ class PostgresIOManager(SinkIOManager):
                 raise RuntimeError(message)
 
     def _held(self, connection: "psycopg.Connection[Any]", names: Sequence[str]) -> dict[str, LoadRecord]:
-        rows = connection.execute(held_query(self._table), [list(names)]).fetchall()
+        rows = connection.execute(statements.held_query(self._table), [list(names)]).fetchall()
         return {row[0]: record_from_row(row) for row in rows}
 
     def _totals(
         self, connection: "psycopg.Connection[Any]", names: Sequence[str], *, is_exact: bool
     ) -> dict[str, Totals]:
-        rows = connection.execute(totals_query(self._table, is_exact=is_exact), [list(names)]).fetchall()
+        rows = connection.execute(statements.totals_query(self._table, is_exact=is_exact), [list(names)]).fetchall()
         return {name: Totals.of_row(tuple(totals)) for name, *totals in rows}
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from txn_assets import hashed_rows
-from txn_assets.io_managers import bigquery_sql, gcs, postgres
+from txn_assets.io_managers import bigquery_sql, gcs, postgres, postgres_sql
 from txn_assets.landed_names import object_name
 from txn_assets.ledger import FileVersion, LoadRecord, Totals
 from txn_assets.transaction import FIELDS
@@ -23,8 +23,8 @@ RECORD = LoadRecord(
     "rules",
     Totals(2, Decimal("9999999999999999.9900"), 2**70, dt.date(2023, 10, 1), dt.date(2023, 10, 5), 2**60 - 1),
 )
-TABLE = postgres.Table("public", "t")
-EVIL = postgres.Table('pub"lic', "x; DROP TABLE y")
+TABLE = postgres_sql.Table("public", "t")
+EVIL = postgres_sql.Table('pub"lic', "x; DROP TABLE y")
 
 
 class TestObjectNames:
@@ -78,17 +78,17 @@ class TestLedgerRow:
         )
         assert postgres.record_from_row(row) == RECORD.at(moment)
         selected = (
-            postgres.held_query(TABLE)
+            postgres_sql.held_query(TABLE)
             .as_string()
             .removeprefix("SELECT DISTINCT ON (source_file) ")
             .partition(" FROM ")[0]
         )
-        assert selected.split(", ") == list(postgres.LEDGER_COLUMNS)
+        assert selected.split(", ") == list(postgres_sql.LEDGER_COLUMNS)
 
     def test_note_binds_each_column_once(self) -> None:
         """But for `loaded_at`, which is the server's clock."""
-        statement = postgres.note_statement(TABLE).as_string()
-        assert statement.count("%s") == len(postgres.LEDGER_COLUMNS) - 1
+        statement = postgres_sql.note_statement(TABLE).as_string()
+        assert statement.count("%s") == len(postgres_sql.LEDGER_COLUMNS) - 1
         assert "ON CONFLICT (source_file, generation) DO UPDATE" in statement
         assert "loaded_at = now()" in statement
 
@@ -101,13 +101,13 @@ class TestPostgresStatements:
         schema, *statements = (
             statement.as_string()
             for statement in (
-                *postgres.create_statements(EVIL),
-                postgres.held_query(EVIL),
-                postgres.totals_query(EVIL, is_exact=True),
-                postgres.delete_statement(EVIL),
-                postgres.forget_statement(EVIL),
-                postgres.copy_statement(EVIL),
-                postgres.note_statement(EVIL),
+                *postgres_sql.create_statements(EVIL),
+                postgres_sql.held_query(EVIL),
+                postgres_sql.totals_query(EVIL, is_exact=True),
+                postgres_sql.delete_statement(EVIL),
+                postgres_sql.forget_statement(EVIL),
+                postgres_sql.copy_statement(EVIL),
+                postgres_sql.note_statement(EVIL),
             )
         )
         assert schema == 'CREATE SCHEMA IF NOT EXISTS "pub""lic"'
@@ -118,16 +118,16 @@ class TestPostgresStatements:
     def test_copy_takes_the_columns_of_staging(self) -> None:
         """In their order: the text has no names."""
         names = ", ".join(f'"{name}"' for name in hashed_rows.COLUMNS)
-        assert postgres.copy_statement(TABLE).as_string() == f'COPY "public"."t" ({names}) FROM STDIN (FORMAT text)'
+        assert postgres_sql.copy_statement(TABLE).as_string() == f'COPY "public"."t" ({names}) FROM STDIN (FORMAT text)'
 
     def test_creating_twice_is_harmless(self) -> None:
         """Each statement passes over what is there."""
-        assert all("IF NOT EXISTS" in statement.as_string() for statement in postgres.create_statements(TABLE))
+        assert all("IF NOT EXISTS" in statement.as_string() for statement in postgres_sql.create_statements(TABLE))
 
     def test_table_has_the_fields_and_their_source(self) -> None:
         """Money is exact."""
-        assert tuple(postgres.COLUMNS) == (*FIELDS, "source_file", "source_row")
-        assert postgres.COLUMNS["price"] == "numeric(18,4)"
+        assert tuple(postgres_sql.COLUMNS) == (*FIELDS, "source_file", "source_row")
+        assert postgres_sql.COLUMNS["price"] == "numeric(18,4)"
 
 
 class TestBigQueryStatements:
@@ -151,7 +151,7 @@ class TestBigQueryStatements:
 
     def test_ledgers_have_the_same_columns(self) -> None:
         """Whoever compares the stores joins them."""
-        assert list(bigquery_sql.LEDGER_COLUMNS) == list(postgres.LEDGER_COLUMNS)
+        assert list(bigquery_sql.LEDGER_COLUMNS) == list(postgres_sql.LEDGER_COLUMNS)
 
     def test_replacing_is_one_transaction(self) -> None:
         """Rows and ledger change together, after a look at whether the ledger is as the caller saw it."""
