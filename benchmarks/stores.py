@@ -22,7 +22,8 @@ from benchmarks.child import Timer
 from benchmarks.duck import spilling
 from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
 from txn_assets.hashed_rows import CSV_SELECT
-from txn_assets.io_managers.postgres_sql import Table, create_statements
+from txn_assets.io_managers.postgres_catalog import EMPTY, missing
+from txn_assets.io_managers.postgres_sql import Table
 from txn_assets.local.stack import Endpoints, ensure_up, seed_from
 
 Totals = list[Any]
@@ -79,7 +80,7 @@ def make(_: Timer, *, config: str) -> dict[str, str]:
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     with opened.postgres() as connection:
-        for statement in create_statements(Table(opened.schema, "transactions")):
+        for statement in missing(EMPTY, Table(opened.schema, "transactions")):
             connection.execute(statement)
         # Else a checkpoint of the run before falls into the next.
         connection.execute("CHECKPOINT")

@@ -22,7 +22,7 @@ from txn_assets.assets import (
 )
 from txn_assets.config import Orchestration
 from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.ledger import supersedes
+from txn_assets.ledger import describe, supersedes
 from txn_assets.partitions import landed_files
 from txn_assets.resources import LandingZone, Workspace
 from txn_assets.retention import landed_at
@@ -211,8 +211,7 @@ def reconcile(manager: SinkIOManager, files: HashedFiles) -> dg.AssetCheckResult
         expected = manager.as_held(file, is_exact=exact).totals
         differences = expected.differences(held[name].totals, exact_price=exact)
         if differences:
-            found = ", ".join(f"{what} {theirs} instead of {ours}" for what, (ours, theirs) in differences.items())
-            wrong[name] = f"{manager.store} holds {found}"
+            wrong[name] = f"{manager.store} holds other values: {describe(differences)}"
     rows = sum(holding.totals.rows for holding in held.values())
     return _result(wrong, severity=ERROR, metadata={"rows_read_back": rows})
 

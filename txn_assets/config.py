@@ -73,7 +73,8 @@ class Postgres(_Section):
     dbname: str = "transactions"
     user: str = "transactions"
     schema_: Annotated[Identifier, Field(alias="schema")] = "public"
-    table: Identifier = "transactions"
+    # Six less than PostgreSQL's 63: the ledger's name is <table>_loads.
+    table: Annotated[Identifier, StringConstraints(max_length=57)] = "transactions"
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
 
 

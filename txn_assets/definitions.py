@@ -90,5 +90,6 @@ def make_resources(config: PipelineConfig, stores: Stores | None = None) -> dict
             store="PostgreSQL",
             schema_name=warehouse.postgres.schema_,
             table=warehouse.postgres.table,
+            max_decimals=config.ingestion.validation.max_decimals,
         ),
     }

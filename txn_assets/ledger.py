@@ -67,6 +67,14 @@ class Totals:
         return found
 
 
+def describe(differences: dict[str, tuple[Any, Any]]) -> str:
+    """Return `Totals.differences` as text for people, who cannot make anything of a fingerprint."""
+    found = [
+        f"{what} {theirs} instead of {ours}" for what, (ours, theirs) in differences.items() if what != "fingerprint"
+    ]
+    return ", ".join(found or ["at least one row has another value"])
+
+
 FLOAT_TOLERANCE = Decimal("1e-6")
 """Relative: the unit roundoff of REAL is 6e-8, and errors of a sum mostly cancel."""
 

@@ -125,6 +125,8 @@ class Stores(dg.ConfigurableResource["Stores"]):
         settings: dict[str, Any] = {
             "connect_timeout": 10,
             "application_name": "txn_assets",
+            # Rows are sent as UTF-8, whatever the encoding of the database.
+            "client_encoding": "utf8",
             "keepalives_idle": 20,
             "keepalives_interval": 10,
             "keepalives_count": 3,

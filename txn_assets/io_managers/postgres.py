@@ -1,50 +1,30 @@
 """The PostgreSQL sink: one table that holds exactly the rows of the newest loaded version of each file.
 
-Here belong the transaction that replaces a file, and what each fault means. When to load, keep or stand
-back is `ledger.decide`. Documented in docs/reliability.md.
+The transaction that replaces a file. The statements are in `postgres_sql.py`, what a table must be like is in
+`postgres_catalog.py`, what an error means in `postgres_errors.py`. Documented in docs/reliability.md.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg import sql
 from pydantic import Field
 
+from txn_assets.io_managers import postgres_catalog as catalog
+from txn_assets.io_managers import postgres_errors as errors
 from txn_assets.io_managers import postgres_sql as statements
-from txn_assets.io_managers.postgres_sql import BINARY_FLOATS, COLUMNS, Table
+from txn_assets.io_managers.postgres_sql import COLUMNS, Table
 from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
+from txn_assets.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide, describe
+from txn_assets.retries import StoreError
 
 if TYPE_CHECKING:
-    import psycopg
     import pyarrow as pa
 
     from txn_assets.staged import HashedFile
-
-_PASSING_STATES = ("08", "40001", "40P01", "53300", "55P03", "57P")
-"""SQLSTATE: lost connection, serialisation failure, deadlock, too many connections, lock not to be had, shutdown."""
-
-_REMEDIES = {
-    "28": "Check the user in data_warehouse.postgres and the password in TXN_PG_PASSWORD.",
-    "3D000": "Create the database, or correct data_warehouse.postgres.dbname.",
-    "3F000": "Create the schema, or correct data_warehouse.postgres.schema.",
-    "42501": "Grant the user of data_warehouse.postgres the rights on the table.",
-    "53100": "Free disk space on the server and run this again.",
-    "22003": "The column is too small for the value: give the table the types of the documentation.",
-    "42804": "The table has columns of other types: give it the types of the documentation.",
-    "22P02": "The table has columns of other types: give it the types of the documentation.",
-    "42703": "The table lacks a column: give it the columns of the documentation.",
-}
-_CONNECT_REMEDIES = {
-    "password authentication failed": _REMEDIES["28"],
-    "does not exist": "Check dbname and user in data_warehouse.postgres.",
-    "no pg_hba.conf entry": "Let the server accept this host, user and database with TLS.",
-    "certificate": "Check sslmode in data_warehouse.postgres and the root certificate (PGSSLROOTCERT).",
-    "could not translate host name": "Check data_warehouse.postgres.host.",
-}
-_REFUSALS = re.compile("|".join(_CONNECT_REMEDIES))
 
 
 class PostgresIOManager(SinkIOManager):
@@ -52,24 +32,24 @@ class PostgresIOManager(SinkIOManager):
 
     schema_name: str = Field(description="The schema of the table.")
     table: str = Field(description="The table; its ledger is <table>_loads beside it.")
+    max_decimals: int = Field(description="How many decimals a valid price may have.")
 
     @property
     def _table(self) -> Table:
         return Table(self.schema_name, self.table)
 
     def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
-        """Replaces each file in a transaction of its own."""
-        with self.stores.postgres() as connection:
-            self._prepare(connection)
+        """Replace each file in a transaction of its own."""
+        with self._connect() as connection:
+            is_exact = not self._prepare(connection).inexact
             connection.commit()
-            is_exact = not self.inexact_columns()
             return {file.version.name: self._replace(connection, file, run_id, is_exact=is_exact) for file in files}
 
     def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
-        """From ledger and table."""
+        """Return what ledger and table say."""
         names = [file.version.name for file in files]
-        is_exact = not self.inexact_columns()
-        with self.stores.postgres() as connection:
+        with self._connect() as connection:
+            is_exact = not catalog.read(connection, self._table).inexact
             held, totals = self._held(connection, names), self._totals(connection, names, is_exact=is_exact)
         return {
             name: Holding(held[name].file.generation, totals.get(name, NOTHING.totals)) if name in held else NOTHING
@@ -77,15 +57,17 @@ class PostgresIOManager(SinkIOManager):
         }
 
     def held_generations(self) -> dict[str, int]:
-        """From the ledger; empty before the first load."""
-        with self.stores.postgres() as connection:
-            self._prepare(connection)
+        """Return what the ledger says; nothing before the first load."""
+        with self._connect() as connection:
+            if catalog.read(connection, self._table).ledger is None:
+                return {}
             return dict(connection.execute(statements.generations_query(self._table)).fetchall())
 
     def held(self, name: str) -> LoadRecord | None:
         """Return the newest ledger row of the file `name`; None before its first load."""
-        with self.stores.postgres() as connection:
-            self._prepare(connection)
+        with self._connect() as connection:
+            if catalog.read(connection, self._table).ledger is None:
+                return None
             return self._held(connection, [name]).get(name)
 
     def holds_any(self, name: str, ids: Sequence[str]) -> bool:
@@ -93,26 +75,21 @@ class PostgresIOManager(SinkIOManager):
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_file = %s AND transaction_id = ANY(%s))").format(
             self._table.data
         )
-        with self.stores.postgres() as connection:
+        with self._connect() as connection:
             row = connection.execute(query, [name, list(ids)]).fetchone()
         return bool(row and row[0])
 
     def inexact_columns(self) -> list[str]:
-        """`price`, where the table was made with a binary floating-point column."""
-        with self.stores.postgres() as connection:
-            row = connection.execute(
-                "SELECT data_type FROM information_schema.columns "
-                "WHERE table_schema = %s AND table_name = %s AND column_name = 'price'",
-                [self.schema_name, self.table],
-            ).fetchone()
-        return ["price"] if row and row[0] in BINARY_FLOATS else []
+        """Return `price`, where the table was made with a binary floating-point column."""
+        with self._connect() as connection:
+            return catalog.read(connection, self._table).inexact
 
     def read_rows(self, names: Sequence[str]) -> "pa.Table":
         """The rows of the files that `names` names."""
         import pyarrow as pa  # noqa: PLC0415 - only a consumer of the table needs it
 
         columns = list(COLUMNS)
-        with self.stores.postgres() as connection:
+        with self._connect() as connection:
             query = sql.SQL("SELECT {} FROM {} WHERE source_file = ANY(%s) ORDER BY source_file, source_row").format(
                 sql.SQL(", ").join(map(sql.Identifier, columns)), self._table.data
             )
@@ -120,43 +97,50 @@ class PostgresIOManager(SinkIOManager):
         return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
 
     def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - other stores keep files apart
-        """The table, as psql names it."""
-        return f"{self.schema_name}.{self.table}"
+        """Return the table, as psql names it."""
+        return str(self._table)
 
     def is_passing(self, error: Exception) -> bool:
-        """A lost or refused connection, a conflict with another transaction, a server that restarts."""
-        import psycopg  # noqa: PLC0415 - see resources.py
-
-        if not isinstance(error, psycopg.Error):
-            return False
-        if error.sqlstate:
-            return error.sqlstate.startswith(_PASSING_STATES)
-        # At connect time libpq gives no SQLSTATE.
-        return isinstance(error, psycopg.OperationalError) and not _REFUSALS.search(str(error))
+        """Return whether the connection was lost, another transaction was in the way, or the server restarts."""
+        return isinstance(error, psycopg.Error) and errors.is_transient(error)
 
     def explain(self, error: Exception) -> str:
-        """What is wrong and what to do, without the rows that an error may quote."""
-        import psycopg  # noqa: PLC0415 - see resources.py
+        """Return what is wrong and what to do, without the rows that an error may quote."""
+        if isinstance(error, psycopg.Error):
+            return errors.explain(error, self._table)
+        return f"PostgreSQL table {self._table} cannot be loaded: {type(error).__name__}, see the log of the run."
 
-        if not isinstance(error, psycopg.Error):
-            return f"PostgreSQL cannot be loaded: {type(error).__name__}."
-        primary = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        remedy = next((text for state, text in _REMEDIES.items() if (error.sqlstate or "").startswith(state)), "")
-        if not error.sqlstate and (refusal := _REFUSALS.search(str(error))):
-            remedy = _CONNECT_REMEDIES[refusal[0]]
-        return f"PostgreSQL table {self.schema_name}.{self.table} cannot be loaded: {primary}. {remedy}".strip()
+    @contextmanager
+    def _connect(self) -> Iterator["psycopg.Connection[Any]"]:
+        with self.stores.postgres() as connection:
+            try:
+                yield connection
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise StoreError(errors.explain_denial(error, self._table, connection.info.user)) from error
 
-    def _prepare(self, connection: "psycopg.Connection[Any]") -> None:
-        exists = connection.execute("SELECT to_regclass(%s)", [f'"{self.schema_name}"."{self.table}_loads"']).fetchone()
-        if exists and exists[0]:
-            # The ledger is made last: with it, all is there. Asking again would lock the table against its readers.
-            return
+    def _prepare(self, connection: "psycopg.Connection[Any]") -> catalog.Catalog:
+        """Make what is missing, and return what was there; where all is there, nothing is issued and nothing locked."""
+        found = self._inspect(connection)
+        if not catalog.missing(found, self._table):
+            return found
         # CREATE ... IF NOT EXISTS of two sessions at once fails in one of them.
-        connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{self.schema_name}.{self.table}"]
-        )
-        for statement in statements.create_statements(self._table):
-            connection.execute(statement)
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [str(self._table)])
+        found = self._inspect(connection)
+        missing = catalog.missing(found, self._table)
+        try:
+            for statement in missing:
+                connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege as error:
+            role = connection.info.user
+            raise StoreError(errors.explain_missing(error, self._table, role, missing)) from error
+        return found
+
+    def _inspect(self, connection: "psycopg.Connection[Any]") -> catalog.Catalog:
+        found = catalog.read(connection, self._table)
+        rules = catalog.Rules(self.max_decimals, tuple(self.pii_fields))
+        if faults := catalog.faults(found, self._table, rules):
+            raise StoreError(catalog.sentence(faults, self._table))
+        return found
 
     def _replace(
         self, connection: "psycopg.Connection[Any]", file: "HashedFile", run_id: str, *, is_exact: bool
@@ -168,7 +152,7 @@ class PostgresIOManager(SinkIOManager):
         path = self.workspace.hashed_rows(file)
         with connection.transaction():
             # Two loads of one file take turns; loads of other files go on. It ends with the transaction.
-            lock = f"{self.schema_name}.{self.table}/{name}"
+            lock = f"{self._table}/{name}"
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
             held = self._held(connection, [name]).get(name)
             in_store = None
@@ -177,12 +161,14 @@ class PostgresIOManager(SinkIOManager):
             live = self.live_generation(file.version, held.file.generation if held else None)
             action = decide(incoming, held, in_store, live=live)
             if action is Action.LOAD:
-                if held is not None:
-                    connection.execute(statements.delete_statement(self._table), [name])
+                # Also where the ledger knows nothing of the file: it may have been lost, and the rows not.
+                connection.execute(statements.delete_statement(self._table), [name])
                 self._copy(connection, file, path)
+                self._verify(connection, file, is_exact=is_exact)
             if action is not Action.STAND_BACK:
-                # A live version may have a smaller generation; the newest in the ledger is the one that is held.
-                connection.execute(statements.forget_statement(self._table), [name, file.version.generation])
+                if held and held.file.generation > file.version.generation:
+                    # A live version may have a smaller generation; the newest in the ledger is the one that is held.
+                    connection.execute(statements.forget_statement(self._table), [name, file.version.generation])
                 connection.execute(statements.note_statement(self._table), _ledger_row(incoming))
         return action
 
@@ -195,8 +181,30 @@ class PostgresIOManager(SinkIOManager):
                 for piece in pieces(hashed_rows.read([path])):
                     copy.write(piece)
             if cursor.rowcount != file.totals.rows:
-                message = f"{cursor.rowcount} of {file.totals.rows} rows of {file.version} were copied"
-                raise RuntimeError(message)
+                message = (
+                    f"PostgreSQL table {self._table} took {cursor.rowcount} of the {file.totals.rows} rows of "
+                    f"{file.version}: a trigger of the table drops rows. Nothing was changed. Let its owner drop or "
+                    "disable the trigger (psql lists it with \\d)."
+                )
+                raise StoreError(message)
+
+    def _verify(self, connection: "psycopg.Connection[Any]", file: "HashedFile", *, is_exact: bool) -> None:
+        """Compare every column of every row with the file, before the commit.
+
+        Raises:
+            StoreError: something differs; the transaction is rolled back.
+        """
+        # Triggers that wait for the commit run now, ahead of the comparison.
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        name = file.version.name
+        found = self._totals(connection, [name], is_exact=is_exact).get(name, NOTHING.totals)
+        if differences := file.totals.differences(found, exact_price=is_exact):
+            message = (
+                f"PostgreSQL table {self._table} did not keep {file.version} as it was sent: "
+                f"{describe(differences)}. Nothing was changed. A trigger or a rule of the table changes rows: let its "
+                "owner drop or disable it (psql lists it with \\d)."
+            )
+            raise StoreError(message)
 
     def _held(self, connection: "psycopg.Connection[Any]", names: Sequence[str]) -> dict[str, LoadRecord]:
         rows = connection.execute(statements.held_query(self._table), [list(names)]).fetchall()
@@ -205,7 +213,8 @@ class PostgresIOManager(SinkIOManager):
     def _totals(
         self, connection: "psycopg.Connection[Any]", names: Sequence[str], *, is_exact: bool
     ) -> dict[str, Totals]:
-        rows = connection.execute(statements.totals_query(self._table, is_exact=is_exact), [list(names)]).fetchall()
+        query = statements.totals_query(self._table, is_exact=is_exact)
+        rows = connection.execute(query, [list(names)]).fetchall()
         return {name: Totals.of_row(tuple(totals)) for name, *totals in rows}
 
 

@@ -1,8 +1,9 @@
 """The statements of the PostgreSQL sink, with every identifier quoted and every value bound.
 
-Builders only: when each is issued is decided in `postgres.py`.
+Builders only: when each is issued is decided in `postgres.py`, and what a table lacks in `postgres_catalog.py`.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -36,7 +37,8 @@ LEDGER_COLUMNS = {
     "loaded_at": "timestamptz NOT NULL DEFAULT now()",
 }
 
-BINARY_FLOATS = ("real", "double precision")
+SOURCE_COLUMNS = ("source_file", "source_row")
+"""Columns that a table of the original pipeline lacks and gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,9 @@ class Table:
     schema: str
     name: str
 
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
     @property
     def data(self) -> sql.Identifier:
         """The data table."""
@@ -53,30 +58,75 @@ class Table:
 
     @property
     def ledger(self) -> sql.Identifier:
-        """The ledger, `<table>_loads`."""
-        return sql.Identifier(self.schema, f"{self.name}_loads")
+        """The ledger."""
+        return sql.Identifier(self.schema, self.ledger_name)
+
+    @property
+    def ledger_name(self) -> str:
+        """`<table>_loads`."""
+        return f"{self.name}_loads"
 
     def index(self, column: str) -> sql.Identifier:
         """The index on `column`; PostgreSQL puts it into the schema of the table."""
         return sql.Identifier(f"{self.name}_{column}_idx")
 
 
-def create_statements(table: Table) -> list[sql.Composed]:
-    """Makes both tables, or adds to a table of the original pipeline what it lacks; harmless when run again."""
-    columns = [sql.SQL("{} " + kind).format(sql.Identifier(name)) for name, kind in COLUMNS.items()]
-    ledger = [sql.SQL("{} " + kind).format(sql.Identifier(name)) for name, kind in LEDGER_COLUMNS.items()]
+def create_schema(table: Table) -> sql.Composed:
+    """Return the statement that makes the schema."""
+    return sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(table.schema))
+
+
+def create_data(table: Table) -> sql.Composed:
+    """Return the statement that makes the data table."""
+    columns = [_definition(name, kind) for name, kind in COLUMNS.items()]
+    return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(table.data, sql.SQL(", ").join(columns))
+
+
+def create_ledger(table: Table) -> sql.Composed:
+    """Return the statement that makes the ledger."""
+    columns = [_definition(name, kind) for name, kind in LEDGER_COLUMNS.items()]
+    return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (source_file, generation))").format(
+        table.ledger, sql.SQL(", ").join(columns)
+    )
+
+
+def add_columns(table: Table, names: Sequence[str]) -> sql.Composed:
+    """Return the statement that adds some of `COLUMNS` to the data table."""
+    additions = [sql.SQL("ADD COLUMN IF NOT EXISTS ") + _definition(name, COLUMNS[name]) for name in names]
+    return sql.SQL("ALTER TABLE {} {}").format(table.data, sql.SQL(", ").join(additions))
+
+
+def create_index(table: Table, column: str) -> sql.Composed:
+    """Return the statement that makes an index on `column` of the data table."""
+    return sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} ({})").format(
+        table.index(column), table.data, sql.Identifier(column)
+    )
+
+
+def change_type(table: Table, column: str, kind: str) -> sql.Composed:
+    """Return the statement that turns `column` of the data table into `kind`, its values with it."""
+    return sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE " + kind + " USING {}::" + kind).format(
+        table.data, sql.Identifier(column), sql.Identifier(column)
+    )
+
+
+def grants(table: Table, role: str) -> list[sql.Composed]:
+    """Return the statements that give `role` the rights that a load needs, and no more."""
+    user = sql.Identifier(role)
     return [
-        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(table.schema)),
-        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(table.data, sql.SQL(", ").join(columns)),
-        sql.SQL(
-            "ALTER TABLE {} ADD COLUMN IF NOT EXISTS source_file text, ADD COLUMN IF NOT EXISTS source_row bigint"
-        ).format(table.data),
-        sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} (source_file)").format(table.index("source_file"), table.data),
-        sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} (date)").format(table.index("date"), table.data),
-        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (source_file, generation))").format(
-            table.ledger, sql.SQL(", ").join(ledger)
-        ),
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(table.schema), user),
+        sql.SQL("GRANT SELECT, INSERT, DELETE ON {} TO {}").format(table.data, user),
+        sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table.ledger, user),
     ]
+
+
+def script(statements: Iterable[sql.Composed]) -> str:
+    """Return `statements` as text to paste into psql."""
+    return " ".join(f"{statement.as_string()};" for statement in statements)
+
+
+def _definition(name: str, kind: str) -> sql.Composed:
+    return sql.SQL("{} " + kind).format(sql.Identifier(name))
 
 
 def held_query(table: Table) -> sql.Composed:

@@ -98,7 +98,7 @@ def other_bigquery(deployment: Deployment) -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        (DATABASE, narrow_postgres, "types of the documentation"),
+        (DATABASE, narrow_postgres, "ingestion.validation.max_decimals"),
         (WAREHOUSE, other_bigquery, "product is INT64"),
     ],
 )

@@ -254,6 +254,15 @@ class TestKeys:
         message = refusal(write(changed(security__pii_fields=["transaction_id", name])))
         assert f"security.pii_fields: {name} cannot be hashed, only transaction_id, product can" in message
 
+    @pytest.mark.parametrize(("letters", "accepted"), [(57, True), (58, False)])
+    def test_postgres_table_leaves_room_for_its_ledger(self, write: Write, letters: int, accepted: bool) -> None:
+        """PostgreSQL cuts names at 63 bytes, and `<table>_loads` would become the table itself."""
+        path = write(changed(data_warehouse__postgres={"table": "t" * letters}))
+        if accepted:
+            assert load(path).data_warehouse.postgres.table == "t" * letters
+        else:
+            assert "data_warehouse.postgres.table" in refusal(path)
+
     @pytest.mark.parametrize("schedule", ["daily", "0 0 * *", "0 0 * * * *"])
     def test_schedule_is_a_cron_line(self, write: Write, schedule: str) -> None:
         """Of five fields."""

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from txn_assets import hashed_rows
-from txn_assets.io_managers import bigquery_sql, gcs, postgres, postgres_sql
+from txn_assets.io_managers import bigquery_sql, gcs, postgres, postgres_catalog, postgres_sql
 from txn_assets.landed_names import object_name
 from txn_assets.ledger import FileVersion, LoadRecord, Totals
 from txn_assets.transaction import FIELDS
@@ -101,7 +101,7 @@ class TestPostgresStatements:
         schema, *statements = (
             statement.as_string()
             for statement in (
-                *postgres_sql.create_statements(EVIL),
+                *postgres_catalog.missing(postgres_catalog.EMPTY, EVIL),
                 postgres_sql.held_query(EVIL),
                 postgres_sql.totals_query(EVIL, is_exact=True),
                 postgres_sql.delete_statement(EVIL),
@@ -119,10 +119,6 @@ class TestPostgresStatements:
         """In their order: the text has no names."""
         names = ", ".join(f'"{name}"' for name in hashed_rows.COLUMNS)
         assert postgres_sql.copy_statement(TABLE).as_string() == f'COPY "public"."t" ({names}) FROM STDIN (FORMAT text)'
-
-    def test_creating_twice_is_harmless(self) -> None:
-        """Each statement passes over what is there."""
-        assert all("IF NOT EXISTS" in statement.as_string() for statement in postgres_sql.create_statements(TABLE))
 
     def test_table_has_the_fields_and_their_source(self) -> None:
         """Money is exact."""

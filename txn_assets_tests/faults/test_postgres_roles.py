@@ -1,0 +1,129 @@
+"""A role of PostgreSQL that may write and owns nothing loads; what it may not make, the owner is asked for."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+
+from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.ledger import Action
+from txn_assets.resources import Stores
+from txn_assets_tests.deployment import Deployment
+from txn_assets_tests.faults.bench import Content, difference, make_load
+from txn_assets_tests.faults.proxy import ProxiedStores
+
+STORE = "postgres_transactions"
+
+
+@dataclass(frozen=True)
+class Loader:
+    """A role without any right of its own, the sink that uses it, the owner's, and a superuser."""
+
+    name: str
+    sink: SinkIOManager
+    owner: SinkIOManager
+    superuser: "psycopg.Connection[Any]"
+
+
+@pytest.fixture
+def loader(deployment: Deployment, sinks: dict[str, SinkIOManager]) -> Iterator[Loader]:
+    """A role of this test's own."""
+    name = f"loader_{uuid.uuid4().hex[:12]}"
+    sink, endpoints = sinks[STORE], deployment.endpoints
+    assert isinstance(sink.stores, Stores)
+    stores = ProxiedStores.through(sink.stores, replace(endpoints, postgres_user=name), seconds=5.0)
+    fields = {field: getattr(sink, field) for field in type(sink).model_fields}
+    superuser_dsn = replace(endpoints, postgres_user="postgres").postgres_dsn
+    with psycopg.connect(superuser_dsn, autocommit=True) as superuser:
+        superuser.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{endpoints.postgres_password}'")
+        yield Loader(name, type(sink)(**(fields | {"stores": stores})), sink, superuser)
+        superuser.execute(f"DROP OWNED BY {name}")
+        superuser.execute(f"DROP ROLE {name}")
+
+
+def grant_least(deployment: Deployment, loader: Loader) -> None:
+    """Grant what docs/operations.md lists, but for DELETE on the ledger, which few loads need."""
+    schema = deployment.config.data_warehouse.postgres.schema_
+    for statement in (
+        f"GRANT USAGE ON SCHEMA {schema} TO {loader.name}",
+        f"GRANT SELECT, INSERT, DELETE ON {deployment.pg_table} TO {loader.name}",
+        f"GRANT SELECT, INSERT, UPDATE ON {deployment.pg_table}_loads TO {loader.name}",
+    ):
+        deployment.pg.execute(statement)
+
+
+def sentence_of(sink: SinkIOManager, content: Content) -> str:
+    """Return what a load says that must fail."""
+    with pytest.raises(dg.Failure) as raised:
+        make_load(sink, content)
+    return str(raised.value.description)
+
+
+def paste_remedy(loader: Loader, sentence: str) -> None:
+    """Run what a sentence asks for, as the owner would."""
+    _, _, script = sentence.partition(" can run: ")
+    loader.superuser.execute(script)
+
+
+def test_role_that_owns_nothing_loads(deployment: Deployment, loader: Loader, old: Content, new: Content) -> None:
+    """It replaces a file, loads it again, and tells what is held, with the least rights and nothing to create."""
+    make_load(loader.owner, old)
+    grant_least(deployment, loader)
+
+    assert make_load(loader.sink, new) is Action.LOAD
+    assert make_load(loader.sink, new) is Action.KEEP
+
+    assert difference(deployment, STORE, new).size == 0
+    assert loader.sink.held_generations() == {"a.csv": new.file.version.generation}
+    assert loader.sink.inexact_columns() == []
+
+
+def test_nothing_is_there(deployment: Deployment, loader: Loader, old: Content) -> None:
+    """The sentence has every statement, in an order in which they run."""
+    sentence = sentence_of(loader.sink, old)
+
+    assert f"role {loader.name} may not create what is missing" in sentence
+    paste_remedy(loader, sentence)
+    make_load(loader.sink, old)
+    found = loader.superuser.execute(f"SELECT count(*) FROM {deployment.pg_table}").fetchall()
+    assert found == [(len(list(old.rows.elements())),)]
+
+
+@pytest.mark.parametrize(
+    ("lost", "statement"),
+    [
+        ("DROP TABLE {0}_loads", "CREATE TABLE"),
+        ("ALTER TABLE {0} DROP COLUMN source_row", "ADD COLUMN"),
+        ("DROP INDEX {0}_source_file_idx", "CREATE INDEX"),
+    ],
+)
+def test_something_is_missing(deployment: Deployment, loader: Loader, old: Content, lost: str, statement: str) -> None:
+    """The sentence has the statement for it, and none for what is there."""
+    make_load(loader.owner, old)
+    grant_least(deployment, loader)
+    deployment.pg.execute(lost.format(deployment.pg_table))
+
+    sentence = sentence_of(loader.sink, old)
+
+    assert statement in sentence
+    assert sentence.count("CREATE ") + sentence.count("ALTER ") == 1
+    paste_remedy(loader, sentence)
+    assert make_load(loader.sink, old) in (Action.LOAD, Action.KEEP)
+    assert difference(deployment, STORE, old).size == 0
+
+
+def test_right_is_missing(deployment: Deployment, loader: Loader, old: Content, new: Content) -> None:
+    """A role that may only read is told which rights to ask for."""
+    make_load(loader.owner, old)
+    schema = deployment.config.data_warehouse.postgres.schema_
+    deployment.pg.execute(f"GRANT USAGE ON SCHEMA {schema} TO {loader.name}")
+
+    sentence = sentence_of(loader.sink, new)
+
+    assert "permission denied" in sentence
+    paste_remedy(loader, sentence)
+    assert make_load(loader.sink, new) is Action.LOAD
