@@ -33,6 +33,7 @@ FEW_FILES = 5
 """So many are not worth sharing a run: each has its own, with its own name in the UI."""
 
 SUFFIXES = (".csv", ".csv.gz")
+"""Compared without case."""
 IGNORED_STARTS = (".", "_", "~")
 """Of a base name: what tools call files that are not finished."""
 
@@ -46,10 +47,45 @@ RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_ra
 """What Dagster tags a run of one partition with, and a back-fill a run of several."""
 
 
-def is_data(version: FileVersion) -> bool:
-    """Whether the object is meant to be loaded: a finished CSV file that is not empty."""
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """An object in the landing zone that is not loaded.
+
+    Attributes:
+        version: the object.
+        why: the reason, as the end of a sentence.
+        is_meant: whether the name says so: a folder marker, or a file that is not finished.
+    """
+
+    version: FileVersion
+    why: str
+    is_meant: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.version.name!r} ({self.why})"
+
+
+def left_alone(version: FileVersion) -> LeftAlone | None:
+    """Return why an object is not loaded; None for one that is: a finished CSV file that is not empty."""
     base = version.name.rpartition("/")[2]
-    return version.size > 0 and base.endswith(SUFFIXES) and not base.startswith(IGNORED_STARTS)
+    if not base:
+        return LeftAlone(version, "it is a folder marker", is_meant=True)
+    if base.startswith(IGNORED_STARTS):
+        starts = ", ".join(f"'{start}'" for start in IGNORED_STARTS)
+        return LeftAlone(version, f"a name that begins with {starts} is not finished", is_meant=True)
+    if not base.lower().endswith(SUFFIXES):
+        return LeftAlone(version, f"its name does not end in {' or '.join(SUFFIXES)}")
+    if not fits_a_key(version.name):
+        return LeftAlone(version, "Dagster takes no partition key of more than one line, or with '...'")
+    if not version.size:
+        return LeftAlone(version, "it is empty")
+    return None
+
+
+def list_left_alone(objects: Sequence[LeftAlone], *, shown: int) -> str:
+    """Return a sentence that names `objects`, of a long list the first `shown`; '' if there are none."""
+    more = f" and {len(objects) - shown} more" if len(objects) > shown else ""
+    return f"Left alone: {', '.join(map(str, objects[:shown]))}{more}." if objects else ""
 
 
 def fits_a_key(name: str) -> bool:
@@ -64,7 +100,6 @@ class Cursor:
     Attributes:
         mark: generations up to it are dealt with.
         seen: the versions above the mark that are dealt with: the generation of each, by digest.
-        reported: digests of the names that cannot be keys and have been reported.
         began: when the pass under way began, as a generation; 0 where none is under way.
         head: the name at which the last pass began, or the one under way.
         after: the name at which the last listing stopped before its end; "" where it came to its end.
@@ -74,7 +109,6 @@ class Cursor:
 
     mark: int = 0
     seen: Mapping[str, int] = field(default_factory=dict)
-    reported: frozenset[str] = frozenset()
     began: int = 0
     head: str = ""
     after: str = ""
@@ -91,7 +125,6 @@ class Cursor:
             return cls(
                 mark=int(content["mark"]),
                 seen={str(digest): int(generation) for digest, generation in content["seen"].items()},
-                reported=frozenset(content["reported"]),
                 began=int(content["began"]),
                 head=str(content["head"]),
                 after=str(content["after"]),
@@ -107,7 +140,6 @@ class Cursor:
             "version": CURSOR_VERSION,
             "mark": self.mark,
             "seen": dict(sorted(self.seen.items())),
-            "reported": sorted(self.reported),
             "began": self.began,
             "head": self.head,
             "after": self.after,
@@ -143,14 +175,14 @@ class Selection:
     Attributes:
         requested: the versions to load, oldest first.
         waiting: how many more are left for the next tick.
-        unfit: names that cannot be partition keys, not reported before.
+        left_alone: objects that are not loaded, not reported before.
         looked_at: how many objects were listed.
         cursor: what to remember.
     """
 
     requested: tuple[FileVersion, ...]
     waiting: int
-    unfit: tuple[str, ...]
+    left_alone: tuple[LeftAlone, ...]
     looked_at: int
     cursor: Cursor
 
@@ -159,7 +191,7 @@ class Selection:
 class _Listing:
     new: list[FileVersion] = field(default_factory=list)
     known: list[FileVersion] = field(default_factory=list)
-    unfit: list[str] = field(default_factory=list)
+    left_alone: list[LeftAlone] = field(default_factory=list)
     looked_at: int = 0
     stopped_at: str = ""
 
@@ -182,7 +214,7 @@ def select(
     return Selection(
         tuple(requested),
         waiting,
-        tuple(listing.unfit),
+        tuple(listing.left_alone),
         listing.looked_at,
         _advanced(cursor, listing, requested, waiting),
     )
@@ -201,13 +233,12 @@ def _look(
             # It is listed again, at the head of the next tick.
             listing.stopped_at = version.name
             break
-        if not is_data(version):
+        if version.generation <= cursor.mark:
             continue
-        if not fits_a_key(version.name):
-            if _digest(version.name) not in cursor.reported:
-                listing.unfit.append(version.name)
-        elif version.generation <= cursor.mark:
-            continue
+        if ignored := left_alone(version):
+            listing.known.append(version)
+            if not cursor.knows(version):
+                listing.left_alone.append(ignored)
         elif cursor.knows(version) or is_held(version):
             listing.known.append(version)
         else:
@@ -217,12 +248,11 @@ def _look(
 
 def _advanced(cursor: Cursor, listing: _Listing, requested: list[FileVersion], waiting: int) -> Cursor:
     dealt_with = {_digest(str(version)): version.generation for version in [*listing.known, *requested]}
-    reported = cursor.reported | {_digest(name) for name in listing.unfit}
     seen = {**cursor.seen, **dealt_with}
     if listing.stopped_at:
         # What waits stands before that name: the next tick begins at the head again.
         after = "" if waiting else listing.stopped_at
-        return replace(cursor, seen=seen, reported=reported, after=after, waiting=waiting)
+        return replace(cursor, seen=seen, after=after, waiting=waiting)
     # What was not listed in this pass stands before its head, or has been deleted.
     mark = max(cursor.mark, cursor.began - LOOKBACK)
     if waiting:
@@ -231,7 +261,7 @@ def _advanced(cursor: Cursor, listing: _Listing, requested: list[FileVersion], w
         mark = min(mark, min(v.generation for v in listing.new if v not in chosen) - 1)
         mark = max(mark, cursor.mark)
     seen = {digest: generation for digest, generation in seen.items() if generation > mark}
-    return Cursor(mark, seen, reported, head=cursor.head, waiting=waiting, is_lost=False)
+    return Cursor(mark, seen, head=cursor.head, waiting=waiting, is_lost=False)
 
 
 def batches(versions: Sequence[FileVersion], keys: Sequence[str]) -> Iterator[tuple[FileVersion, ...]]:

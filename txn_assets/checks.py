@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from txn_assets.arrival import is_data
+from txn_assets.arrival import left_alone, list_left_alone
 from txn_assets.assets import (
     LANDING_ZONE,
     bigquery_raw_transactions,
@@ -145,10 +145,16 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
         bigquery: dg.ResourceParam[SinkIOManager],
         postgres: dg.ResourceParam[SinkIOManager],
     ) -> dg.AssetCheckResult:
-        """Every file that has been in the landing zone for a while is in the three stores."""
+        """Every file that has been in the landing zone for a while is in the three stores, and is a file to load."""
         now = dt.datetime.now(dt.UTC)
-        landed = [version for version in landing.versions() if is_data(version)]
-        ages = {version: now - landed_at(version.generation) for version in landed}
+        objects = {version: left_alone(version) for version in landing.versions()}
+        ages = {version: now - landed_at(version.generation) for version in objects}
+        landed = [version for version, reason in objects.items() if reason is None]
+        ignored = [
+            reason
+            for version, reason in objects.items()
+            if reason and not reason.is_meant and ages[version] > dt.timedelta(minutes=minutes)
+        ]
         stuck = {}
         for sink in (gcs, bigquery, postgres):
             held = sink.ride_out(sink.held_generations)
@@ -159,16 +165,18 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
             ]
         files = sorted({version for versions in stuck.values() for version in versions}, key=ages.__getitem__)
         oldest = round(max((ages[version] for version in files), default=dt.timedelta()).total_seconds() / 60)
+        stuck_files = f"{len(files)} files are stuck, the oldest for {oldest} minutes." if files else ""
         return dg.AssetCheckResult(
-            passed=not files,
+            passed=not files and not ignored,
             severity=WARN,
-            description=f"{len(files)} files are stuck, the oldest for {oldest} minutes." if files else None,
+            description=f"{stuck_files} {list_left_alone(ignored, shown=SHOWN_FILES)}".strip() or None,
             metadata={
                 "stuck_files": len(files),
                 "oldest_minutes": oldest,
                 "missing_in": dg.MetadataValue.json({store: len(versions) for store, versions in stuck.items()}),
                 "oldest_files": dg.MetadataValue.json([str(version) for version in files[: -SHOWN_FILES - 1 : -1]]),
                 "landed_files": len(landed),
+                "left_alone": dg.MetadataValue.json({one.version.name: one.why for one in ignored[:SHOWN_FILES]}),
             },
         )
 

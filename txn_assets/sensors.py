@@ -6,6 +6,7 @@ docs/operations.md.
 
 import datetime as dt
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,9 +16,10 @@ from txn_assets.arrival import (
     RANGE_TAGS,
     SMALL_BYTES,
     Cursor,
+    LeftAlone,
     batches,
-    fits_a_key,
-    is_data,
+    left_alone,
+    list_left_alone,
     names_in_runs,
     select,
 )
@@ -30,6 +32,9 @@ from txn_assets.retention import landed_at
 
 VERSIONS_PER_TICK = 500
 """The rest waits for the next tick: a tick must end within its time, and the run queue be readable."""
+
+SHOWN_FILES = 20
+"""How many of the objects that are left alone are named."""
 
 LISTING_SECONDS = 30.0
 """After so long a tick stops listing, and the next goes on there: Dagster gives a tick a minute."""
@@ -63,14 +68,13 @@ def new_landed_files(
         is_held=is_held,
         out_of_time=lambda: time.monotonic() > end,
     )
-    for name in selection.unfit:
-        context.log.warning(f"{name!r} cannot be a partition key and is not loaded: land it under another name.")
+    ignored = _report(context.log, selection.left_alone)
     looked_at = f"{selection.looked_at} objects in {landing.address}"
     if selection.cursor.after:
         looked_at += f" up to {selection.cursor.after!r}; the next tick goes on there"
     if not selection.requested:
         context.update_cursor(selection.cursor.text())
-        return dg.SkipReason(f"Nothing new among {looked_at}; none waits.")
+        return dg.SkipReason(f"Nothing new among {looked_at}; none waits. {ignored}".strip())
     context.log.info(f"{len(selection.requested)} new of {looked_at}, {selection.waiting} more wait.")
     keys, added = _register(context.instance, selection.requested)
     return dg.SensorResult(
@@ -97,12 +101,15 @@ def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
         bigquery: dg.ResourceParam[SinkIOManager],
         postgres: dg.ResourceParam[SinkIOManager],
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        landed = [version for version in landing.versions() if is_data(version) and fits_a_key(version.name)]
+        objects = [(version, left_alone(version)) for version in landing.versions()]
+        landed = [version for version, reason in objects if reason is None]
+        ignored = _report(context.log, [reason for _, reason in objects if reason])
         queued = _queued(context.instance)
         missing = [v for v in missing_versions(landed, [gcs, bigquery, postgres]) if v.name not in queued]
         if not missing:
             return dg.SkipReason(
-                f"All {len(landed)} files in {landing.address} are in the three stores, or among {len(queued)} queued."
+                f"All {len(landed)} files in {landing.address} are in the three stores, or among {len(queued)} queued. "
+                f"{ignored}".strip()
             )
         keys, added = _register(context.instance, missing)
         context.instance.add_dynamic_partitions(LANDED_FILES, added)
@@ -110,6 +117,14 @@ def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
         return [_request(batch, sweep=at) for batch in batches(missing, keys)]
 
     return daily_sweep
+
+
+def _report(log: logging.Logger, objects: Sequence[LeftAlone]) -> str:
+    """Log what is left alone, and return the sentence."""
+    sentence = list_left_alone(objects, shown=SHOWN_FILES)
+    if sentence:
+        log.log(logging.INFO if all(one.is_meant for one in objects) else logging.WARNING, sentence)
+    return sentence
 
 
 def upkeep_schedules(remove_old: dg.JobDefinition) -> list[dg.ScheduleDefinition]:

@@ -78,7 +78,7 @@ def _land(path: Path, seed: Seed, url: str) -> None:
             return
         # Only over what we saw: if somebody lands the file at this moment, theirs stays.
         query = {"uploadType": "resumable", "name": name, "ifGenerationMatch": landed.get("generation", "0")}
-        content_type = "application/gzip" if path.suffix == ".gz" else "text/csv"
+        content_type = "application/gzip" if path.suffix.lower() == ".gz" else "text/csv"
         start = f"/upload/storage/v1/b/{seed.bucket}/o?{urlencode(query)}"
         status, answer, location = _call(
             url, "POST", start, {"metadata": _LANDED_BY, "contentType": content_type, "crc32c": crc32c}

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
+from txn_assets.arrival import SUFFIXES
 from txn_assets.config import PipelineConfig, project_root
 from txn_assets.local import probes
 from txn_assets.local.home import Home, locked, read_json, rotate, tail, write_json, write_private
@@ -78,7 +79,7 @@ class Seed:
 
     def files(self) -> Sequence[Path]:
         """Return the files to land."""
-        return sorted(path for pattern in ("*.csv", "*.csv.gz") for path in self.data.glob(pattern) if path.is_file())
+        return sorted(path for path in self.data.glob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
 
     def fingerprint(self) -> str:
         """Return what changes when there is something to provide again: another name, or another file in `data`."""

@@ -20,7 +20,7 @@ def _tick(deployment: Deployment, cursor: str | None = None) -> dg.SensorResult 
     return result
 
 
-def _sweep(deployment: Deployment) -> list[str | None]:
+def _evaluate_sweep(deployment: Deployment) -> object:
     definitions = build(deployment.config)
     schedule = definitions.resolve_schedule_def("daily_sweep")
     now = dt.datetime.now(dt.UTC)
@@ -30,7 +30,11 @@ def _sweep(deployment: Deployment) -> list[str | None]:
         dg.DagsterInstance.local_temp() as instance,
         dg.build_schedule_context(instance, scheduled_execution_time=now, resources=resources) as context,
     ):
-        result = schedule(context)
+        return schedule(context)
+
+
+def _sweep(deployment: Deployment) -> list[str | None]:
+    result = _evaluate_sweep(deployment)
     return [request.partition_key for request in result] if isinstance(result, list) else []
 
 
@@ -53,7 +57,7 @@ def test_new_and_overwritten_files_are_requested_once(deployment: Deployment) ->
 
 
 def test_what_is_no_file_is_left_alone(deployment: Deployment) -> None:
-    """Empty and unfinished objects are skipped, and the message says what was looked at."""
+    """Empty and unfinished objects are skipped, and the message says what was looked at, and once why."""
     cursor = _cursor(_tick(deployment))
     for name, content in (("empty.csv", b""), ("a.csv.tmp", b"x"), (".hidden.csv", b"x")):
         deployment.land(name, content)
@@ -62,6 +66,21 @@ def test_what_is_no_file_is_left_alone(deployment: Deployment) -> None:
 
     assert isinstance(tick, dg.SkipReason)
     assert "Nothing new among 4 objects in gs://" in str(tick.skip_message)
+    assert "'empty.csv' (it is empty)" in str(tick.skip_message)
+
+
+def test_sweep_reports_what_is_left_alone(deployment: Deployment) -> None:
+    """A sweep that requests nothing names what is not loaded."""
+    deployment.materialize("transactions.csv")
+    deployment.land("UPPER.CSV", make_file(make_row()))
+    deployment.land("notes.txt", b"x")
+    assert _sweep(deployment) == ["UPPER.CSV"]
+    deployment.materialize("UPPER.CSV")
+
+    skipped = _evaluate_sweep(deployment)
+
+    assert isinstance(skipped, dg.SkipReason)
+    assert "Left alone: 'notes.txt' (its name does not end in .csv or .csv.gz)." in str(skipped.skip_message)
 
 
 def test_sweep_requests_what_a_ledger_lacks(deployment: Deployment) -> None:

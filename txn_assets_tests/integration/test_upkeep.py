@@ -30,6 +30,8 @@ def test_fresh_files_are_not_stuck(deployment: Deployment) -> None:
 def test_stuck_files_are_counted(deployment: Deployment) -> None:
     """Each store says how many it lacks, and the oldest files are named."""
     first = deployment.land("a.csv", make_file(make_row()))
+    for name in ("notes.txt", "_unfinished.csv", "folder/.hidden.csv"):
+        deployment.land(name, b"x")
     deployment.materialize("transactions.csv")
     resources = {name: build(deployment.config).resources[name] for name in ("landing", "gcs", "bigquery", "postgres")}  # type: ignore[index]  # it has resources
     check = make_no_stuck_files(minutes=-1)
@@ -42,6 +44,8 @@ def test_stuck_files_are_counted(deployment: Deployment) -> None:
     assert result.metadata["stuck_files"].value == 1
     assert result.metadata["missing_in"].value == {"GCS": 1, "BigQuery": 1, "PostgreSQL": 1}
     assert result.metadata["oldest_files"].value == [f"a.csv@{first}"]
+    assert result.metadata["left_alone"].value == {"notes.txt": "its name does not end in .csv or .csv.gz"}
+    assert "Left alone: 'notes.txt' (" in str(result.description)
 
 
 def test_old_is_removed_and_history_stays(deployment: Deployment) -> None:

@@ -17,8 +17,10 @@ from txn_assets.arrival import (
     RANGE_TAGS,
     SMALL_BYTES,
     Cursor,
+    LeftAlone,
     Selection,
     batches,
+    list_left_alone,
     names_in_runs,
 )
 from txn_assets.ledger import FileVersion
@@ -48,27 +50,59 @@ def _requested(selection: Selection) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "size"),
-    [("folder/", 0), ("a.csv", 0), ("a.csv.tmp", 5), ("a.csv.part", 5), ("_a.csv", 5), ("x/.a.csv", 5), ("a.txt", 5)],
+    ("name", "size", "why", "is_meant"),
+    [
+        ("folder/", 0, "it is a folder marker", True),
+        ("_a.csv", 5, "a name that begins with '.', '_', '~' is not finished", True),
+        ("x/.a.csv", 5, "a name that begins with '.', '_', '~' is not finished", True),
+        ("a.csv", 0, "it is empty", False),
+        ("a.csv.tmp", 5, "its name does not end in .csv or .csv.gz", False),
+        ("a.txt", 5, "its name does not end in .csv or .csv.gz", False),
+        ("a...b.csv", 5, "Dagster takes no partition key of more than one line, or with '...'", False),
+        ("a\nb.csv", 5, "Dagster takes no partition key of more than one line, or with '...'", False),
+    ],
 )
-def test_left_alone(name: str, size: int) -> None:
-    """Folder markers, empty, unfinished and other objects are never requested."""
-    assert select([make_version(name, size=size)], Cursor(), limit=10).requested == ()
+def test_left_alone(name: str, size: int, why: str, is_meant: bool) -> None:
+    """What is not loaded is reported with the reason, once for each version."""
+    version = make_version(name, size=size)
+    first = select([version], Cursor(), limit=10)
+    second = select([version], first.cursor, limit=10)
+    overwritten = make_version(name, NOW + 1, size=size)
+    third = select([overwritten], second.cursor, limit=10)
+
+    assert (first.requested, first.left_alone) == ((), (LeftAlone(version, why, is_meant=is_meant),))
+    assert (second.requested, second.left_alone) == ((), ())
+    assert third.left_alone == (LeftAlone(overwritten, why, is_meant=is_meant),)
 
 
-@pytest.mark.parametrize("name", ["a b.csv", "المعاملات.csv", "a#1.csv", "100%.csv", "2026/11/23.csv", "a.csv.gz"])
+def test_left_alone_behind_the_mark() -> None:
+    """What a pass has dealt with is neither reported again nor remembered: a cursor does not grow with the bucket."""
+    version = make_version("a.txt")
+    first = select([version], Cursor(), limit=10)
+    later = select([version], first.cursor, limit=10, now=NOW + 2 * LOOKBACK)
+
+    again = select([version], later.cursor, limit=10, now=NOW + 3 * LOOKBACK)
+
+    assert (again.left_alone, again.cursor.seen) == ((), {})
+
+
+def test_many_are_left_alone() -> None:
+    """Of a long list the first are named, and the others counted."""
+    objects = [LeftAlone(make_version(f"{n}.txt"), "it is empty") for n in range(5)]
+
+    assert list_left_alone(objects, shown=1) == "Left alone: '0.txt' (it is empty) and 4 more."
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a b.csv", "المعاملات.csv", "a#1.csv", "100%.csv", "2026/11/23.csv", "a.csv.gz"),
+        *("UPPER.CSV", "X.CSV.GZ", "Mixed.Csv"),
+    ],
+)
 def test_odd_names_are_requested(name: str) -> None:
-    """Blanks, any script, '#', '%' and folders make good keys."""
+    """Blanks, any script, '#', '%', folders, and capitals make good keys."""
     assert _requested(select([make_version(name)], Cursor(), limit=10)) == [f"{name}@{NOW}"]
-
-
-@pytest.mark.parametrize("name", ["a...b.csv", "a\nb.csv", "a\tb.csv"])
-def test_unfit_names_are_reported_once(name: str) -> None:
-    """What Dagster cannot hold as a key is reported at the first tick and not again."""
-    first = select([make_version(name)], Cursor(), limit=10)
-    second = select([make_version(name)], first.cursor, limit=10)
-
-    assert (first.requested, first.unfit, second.unfit) == ((), (name,), ())
 
 
 def test_overwritten() -> None:
