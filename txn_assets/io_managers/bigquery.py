@@ -58,7 +58,7 @@ class BigQueryIOManager(SinkIOManager):
         """Replace all files in one transaction."""
         with self._jobs() as jobs:
             types = self._prepare(jobs)
-            is_exact = types.get("price") != "FLOAT64"
+            is_exact = statements.is_exact(types)
             files = [self.as_held(file, is_exact=is_exact) for file in files]
             incoming = {file.version.name: file.load_record(run_id) for file in files}
             held = self._held(jobs, list(incoming))
@@ -156,7 +156,7 @@ class BigQueryIOManager(SinkIOManager):
     def inexact_columns(self) -> list[str]:
         """`price`, where the table was made with a binary floating-point column."""
         table = self.stores.bigquery().get_table(self._tables.data_id, **self._once)
-        return ["price"] if bigquery_tables.column_types(table).get("price") == "FLOAT64" else []
+        return [] if statements.is_exact(bigquery_tables.column_types(table)) else ["price"]
 
     def read_rows(self, names: Sequence[str]) -> "pa.Table":
         """The rows of the files that `names` names."""
@@ -187,7 +187,13 @@ class BigQueryIOManager(SinkIOManager):
         """What is wrong and what to do."""
         from txn_assets.io_managers.google_faults import explain  # noqa: PLC0415 - see resources.py
 
-        return explain(error, f"BigQuery table {self.project_id}.{self.dataset}.{self.table}")
+        store = f"BigQuery table {self._tables.data_id}"
+        if files := statements.wrong_files(str(error)):
+            return (
+                f"{store} would not hold the rows of {files} as they are: nothing was changed. Give the table the "
+                "columns of docs/reliability.md, and load the file again."
+            )
+        return explain(error, store)
 
     def _prepare(self, jobs: Jobs) -> dict[str, str]:
         return bigquery_tables.prepare(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from txn_assets.fingerprint import BIGQUERY, select_fingerprint
+from txn_assets.ledger import FLOAT_TOLERANCE
 
 COLUMNS = {
     "transaction_id": "STRING",
@@ -50,6 +51,9 @@ WITHIN = "(date BETWEEN @first_date AND @last_date OR date IS NULL)"
 
 ANY_DATE = "(date BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' OR date IS NULL)"
 """Every row, in the form that satisfies a table that requires a filter."""
+
+WRONG_ROWS = "the table does not hold the rows of"
+"""What the transaction says when what it wrote differs from the files, before their names."""
 
 MOVED = "another load committed in between"
 """What the transaction says when the ledger is no longer as its caller saw it."""
@@ -106,15 +110,16 @@ def generations_query(tables: Tables) -> str:
     return f"SELECT source_file, MAX(generation) FROM {tables.ledger} WHERE source_file != '' GROUP BY source_file"  # noqa: S608 - quoted names
 
 
-def totals_query(tables: Tables, *, is_exact: bool) -> str:
-    """Return the totals of each of some files; binds @names, @first_date and @last_date.
+def totals_query(tables: Tables, *, is_exact: bool, names: str = "@names") -> str:
+    """Return the totals of each of the files in `names`; binds it, @first_date and @last_date.
 
     See `select_fingerprint` for `is_exact`.
     """
     return (
-        "SELECT source_file, COUNT(*), SUM(price), SUM(CAST(quantity AS NUMERIC)), MIN(date), MAX(date), "  # noqa: S608 - quoted names
-        f"{select_fingerprint(BIGQUERY, is_exact=is_exact)} FROM {tables.data} "
-        f"WHERE source_file IN UNNEST(@names) AND {WITHIN} GROUP BY source_file"
+        "SELECT source_file, COUNT(*) AS row_count, SUM(price) AS sum_price, "  # noqa: S608 - quoted names
+        "SUM(CAST(quantity AS NUMERIC)) AS sum_quantity, MIN(date) AS min_date, MAX(date) AS max_date, "
+        f"{select_fingerprint(BIGQUERY, is_exact=is_exact)} AS fingerprint FROM {tables.data} "
+        f"WHERE source_file IN UNNEST({names}) AND {WITHIN} GROUP BY source_file"
     )
 
 
@@ -168,6 +173,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         steps += [
             f"DELETE FROM {tables.data} WHERE source_file IN UNNEST(@replaced) AND {WITHIN}",  # noqa: S608 - quoted names
             f"INSERT INTO {tables.data} ({columns}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
+            _verification(tables, is_exact=is_exact(types)),
         ]
     steps += [
         f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
@@ -178,6 +184,35 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         "COMMIT TRANSACTION",
     ]
     return ";\n".join(steps) + ";"
+
+
+def is_exact(types: Mapping[str, str]) -> bool:
+    """Return whether a table with columns of `types` keeps prices exactly, not as binary floating-point numbers."""
+    return types.get("price") != "FLOAT64"
+
+
+def _verification(tables: Tables, *, is_exact: bool) -> str:
+    """Return the SELECT that ends the transaction if the table does not hold the rows of each file in @replaced."""
+    counts = ("row_count", "sum_quantity", "fingerprint")
+    same = [f"IFNULL(t.{name}, 0) = i.{name}" for name in counts]
+    same += [f"t.{name} IS NOT DISTINCT FROM i.{name}" for name in ("min_date", "max_date")]
+    if is_exact:
+        same.append("IFNULL(t.sum_price, 0) = i.sum_price")
+    else:
+        same.append(f"ABS(IFNULL(t.sum_price, 0) - i.sum_price) <= {FLOAT_TOLERANCE} * GREATEST(i.sum_price, 1)")
+    totals = totals_query(tables, is_exact=is_exact, names="@replaced")
+    return (
+        f"SELECT IF(wrong IS NULL, TRUE, ERROR(CONCAT('{WRONG_ROWS} [', wrong, ']'))) FROM ("  # noqa: S608 - quoted names
+        "SELECT STRING_AGG(i.source_file, ', ') AS wrong FROM UNNEST(@incoming) AS i "
+        f"LEFT JOIN ({totals}) AS t ON t.source_file = i.source_file "
+        f"WHERE i.source_file IN UNNEST(@replaced) AND NOT ({' AND '.join(same)}))"
+    )
+
+
+def wrong_files(message: str) -> str | None:
+    """Return the files whose rows the transaction found to differ, from its error."""
+    found = re.search(re.escape(WRONG_ROWS) + r" \[(.*?)\]", message)
+    return found[1] if found else None
 
 
 _CONFLICTS = re.compile(

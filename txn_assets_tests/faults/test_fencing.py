@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 
+import dagster as dg
 import pytest
 
 from txn_assets.io_managers.sink import SinkIOManager
@@ -101,6 +102,40 @@ def test_bigquery_load_table_removed_by_another(
     assert removed
     assert difference(deployment, store, new).size == 0
     assert leftovers(deployment, store, new) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM {table} WHERE source_row = 1",
+        "UPDATE {table} SET price = price + 1 WHERE source_row = 1",
+        "UPDATE {table} SET product = 'Halal 100' WHERE source_row = 1",
+    ],
+)
+def test_bigquery_commits_nothing_but_the_file(
+    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content, damage: str
+) -> None:
+    """Rows that differ from the file's are found inside the transaction: the store and its ledger stay as they were."""
+    from txn_assets.io_managers.bigquery import BigQueryIOManager
+
+    class Damaged(BigQueryIOManager):
+        def _fill_load_table(self, jobs: object, files: object, load_table: str, work_id: str) -> None:
+            super()._fill_load_table(jobs, files, load_table, work_id)  # type: ignore[arg-type]  # handed through
+            table = f"`{self.project_id}.{self.dataset}.{load_table}`"
+            deployment.bq.query(damage.format(table=table)).result()
+
+    store = "bigquery_raw_transactions"
+    make_load(sinks[store], old)
+    fields = {name: getattr(sinks[store], name) for name in BigQueryIOManager.model_fields}
+
+    with pytest.raises(dg.Failure) as raised:
+        make_load(Damaged(**fields), new, "damaged")
+
+    assert "a.csv" in str(raised.value.description)
+    assert "did not pass within" not in str(raised.value.description)
+    assert difference(deployment, store, old).size == 0
+    assert leftovers(deployment, store, old) == []
+    assert make_load(sinks[store], new, "next") is Action.LOAD
 
 
 def test_bigquery_load_table_of_killed_run_expires(

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from txn_assets import hashed_rows
-from txn_assets.io_managers import bigquery_sql, gcs, postgres, postgres_catalog, postgres_sql
+from txn_assets.io_managers import bigquery, bigquery_sql, gcs, postgres, postgres_catalog, postgres_sql
 from txn_assets.landed_names import object_name
 from txn_assets.ledger import FileVersion, LoadRecord, Totals
 from txn_assets.transaction import FIELDS
@@ -152,7 +152,10 @@ class TestBigQueryStatements:
     def test_replacing_is_one_transaction(self) -> None:
         """Rows and ledger change together, after a look at whether the ledger is as the caller saw it."""
         steps = bigquery_sql.replace_script(self.TABLES, "_staging", {}).split(";\n")
-        assert " ".join(step.split()[0] for step in steps) == "BEGIN UPDATE SELECT DELETE INSERT DELETE INSERT COMMIT"
+        assert (
+            " ".join(step.split()[0] for step in steps)
+            == "BEGIN UPDATE SELECT DELETE INSERT SELECT DELETE INSERT COMMIT"
+        )
         assert steps[3].startswith(f"DELETE FROM {self.TABLES.data} WHERE source_file IN UNNEST(@replaced)")
         assert steps[4].endswith("FROM `hijra-project.warehouse._staging`")
 
@@ -184,3 +187,9 @@ class TestBigQueryStatements:
         for sql in reading:
             assert sql.count(f"FROM {self.TABLES.data}") == sql.count("(date BETWEEN ")
         assert not [sql for sql in statements if self.TABLES.data in sql and sql not in reading and "INSERT" not in sql]
+
+    def test_numbers_of_the_ledger_travel_as_text(self) -> None:
+        """A JSON number loses digits beyond 2^53."""
+        values = bigquery._struct(RECORD, None).to_api_repr()["parameterValue"]["structValues"]
+        assert [name for name, value in values.items() if not isinstance(value["value"], str)] == []
+        assert values["sum_quantity"]["value"] == str(2**70)
