@@ -203,7 +203,10 @@ def _check_address(address: str) -> None:
         with socket.socket() as probe:
             probe.bind((address, 0))
     except (ValueError, OSError) as error:
-        message = f"--listen {address}: not an IPv4 address of this machine. `ip -brief address` lists them."
+        message = (
+            f"--listen {address}: not an IPv4 address of this machine. `ip -brief address` lists them, and "
+            f"`python -m txn_assets.local down` forgets one that is gone."
+        )
         raise LocalStackError(message) from error
 
 
@@ -266,6 +269,8 @@ def _start(home: Home, seed: Seed) -> _State:
     if not interpreter.exists():
         message = f"The local servers are not installed ({interpreter.parents[1]} is missing): run `make setup`."
         raise LocalStackError(message)
+    if home.listen.exists():
+        _check_address(home.listen.read_text())
     log = home.log("supervisor")
     rotate(log)
     with log.open("wb") as errors:

@@ -73,3 +73,15 @@ def test_an_address_that_is_not_one_of_this_machines_is_refused(address: str, ho
     assert done.stderr.startswith(f"--listen {address}: ")
     assert done.stderr.count("\n") == 1
     assert not (home / "stack.json").exists()
+
+
+def test_an_address_that_has_gone_is_named_with_the_way_out(home: Path, cli: RunCli) -> None:
+    """A stack whose second address is gone, as after a restart of the machine, says so; `down` forgets the address."""
+    (home / "stack").mkdir(parents=True)
+    (home / "stack" / "listen").write_text("203.0.113.7")
+    done = cli("up", home=home)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("--listen 203.0.113.7: not an IPv4 address of this machine.")
+    assert "local down` forgets" in done.stderr
+    cli("down", home=home)
+    assert not (home / "stack" / "listen").exists()
