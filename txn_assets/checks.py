@@ -94,9 +94,9 @@ def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckRes
 
 @_file_check(validated_transactions)
 def transaction_ids_unique(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
-    """No transaction id stands on two valid rows of a file."""
+    """No transaction id is on two valid rows of a file."""
     wrong = {
-        file.version.name: f"{file.report.repeated_ids} transaction ids stand on more than one row"
+        file.version.name: f"{file.report.repeated_ids} transaction ids are on more than one row"
         for file in validated_transactions
         if file.report.repeated_ids
     }

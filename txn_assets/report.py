@@ -38,7 +38,7 @@ class ValidationReport:
         reasons: how often each "field: code" rejected a row; "row: code" where the row could not be read.
         sample: the first rejected rows.
         extra_columns: columns of the header that the contract does not know.
-        repeated_ids: how many transaction ids stand on more than one valid row.
+        repeated_ids: how many transaction ids are on more than one valid row.
     """
 
     records: int

@@ -32,13 +32,14 @@ def summarize(
     checks = result.get_asset_check_evaluations()
     events = list(events)
     done = {event.stage: event.details for event in events if "seconds" in event.details}
-    lines = ["", *(f"FAILED  {failure}" for failure in find_failures(result)), name]
+    failures = [f"FAILED  {failure}" for failure in find_failures(result)]
+    lines = ["", *failures, *([""] if failures else []), name]
     if counts := done.get("validated_transactions"):
         lines.append(f"  rows in   {counts['rows']:>12,}")
         lines.append(f"  valid     {counts['valid']:>12,}")
         lines.append(f"  rejected  {counts['rejected']:>12,}")
         lines += [f"              {event.message}" for event in events if event.level >= logging.WARNING]
-    lines += [f"  warning     {warning}" for warning in _warnings(checks)]
+    lines += [f"  warning     {warning}" for warning in _warnings(checks, name)]
     read_back = {
         check.asset_key.to_python_identifier(): check.metadata["rows_read_back"].value
         for check in checks
@@ -71,10 +72,10 @@ def find_failures(result: dg.JobExecutionResult) -> Iterator[str]:
             yield _root(event.job_failure_data.error) or str(event.message)
 
 
-def _warnings(checks: Iterable[dg.AssetCheckEvaluation]) -> Iterator[str]:
+def _warnings(checks: Iterable[dg.AssetCheckEvaluation], name: str) -> Iterator[str]:
     for check in checks:
         if not check.passed and check.severity is dg.AssetCheckSeverity.WARN and check.check_name not in _ROWS_SHOW_IT:
-            yield f"{check.check_name}: {check.description}"
+            yield f"{check.check_name}: {(check.description or '').removeprefix(f'{name}: ')}"
 
 
 def _commands(name: str, config: PipelineConfig) -> list[str]:

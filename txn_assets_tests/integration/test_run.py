@@ -52,8 +52,8 @@ def test_summary_of_warnings(deployment: Deployment) -> None:
 
     assert code == 0
     summary = out.getvalue().rpartition("\nrepeated_id_extra_column.csv\n")[2]
-    assert "transaction_ids_unique" in summary
-    assert "customer_email" in summary
+    assert "  transaction_ids_unique: 1 transaction ids are on more than one row\n" in summary
+    assert "  header_as_expected: unknown columns, not loaded: customer_email\n" in summary
 
 
 def test_second_run_is_unchanged(deployment: Deployment, tmp_path: Path) -> None:
@@ -82,6 +82,21 @@ def test_failure_is_one_sentence(deployment: Deployment, tmp_path: Path) -> None
     assert "Traceback" not in done.stdout
     # DuckDB would complain there of what is not gone at exit.
     assert done.stderr == ""
+
+
+def test_failed_check(deployment: Deployment, tmp_path: Path) -> None:
+    """A check of severity ERROR is a failure, once, at the head of the summary; the rejected rows follow once each."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(make_file(make_row(), make_row(quantity="0"), make_row(price="")))
+    out = io.StringIO()
+
+    code = run(file, deployment.config, out)
+
+    assert code == 1
+    summary = out.getvalue().partition("\n\n")[2]
+    assert summary.startswith("FAILED  rejected_share_within_limit: a.csv: 66.7% of the rows are rejected")
+    assert summary.count("FAILED") == 1
+    assert [out.getvalue().count(f"record {n} rejected") for n in (2, 3)] == [1, 1]
 
 
 @pytest.mark.parametrize(
