@@ -45,9 +45,9 @@ class QuarantineWriter:
     def _shown(self, name: str, values: pa.StringArray) -> pa.StringArray:
         if name not in self._hasher.pii_fields:
             return formula_safe(values)
-        return pa.array(
-            [self._hasher.hexdigest(value) if value else value for value in values.to_pylist()], pa.string()
-        )
+        # As the row contract strips it, so that the hash is that of the stores.
+        stripped = [value and value.strip() for value in values.to_pylist()]
+        return pa.array([self._hasher.hexdigest(value) if value else value for value in stripped], pa.string())
 
 
 def formula_safe(values: pa.StringArray) -> pa.StringArray:

@@ -66,9 +66,16 @@ def test_pii_is_hashed(hasher: Hasher) -> None:
         assert make_row()[name] not in text
 
 
-def test_missing_pii_stays_empty() -> None:
+def test_pii_is_hashed_without_the_blanks_around_it() -> None:
+    """As in the stores."""
+    (row,) = read(written(make_rejected(transaction_id="\u00a0T001 ")))
+    assert row["transaction_id"] == PLAIN.hexdigest("T001")
+
+
+@pytest.mark.parametrize("value", ["", " \t"])
+def test_missing_pii_stays_empty(value: str) -> None:
     """The hash of nothing would look like an id."""
-    (row,) = read(written(make_rejected(transaction_id="")))
+    (row,) = read(written(make_rejected(transaction_id=value)))
     assert row["transaction_id"] == ""
 
 
