@@ -62,7 +62,7 @@ bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects, and
 	@$(PYTHON) -m benchmarks.arrival thousand
 
 .PHONY: faults
-faults: setup ## Kill, cut, race and retry the loads; count rows lost and rows twice (FULL=1: every instant and request)
+faults: setup ## Kill, cut, race and retry the loads; count rows lost, rows twice and hung runs (FULL=1: many more)
 	@.venv/bin/pytest -q -n 2 --dist loadfile $(FAULTS)
 	@$(PYTHON) -m txn_assets_tests.faults $(if $(FULL),--full)
 

@@ -1,32 +1,39 @@
-"""`make faults`: breaks loads in every way that the modules beside this one know, and prints what was lost or doubled.
+"""`make faults`: breaks loads in the ways of the modules beside it, and prints what was lost, doubled or hung.
 
-Here belongs how much is tried. Documented in docs/reliability.md.
+How much is tried is here. Documented in docs/reliability.md.
 """
 
 import argparse
 import os
+import random
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
+
 from txn_assets.config import load_config
+from txn_assets.local.dagster_home import prepare
 from txn_assets.local.stack import down, ensure_up, seed_from
 from txn_assets_tests.deployment import SINKS, Deployment, make_config
 from txn_assets_tests.faults.bench import Content, Tally, stage
-from txn_assets_tests.faults.child import Children, children
-from txn_assets_tests.faults.kills import kill_sweep, kill_whole_run, race_different, race_same
+from txn_assets_tests.faults.child import children
+from txn_assets_tests.faults.kills import Kills, Version, asset_materialize, make_run, measure
+from txn_assets_tests.faults.races import race_different, race_same
 from txn_assets_tests.faults.wire import sweep
 
 LAKE, WAREHOUSE, DATABASE = SINKS
 
 
 def main() -> int:
-    """Runs the sweeps; 1 if a row was lost or stands twice, or a load did not come through."""
+    """Runs the sweeps; 1 if a row was lost or stands twice, a run hung, or a load did not come through."""
     parser = argparse.ArgumentParser(description="Breaks loads and counts what was lost or doubled.")
-    parser.add_argument("--full", action="store_true", help="at least 40 instants, and every request")
-    full = parser.parse_args().full
+    parser.add_argument("--full", action="store_true", help="40 instants a command, and every request")
+    parser.add_argument("--seed", type=int, default=1, help="draws other instants")
+    parser.add_argument("--only", choices=["kills", "races", "wire"], help="leave the other parts out")
+    arguments = parser.parse_args()
     kept = os.environ.get("TXN_TEST_HOME")
     with tempfile.TemporaryDirectory(prefix="txn-faults-") as folder:
         home = Path(kept or folder)
@@ -35,30 +42,43 @@ def main() -> int:
         make_config(config)
         ensure_up(home, seed_from(load_config()))
         try:
-            with Deployment.open(config) as deployment, children() as kids:
-                return report(run(deployment, kids, full=full))
+            with Deployment.open(config) as deployment:
+                return report(run(deployment, home, arguments))
         finally:
             if not kept:
                 down(home)
 
 
-def run(deployment: Deployment, kids: Children, *, full: bool) -> Iterator[Tally]:
-    """All faults. The short form asks the BigQuery emulator less: a load takes it seconds."""
+def run(deployment: Deployment, home: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
+    """All faults, or the part that was asked for."""
+    full, only = arguments.full, arguments.only
+    if only in (None, "kills"):
+        yield from kills(deployment, home, random.Random(arguments.seed), full=full)
     small = (stage(deployment, "small.csv", 400, seed=1), stage(deployment, "small.csv", 300, seed=2))
-    large = small
-    if full:
-        large = (stage(deployment, "large.csv", 20_000, seed=3), stage(deployment, "large.csv", 15_000, seed=4))
-    many = [stage(deployment, f"many-{n}.csv", 200 + n, seed=10 + n) for n in range(8)]
-    instants = {LAKE: 40, WAREHOUSE: 40 if full else 12, DATABASE: 40}
-    steps = dict.fromkeys(SINKS, 1) if full else {LAKE: 1, WAREHOUSE: 4, DATABASE: 4}
-    for store in SINKS:
-        yield kill_sweep(deployment, kids, store, large, instants=instants[store])
-    yield kill_whole_run(deployment, kids, _whole(deployment), instants=40 if full else 6)
-    for store in SINKS:
-        yield race_same(deployment, kids, store, small, rounds=10 if full else 1)
-        yield race_different(deployment, kids, store, many)
-    for store in SINKS:
-        yield from sweep(deployment, store, _fresh(small), step=steps[store], time_out_once=not full)
+    if only in (None, "races"):
+        many = [stage(deployment, f"many-{n}.csv", 200 + n, seed=10 + n) for n in range(8)]
+        with children() as kids:
+            for store in SINKS:
+                yield race_same(deployment, kids, store, small, rounds=10 if full else 1)
+                yield race_different(deployment, kids, store, many)
+    if only in (None, "wire"):
+        # The short form asks the BigQuery emulator less: a load takes it seconds.
+        steps = dict.fromkeys(SINKS, 1) if full else {LAKE: 1, WAREHOUSE: 4, DATABASE: 4}
+        for store in SINKS:
+            yield from sweep(deployment, store, _fresh(small), step=steps[store], time_out_once=not full)
+
+
+def kills(deployment: Deployment, home: Path, draw: random.Random, *, full: bool) -> Iterator[Tally]:
+    """Kill each command that loads a file."""
+    versions = (_version(deployment, "killed.csv", 2000, seed=30), _version(deployment, "killed.csv", 1500, seed=31))
+    of_file = Kills(deployment, versions, draw)
+    with make_run() as command:
+        yield of_file.of_command("make run", command, 40 if full else 6)
+        spent = measure(command, versions)
+    with dg.DagsterInstance.from_config(str(prepare(home, deployment.endpoints))) as instance:
+        yield of_file.of_daemon(instance, home, 20 if full else 2, spent=spent)
+    with asset_materialize(deployment) as command:
+        yield of_file.of_command("dagster asset materialize", command, 40 if full else 3)
 
 
 def report(tallies: Iterator[Tally]) -> int:
@@ -66,20 +86,20 @@ def report(tallies: Iterator[Tally]) -> int:
     started = time.monotonic()
     sys.stdout.write(
         f"{'store':<26} {'fault':<20} {'tries':>6} {'survived':>9} "
-        f"{'rows lost':>10} {'rows twice':>11} {'slowest':>8}\n"
+        f"{'rows lost':>10} {'rows twice':>11} {'hung':>5} {'slowest':>8}\n"
     )
     done = []
     for tally in tallies:
         done.append(tally)
         sys.stdout.write(
             f"{tally.store:<26} {tally.fault:<20} {tally.tries:>6} {tally.survived:>9} {tally.lost:>10} "
-            f"{tally.twice:>11} {f'{tally.slowest:.1f}s' if tally.slowest else '':>8}\n"
+            f"{tally.twice:>11} {tally.hung:>5} {f'{tally.slowest:.1f}s' if tally.slowest else '':>8}\n"
         )
         sys.stdout.flush()
     for tally in done:
         sys.stdout.writelines(f"{tally.store}, {tally.fault}: {note}\n" for note in tally.notes[:10])
     sys.stdout.write(f"{sum(tally.tries for tally in done)} tries in {time.monotonic() - started:.0f} s\n")
-    return int(any(tally.lost or tally.twice or tally.survived < tally.tries for tally in done))
+    return int(any(tally.lost or tally.twice or tally.hung or tally.survived < tally.tries for tally in done))
 
 
 def _fresh(versions: tuple[Content, Content]) -> tuple[Content, Content]:
@@ -88,12 +108,9 @@ def _fresh(versions: tuple[Content, Content]) -> tuple[Content, Content]:
     return first, second
 
 
-def _whole(deployment: Deployment) -> tuple[tuple[Content, bytes], tuple[Content, bytes]]:
-    first = stage(deployment, "whole.csv", 2000, seed=30)
-    name = f"{deployment.config.data_lake.landing}/whole.csv"
-    first_bytes = deployment.bucket.blob(name).download_as_bytes()
-    second = stage(deployment, "whole.csv", 1500, seed=31)
-    return (first, first_bytes), (second, deployment.bucket.blob(name).download_as_bytes())
+def _version(deployment: Deployment, name: str, rows: int, *, seed: int) -> Version:
+    content = stage(deployment, name, rows, seed=seed)
+    return Version(content, deployment.bucket.blob(f"{deployment.config.data_lake.landing}/{name}").download_as_bytes())
 
 
 if __name__ == "__main__":

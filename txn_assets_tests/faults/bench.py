@@ -66,14 +66,18 @@ class Tally:
     survived: int = 0
     lost: int = 0
     twice: int = 0
+    hung: int = 0
     slowest: float = 0.0
     notes: tuple[str, ...] = ()
 
-    def add(self, found: Difference, left: Iterable[str], note: str = "", *, seconds: float = 0.0) -> None:
-        """Counts a try, which survived if nothing differs and nothing was left behind."""
+    def add(
+        self, found: Difference, left: Iterable[str], note: str = "", *, seconds: float = 0.0, hung: bool = False
+    ) -> None:
+        """Counts a try, which survived if it ended, nothing differs and nothing was left behind."""
         sentences = [text for text in (note, *left) if text]
         self.tries += 1
-        self.survived += not (found.size or sentences)
+        self.survived += not (found.size or sentences or hung)
+        self.hung += hung
         self.lost += found.lost
         self.twice += found.twice
         self.slowest = max(self.slowest, seconds)
@@ -109,7 +113,7 @@ def stage(deployment: Deployment, name: str, rows: int, *, seed: int) -> Content
     """Lands a file of `rows` rows, and runs all that stands before the sinks."""
     draw = random.Random(seed)
     records = [
-        (f"{seed}-{n}", f"Halal {draw.randint(1, 99)}", str(Decimal(draw.randint(1, 10**6)) / 100), draw.randint(1, 9))
+        (f"T{n}", f"Halal {draw.randint(1, 99)}", str(Decimal(draw.randint(1, 10**6)) / 100), draw.randint(1, 9))
         for n in range(rows)
     ]
     day = f"2023-10-{1 + seed % 28:02d}"

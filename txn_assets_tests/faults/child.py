@@ -1,7 +1,7 @@
-"""`python -m txn_assets_tests.faults.child`: loads what it is told to, in children that a sweep can kill.
+"""`python -m txn_assets_tests.faults.child`: loads what it is told to, in children that race each other.
 
-Here belong the children and how to start and kill them. When they are killed does not. The parent imports all and makes
-no client and no thread, so that each child is forked at no cost and begins with the load itself.
+The parent imports all and makes no client and no thread, so that each child is forked at no cost and begins with the
+load itself.
 Documented in docs/reliability.md.
 """
 
@@ -21,8 +21,6 @@ import dagster as dg
 from txn_assets.staged import HashedFiles, from_json, to_json
 from txn_assets_tests.faults.bench import Content
 
-WHOLE_RUN = "whole run"
-
 
 @dataclass(frozen=True)
 class Children:
@@ -32,7 +30,7 @@ class Children:
     answers: IO[str]
 
     def start(self, what: str, content: Content, run_id: str) -> int:
-        """Starts a child that loads `content` into the sink `what`, or makes the whole run; its pid."""
+        """Starts a child that loads `content` into the sink `what`; its pid."""
         order: dict[str, object] = {
             "what": what,
             "run_id": run_id,
@@ -87,19 +85,13 @@ def main() -> None:
 
 
 def _load(order: dict[str, str]) -> int:
-    from txn_assets.arrival import KEY_TAG
     from txn_assets.config import load_config
-    from txn_assets.run import execute
     from txn_assets_tests.faults.bench import make_load, open_sinks
 
     files = from_json(order["files"].encode())
     assert isinstance(files, HashedFiles)
     content = Content(files.files[0], rows=Counter())
     config = load_config()
-    if order["what"] == WHOLE_RUN:
-        with dg.DagsterInstance.ephemeral() as instance:
-            done = execute(config, instance, tags={KEY_TAG: content.file.version.name})
-        return 0 if done.success else 1
     try:
         with open_sinks(config) as sinks:
             make_load(sinks[order["what"]], content, order["run_id"])

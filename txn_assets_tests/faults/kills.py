@@ -1,110 +1,246 @@
-"""The kill sweep and the races: loads in child processes, killed at instants spread over them, or many at once.
+"""The kill sweeps: the commands that people type, killed at instants spread over them and started again.
 
-Here belongs when children start and end. What they do is in `child.py`, the counting is in `bench.py`.
+Each kill meets a load that replaces rows: two contents of a file take turns. What the stores hold is counted in
+`bench.py`.
 """
 
 import os
+import random
+import re
 import signal
+import subprocess
+import sys
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
+import dagster as dg
+
+from txn_assets.config import project_root
+from txn_assets.jobs import UNFINISHED
+from txn_assets_tests.daemon import Daemon, DaemonError, dagster_dev
 from txn_assets_tests.deployment import SINKS, Deployment
 from txn_assets_tests.faults.bench import Content, Difference, Tally, difference, leftovers
-from txn_assets_tests.faults.child import WHOLE_RUN, Children
 
-PROCESSES = 8
+HUNG_SECONDS = 120.0
+"""A run that is not done after so many seconds hangs. One takes ten seconds on two busy cores."""
+
+ARRIVAL_SECONDS = 240.0
+"""Likewise for a file that Dagster is to load by itself: a start, a tick of the sensor, and the same run twice."""
+
+REPORT_SECONDS = 30.0
+"""After so many seconds a killed run must show as failed."""
+
+START_SECONDS = 90.0
+"""Time that Dagster has to start before those seconds begin."""
 
 
-def kill_sweep(
-    deployment: Deployment, children: Children, store: str, versions: tuple[Content, Content], *, instants: int
-) -> Tally:
-    """Kills a replacing load at `instants` instants, and runs it once more each time."""
-    tally = Tally(store, "SIGKILL")
-    before = versions[0].at(versions[0].file.version.generation + 1)
+@dataclass(frozen=True)
+class Version:
+    """A content of a file, as bytes and as the rows that a store must hold of it."""
+
+    content: Content
+    data: bytes
+
+    @property
+    def name(self) -> str:
+        return self.content.file.version.name
+
+    def landed(self, deployment: Deployment) -> Content:
+        """The content, at the generation that is in the landing zone."""
+        blob = deployment.bucket.get_blob(f"{deployment.config.data_lake.landing}/{self.name}")
+        assert blob
+        return self.content.at(int(blob.generation))
+
+
+type Typed = tuple[list[str], dict[str, str]]
+"""Arguments, and what the environment has beside."""
+
+type Command = Callable[[Version], Typed]
+"""What a person types to load a version."""
+
+
+@contextmanager
+def make_run() -> Iterator[Command]:
+    """`make run FILE=...`."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def command(version: Version) -> Typed:
+            file = Path(folder) / version.name
+            file.write_bytes(version.data)
+            return ["make", "--no-print-directory", "run", f"FILE={file}"], {}
+
+        yield command
+
+
+@contextmanager
+def asset_materialize(deployment: Deployment) -> Iterator[Command]:
+    """`dagster asset materialize`, on a DAGSTER_HOME that begins empty."""
+    with tempfile.TemporaryDirectory() as dagster_home:
+        dagster = str(Path(sys.executable).with_name("dagster"))
+
+        def command(version: Version) -> Typed:
+            landed = deployment.bucket.get_blob(f"{deployment.config.data_lake.landing}/{version.name}")
+            if landed is None or landed.download_as_bytes() != version.data:
+                deployment.land(version.name, version.data)
+            arguments = ["-m", "txn_assets.definitions", "--select", "*", "--partition", version.name]
+            environment = {"DAGSTER_HOME": dagster_home, "DAGSTER_DISABLE_TELEMETRY": "yes"}
+            return [dagster, "asset", "materialize", *arguments], environment
+
+        yield command
+
+
+def measure(command: Command, versions: tuple[Version, Version]) -> float:
+    """Run a command to its end for each version; return how long the second took, which found the servers warm."""
     spent = 0.0
-    for turn in range(2):
-        # The first warms the servers up; the second says how long a load takes.
-        before = versions[turn].at(before.file.version.generation + 1)
+    for version in versions:
         started = time.monotonic()
-        assert children.wait(children.start(store, before, f"first-{turn}")) == 0
+        with _started(command(version)) as process:
+            assert process.wait(HUNG_SECONDS) == 0
         spent = time.monotonic() - started
-    for instant in range(instants):
-        after = versions[instant % 2].at(before.file.version.generation + 1)
-        pid = children.start(store, after, f"killed-{instant}")
-        time.sleep(spent * instant / max(1, instants - 1))
-        _kill(pid)
-        children.wait(pid)
-        half = difference(deployment, store, before, after)
-        again = children.wait(children.start(store, after, f"again-{instant}"))
-        whole = difference(deployment, store, after)
-        note = f"the second run ended with {again}" if again else ""
-        found = Difference(half.lost + whole.lost, half.twice + whole.twice)
-        tally.add(found, leftovers(deployment, store, after), note)
-        before = after
-    return tally
+    return spent
 
 
-def kill_whole_run(
-    deployment: Deployment,
-    children: Children,
-    contents: tuple[tuple[Content, bytes], tuple[Content, bytes]],
-    *,
-    instants: int,
-) -> Tally:
-    """Kills the run of a newly landed file, from raw_csv to the checks, and runs it once more each time."""
-    tally = Tally("all three", "SIGKILL of the run")
-    spent = 0.0
-    before = contents[0][0]
-    for instant in range(-2, instants):
-        content, data = contents[instant % 2]
-        name = content.file.version.name
-        after = content.at(deployment.land(name, data))
-        started = time.monotonic()
-        pid = children.start(WHOLE_RUN, after, "")
-        if instant < 0:
-            assert children.wait(pid) == 0
-            spent = time.monotonic() - started
-            before = after
-            continue
-        time.sleep(spent * instant / max(1, instants - 1))
-        _kill(pid)
-        children.wait(pid)
-        halves = [difference(deployment, store, before, after) for store in SINKS]
-        again = children.wait(children.start(WHOLE_RUN, after, ""))
-        found = halves + [difference(deployment, store, after) for store in SINKS]
-        left = [sentence for store in SINKS for sentence in leftovers(deployment, store, after)]
-        total = Difference(sum(one.lost for one in found), sum(one.twice for one in found))
-        tally.add(total, left, f"the second run ended with {again}" if again else "")
-        before = after
-    return tally
+@dataclass(frozen=True)
+class Kills:
+    """The kill sweeps of one file in two versions. `draw` spreads the instants."""
+
+    deployment: Deployment
+    versions: tuple[Version, Version]
+    draw: random.Random
+
+    def of_command(self, name: str, command: Command, kills: int) -> Tally:
+        """Kill the process group of a command `kills` times, and run the same command again each time."""
+        tally = Tally(name, "SIGKILL")
+        for instant, before, after in self._tries(measure(command, self.versions), kills):
+            with _started(command(after)):
+                time.sleep(instant)
+            halves = self._differences(before, after.content)
+            started = time.monotonic()
+            note, hung = "", False
+            with _started(command(after)) as process:
+                try:
+                    if process.wait(HUNG_SECONDS):
+                        note = f"the second run ended with {process.returncode}"
+                except subprocess.TimeoutExpired:
+                    hung = True
+            seconds = time.monotonic() - started
+            tally.add(self._total(halves, after), self._left(after), note, seconds=seconds, hung=hung)
+        return tally
+
+    def of_daemon(self, instance: dg.DagsterInstance, home: Path, kills: int, *, spent: float) -> Tally:
+        """Kill runs of `make dev`, with all of Dagster and alone in turn; no hand loads the file again.
+
+        `spent` is how long a run takes.
+        """
+        tally = Tally("make dev", "SIGKILL of its runs")
+        for number, (instant, before, after) in enumerate(self._tries(spent, kills)):
+            started = time.monotonic()
+            note, hung = "", False
+            try:
+                with dagster_dev(home) as daemon:
+                    generation = self.deployment.land(after.name, after.data)
+                    landed = _Landed(self.deployment, instance, after, generation)
+                    started = _kill_run(landed, home, daemon, instant, together=number % 2 == 0)
+            except DaemonError as error:
+                note, hung = str(error), True
+            seconds = time.monotonic() - started
+            halves = self._differences(before, after.content)
+            tally.add(self._total(halves, after), self._left(after), note, seconds=seconds, hung=hung)
+        return tally
+
+    def _tries(self, spent: float, kills: int) -> Iterator[tuple[float, Content, Version]]:
+        """Yield when to kill, what the stores hold before, and what to load."""
+        for number in range(kills):
+            before, after = self.versions[(number + 1) % 2], self.versions[number % 2]
+            yield spent * (number + self.draw.random()) / kills, before.landed(self.deployment), after
+
+    def _differences(self, *allowed: Content) -> list[Difference]:
+        return [difference(self.deployment, store, *allowed) for store in SINKS]
+
+    def _total(self, halves: list[Difference], after: Version) -> Difference:
+        found = [*halves, *self._differences(after.content)]
+        return Difference(sum(one.lost for one in found), sum(one.twice for one in found))
+
+    def _left(self, after: Version) -> list[str]:
+        content = after.landed(self.deployment)
+        return [sentence for store in SINKS for sentence in leftovers(self.deployment, store, content)]
 
 
-def race_same(
-    deployment: Deployment, children: Children, store: str, versions: tuple[Content, Content], *, rounds: int
-) -> Tally:
-    """Eight processes load one file at once: the newer version in four, the older in four."""
-    tally = Tally(store, "8 at once, one file")
-    generation = versions[0].file.version.generation + 10_000
-    for turn in range(rounds):
-        old, new = versions[0].at(generation + 2 * turn), versions[1].at(generation + 2 * turn + 1)
-        pids = [children.start(store, (old, new)[n % 2], f"race-{turn}-{n}") for n in range(PROCESSES)]
-        ends = [children.wait(pid) for pid in pids]
-        note = f"processes ended with {ends}" if any(ends) else ""
-        tally.add(difference(deployment, store, new), leftovers(deployment, store, new), note)
-    return tally
+@dataclass
+class _Landed:
+    """A version that `make dev` is to load."""
+
+    deployment: Deployment
+    instance: dg.DagsterInstance
+    version: Version
+    generation: int
+    run_id: str = ""
+    pid: int = 0
+
+    def is_started(self) -> bool:
+        """Tell whether a run has a process, and keep which."""
+        for run in self.instance.get_runs(dg.RunsFilter(tags={"txn_assets/generation": str(self.generation)})):
+            for entry in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+                if started := re.match(r"Started process for run \(pid: (\d+)\)", entry.message):
+                    self.run_id, self.pid = run.run_id, int(started[1])
+        return self.pid != 0
+
+    def has_ended(self) -> bool:
+        """Tell whether the run that was found is over."""
+        run = self.instance.get_run_by_id(self.run_id)
+        return run is not None and run.is_finished
+
+    def is_loaded(self) -> bool:
+        """Tell whether all stores hold the version, and no run is on its way."""
+        busy = self.instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED))
+        return not busy and not any(difference(self.deployment, s, self.version.content).size for s in SINKS)
 
 
-def race_different(deployment: Deployment, children: Children, store: str, contents: list[Content]) -> Tally:
-    """Eight processes load eight files at once."""
-    tally = Tally(store, "8 at once, 8 files")
-    pids = [children.start(store, content, f"race-{n}") for n, content in enumerate(contents)]
-    ends = [children.wait(pid) for pid in pids]
-    for content, end in zip(contents, ends, strict=True):
-        note = f"a process ended with {end}" if end else ""
-        tally.add(difference(deployment, store, content), leftovers(deployment, store, content), note)
-    return tally
+def _kill_run(landed: _Landed, home: Path, daemon: Daemon, instant: float, *, together: bool) -> float:
+    """Kill the run of a landed version after `instant` seconds, and wait until the version is loaded.
+
+    Return when it was killed.
+
+    Raises:
+        DaemonError: the killed run does not show as failed, or the version is not loaded.
+    """
+    daemon.wait_until(landed.is_started, seconds=ARRIVAL_SECONDS)
+    time.sleep(instant)
+    killed = time.monotonic()
+    if together:
+        daemon.kill()
+        with dagster_dev(home) as another:
+            another.wait_until(landed.has_ended, seconds=START_SECONDS + REPORT_SECONDS)
+            another.wait_until(landed.is_loaded, seconds=ARRIVAL_SECONDS)
+    else:
+        with suppress(ProcessLookupError):
+            os.kill(landed.pid, signal.SIGKILL)
+        daemon.wait_until(landed.has_ended, seconds=REPORT_SECONDS)
+        daemon.wait_until(landed.is_loaded, seconds=ARRIVAL_SECONDS)
+    return killed
 
 
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+@contextmanager
+def _started(command: Typed) -> Iterator["subprocess.Popen[bytes]"]:
+    """The command in a process group of its own, which is killed at the end."""
+    arguments, beside = command
+    inherited = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    process = subprocess.Popen(
+        arguments,
+        env=inherited | beside,
+        cwd=project_root(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

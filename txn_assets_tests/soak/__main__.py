@@ -20,12 +20,13 @@ from pathlib import Path
 import dagster as dg
 
 from txn_assets.config import load_config
+from txn_assets.jobs import UNFINISHED
 from txn_assets.local.dagster_home import prepare
 from txn_assets.local.stack import down, ensure_up, seed_from
 from txn_assets_tests.daemon import DaemonError, dagster_dev
 from txn_assets_tests.deployment import Deployment, make_config
 from txn_assets_tests.soak.landing import Landing
-from txn_assets_tests.soak.outcome import UNFINISHED, Runs, bury, clear_text, compare, waiting
+from txn_assets_tests.soak.outcome import Runs, clear_text, compare, waiting
 
 PAUSE_SECONDS = 4.0
 """Between two events, on average: one machine loads about as many single files."""
@@ -49,7 +50,6 @@ class Soak:
     instance: dg.DagsterInstance
     draw: random.Random
     kills: int = 0
-    dead_runs: int = 0
     begun: float = field(default_factory=time.monotonic)
 
     def run(self, seconds: float, kills: int) -> set[str]:
@@ -65,11 +65,9 @@ class Soak:
                 self._let_arrive(until=part * (number + 1), unless=self._is_loading)
                 daemon.kill()
             self.kills += 1
-            self._bury()
             self._say("killed")
         with dagster_dev(self.home):
             self._let_arrive(until=seconds)
-        self._bury()
         # At least one run comes after the last kill, and clears up behind it.
         self.landing.land("last.csv")
         self._say("nothing more arrives")
@@ -98,10 +96,6 @@ class Soak:
                 daemon.wait_until(is_over, seconds=END_SECONDS)
             except DaemonError as error:
                 sys.stderr.write(f"{error}\n")
-        self._bury()
-
-    def _bury(self) -> None:
-        self.dead_runs += bury(self.instance)
 
     def _waiting(self) -> set[str]:
         return waiting(self.landing.deployment, self.landing.newest())
@@ -168,7 +162,7 @@ def report(soak: Soak, waits: set[str]) -> int:
         "runs started": runs.started,
         "runs succeeded": runs.succeeded,
         "runs failed": runs.failed,
-        "of them killed": soak.dead_runs,
+        "of them killed": runs.killed,
         "rows that must be in each store": expected,
         **{f"rows lost, {store}": one.lost for store, one in found.items()},
         **{f"rows twice, {store}": one.twice for store, one in found.items()},

@@ -12,12 +12,12 @@ import dagster as dg
 import psycopg
 from google.api_core.exceptions import NotFound
 
+from txn_assets.local.run_liveness import DIED
 from txn_assets_tests.deployment import SINKS, Deployment, Row
 from txn_assets_tests.faults.bench import Difference
 from txn_assets_tests.soak.landing import Landing
 
-IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, *IN_PROGRESS]
+FAILURE = dg.DagsterRunStatus.FAILURE
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Runs:
     started: int
     succeeded: int
     failed: int
+    killed: int
 
     @classmethod
     def of(cls, instance: dg.DagsterInstance) -> "Runs":
@@ -34,19 +35,14 @@ class Runs:
         records = instance.get_run_records()
         ends = Counter(record.dagster_run.status for record in records)
         started = sum(record.start_time is not None for record in records)
-        return cls(started, ends[dg.DagsterRunStatus.SUCCESS], ends[dg.DagsterRunStatus.FAILURE])
+        killed = [run for run in instance.get_runs(dg.RunsFilter(statuses=[FAILURE])) if _was_killed(instance, run)]
+        return cls(started, ends[dg.DagsterRunStatus.SUCCESS], ends[FAILURE], len(killed))
 
 
-def bury(instance: dg.DagsterInstance) -> int:
-    """Marks the runs whose processes were killed as failed; how many. Call it while nothing runs.
-
-    The run monitoring of a cluster does so when a pod has died. The launcher of one machine cannot tell, and a run that
-    seems to go on keeps its place in the queue.
-    """
-    dead = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS))
-    for run in dead:
-        instance.report_run_failed(run, "Its process was killed by the soak.")
-    return len(dead)
+def _was_killed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    return any(
+        entry.message == DIED for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    )
 
 
 def waiting(deployment: Deployment, newest: dict[str, int]) -> set[str]:
