@@ -1,6 +1,7 @@
 """Which runs of a machine are alive, by the locks of their processes; and what a waiting run says."""
 
 import datetime as dt
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,8 +9,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from txn_assets.arrival import KEY_TAG, RANGE_TAGS
+from txn_assets.local.run_launcher import LocalRunLauncher
 from txn_assets.local.run_liveness import DIED, FOLDER, UNSEEN_SECONDS, RunLocks, is_overdue
 from txn_assets.slots import sentence
 
@@ -128,6 +132,24 @@ def test_run_without_a_lock(instance: dg.DagsterInstance) -> None:
     assert not is_overdue(record, knows=lambda _: False)
     assert is_overdue(late, knows=lambda _: False)
     assert not is_overdue(late, knows=lambda known: known == run_id)
+
+
+def test_health_check(tmp_path: Path) -> None:
+    """Run monitoring is told of a dead process; a code server that is gone knows no run."""
+    (tmp_path / FOLDER).mkdir()
+    launcher = {"run_launcher": {"module": "txn_assets.local.run_launcher", "class": "LocalRunLauncher"}}
+    with dg.instance_for_test(overrides=launcher, temp_dir=str(tmp_path)) as instance:
+        gone = json.dumps({"host": "localhost", "socket": str(tmp_path / "gone")})
+        run = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTED, tags={GRPC_INFO_TAG: gone})
+        assert isinstance(instance.run_launcher, LocalRunLauncher)
+        with _process(_locks(instance), run.run_id) as process:
+            assert instance.run_launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+            assert not instance.run_launcher.is_known(run.run_id)
+            process.kill()
+            process.wait()
+
+        assert instance.run_launcher.check_run_worker_health(run).status is WorkerStatus.FAILED
+        assert _status(instance, run.run_id) is dg.DagsterRunStatus.FAILURE
 
 
 def test_instance_of_another_kind() -> None:
