@@ -72,7 +72,7 @@ def raw_csv(context: dg.AssetExecutionContext, landing: LandingZone, workspace: 
 def _pin(
     context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace, name: str, log: StageLog
 ) -> RawFile:
-    from txn_assets.csv_blocks import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
+    from txn_assets.csv_header import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
     from txn_assets.stages import read_header  # noqa: PLC0415 - likewise
 
     started = time.monotonic()
@@ -97,7 +97,7 @@ def _pin(
     context.add_asset_metadata(metadata, partition_key=name)
     event = pinned("raw_csv", version, time.monotonic() - started)
     log.emit(event)
-    return RawFile(version, columns)
+    return RawFile(version)
 
 
 @_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"pydantic", "arrow"})
@@ -119,7 +119,7 @@ def _validate(
     version: "FileVersion",
     log: StageLog,
 ) -> ValidatedFile:
-    from txn_assets.csv_blocks import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
+    from txn_assets.csv_header import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
     from txn_assets.stages import rules_id  # noqa: PLC0415 - likewise
 
     started = time.monotonic()

@@ -114,6 +114,17 @@ def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckR
     return _result(wrong, severity=WARN)
 
 
+@_file_check(validated_transactions)
+def no_stray_quotes(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+    """No row holds a quote inside an unquoted field; such a quote is loaded as text, for it may be an inch sign."""
+    wrong = {
+        file.version.name: f"rows with a quote inside an unquoted field, loaded as text: {file.report.bare_quotes}"
+        for file in validated_transactions
+        if file.report.bare_quotes
+    }
+    return _result(wrong, severity=WARN)
+
+
 @_file_check(hashed_transactions, blocking=True)
 def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
     """Every PII value is null or 64 hex digits."""
@@ -245,6 +256,7 @@ def checks(orchestration: Orchestration) -> Iterable[dg.AssetChecksDefinition]:
         no_rejected_rows,
         transaction_ids_unique,
         header_as_expected,
+        no_stray_quotes,
         pii_is_hashed,
         hash_is_keyed,
     )

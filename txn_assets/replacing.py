@@ -12,7 +12,8 @@ import dagster as dg
 
 from txn_assets.checksums import crc32c
 from txn_assets.config import PipelineConfig
-from txn_assets.csv_blocks import CsvFile, NotATransactionFileError
+from txn_assets.csv_blocks import CsvFile
+from txn_assets.csv_header import NotATransactionFileError
 from txn_assets.definitions import make_resources
 from txn_assets.hashing import Hasher
 from txn_assets.io_managers.gcs import GcsIOManager

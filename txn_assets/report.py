@@ -39,6 +39,7 @@ class ValidationReport:
         sample: the first rejected rows.
         extra_columns: columns of the header that the contract does not know.
         repeated_ids: how many transaction ids are on more than one valid row.
+        bare_quotes: how many rows hold a quote inside an unquoted field, such as an inch sign.
     """
 
     records: int
@@ -48,6 +49,7 @@ class ValidationReport:
     sample: tuple[RejectedSample, ...]
     extra_columns: tuple[str, ...]
     repeated_ids: int
+    bare_quotes: int = 0
 
     def over_limit(self, limit: Decimal) -> str | None:
         """The sentence that says that more than the share `limit` of the rows is rejected; None where it is not."""

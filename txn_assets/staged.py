@@ -20,7 +20,6 @@ class RawFile:
     """A landed file, pinned to one generation, whose header names the columns of a transaction."""
 
     version: FileVersion
-    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from txn_assets.config import Ingestion
-from txn_assets.csv_blocks import CsvFile, NotATransactionFileError
+from txn_assets.csv_blocks import CsvFile, Sizes
+from txn_assets.csv_header import NotATransactionFileError
 from txn_assets.duck import connect
 from txn_assets.hashing import Hasher
 from txn_assets.ledger import FileVersion
@@ -51,12 +52,12 @@ def _plain(value: object) -> object:
 
 
 def read_header(stream: BinaryIO, ingestion: Ingestion) -> tuple[str, ...]:
-    """The columns of the file that `stream` starts, checked; reads no more than its first 64 KiB.
+    """The columns of the file that `stream` starts, checked; reads 64 KiB, and more only for a longer header.
 
     Raises:
         NotATransactionFileError: the file cannot be read as transactions.
     """
-    file = CsvFile(stream, block_bytes=1 << 16, max_field_bytes=1 << 16)
+    file = CsvFile(stream, Sizes(block_bytes=1 << 16))
     _check_columns(file, ingestion)
     return file.header.columns
 
@@ -76,7 +77,7 @@ def validate_file(
     file = CsvFile(stream)
     _check_columns(file, ingestion)
     rules = ingestion.validation.on(today)
-    records = valid = rejected = decimal_commas = three_decimals = 0
+    records = valid = rejected = decimal_commas = three_decimals = bare_quotes = 0
     reasons: Counter[tuple[str, str]] = Counter()
     sample: list[RejectedSample] = []
     valid_path, rejected_path = folder / "valid.arrow", folder / "rejected.csv"
@@ -94,6 +95,7 @@ def validate_file(
             rejected += len(verdict.rejected)
             decimal_commas += count_decimal_commas(verdict.rejected)
             three_decimals += verdict.three_decimals
+            bare_quotes += verdict.bare_quotes
             reasons += count_reasons(verdict.rejected)
             sample += _sample(verdict.rejected, SAMPLE_ROWS - len(sample))
     if refusal := mixed_prices(decimal_commas=decimal_commas, three_decimals=three_decimals):
@@ -106,6 +108,7 @@ def validate_file(
         sample=tuple(sample),
         extra_columns=file.header.extra,
         repeated_ids=_repeated_ids(valid_path),
+        bare_quotes=bare_quotes,
     )
 
 

@@ -1,7 +1,7 @@
 """Which rows of a file are valid: a fast screen in columns, and the row contract as the judge.
 
 Here belong the screen, the judge and the pass over a file that uses both. What a valid row is stands in
-`transaction.py`; how bytes become fields stands in `csv_blocks.py`. Documented in docs/data-contract.md.
+`transaction.py`; how bytes become fields stands in `csv_columns.py`. Documented in docs/data-contract.md.
 
 The screen accepts a row only where the contract provably accepts it with the same values. Every other row goes to
 Pydantic, which decides and gives the reasons. A property test holds the two together.
@@ -13,14 +13,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import batched
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
-from txn_assets.csv_blocks import Block, CsvFile, Header, ParsedBlock, UnreadableRecord, parse
+from txn_assets.csv_blocks import CsvFile
+from txn_assets.csv_columns import Block, ParsedBlock, UnreadableRecord, parse
+from txn_assets.csv_header import Header
 from txn_assets.report import Reason
 from txn_assets.transaction import (
     DECIMAL_PLACES,
@@ -91,12 +92,14 @@ class Verdict:
         valid: the valid rows, `VALID_SCHEMA`, in the order of the file.
         rejected: the others.
         three_decimals: how many of the valid rows write their price with exactly three decimals.
+        bare_quotes: how many of the records hold a quote inside an unquoted field, which is read as text.
     """
 
     records: int
     valid: pa.RecordBatch
     rejected: RejectedRows
     three_decimals: int
+    bare_quotes: int
 
 
 def validate(file: CsvFile, rules: ValidationRules, *, batch_size: int, threads: int) -> Iterator[Verdict]:
@@ -170,7 +173,9 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
     rejected = RejectedRows(
         source_row.take(failed), _as_sent(doubtful.take(failed)), tuple(reasons[place] for place in failed.to_pylist())
     )
-    return Verdict(parsed.records, valid, _with_unreadable(rejected, parsed.unreadable), three_decimals)
+    return Verdict(
+        parsed.records, valid, _with_unreadable(rejected, parsed.unreadable), three_decimals, parsed.bare_quotes
+    )
 
 
 def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
@@ -248,9 +253,8 @@ def _judge_all(
     """Pydantic's word on `rows`, `FIELDS` as text or bytes: those that passed, `VALID_SCHEMA`, and the reasons."""
     judged: list[pa.RecordBatch] = []
     reasons: _Reasons = {}
-    values = zip(*(column.to_pylist() for column in rows.columns), strict=True)
-    for number, batch in enumerate(batched(values, batch_size, strict=False)):
-        start = number * batch_size
+    for start in range(0, rows.num_rows, batch_size):
+        batch = list(zip(*(column.to_pylist() for column in rows.slice(start, batch_size).columns), strict=True))
         transactions, found = _judge(batch, model)
         if transactions:
             # In columns at once: models take many times the memory.

@@ -34,6 +34,9 @@ ROW = make_row()
         (make_file(ROW, header=HEADER.replace(",", ";")), "separated by ';'"),
         (make_file(header="Transaction ID,product,price,quantity,date"), "reads like 'transaction_id'"),
         (gzip.compress(make_file(ROW) * 5000)[:-20], "the gzip data is damaged"),
+        (gzip.compress(gzip.compress(make_file(ROW))), "it is compressed twice"),
+        ((CASES / "utf16_without_bom.csv").read_bytes(), "it is UTF-16 text"),
+        (b"sep=,\n" + make_file(ROW), "line 2 reads like the header"),
         (make_file(), "No valid transactions in bad.csv. It has no rows."),
     ],
 )
@@ -69,6 +72,40 @@ def test_accepted_file(deployment: Deployment, content: bytes) -> None:
 
     ((_, product, price, quantity, date),) = deployment.rows_everywhere("odd.csv")
     assert (product, str(price), quantity, date) == ("Halal Laptop", "999.9900", 2, "2023-10-01") or price == 999.99
+
+
+@pytest.mark.parametrize(
+    ("case", "products", "ids"),
+    [
+        ("blank_before_quote.csv", ["Desk Lamp", "Shelf, oak"], ["S-7001", "S-7003"]),
+        ("bom_inside.csv", ["Milk", "Tea"], ["B-1", "B-2"]),
+        ("excel_empty_lines.csv", ["Pen"] * 5, [f"E-{number}" for number in range(1, 6)]),
+    ],
+)
+def test_case_is_loaded(deployment: Deployment, case: str, products: list[str], ids: list[str]) -> None:
+    """Blanks before quotes, a byte order mark inside the file, and the empty lines of a spreadsheet."""
+    deployment.land(case, (CASES / case).read_bytes())
+
+    deployment.materialize(case)
+
+    rows = deployment.rows_everywhere(case)
+    assert sorted(row[1] for row in rows) == products
+    assert {row[0] for row in rows} == {hashlib.sha256(text.encode()).hexdigest() for text in ids}
+
+
+def test_stray_quotes_are_a_warning(deployment: Deployment) -> None:
+    """An inch sign is loaded as text; a comma lost before a quoted field is not."""
+    content = make_file('T1,Pipe 48",1.00,1,2024-01-31', 'T2"Desk, oak",1.00,1,2024-01-31')
+    deployment.configure({"ingestion": {"max_invalid_ratio": 1}})
+    deployment.land("a.csv", content)
+
+    result = deployment.materialize("a.csv")
+
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert [row[1] for row in deployment.rows_everywhere("a.csv")] == ['Pipe 48"']
+    assert checks["no_stray_quotes"].description == (
+        "a.csv: rows with a quote inside an unquoted field, loaded as text: 1"
+    )
 
 
 def test_text_survives(deployment: Deployment) -> None:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from txn_assets.csv_blocks import CsvFile, parse
+from txn_assets.csv_blocks import CsvFile, Sizes
+from txn_assets.csv_columns import parse
 from txn_assets.report import Reason
 from txn_assets.transaction import FIELDS
 from txn_assets.validation import RejectedRows
@@ -44,7 +45,7 @@ def csv_bytes(rows: Iterable[Mapping[str, str]], *, columns: Sequence[str] = FIE
 
 def open_csv(data: bytes, **sizes: int) -> CsvFile:
     """`data` as a file, read in blocks of `sizes`."""
-    return CsvFile(io.BytesIO(data), **sizes)
+    return CsvFile(io.BytesIO(data), Sizes(**sizes))
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Contents:
 
     records: tuple[Values | str, ...]
     blocks: int
+    bare_quotes: int
 
     @property
     def codes(self) -> list[str]:
@@ -69,7 +71,7 @@ def read_all(data: bytes, **sizes: int) -> Contents:
     """All records of the CSV file `data`, in its order."""
     file = open_csv(data, **sizes)
     records: list[Values | str] = []
-    blocks = 0
+    blocks = bare_quotes = 0
     for block in file.blocks():
         parsed = parse(block, file.header)
         found: dict[int, Any] = {record.index: record.code for record in parsed.unreadable}
@@ -84,7 +86,8 @@ def read_all(data: bytes, **sizes: int) -> Contents:
         assert len(found) == parsed.records == parsed.fields.num_rows + len(parsed.unreadable)
         records += [found[index] for index in range(parsed.records)]
         blocks += 1
-    return Contents(tuple(records), blocks)
+        bare_quotes += parsed.bare_quotes
+    return Contents(tuple(records), blocks, bare_quotes)
 
 
 def hostile_csv(*, max_size: int = 20) -> st.SearchStrategy[bytes]:
@@ -94,7 +97,8 @@ def hostile_csv(*, max_size: int = 20) -> st.SearchStrategy[bytes]:
             b'"', b'"', b'""', b",", b",", b",", b"\n", b"\n", b"\r", b"\r\n", b"a", b" ", b"\0", b"\xff",
             b"T1,x,1,1,2020-01-01\n", b'"T,1","x\ny","1.5","2","2020-01-31"\r\n', b"T2,x,1,1\n",
             b"T3,x,1,1,2020-01-01,\n", b'T4,"a ""b"","",",1,1,2020-01-01\n', b"\xe2\x82", b"\xff,x,1,1,2020-01-01\n",
-            b"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
+            b"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz", b"\xef\xbb\xbf", b"\n\xef\xbb\xbf", b",,,,\n",
+            b'"",', b', "a, b" ,', b'T5,Pipe 48",1,1,2020-01-01\n', b'T6"Desk, oak",1,1,2020-01-01\n', b'4"', b' "',
         ]
     )  # fmt: skip
     return st.lists(piece, max_size=max_size).map(b"".join)

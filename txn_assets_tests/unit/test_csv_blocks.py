@@ -10,12 +10,27 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from txn_assets.csv_blocks import CsvFile, NotATransactionFileError
+from txn_assets.csv_blocks import RECORD_FIELDS, CsvFile, Sizes
+from txn_assets.csv_columns import parse
+from txn_assets.csv_header import NotATransactionFileError
+from txn_assets.csv_records import Limits, Unreadable, read_records
 from txn_assets.transaction import FIELDS
 from txn_assets_tests.unit.rows import HEADER, csv_bytes, hostile_csv, make_row, open_csv, read_all
 
-SMALLEST_FIELD = len(HEADER) + 2
+SMALLEST_FIELD = len(HEADER) + len(",note") + 2
 """The header is read within the size of a field, so that no test may bound fields more tightly."""
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\ufeff"))
+SIZES = st.fixed_dictionaries(
+    {},
+    optional={
+        "block_bytes": st.integers(1, 300),
+        "block_lines": st.integers(1, 10),
+        "step_bytes": st.sampled_from([1, 10, 100]),
+        "field_bytes": st.sampled_from([SMALLEST_FIELD, 60, 200]),
+    },
+)
+"""Sizes of what is read at once; the others are larger than any file of the tests."""
 
 ROW = ("T001", "Halal Laptop", "999.99", "2", "2023-10-01")
 LINE = ",".join(ROW)
@@ -66,6 +81,63 @@ class TestRecords:
         """An inch sign is no quotation."""
         assert read_all(lines('T001,Monitor 24",999.99,2,2023-10-01')).texts == [("T001", 'Monitor 24"', *ROW[2:])]
 
+    def test_quote_within_a_bare_field_is_counted(self) -> None:
+        """So that a warning can tell of it; rows that quote correctly do not count."""
+        data = lines(
+            'T001,Pipe 48",1,1,2020-01-01', LINE, 'T002,The "Big" One,1,1,2020-01-01', 'T003,"a",1,1,2020-01-01'
+        )
+        assert (read_all(data).codes, read_all(data).bare_quotes) == ([], 2)
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            'T1"Desk, oak",12.50,1,2024-01-31',
+            'T1"Desk 20, 48",12.50,1,2024-01-31',
+            'T1,Desk oak",12.50,1,2024-01-31',
+            'T1,Desk "large, oak",12.50,1,2024-01-31',
+            'T1,48" Desk,1,1',
+        ],
+        ids=["lost comma", "lost comma and inches", "lost quote", "wider", "narrower"],
+    )
+    def test_quote_that_moves_the_fields_is_malformed(self, record: str) -> None:
+        """With a comma lost before a quoted field, the row may have the right width and the wrong values."""
+        assert read_all(lines(LINE, record, LINE)).records[1] == "malformed_quotes"
+        assert read_all(lines(LINE, record, 'T1,"a" b,1,1,2020-01-01', LINE)).codes == ["malformed_quotes"] * 2
+
+    def test_blanks_around_quotes_are_skipped(self) -> None:
+        """Between a comma and an opening quote, and between a closing quote and a comma."""
+        data = lines('"T001", "Shelf, oak" ,\t"999.99", 2,"2023-10-01" ')
+        assert read_all(data).texts == [("T001", "Shelf, oak", "999.99", " 2", "2023-10-01")]
+
+    @pytest.mark.parametrize("irregular", ["", 'T9,"a" b,1,1,2020-01-01\n'], ids=["regular", "irregular"])
+    def test_byte_order_marks_at_the_start_of_records_are_skipped(self, irregular: str) -> None:
+        """Files joined with `cat` have one each; a record that is only a mark is a blank line."""
+        data = lines() + f"\ufeff{LINE}\n\ufeff\n\ufeff\ufeff{LINE}\n{LINE}\n{irregular}".encode()
+        assert read_all(data).texts == [ROW, ROW, ROW]
+        assert len(read_all(data).records) == 3 + bool(irregular)
+
+    @pytest.mark.parametrize("irregular", ["", 'T9,"a" b,1,1,2020-01-01\n'], ids=["regular", "irregular"])
+    def test_records_of_empty_fields_are_blank_lines(self, irregular: str) -> None:
+        """Spreadsheets write them below the table, of any width."""
+        data = lines(",,,,", LINE, ",,", '"","",,,', ",,,,,,,", LINE) + irregular.encode()
+        assert read_all(data).texts == [ROW, ROW]
+        assert len(read_all(data).records) == 2 + bool(irregular)
+
+    def test_record_with_only_an_extra_column_is_a_record(self) -> None:
+        """Whoever filled it in hears that the rest is missing."""
+        data = f"{HEADER},note\n,,,,,see below\n,,,,,\n{LINE},\n".encode()
+        assert read_all(data).texts == [("",) * 5, ROW]
+
+    def test_row_that_ends_in_a_comma_too_many_is_told_so(self) -> None:
+        """On either path."""
+        file = open_csv(lines(LINE + ",", 'T1,"a" b,1,1,2020-01-01', LINE + ","))
+        messages = [record.message for block in file.blocks() for record in parse(block, file.header).unreadable]
+        assert (
+            messages[0]
+            == messages[2]
+            == ("The row has 6 fields, the header 5: it ends in a comma that the header does not have")
+        )
+
     def test_short_and_long_rows_cost_themselves(self) -> None:
         """Their neighbours are read, and their place is known."""
         records = read_all(lines(LINE, "T002,x,1,1", LINE, LINE + ",", LINE)).records
@@ -101,7 +173,14 @@ class TestRecords:
         assert contents.records[1] == "malformed_quotes"
         assert contents.texts == [ROW, ROW]
 
-    @given(st.lists(st.lists(st.text(st.characters(codec="utf-8")), min_size=5, max_size=5), max_size=5))
+    @given(
+        st.lists(
+            st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\ufeff")), min_size=5, max_size=5).filter(
+                any
+            ),
+            max_size=5,
+        )
+    )
     @settings(max_examples=100, deadline=None)
     def test_what_python_writes_is_read_back(self, rows: list[list[str]]) -> None:
         """For any text, the fields equal those of Python's own reader."""
@@ -113,27 +192,30 @@ class TestRecords:
 class TestBlocks:
     """The size of the blocks is a matter of memory, never of the result."""
 
-    @given(hostile_csv(), st.integers(1, 40), st.sampled_from([SMALLEST_FIELD, 60, 200]))
-    @example(b'a,"b"c,\n' + b"x," * 40 + b"\n", 1, SMALLEST_FIELD)
-    @example(b'"' + b"x" * 100 + b"\nT1,x,1,1,2020-01-01\n", 7, SMALLEST_FIELD)
-    @settings(max_examples=600, deadline=None)
-    def test_block_size_does_not_change_the_records(self, body: bytes, block_bytes: int, max_field_bytes: int) -> None:
-        """Whatever the bytes, small blocks give what one block gives, and every record is accounted for."""
-        data = lines() + body
-        small = read_all(data, block_bytes=block_bytes, max_field_bytes=max_field_bytes)
-        assert small.records == read_all(data, block_bytes=1 << 20, max_field_bytes=max_field_bytes).records
-
-    @given(hostile_csv())
-    @settings(max_examples=150, deadline=None)
-    def test_record_by_record_gives_what_arrow_gives(self, body: bytes) -> None:
-        """The slow way and the fast way are one way: a broken record in front makes the reader take the slow one."""
-        fast = read_all(lines() + body)
-        slow = read_all(lines('"a"b') + body)
-        assert slow.records == ("malformed_quotes", *fast.records)
+    @given(hostile_csv(), SIZES, st.sampled_from(["", ",note"]))
+    @example(b'a,"b"c,\n' + b"x," * 40 + b"\n", {"block_bytes": 1}, "")
+    @example(b'"' + b"x" * 100 + b"\nT1,x,1,1,2020-01-01\n", {"block_bytes": 7}, "")
+    @example(b'""T1,x,1,1,2020-01-01\n"', {"block_bytes": 5}, "")
+    @settings(max_examples=1000, deadline=None)
+    def test_blocks_give_what_reading_record_by_record_gives(
+        self, body: bytes, sizes: dict[str, int], extra: str
+    ) -> None:
+        """Whatever the bytes and wherever they are cut: regular runs and irregular records are read in one way."""
+        sizes = {"field_bytes": SMALLEST_FIELD, **sizes}
+        found = read_all(f"{HEADER}{extra}\n".encode() + body, **sizes)
+        width, field_bytes = len(FIELDS) + bool(extra), sizes["field_bytes"]
+        limits = Limits(width, field_bytes, RECORD_FIELDS * field_bytes)
+        expected = read_records(body, 0, len(body), final=True, limits=limits)
+        records = tuple(
+            record.code if isinstance(record, Unreadable) else tuple(record[: len(FIELDS)])
+            for record in expected.records
+        )
+        assert found.records == records
+        assert found.bare_quotes == expected.bare_quotes
 
     def test_blocks_are_as_small_as_asked(self) -> None:
         """Memory is bounded by the block, not by the file."""
-        assert read_all(lines(*[LINE] * 100), block_bytes=100, max_field_bytes=100).blocks > 20
+        assert read_all(lines(*[LINE] * 100), block_bytes=100, field_bytes=100).blocks > 20
 
     @pytest.mark.parametrize("place", [0, 1, 4])
     @pytest.mark.parametrize("quote", ["", '"'])
@@ -141,28 +223,46 @@ class TestBlocks:
         """Quoted or bare, in whichever column: the record is refused and its neighbours are read."""
         giant = list(ROW)
         giant[place] = quote + "x" * 500 + quote
-        contents = read_all(lines(LINE, ",".join(giant), LINE), block_bytes=64, max_field_bytes=100)
+        contents = read_all(lines(LINE, ",".join(giant), LINE), block_bytes=64, field_bytes=100)
         assert (len(contents.codes), contents.texts) == (1, [ROW, ROW])
+
+    @pytest.mark.parametrize("block_bytes", [64, 1 << 20])
+    def test_quoted_field_over_the_limit_ends_at_its_quote(self, block_bytes: int) -> None:
+        """None of its lines is a record, whether it fits into a block or not."""
+        ghosts = "T9,Ghost,1,1,2024-01-31\n" * 100
+        data = lines(LINE, f'T1,"{ghosts}",1,1,2024-01-31', LINE)
+        contents = read_all(data, block_bytes=block_bytes, field_bytes=100)
+        assert contents.codes == ["record_too_long"]
+        assert contents.texts == [ROW, ROW]
+
+    def test_quote_that_stays_open_for_long_is_taken_as_never_closed(self) -> None:
+        """Otherwise all that follows would have to be kept, in case it never closes."""
+        rest = [LINE] * (RECORD_FIELDS * 100 // len(LINE) + 1)
+        contents = read_all(lines('T1,"x,1,1,2024-01-31', *rest, '"'), field_bytes=100)
+        assert contents.codes == ["unclosed_quote", "unclosed_quote"]
+        assert contents.texts == [ROW] * len(rest)
 
     def test_field_of_just_the_limit_is_read(self) -> None:
         """The bound is on the field, not on what stands around it."""
         product = "x" * 100
         data = lines(f"T001,{product},1,1,2020-01-01", f'T001,"{product}",1,1,2020-01-01')
-        assert [text[1] for text in read_all(data, max_field_bytes=100).texts] == [product, product]
+        assert [text[1] for text in read_all(data, field_bytes=100).texts] == [product, product]
 
     def test_giant_field_of_an_unknown_column_costs_its_record(self) -> None:
         """Nobody reads the column, yet its bytes would have to lie in memory."""
         data = f"{HEADER},note\n{LINE},{'x' * 101}\n{LINE},ok\n".encode()
-        assert read_all(data, max_field_bytes=100).records[0] == "record_too_long"
+        assert read_all(data, field_bytes=100).records[0] == "record_too_long"
 
+    @pytest.mark.parametrize("extra", ["", "".join(f",c{number}" for number in range(200))], ids=["5", "205"])
     @pytest.mark.parametrize("filler", [b"x" * 10, b"x,", b'"x",'], ids=["one field", "bare fields", "quoted fields"])
-    def test_giant_record_is_not_kept(self, filler: bytes) -> None:
-        """A single endless line is passed over in steps: no more of it lies in memory than a record may have."""
-        endless = _Endless(lines(), filler, count=100_000)
-        file = CsvFile(endless, block_bytes=1000, max_field_bytes=1000)  # type: ignore[arg-type]  # `read` is enough
+    def test_giant_record_is_not_kept(self, filler: bytes, extra: str) -> None:
+        """A single endless line is passed over in steps, however many columns the header has."""
+        endless = _Endless(f"{HEADER}{extra}\n".encode(), filler, count=100_000)
+        file = CsvFile(endless, Sizes(block_bytes=1000, field_bytes=1000))  # type: ignore[arg-type]  # `read` is enough
         tracemalloc.start()
         try:
-            assert [block.split for block in file.blocks()] == [("record_too_long",)]
+            unreadable = [record for block in file.blocks() for record in parse(block, file.header).unreadable]
+            assert [record.code for record in unreadable] == ["record_too_long"]
             assert tracemalloc.get_traced_memory()[1] < 200_000
         finally:
             tracemalloc.stop()
@@ -174,8 +274,8 @@ class TestBlocks:
             def read(self, size: int | None = -1, /) -> bytes:
                 return super().read(min(size or 0, 3))
 
-        file = CsvFile(Socket(lines(LINE, LINE)), block_bytes=50, max_field_bytes=50)
-        assert b"".join(block.data for block in file.blocks()) == lines(LINE, LINE)[len(lines()) :]
+        file = CsvFile(Socket(lines(LINE, LINE)), Sizes(block_bytes=50, field_bytes=50))
+        assert sum(parse(block, file.header).fields.num_rows for block in file.blocks()) == 2
 
 
 class _Endless:
@@ -207,6 +307,11 @@ class TestGzip:
         """`cat a.gz b.gz` is a gzip file."""
         assert read_all(gzip.compress(lines(LINE)) + gzip.compress(LINE.encode())).texts == [ROW, ROW]
 
+    def test_gzip_within_gzip_is_refused(self) -> None:
+        """It is no text in the wrong encoding."""
+        message = "it is compressed twice, gzip inside gzip: compress the CSV file once"
+        assert refusal(gzip.compress(gzip.compress(lines(LINE)))) == message
+
     @pytest.mark.parametrize("kept", [5, 30, -4])
     def test_gzip_that_ends_early_is_refused(self, kept: int) -> None:
         """Half a file must not pass for a whole one."""
@@ -223,7 +328,7 @@ class TestGzip:
     def test_damage_behind_the_first_block_is_refused(self) -> None:
         """The rows ahead of it were read; the file as a whole still fails."""
         data = gzip.compress(lines(*(f"T{number},x,{number * 7919 % 10_007},1,2020-01-01" for number in range(5000))))
-        file = open_csv(data[:-100], block_bytes=1000, max_field_bytes=1000)
+        file = open_csv(data[:-100], block_bytes=1000, field_bytes=1000)
         with pytest.raises(NotATransactionFileError, match="ends early"):
             list(file.blocks())
 
@@ -288,7 +393,59 @@ class TestHeader:
 
     def test_header_with_a_broken_quote_is_refused(self) -> None:
         """Its columns are not known."""
-        assert refusal(b'"transaction_id,product\n') == "its first line is no header: a quoted field is not closed"
+        assert refusal(b'"transaction_id,product\n') == "its first line is not a header: a quoted field is not closed"
+
+    @pytest.mark.parametrize(
+        ("above", "sentence"),
+        [
+            ("Sales of May\n\nEUR\n", "line 4 reads like the header, but other text comes first"),
+            ("sep=,\n", "line 2 reads like the header, but the line 'sep=', which only Excel knows, comes first"),
+            ('"Report, "May"\n', "line 2 reads like the header, but other text comes first"),
+        ],
+    )
+    def test_header_below_other_text_is_found(self, above: str, sentence: str) -> None:
+        """The sender learns which line it is."""
+        assert sentence in refusal(above.encode() + lines(LINE))
+
+    def test_header_below_another_separator_is_found(self) -> None:
+        """Both faults in one sentence."""
+        message = refusal(b"sep=;\n" + lines(LINE).replace(b",", b";"))
+        assert "remove everything before line 2; it is separated by ';'" in message
+
+    @pytest.mark.parametrize("header", ['{};"note, remarks"', "{};note, remarks"])
+    def test_other_separator_is_named_beside_a_comma(self, header: str) -> None:
+        """A comma within a name hides no semicolons."""
+        assert "it is separated by ';'" in refusal(header.format(HEADER.replace(",", ";")).encode() + b"\n")
+
+    def test_quoted_names_with_another_separator(self) -> None:
+        """The quotes are not what is wrong."""
+        header = ";".join(f'"{name}"' for name in FIELDS)
+        assert "it is separated by ';'" in refusal(f"{header}\n".encode())
+
+    def test_blanks_around_quoted_names_and_several_marks_are_skipped(self) -> None:
+        """As in any other record."""
+        header = ", ".join(f'"{name}"' for name in FIELDS)
+        assert read_all(f"\ufeff\ufeff{header}\n{LINE}\n".encode()).texts == [ROW]
+
+    def test_file_without_a_header_is_told_so(self) -> None:
+        """Without a word of what is in it."""
+        assert "its first line reads like data, and the first line must name" in refusal(f"{LINE}\n".encode())
+
+    def test_values_glued_to_the_header_are_not_shown(self) -> None:
+        """A lost line end puts the first row behind the names."""
+        file = open_csv(f"{HEADER},{LINE}\n".encode())
+        assert file.header.extra == tuple(f"column {place}" for place in range(6, 11))
+        assert not set(ROW) & set(file.header.columns)
+
+    def test_column_without_a_name_is_shown_by_its_place(self) -> None:
+        """The header ends in a comma."""
+        assert open_csv(lines(LINE).replace(b"date", b"date,")).header.extra == ("column 6",)
+
+    def test_header_of_any_length_up_to_a_field_is_read(self) -> None:
+        """In as many steps as it takes."""
+        extra = ",".join(f"c{number}" for number in range(5000))
+        assert len(open_csv(f"{HEADER},{extra}\n".encode(), block_bytes=1000).header.extra) == 5000
+        assert refusal(b"x" * (1 << 20) + b"xx\n") == "its first line is not a header: it is longer than 1 MiB"
 
     def test_header_that_is_no_utf8_is_refused(self) -> None:
         """With what to send instead."""
@@ -299,6 +456,8 @@ class TestHeader:
         [
             ("transaction_id".encode("utf-16"), "UTF-16 text"),
             (b"\xfe\xff" + "transaction_id".encode("utf-16-be"), "UTF-16 text"),
+            (HEADER.encode("utf-16-le"), "UTF-16 text"),
+            (HEADER.encode("utf-16-be"), "UTF-16 text"),
             (b"PK\x03\x04\x14\x00", "a ZIP archive or an Excel workbook"),
             (b"PAR1\x15\x04", "a Parquet file"),
             (b"%PDF-1.7", "a PDF"),

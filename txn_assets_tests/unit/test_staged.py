@@ -45,7 +45,7 @@ def make_hashed(name: str = "a.csv") -> HashedFile:
 @pytest.mark.parametrize(
     "value",
     [
-        RawFiles((RawFile(make_version("حلال 1.csv"), ("transaction_id", "product")), RawFile(make_version(), ()))),
+        RawFiles((RawFile(make_version("حلال 1.csv")), RawFile(make_version()))),
         ValidatedFiles((ValidatedFile(make_version(), "rules", REPORT),)),
         HashedFiles((make_hashed().at("gs://bucket/staging/a.parquet"),)),
         HashedFiles(()),

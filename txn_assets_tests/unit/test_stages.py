@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 
 from txn_assets.config import Ingestion, project_root
-from txn_assets.csv_blocks import NotATransactionFileError
+from txn_assets.csv_header import NotATransactionFileError
 from txn_assets.hashed_rows import COLUMNS, read_valid
 from txn_assets.hashing import Hasher
 from txn_assets.ledger import FileVersion

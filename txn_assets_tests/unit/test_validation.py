@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from txn_assets.csv_blocks import ParsedBlock
+from txn_assets.csv_columns import ParsedBlock
 from txn_assets.report import Reason
 from txn_assets.transaction import (
     FIELDS,
@@ -220,7 +220,7 @@ class TestOneTruth:
         """From the bytes of a well-formed file to the numbered rows, in small blocks and two threads."""
         data = csv_bytes(rows)
         expected = by_loop([tuple(row[name].encode() for name in FIELDS) for row in rows], rules)
-        assert outcomes_of(data, rules, block_bytes=block_bytes, max_field_bytes=200) == expected
+        assert outcomes_of(data, rules, block_bytes=block_bytes, field_bytes=200) == expected
 
     @given(hostile_csv(), ANY_RULES, st.integers(1, 100))
     @example(b"\xff,x,1,1,2020-01-01\nT1,x,1,1,2020-01-01\n", DEFAULT_RULES, 20)
@@ -230,8 +230,8 @@ class TestOneTruth:
     ) -> None:
         """No record is lost, counted twice or numbered wrongly, whatever stands in the file."""
         data = HEADER.encode() + b"\n" + body
-        expected = by_loop(read_all(data, max_field_bytes=100).records, rules)
-        assert outcomes_of(data, rules, block_bytes=block_bytes, max_field_bytes=100) == expected
+        expected = by_loop(read_all(data, field_bytes=100).records, rules)
+        assert outcomes_of(data, rules, block_bytes=block_bytes, field_bytes=100) == expected
 
     @pytest.mark.parametrize("pattern", ["{}", "{}x", "x{}", "5E{}7", '{}"x"', "{}REF!"])
     def test_every_common_character(self, pattern: str) -> None:
@@ -329,7 +329,7 @@ class TestRejectedRows:
     def test_rows_are_numbered_across_blocks(self) -> None:
         """By their record in the file, from 1, the header excluded."""
         rows = [make_row(price="dear" if number % 7 == 0 else "1") for number in range(1, 60)]
-        outcomes = outcomes_of(csv_bytes(rows), block_bytes=100, max_field_bytes=100)
+        outcomes = outcomes_of(csv_bytes(rows), block_bytes=100, field_bytes=100)
         assert [number for number, found in outcomes.items() if isinstance(found, frozenset)] == [
             7, 14, 21, 28, 35, 42, 49, 56,
         ]  # fmt: skip
@@ -380,7 +380,7 @@ def test_three_decimals_are_counted(prices: list[str]) -> None:
 def test_giving_up_early_ends_the_threads() -> None:
     """A consumer that stops, for instance because its disk is full, is not held up by what was read ahead."""
     verdicts = validate(
-        open_csv(csv_bytes([make_row()] * 500), block_bytes=100, max_field_bytes=100),
+        open_csv(csv_bytes([make_row()] * 500), block_bytes=100, field_bytes=100),
         DEFAULT_RULES,
         batch_size=10,
         threads=2,

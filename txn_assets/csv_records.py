@@ -1,0 +1,258 @@
+"""Read CSV records one at a time: what a record is, and which code a broken one gets.
+
+This is the definition of a record. `csv_runs.py` finds the stretches of a file that Arrow reads the same way, and a
+property test holds the two together. The reading rules are documented in docs/data-contract.md.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+MARK = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8: it begins each file of an export, also where files were joined afterwards."""
+
+_BETWEEN = re.compile(rb"(?:[\r\n]|\xef\xbb\xbf)*+")
+_QUOTED = re.compile(rb'"([^"]*+(?:""[^"]*+)*+)"')
+_UNQUOTED = re.compile(rb"[^,\r\n]*+")
+_BLANKS = re.compile(rb"[ \t]*+")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_PLAIN = re.compile(rb'[^"\r\n]*+')
+_INCHES = re.compile(rb'[0-9][ \t]*"\Z')
+
+_MESSAGES = {
+    "unclosed_quote": "A quoted field is not closed",
+    "malformed_quotes": "A quoted field goes on after its closing quote, or a quote stands inside an unquoted field: "
+    "quote the whole field and double the quotes inside it",
+    "record_too_long": "The row is too long: a field may have 1 MiB, a row 32 MiB",
+}
+
+
+class Unreadable(NamedTuple):
+    """What is wrong with a record that has no fields to judge."""
+
+    code: str
+    message: str
+
+
+type Record = Sequence[bytes] | Unreadable
+"""The fields of a record, as many as the header has, or what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many fields a record has, and how long a field and a record may be.
+
+    A quote that does not close within `record_bytes` is taken as one that was never closed.
+    """
+
+    width: int
+    field_bytes: int
+    record_bytes: int
+
+
+@dataclass(slots=True)
+class Fields:
+    """The fields of one record as they were read.
+
+    Attributes:
+        values: the first fields, as many as a record should have.
+        count: the number of all fields.
+        end: the offset behind the record; None where its last line goes on behind the data.
+        code: what broke the reading, or "".
+        bare: the unquoted fields that hold a quote.
+        empty: whether all fields are empty.
+        ends_in_comma: whether the last field is empty and unquoted.
+    """
+
+    values: list[bytes]
+    count: int
+    end: int | None
+    code: str
+    bare: list[bytes]
+    empty: bool
+    ends_in_comma: bool
+
+    def record(self, width: int) -> Record | None:
+        """The record under a header of `width` columns; None where all fields are empty, as in a blank line."""
+        if self.code:
+            return unreadable(self.code)
+        if self.bare and (self.count != width or _misplaced(self.bare)):
+            return unreadable("malformed_quotes")
+        if self.empty:
+            return None
+        return self.values if self.count == width else wrong_width(self.count, width, self.ends_in_comma)
+
+
+class Records(NamedTuple):
+    """The records of a stretch of data.
+
+    Attributes:
+        records: the records; blank lines are not among them.
+        end: the offset behind the last one; None where its line goes on behind the data.
+        waiting: whether the reading stopped at a record that needs more data.
+        bare_quotes: how many of the readable records hold a quote inside an unquoted field.
+    """
+
+    records: tuple[Record, ...]
+    end: int | None
+    waiting: bool
+    bare_quotes: int
+
+
+@functools.cache
+def unreadable(code: str) -> Unreadable:
+    """Return `code` with its message."""
+    return Unreadable(code, _MESSAGES[code])
+
+
+@functools.lru_cache(maxsize=1024)
+def wrong_width(found: int, width: int, ends_in_comma: bool) -> Unreadable:  # noqa: FBT001 - positional for the cache
+    """Return what is wrong with a record of `found` fields under a header of `width` columns."""
+    message = f"The row has {found} fields, the header {width}"
+    if found < width:
+        return Unreadable("too_few_fields", message)
+    hint = ": it ends in a comma that the header does not have" if found == width + 1 and ends_in_comma else ""
+    return Unreadable("too_many_fields", message + hint)
+
+
+def read_records(data: bytes, start: int, stop: int, *, final: bool, limits: Limits) -> Records:
+    """Read the records that begin in `data` between `start` and `stop`.
+
+    A record with broken quotes ends at the end of its first line, so that the lines after it are read.
+    """
+    records: list[Record] = []
+    bare_quotes = 0
+    at = start
+    while at < stop:
+        at = skip_blank(data, at)
+        if at == len(data):
+            break
+        fields = read_fields(data, at, final=final, limits=limits)
+        if fields is None:
+            return Records(tuple(records), at, True, bare_quotes)  # noqa: FBT003 - a field of a tuple
+        record = fields.record(limits.width)
+        if record is not None:
+            records.append(record)
+            bare_quotes += bool(fields.bare) and not isinstance(record, Unreadable)
+        if fields.end is None:
+            return Records(tuple(records), None, False, bare_quotes)  # noqa: FBT003 - a field of a tuple
+        at = fields.end
+    return Records(tuple(records), at, False, bare_quotes)  # noqa: FBT003 - a field of a tuple
+
+
+def skip_blank(data: bytes, at: int) -> int:
+    """Return the offset behind the line ends and byte order marks at `at`."""
+    between = _BETWEEN.match(data, at)
+    return between.end() if between else at
+
+
+def after_line(data: bytes, at: int) -> int | None:
+    """Return the offset behind the first line end from `at` on, or None without one."""
+    line_end = _LINE_END.search(data, at)
+    return line_end.end() if line_end else None
+
+
+def read_fields(data: bytes, start: int, *, final: bool, limits: Limits) -> Fields | None:
+    """Read the record at `start` and keep as many fields as it should have; None where it needs more data.
+
+    What a record is depends on its own bytes alone, never on how many of them have been read ahead.
+    """
+    result = Fields([], 0, None, "", [], empty=True, ends_in_comma=False)
+    size = len(data)
+    at = start
+    while True:
+        # Fields without quotes are split all at once.
+        plain = _PLAIN.match(data, at)
+        assert plain is not None
+        end = plain.end()
+        if data.startswith(b'"', end):
+            before = data.rfind(b",", at, end)
+            if before >= 0:
+                _add_plain(result, data[at:before], limits)
+                at = before + 1
+            at = _read_field(data, at, result, final=final, limits=limits)
+            if at < 0:
+                return None
+            if result.code in ("unclosed_quote", "malformed_quotes"):
+                result.end = after_line(data, start)
+                return result
+        else:
+            _add_plain(result, plain[0], limits)
+            at = end
+        if at - start > limits.record_bytes:
+            result.code, result.end = "record_too_long", after_line(data, at)
+            return result
+        if at == size:
+            result.end = at
+            return result if final else None
+        if not data.startswith(b",", at):
+            result.end = after_line(data, at)
+            return result
+        at += 1
+
+
+def _add_plain(result: Fields, text: bytes, limits: Limits) -> None:
+    """Add the fields of `text`, which holds no quotes; of the fields past the header's they are only counted."""
+    wanted = max(limits.width - len(result.values), 0)
+    values = text.split(b",", wanted)[:wanted]
+    if len(text) > limits.field_bytes and any(len(value) > limits.field_bytes for value in values):
+        result.code = "record_too_long"
+        values = [b""] * len(values)
+    result.values += values
+    result.count += text.count(b",") + 1
+    result.empty = result.empty and not text.strip(b",")
+    result.ends_in_comma = not text or text.endswith(b",")
+
+
+def _read_field(data: bytes, at: int, result: Fields, *, final: bool, limits: Limits) -> int:
+    """Add the field at `at`, which holds a quote, and return the offset behind it; -1 where it needs more data."""
+    quote = data.index(b'"', at)
+    if data[at:quote].strip(b" \t"):
+        unquoted = _UNQUOTED.match(data, at)
+        assert unquoted is not None
+        value = unquoted[0]
+        if len(value) > limits.field_bytes:
+            result.code, value = "record_too_long", b""
+        _add(result, value, limits)
+        result.bare.append(value)
+        return unquoted.end()
+    field = _QUOTED.match(data, quote, quote + limits.record_bytes)
+    if field is None:
+        if not final and len(data) - quote < limits.record_bytes:
+            return -1
+        result.code = "unclosed_quote"
+        return at
+    blanks = _BLANKS.match(data, field.end())
+    assert blanks is not None
+    if data[blanks.end() : blanks.end() + 1] not in (b",", b"\r", b"\n", b""):
+        result.code = "malformed_quotes"
+    elif field.end() - quote - len('""') > limits.field_bytes:
+        result.code = "record_too_long"
+        _add(result, b"", limits)
+    else:
+        _add(result, field[1].replace(b'""', b'"'), limits)
+    return blanks.end()
+
+
+def _add(result: Fields, value: bytes, limits: Limits) -> None:
+    result.count += 1
+    result.empty = result.empty and not value
+    result.ends_in_comma = False
+    if result.count <= limits.width:
+        result.values.append(value)
+
+
+def _misplaced(bare: Sequence[bytes]) -> bool:
+    """Whether quotes inside the unquoted fields `bare` were meant to quote: `T1"Desk, oak"` has lost a comma.
+
+    A single quote behind a digit at the end of a field is an inch sign, and pairs within one field are text.
+    """
+    opened = False
+    for value in (value.rstrip(b" \t") for value in bare if value.count(b'"') % 2):
+        closes = value.endswith(b'"')
+        if closes and (opened or not _INCHES.search(value)):
+            return True
+        opened = opened or not closes
+    return False

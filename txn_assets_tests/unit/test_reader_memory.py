@@ -1,0 +1,46 @@
+"""Memory while a file is validated: below 1 GiB, whatever the file holds. Each file has a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import datetime as dt, resource, sys
+from io import BytesIO
+from pathlib import Path
+from txn_assets.config import Ingestion
+from txn_assets.hashing import Hasher
+from txn_assets.stages import validate_file
+
+folder, extra, filler = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode().decode("unicode_escape")
+header = "transaction_id,product,price,quantity,date" + "".join(f",c{number}" for number in range(extra))
+good = "".join(f"T{number},Desk,9.99,1,2024-01-31" + "," * extra + "\\n" for number in range(10))
+data = f"{header}\\n{good}".encode() + filler.encode() * (int(sys.argv[4]) // len(filler))
+hasher = Hasher(("transaction_id",), None, "sha256")
+report = validate_file(BytesIO(data), folder, ingestion=Ingestion(), hasher=hasher, today=dt.date(2024, 9, 1))
+assert report.records == report.valid + report.rejected
+print(report.valid, report.rejected, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "filler", "mebibytes", "rejected"),
+    [
+        (0, ",,,,\\n", 16, 0),
+        # All of these in one block: as many in several blocks take several minutes to reject.
+        (0, "x\\n", 8, 4 << 20),
+        (0, '"', 16, 1),
+        (10_000, "x", 16, 1),
+        (10_000, "xx,", 16, 1),
+    ],
+    ids=["blank lines", "rejected rows", "quotes", "endless field", "endless record"],
+)
+def test_memory_is_below_one_gibibyte(tmp_path: Path, extra: int, filler: str, mebibytes: int, rejected: int) -> None:
+    """With many times `filler` behind ten good rows."""
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(extra), filler, str(mebibytes << 20)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    valid, found, kibibytes = map(int, done.stdout.split())
+    assert (valid, found) == (10, rejected)
+    assert kibibytes < 1 << 20
