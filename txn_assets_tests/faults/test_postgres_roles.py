@@ -127,3 +127,21 @@ def test_right_is_missing(deployment: Deployment, loader: Loader, old: Content, 
     assert "permission denied" in sentence
     paste_remedy(loader, sentence)
     assert make_load(loader.sink, new) is Action.LOAD
+
+
+def test_database_in_another_encoding(deployment: Deployment, loader: Loader, old: Content) -> None:
+    """A database that cannot hold every text is refused before the first row."""
+    database = f"latin_{loader.name}"
+    loader.superuser.execute(f"CREATE DATABASE {database} OWNER {loader.name} TEMPLATE template0 ENCODING 'LATIN1'")
+    try:
+        stores = loader.sink.stores
+        assert isinstance(stores, ProxiedStores)
+        endpoints = replace(stores.local_endpoints(), postgres_dbname=database)
+        fields = {field: getattr(loader.sink, field) for field in type(loader.sink).model_fields}
+        there = ProxiedStores.through(stores, endpoints, seconds=5.0)
+
+        sentence = sentence_of(type(loader.sink)(**(fields | {"stores": there})), old)
+    finally:
+        loader.superuser.execute(f"DROP DATABASE {database}")
+
+    assert "its database is encoded in LATIN1: create one with ENCODING 'UTF8'" in sentence
