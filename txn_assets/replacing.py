@@ -73,6 +73,8 @@ def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | Non
     """Return the sentence for a file that shares none of `ids` with what is `held`; None if they cannot be compared."""
     if ids is None:
         why = "and their ids cannot be compared with those of this file (another hash key, or not in PostgreSQL)"
+    elif not ids:
+        why = "and this file has no valid row with an id"
     elif len(ids) < COMPARED_IDS:
         why = "and none of the ids in this file is among theirs"
     else:

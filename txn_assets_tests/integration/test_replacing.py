@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from txn_assets.run import UsageError, run
-from txn_assets_tests.deployment import Deployment, make_file, many_rows
+from txn_assets_tests.deployment import Deployment, make_file, make_row, many_rows
 
 JANUARY = many_rows(3)
 FEBRUARY = many_rows(2, start=100, day="2024-02-01")
@@ -88,6 +88,14 @@ def test_ids_that_cannot_be_compared(
 
     with pytest.raises(UsageError, match="their ids cannot be compared"):
         _run(deployment, tmp_path / "export.csv", *JANUARY[:2])
+
+
+def test_a_file_without_valid_rows(deployment: Deployment, tmp_path: Path) -> None:
+    """It would not be loaded, and does not take the place of a loaded file in the landing zone either."""
+    deployment.load("export.csv", *JANUARY)
+
+    with pytest.raises(UsageError, match="this file has no valid row with an id"):
+        _run(deployment, tmp_path / "export.csv", make_row(quantity="0"))
 
 
 def test_a_file_that_is_none(deployment: Deployment, tmp_path: Path) -> None:
