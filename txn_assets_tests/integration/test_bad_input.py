@@ -128,14 +128,18 @@ def test_grouped_thousands(deployment: Deployment) -> None:
     assert len(deployment.rows_everywhere("g.csv")) == 1
 
 
-def test_spreadsheet_damage(deployment: Deployment) -> None:
-    """An id that a spreadsheet destroyed is rejected with a code of its own; the others are loaded."""
+@pytest.mark.parametrize(
+    ("case", "ids"), [("spreadsheet_ids.csv", [b"X-1"]), ("one_id_five_ways.csv", [b"S-7001"] * 3)]
+)
+def test_spreadsheet_damage(deployment: Deployment, case: str, ids: list[bytes]) -> None:
+    """A destroyed id is rejected with a code of its own; the others are loaded, stripped of blanks and quotes."""
     deployment.configure({"ingestion": {"max_invalid_ratio": 1}})
-    deployment.land("s.csv", (CASES / "spreadsheet_ids.csv").read_bytes())
+    deployment.land("s.csv", (CASES / case).read_bytes())
 
     deployment.materialize("s.csv")
 
-    assert [row[0] for row in deployment.rows_everywhere("s.csv")] == [hashlib.sha256(b"X-1").hexdigest()]
+    loaded = [row[0] for row in deployment.rows_everywhere("s.csv")]
+    assert loaded == [hashlib.sha256(id_).hexdigest() for id_ in ids]
     reasons = [json.loads(row["reasons"])[0]["code"] for row in deployment.quarantined("s.csv")]
     assert reasons == ["spreadsheet_damage"] * 2
 
