@@ -218,6 +218,20 @@ class TestUnknownColumns:
         assert read_header(stream, Ingestion()) == (*FIELDS, "note")
         assert stream.tell() <= 1 << 17
 
+    def test_long_header_is_read_as_when_loading(self, tmp_path: Path) -> None:
+        """A file that would load is not refused ahead of it."""
+        extra = [f"column_{number}" for number in range(10_000)]
+        data = f"{HEADER},{','.join(extra)}\n".encode()
+        assert validated(data, tmp_path).extra_columns == tuple(extra)
+        assert read_header(BytesIO(data), Ingestion()) == (*FIELDS, *extra)
+
+    def test_row_glued_to_the_header_is_not_reported(self, tmp_path: Path) -> None:
+        """The report and the metadata are kept: they must hold no clear value."""
+        data = f"{HEADER},CLEAR-001,Desk,9.99,1,2024-01-31\n".encode() + csv_bytes([make_row()]).partition(b"\n")[2]
+        reported = repr((validated(data, tmp_path), read_header(BytesIO(data), Ingestion())))
+        assert "column 6" in reported
+        assert not any(value in reported for value in ("CLEAR", "Desk", "9.99", "2024-01-31"))
+
 
 CLEAR_IDS = [f"CLEAR-{number:03}" for number in range(60)]
 
