@@ -204,7 +204,7 @@ def test_registered_files_do_not_matter(deployment: Deployment) -> None:
     result = deployment.load("a.csv", *many_rows(3))
 
     assert failed_checks(result) == set()
-    assert len(result.get_asset_check_evaluations()) == 10
+    assert len(result.get_asset_check_evaluations()) == 11
 
 
 def test_back_fill_in_one_run(deployment: Deployment) -> None:
