@@ -20,7 +20,7 @@ from txn_assets.local.stack import down, ensure_up, seed_from
 from txn_assets_tests.deployment import SINKS, Deployment, make_config
 from txn_assets_tests.faults.bench import Content, Tally, stage
 from txn_assets_tests.faults.child import children
-from txn_assets_tests.faults.kills import Kills, Version, asset_materialize, make_run, measure
+from txn_assets_tests.faults.kills import Kills, Version, asset_materialize, make_run
 from txn_assets_tests.faults.races import race_different, race_same
 from txn_assets_tests.faults.wire import sweep
 
@@ -74,9 +74,8 @@ def kills(deployment: Deployment, home: Path, draw: random.Random, *, full: bool
     of_file = Kills(deployment, versions, draw)
     with make_run() as command:
         yield of_file.of_command("make run", command, 40 if full else 6)
-        spent = measure(command, versions)
     with dg.DagsterInstance.from_config(str(prepare(home, deployment.endpoints))) as instance:
-        yield of_file.of_daemon(instance, home, 20 if full else 2, spent=spent)
+        yield of_file.of_daemon(instance, home, 20 if full else 2)
     with asset_materialize(deployment) as command:
         yield of_file.of_command("dagster asset materialize", command, 40 if full else 3)
 

@@ -131,11 +131,13 @@ class Kills:
             tally.add(self._total(halves, after), self._left(after), note, seconds=seconds, hung=hung)
         return tally
 
-    def of_daemon(self, instance: dg.DagsterInstance, home: Path, kills: int, *, spent: float) -> Tally:
-        """Kill runs of `make dev`, with all of Dagster and alone in turn; no hand loads the file again.
-
-        `spent` is how long a run takes.
-        """
+    def of_daemon(self, instance: dg.DagsterInstance, home: Path, kills: int) -> Tally:
+        """Kill runs of `make dev`, with all of Dagster and alone in turn; no hand loads the file again."""
+        # How long a run takes once it has started: the last one of `make run`.
+        (last,) = instance.get_run_records(limit=1)
+        assert last.start_time
+        assert last.end_time
+        spent = last.end_time - last.start_time
         tally = Tally("make dev", "SIGKILL of its runs")
         for number, (instant, before, after) in enumerate(self._tries(spent, kills)):
             started = time.monotonic()
