@@ -41,7 +41,7 @@ run: setup ## Load a CSV file into the three local stores: make run FILE=path/to
 
 .PHONY: dev
 dev: setup ## Dagster UI and daemon on http://127.0.0.1:3000, with the local stack
-	@$(PYTHON) -m txn_assets.local.dev $(PORT)
+	@$(PYTHON) -m txn_assets.defs.dev $(PORT)
 
 .PHONY: down
 down: ## Stop the local stack; its data stays in .local

@@ -16,13 +16,13 @@ import pandas as pd  # noqa: F401 - Arrow imports it for its first array, which 
 
 from benchmarks.child import Timer
 from benchmarks.stores import Opened, Totals, parquet_totals
-from txn_assets import hashed_rows, stages
 from txn_assets.config import load_config
-from txn_assets.definitions import make_resources
-from txn_assets.hashing import make_hasher
-from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.ledger import Action, FileVersion
-from txn_assets.staged import HashedFile
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.defs.wiring import make_resources
+from txn_assets.files.ledger import Action, FileVersion
+from txn_assets.files.values import HashedFile
+from txn_assets.rows import hashed_rows, processing
+from txn_assets.rows.hashing import make_hasher
 
 NAME = "bench.csv"
 
@@ -36,8 +36,8 @@ def validate_and_hash(timer: Timer, *, path: str, folder: str) -> Totals:
     hashed = Path(folder) / "hashed.parquet"
     with timer(), Path(path).open("rb") as stream:
         today = dt.datetime.now(dt.UTC).date()
-        report = stages.validate_file(stream, Path(folder), ingestion=config.ingestion, hasher=hasher, today=today)
-        stages.hash_file(Path(folder) / "valid.arrow", hashed, file=FileVersion(NAME, 1, 0, ""), hasher=hasher)
+        report = processing.validate_file(stream, Path(folder), ingestion=config.ingestion, hasher=hasher, today=today)
+        processing.hash_file(Path(folder) / "valid.arrow", hashed, file=FileVersion(NAME, 1, 0, ""), hasher=hasher)
     return [*parquet_totals(hashed), report.rejected]
 
 

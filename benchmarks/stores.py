@@ -21,10 +21,11 @@ from psycopg import sql
 from benchmarks.child import Timer
 from benchmarks.duck import spilling
 from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
-from txn_assets.hashed_rows import CSV_SELECT
-from txn_assets.io_managers.postgres_catalog import EMPTY, missing
-from txn_assets.io_managers.postgres_sql import Table
-from txn_assets.local.stack import Endpoints, ensure_up, seed_from
+from txn_assets.local.endpoints import Endpoints, seed_from
+from txn_assets.local.stack import ensure_up
+from txn_assets.rows.hashed_rows import CSV_SELECT
+from txn_assets.stores.postgres_catalog import EMPTY, missing
+from txn_assets.stores.postgres_sql import Table
 
 Totals = list[Any]
 """Rows, sum of prices as text, sum of quantities, fingerprint."""

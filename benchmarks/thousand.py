@@ -12,7 +12,7 @@ import psycopg
 from google.api_core.exceptions import NotFound
 
 from benchmarks.stores import Opened
-from txn_assets.local.dagster_home import prepare
+from txn_assets.defs.dagster_home import prepare
 from txn_assets_tests.daemon import dagster_dev
 from txn_assets_tests.deployment import make_file, many_rows
 

@@ -12,12 +12,12 @@ from pydantic import Field
 
 from benchmarks.child import Timer
 from benchmarks.fake_gcs import PREFIX
-from txn_assets.arrival import Cursor, select
 from txn_assets.config import load_config
-from txn_assets.definitions import make_resources
-from txn_assets.local.stack import Endpoints
-from txn_assets.resources import LandingZone, Stores, make_stores
-from txn_assets.sensors import new_landed_files
+from txn_assets.defs.resources import LandingZone, Stores, make_stores
+from txn_assets.defs.sensors import new_landed_files
+from txn_assets.defs.wiring import make_resources
+from txn_assets.files.arrival import Cursor, select
+from txn_assets.local.endpoints import Endpoints
 
 
 class FakeStores(Stores):

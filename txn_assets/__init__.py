@@ -1,11 +1,11 @@
 """Transaction CSV files as Dagster assets: validated, hashed, and loaded exactly once into three stores.
 
-The layers, imports going only downwards:
+Folders, each importing only from those below it:
 
-    definitions                                   assembles everything below
-    assets, checks, sensors, jobs, partitions     the Dagster shell
-    resources, io_managers                        one store each, with the real client libraries
-    local                                         the embedded servers of the local target
-    config, transaction, csv_blocks, validation,  the core: no Dagster, no cloud client
-    hashing, quarantine, staged, ledger
+    definitions, run   the code location, and the command for one file
+    defs               the Dagster shell, the only folder that imports dagster
+    local              the embedded servers of the local target
+    stores             the stores and their clients, one module per topic
+    rows, config       from bytes to hashed rows; the configuration
+    files              which files there are and what to do with them
 """

@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from txn_assets.scratch_space import parse_size
-from txn_assets.transaction import TEXT_FIELDS, ValidationRules
+from txn_assets.files.scratch_space import parse_size
+from txn_assets.rows.transaction import TEXT_FIELDS, ValidationRules
 
 SECRET_VARIABLES = {"password": "TXN_PG_PASSWORD", "key": "TXN_HASH_KEY", "hash_key": "TXN_HASH_KEY"}
 """Keys that look like a place for a secret, and the environment variable that is the place."""

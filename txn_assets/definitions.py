@@ -5,18 +5,14 @@ import sys
 
 import dagster as dg
 
-from txn_assets import json_lines
-from txn_assets.assets import ASSETS, LANDING_ZONE
-from txn_assets.checks import checks
 from txn_assets.config import PipelineConfig, load_config
-from txn_assets.executor import in_threads
-from txn_assets.io_managers.bigquery import BigQueryIOManager
-from txn_assets.io_managers.gcs import GcsIOManager
-from txn_assets.io_managers.postgres import PostgresIOManager
-from txn_assets.io_managers.staging import StagingIOManager
-from txn_assets.jobs import load_landed_files, make_remove_old, watch_landing_zone
-from txn_assets.resources import Quarantine, Stores, make_landing_zone, make_stores, make_workspace
-from txn_assets.sensors import make_daily_sweep, new_landed_files, upkeep_schedules
+from txn_assets.defs import json_lines
+from txn_assets.defs.assets import ASSETS, LANDING_ZONE
+from txn_assets.defs.checks import checks
+from txn_assets.defs.executor import in_threads
+from txn_assets.defs.jobs import load_landed_files, make_remove_old, watch_landing_zone
+from txn_assets.defs.sensors import make_daily_sweep, new_landed_files, upkeep_schedules
+from txn_assets.defs.wiring import make_resources
 
 json_lines.install()
 
@@ -49,47 +45,3 @@ def build(config: PipelineConfig) -> dg.Definitions:
         # One process a run: the steps of five rows would otherwise pay for six interpreters.
         executor=in_threads,
     )
-
-
-def make_resources(config: PipelineConfig, stores: Stores | None = None) -> dict[str, object]:
-    """Return the resources and I/O managers that `config` asks for, with `stores` if they are open already."""
-    lake, warehouse = config.data_lake, config.data_warehouse
-    stores = stores or make_stores(config)
-    landing = make_landing_zone(config, stores)
-    workspace = make_workspace(config, stores, landing)
-    pii_fields = list(config.security.pii_fields)
-    return {
-        "landing": landing,
-        "workspace": workspace,
-        "quarantine": Quarantine(stores=stores, bucket=lake.gcs_bucket, prefix=lake.quarantine),
-        "staging": StagingIOManager(stores=stores, workspace=workspace, bucket=lake.gcs_bucket, prefix=lake.staging),
-        "gcs": GcsIOManager(
-            stores=stores,
-            workspace=workspace,
-            pii_fields=pii_fields,
-            store="GCS",
-            bucket=lake.gcs_bucket,
-            path=lake.path,
-            file_format=lake.format,
-        ),
-        "bigquery": BigQueryIOManager(
-            stores=stores,
-            workspace=workspace,
-            pii_fields=pii_fields,
-            store="BigQuery",
-            project_id=warehouse.project_id,
-            dataset=warehouse.dataset,
-            table=warehouse.table,
-            partition_by=warehouse.partition_by,
-            maximum_bytes_billed=warehouse.maximum_bytes_billed,
-        ),
-        "postgres": PostgresIOManager(
-            stores=stores,
-            workspace=workspace,
-            pii_fields=pii_fields,
-            store="PostgreSQL",
-            schema_name=warehouse.postgres.schema_,
-            table=warehouse.postgres.table,
-            max_decimals=config.ingestion.validation.max_decimals,
-        ),
-    }

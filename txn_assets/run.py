@@ -14,18 +14,19 @@ from typing import Any, TextIO
 
 import dagster as dg
 
-from txn_assets.arrival import KEY_TAG, SUFFIXES, fits_a_key
-from txn_assets.checksums import crc32c
 from txn_assets.config import ConfigError, PipelineConfig, load_config, project_root, txn_home, txn_target
 from txn_assets.definitions import build
-from txn_assets.hashing import KEY_VARIABLE, Hasher, make_hasher
-from txn_assets.jobs import load_landed_files
-from txn_assets.landed_names import name_limit, too_long
-from txn_assets.local.stack import LocalStackError, ensure_up, seed_from
-from txn_assets.logs import LOGGER, Event
-from txn_assets.replacing import ReplacementError, check_replacement
-from txn_assets.resources import PASSWORD_VARIABLE, landing_zone
-from txn_assets.summary import find_failures, summarize
+from txn_assets.defs.events import LOGGER, Event
+from txn_assets.defs.jobs import load_landed_files
+from txn_assets.defs.replacing import ReplacementError, check_replacement
+from txn_assets.defs.resources import PASSWORD_VARIABLE, landing_zone
+from txn_assets.defs.summary import find_failures, summarize
+from txn_assets.files.arrival import KEY_TAG, SUFFIXES, fits_a_key
+from txn_assets.files.checksums import crc32c
+from txn_assets.local.endpoints import seed_from
+from txn_assets.local.stack import LocalStackError, ensure_up
+from txn_assets.rows.hashing import KEY_VARIABLE, Hasher, make_hasher
+from txn_assets.stores.landed_names import name_limit, too_long
 
 NO_RETRIES = {"dagster/max_retries": "0"}
 """Tag of runs that a person started, who is there to start them again; the daemon of `make dev` leaves them alone."""
@@ -126,7 +127,7 @@ def land(file: Path, name: str, config: PipelineConfig, hasher: Hasher, *, repla
     Raises:
         UsageError: the landing zone or a store refuses, or the file would replace other rows without `replace`.
     """
-    from txn_assets.io_managers.google_faults import FAULTS, explain  # noqa: PLC0415 - see resources.py
+    from txn_assets.stores.google_errors import FAULTS, explain  # noqa: PLC0415 - see defs/resources.py
 
     landing = landing_zone()
     try:
@@ -164,7 +165,7 @@ def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
 def _instance() -> dg.DagsterInstance:
     """The instance of DAGSTER_HOME, or the one of `make dev`."""
     if not os.environ.get("DAGSTER_HOME"):
-        from txn_assets.local.dagster_home import prepare  # noqa: PLC0415 - not in the cluster
+        from txn_assets.defs.dagster_home import prepare  # noqa: PLC0415 - not in the cluster
 
         os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config()))))
     return dg.DagsterInstance.get()

@@ -13,7 +13,8 @@ from txn_assets_tests.deployment import Deployment, make_config
 def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """TXN_HOME with the local stack up; TXN_TEST_HOME names one to keep between runs, which is quicker."""
     from txn_assets.config import load_config
-    from txn_assets.local.stack import down, ensure_up, seed_from
+    from txn_assets.local.endpoints import seed_from
+    from txn_assets.local.stack import down, ensure_up
 
     kept = os.environ.get("TXN_TEST_HOME")
     home = Path(kept) if kept else tmp_path_factory.mktemp("stack")

@@ -33,7 +33,7 @@ class Daemon:
         port = ports.choose(("webserver",), {})["webserver"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "txn_assets.local.dev", str(port)],
+                [sys.executable, "-m", "txn_assets.defs.dev", str(port)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -18,12 +18,13 @@ import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 
-from txn_assets.arrival import KEY_TAG
-from txn_assets.assets import ASSETS
 from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
-from txn_assets.local.stack import Endpoints, ensure_up, seed_from
+from txn_assets.defs.assets import ASSETS
+from txn_assets.files.arrival import KEY_TAG
+from txn_assets.local.endpoints import Endpoints, seed_from
+from txn_assets.local.stack import ensure_up
+from txn_assets.rows.transaction import FIELDS
 from txn_assets.run import execute
-from txn_assets.transaction import FIELDS
 
 HEADER = ",".join(FIELDS)
 SINKS = ("gcs_raw", "bigquery_raw_transactions", "postgres_transactions")

@@ -12,8 +12,8 @@ from psycopg import sql
 
 from benchmarks.child import Timer
 from benchmarks.stores import Opened
-from txn_assets.hashed_rows import COLUMNS
-from txn_assets.io_managers import bigquery_sql
+from txn_assets.rows.hashed_rows import COLUMNS
+from txn_assets.stores import bigquery_sql
 
 
 def copy(timer: Timer, *, dsn: str, schema: str, csv: str) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from txn_assets.config import ConfigError, load_config, txn_home
 from txn_assets.local import exports
-from txn_assets.local.stack import LocalStackError, down, ensure_up, listen_on, seed_from, status
+from txn_assets.local.endpoints import seed_from
+from txn_assets.local.stack import LocalStackError, down, ensure_up, listen_on, status
 
 
 def main(arguments: Sequence[str]) -> int:

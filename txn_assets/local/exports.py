@@ -7,8 +7,8 @@ Documented in txn_assets/local/README.md.
 from collections.abc import Mapping
 from pathlib import Path
 
+from txn_assets.local.endpoints import Endpoints
 from txn_assets.local.home import Home, read_json, write_json, write_private
-from txn_assets.local.stack import Endpoints
 
 
 def variables(endpoints: Endpoints, *, project_id: str, home: Path) -> Mapping[str, str]:

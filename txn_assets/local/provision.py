@@ -18,7 +18,7 @@ import google_crc32c
 import psycopg
 from psycopg import sql
 
-from txn_assets.local.stack import DAGSTER, Endpoints, Seed
+from txn_assets.local.endpoints import DAGSTER, Endpoints, Seed
 
 _LANDED_BY = {"landed-by": "txn_assets.local"}
 """Marks an object as landed from `data`. One that somebody else landed under the same name is left alone."""

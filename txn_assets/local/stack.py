@@ -6,7 +6,6 @@ is imported here, since each entry point calls `ensure_up` first.
 Documented in txn_assets/local/README.md.
 """
 
-import hashlib
 import ipaddress
 import json
 import os
@@ -19,72 +18,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from txn_assets.arrival import SUFFIXES
-from txn_assets.config import PipelineConfig, project_root
+from txn_assets.config import project_root
 from txn_assets.local import probes
+from txn_assets.local.endpoints import Endpoints, Seed
 from txn_assets.local.home import Home, locked, read_json, rotate, tail, write_json, write_private
 from txn_assets.local.processes import Process, wait_gone
 
 _STOP_SECONDS = 60.0
 
-DAGSTER = "dagster"
-"""The role and the database of Dagster's own storage."""
-
 
 class LocalStackError(Exception):
     """The local stack cannot be used. The message says what is wrong and what to do, then how the log ends."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Endpoints:
-    """What a client needs to know."""
-
-    gcs_url: str
-    bigquery_url: str
-    postgres_host: str
-    postgres_port: int
-    postgres_user: str
-    postgres_password: str
-    postgres_dbname: str
-
-    @property
-    def postgres_dsn(self) -> str:
-        """The database as a URI, which psql, psycopg and SQLAlchemy take."""
-        return self._dsn(self.postgres_user, self.postgres_dbname)
-
-    @property
-    def dagster_dsn(self) -> str:
-        """The database of Dagster's own storage, likewise."""
-        return self._dsn(DAGSTER, DAGSTER)
-
-    def _dsn(self, user: str, dbname: str) -> str:
-        user, password, dbname = (quote(part, safe="") for part in (user, self.postgres_password, dbname))
-        return f"postgresql://{user}:{password}@{self.postgres_host}:{self.postgres_port}/{dbname}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seed:
-    """What a stack holds before anybody used it. `data` is the folder whose CSV files are landed."""
-
-    bucket: str
-    landing: str
-    project_id: str
-    dataset: str
-    location: str
-    postgres_user: str
-    postgres_dbname: str
-    data: Path
-
-    def files(self) -> Sequence[Path]:
-        """Return the files to land."""
-        return sorted(path for path in self.data.glob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
-
-    def fingerprint(self) -> str:
-        """Return what changes when there is something to provide again: another name, or another file in `data`."""
-        files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files()]
-        return hashlib.sha256(repr((asdict(self), DAGSTER, files)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,21 +81,6 @@ class _State:
 
     def endpoints_for(self, seed: Seed) -> Endpoints:
         return replace(self.endpoints, postgres_user=seed.postgres_user, postgres_dbname=seed.postgres_dbname)
-
-
-def seed_from(config: PipelineConfig) -> Seed:
-    """Read from the configuration what a stack has to hold."""
-    warehouse = config.data_warehouse
-    return Seed(
-        bucket=config.data_lake.gcs_bucket,
-        landing=config.data_lake.landing,
-        project_id=warehouse.project_id,
-        dataset=warehouse.dataset,
-        location=warehouse.location,
-        postgres_user=warehouse.postgres.user,
-        postgres_dbname=warehouse.postgres.dbname,
-        data=project_root() / "data",
-    )
 
 
 def ensure_up(home: Path, seed: Seed) -> Endpoints:

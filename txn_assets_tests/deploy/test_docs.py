@@ -130,7 +130,7 @@ def test_deploy_asks_each_webserver_for_its_definitions(image: str, tmp_path: Pa
       case "$*" in
         *"get pods"*) echo "web-1 web-2 " ;;
         *"get deploy/dagster-txn-assets"*) printf registry/txn-assets:new ;;
-        *"exec web-2"*"txn_assets.loaded_image registry/txn-assets:new") [ {image} = registry/txn-assets:new ] ;;
+        *"exec web-2"*"txn_assets.defs.loaded_image registry/txn-assets:new") [ {image} = registry/txn-assets:new ] ;;
       esac
     }}
     """

@@ -7,7 +7,7 @@ import yaml
 from txn_assets_tests.deploy.processes import code_server, environment, execute, free_port, running, wait_for
 from txn_assets_tests.deploy.values_files import code_location, merged
 
-ASK = ["python", "-m", "txn_assets.loaded_image"]
+ASK = ["python", "-m", "txn_assets.defs.loaded_image"]
 
 
 def test_a_webserver_names_the_image_that_its_definitions_came_from(tmp_path: Path) -> None:

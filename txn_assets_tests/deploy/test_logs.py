@@ -15,9 +15,9 @@ import dagster as dg
 import pytest
 import yaml
 
-from txn_assets.assets import ASSETS
 from txn_assets.definitions import build
-from txn_assets.jobs import load_landed_files
+from txn_assets.defs.assets import ASSETS
+from txn_assets.defs.jobs import load_landed_files
 from txn_assets_tests.deploy.processes import code_server, environment, execute
 from txn_assets_tests.deploy.run_jobs import launched
 from txn_assets_tests.deploy.values_files import Values, merged

@@ -15,8 +15,9 @@ from pathlib import Path
 import dagster as dg
 
 from txn_assets.config import load_config
-from txn_assets.local.dagster_home import prepare
-from txn_assets.local.stack import down, ensure_up, seed_from
+from txn_assets.defs.dagster_home import prepare
+from txn_assets.local.endpoints import seed_from
+from txn_assets.local.stack import down, ensure_up
 from txn_assets_tests.deployment import SINKS, Deployment, make_config
 from txn_assets_tests.faults.bench import Content, Tally, stage
 from txn_assets_tests.faults.child import children

@@ -16,10 +16,10 @@ from typing import Any
 from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
-from txn_assets.definitions import make_resources
-from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.ledger import Action
-from txn_assets.staged import HashedFile, HashedFiles, from_json
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.defs.wiring import make_resources
+from txn_assets.files.ledger import Action
+from txn_assets.files.values import HashedFile, HashedFiles, from_json
 from txn_assets_tests.deployment import Deployment, Row, make_file, make_row
 
 KEYS = {"gcs_raw": "gcs", "bigquery_raw_transactions": "bigquery", "postgres_transactions": "postgres"}

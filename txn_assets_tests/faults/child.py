@@ -18,7 +18,7 @@ from typing import IO
 
 import dagster as dg
 
-from txn_assets.staged import HashedFiles, from_json, to_json
+from txn_assets.files.values import HashedFiles, from_json, to_json
 from txn_assets_tests.faults.bench import Content
 
 
@@ -103,12 +103,6 @@ def _load(order: dict[str, str]) -> int:
 
 def _import_all() -> None:
 
-    import txn_assets.definitions
-    import txn_assets.hashed_rows
-    import txn_assets.impatience
-    import txn_assets.io_managers.google_faults
-    import txn_assets.run
-    import txn_assets.stages  # noqa: F401 - imported for its time
     from txn_assets.config import load_config
     from txn_assets.definitions import build
 

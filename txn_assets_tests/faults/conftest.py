@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from txn_assets.io_managers.sink import SinkIOManager
+from txn_assets.defs.io_managers.sink import SinkIOManager
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.faults.bench import Content, open_sinks, stage
 

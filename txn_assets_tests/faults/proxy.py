@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from pydantic import PrivateAttr
 
-from txn_assets.local.stack import Endpoints
-from txn_assets.resources import Stores
+from txn_assets.defs.resources import Stores
+from txn_assets.local.endpoints import Endpoints
 
 STATUSES = {"429": (429, "rateLimitExceeded"), "500": (500, "backendError"), "503": (503, "backendError")}
 WIRE_FAULTS = ("drop", "reset", "truncate", "delay", "time-out")

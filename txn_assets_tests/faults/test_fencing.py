@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import dagster as dg
 import pytest
 
-from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.ledger import Action
-from txn_assets.staged import HashedFile
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.files.ledger import Action
+from txn_assets.files.values import HashedFile
 from txn_assets_tests.deployment import SINKS, Deployment
 from txn_assets_tests.faults.bench import Content, difference, leftovers, make_load
 
@@ -63,7 +63,7 @@ def test_bigquery_run_wakes_after_successor(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
 ) -> None:
     """A run that saw the ledger before its successor committed is refused in its transaction; no load table is left."""
-    from txn_assets.io_managers.bigquery import BigQueryIOManager
+    from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 
     class Sleeper(BigQueryIOManager):
         def _fill_load_table(self, *arguments: object) -> None:
@@ -83,7 +83,7 @@ def test_bigquery_load_table_removed_by_another(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
 ) -> None:
     """A run whose load table somebody removed loads it again."""
-    from txn_assets.io_managers.bigquery import BigQueryIOManager
+    from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 
     removed: list[str] = []
 
@@ -116,7 +116,7 @@ def test_bigquery_commits_nothing_but_the_file(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content, damage: str
 ) -> None:
     """Rows that differ from the file's are found inside the transaction: the store and its ledger stay as they were."""
-    from txn_assets.io_managers.bigquery import BigQueryIOManager
+    from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 
     class Damaged(BigQueryIOManager):
         def _fill_load_table(self, jobs: object, files: object, load_table: str, work_id: str) -> None:
@@ -142,7 +142,7 @@ def test_bigquery_load_table_of_killed_run_expires(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content
 ) -> None:
     """A run that was killed before its commit leaves a table that BigQuery removes within six hours."""
-    from txn_assets.io_managers.bigquery import BigQueryIOManager
+    from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 
     class Killed(BaseException):
         pass

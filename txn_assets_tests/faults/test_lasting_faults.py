@@ -8,8 +8,8 @@ import psycopg.errors
 import pytest
 from google.api_core.exceptions import Forbidden
 
-from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.resources import Stores
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.defs.resources import Stores
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.faults.bench import Content, make_load
 from txn_assets_tests.faults.proxy import ProxiedStores

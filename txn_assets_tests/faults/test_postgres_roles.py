@@ -9,9 +9,9 @@ import dagster as dg
 import psycopg
 import pytest
 
-from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.ledger import Action
-from txn_assets.resources import Stores
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.defs.resources import Stores
+from txn_assets.files.ledger import Action
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.faults.bench import Content, difference, make_load
 from txn_assets_tests.faults.proxy import ProxiedStores

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from txn_assets.io_managers.sink import SinkIOManager
-from txn_assets.resources import Stores
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.defs.resources import Stores
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.faults.bench import KEYS, Content, Tally, difference, leftovers, make_load, open_sinks
 from txn_assets_tests.faults.proxy import HTTP_FAULTS, WIRE_FAULTS, Plan, ProxiedStores, proxies

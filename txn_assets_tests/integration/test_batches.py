@@ -10,15 +10,15 @@ import psycopg
 import pytest
 from google.api_core.exceptions import Forbidden, ServiceUnavailable
 
-from txn_assets.arrival import RANGE_TAGS
-from txn_assets.assets import ASSETS as ASSET_DEFINITIONS
 from txn_assets.config import ConfigError
 from txn_assets.definitions import build
-from txn_assets.io_managers.postgres import PostgresIOManager
-from txn_assets.ledger import Action, FileVersion
-from txn_assets.resources import Quarantine
-from txn_assets.retries import StoreError
-from txn_assets.staged import HashedFile
+from txn_assets.defs.assets import ASSETS as ASSET_DEFINITIONS
+from txn_assets.defs.io_managers.postgres import PostgresIOManager
+from txn_assets.defs.resources import Quarantine
+from txn_assets.files.arrival import RANGE_TAGS
+from txn_assets.files.ledger import Action, FileVersion
+from txn_assets.files.values import HashedFile
+from txn_assets.stores.retries import StoreError
 from txn_assets_tests.deployment import SINKS, Deployment, failure, make_file, make_row, many_rows
 
 ASSETS = ("raw_csv", "validated_transactions", "hashed_transactions", *SINKS)

@@ -50,7 +50,7 @@ def test_port() -> None:
 
 
 def _dev(port: int | str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "txn_assets.local.dev", str(port)]
+    command = [sys.executable, "-m", "txn_assets.defs.dev", str(port)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

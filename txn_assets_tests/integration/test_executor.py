@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import dagster as dg
 import pytest
 
-from txn_assets.arrival import KEY_TAG
-from txn_assets.executor import in_threads
+from txn_assets.defs.executor import in_threads
+from txn_assets.files.arrival import KEY_TAG
 from txn_assets.run import execute
 from txn_assets_tests.deployment import SINKS, Deployment, make_file, many_rows
 

@@ -8,9 +8,9 @@ import dagster as dg
 import pytest
 from google.cloud import bigquery
 
-from txn_assets.checks import checks
 from txn_assets.definitions import build
-from txn_assets.fingerprint import BIGQUERY, POSTGRES, Dialect, select_fingerprint
+from txn_assets.defs.checks import checks
+from txn_assets.rows.fingerprint import BIGQUERY, POSTGRES, Dialect, select_fingerprint
 from txn_assets_tests.deployment import SINKS, Deployment, failed_checks, make_row
 
 ROWS = [

@@ -12,8 +12,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from txn_assets.local.dagster_home import prepare
-from txn_assets.local.run_liveness import DIED, RunLocks
+from txn_assets.defs.dagster_home import prepare
+from txn_assets.defs.run_liveness import DIED, RunLocks
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 
 SECONDS = 90.0

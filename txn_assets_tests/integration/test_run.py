@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from txn_assets.config import project_root
-from txn_assets.resources import Workspace
+from txn_assets.defs.resources import Workspace
 from txn_assets.run import run
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 

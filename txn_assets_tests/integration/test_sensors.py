@@ -5,8 +5,8 @@ import json
 
 import dagster as dg
 
-from txn_assets.arrival import FEW_FILES
 from txn_assets.definitions import build
+from txn_assets.files.arrival import FEW_FILES
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 
 

@@ -4,10 +4,10 @@ import datetime as dt
 
 import dagster as dg
 
-from txn_assets.arrival import RANGE_TAGS
-from txn_assets.assets import LANDING_ZONE
-from txn_assets.checks import make_no_stuck_files
 from txn_assets.definitions import build
+from txn_assets.defs.assets import LANDING_ZONE
+from txn_assets.defs.checks import make_no_stuck_files
+from txn_assets.files.arrival import RANGE_TAGS
 from txn_assets_tests.deployment import SINKS, Deployment, make_file, make_row
 
 

@@ -16,8 +16,8 @@ from google.cloud.storage import Bucket, Client
 
 from txn_assets.config import project_root
 from txn_assets.local import stack as local_stack
+from txn_assets.local.endpoints import Endpoints, Seed
 from txn_assets.local.home import Home, read_json
-from txn_assets.local.stack import Endpoints, Seed
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from txn_assets.local.dagster_home import prepare
+from txn_assets.defs.dagster_home import prepare
 from txn_assets_tests.local.conftest import Stack
 
 

@@ -14,9 +14,10 @@ import psycopg
 import pytest
 
 from txn_assets.config import project_root
+from txn_assets.local.endpoints import Seed
 from txn_assets.local.home import Home, write_json
 from txn_assets.local.postgres import _become_nobody
-from txn_assets.local.stack import LocalStackError, Seed, down, ensure_up
+from txn_assets.local.stack import LocalStackError, down, ensure_up
 from txn_assets_tests.local.conftest import RunCli
 
 

@@ -14,13 +14,15 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 
 from txn_assets.config import project_root
+from txn_assets.local.endpoints import Endpoints, Seed
 from txn_assets.local.home import Home
-from txn_assets.local.stack import Endpoints, Seed, down, ensure_up, status
+from txn_assets.local.stack import down, ensure_up, status
 
 STARTER = """
 import pathlib, sys
 from txn_assets.local.home import Home
-from txn_assets.local.stack import Seed, ensure_up
+from txn_assets.local.endpoints import Seed
+from txn_assets.local.stack import ensure_up
 names = ("bucket", "landing", "project_id", "dataset", "location", "postgres_user", "postgres_dbname")
 ensure_up(pathlib.Path(sys.argv[1]), Seed(**dict(zip(names, sys.argv[2:9])), data=pathlib.Path(sys.argv[9])))
 """

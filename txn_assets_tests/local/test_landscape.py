@@ -18,8 +18,9 @@ from google.cloud import bigquery
 from google.cloud.storage import Blob, Bucket, Client
 
 from txn_assets.config import project_root
+from txn_assets.local.endpoints import Seed
 from txn_assets.local.home import Home
-from txn_assets.local.stack import Seed, ensure_up
+from txn_assets.local.stack import ensure_up
 from txn_assets_tests.local.conftest import Stack, processes_of
 
 

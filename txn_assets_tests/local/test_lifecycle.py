@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from txn_assets.local.endpoints import Seed
 from txn_assets.local.home import Home, read_json
-from txn_assets.local.stack import Seed, down, ensure_up, status
+from txn_assets.local.stack import down, ensure_up, status
 from txn_assets_tests.local.conftest import RunCli, Stack, processes_of
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from txn_assets.local import ports
+from txn_assets.local.endpoints import Endpoints
 from txn_assets.local.gcs_shim.preconditions import ABSENT, Conditions, Version
 from txn_assets.local.gcs_shim.uploads import BadRequestError, ContentRange, metadata_of_related
 from txn_assets.local.home import Home, write_json
-from txn_assets.local.stack import Endpoints
 
 NOW = Version(generation=7, metageneration=2)
 

@@ -20,9 +20,10 @@ from pathlib import Path
 import dagster as dg
 
 from txn_assets.config import load_config
-from txn_assets.jobs import UNFINISHED
-from txn_assets.local.dagster_home import prepare
-from txn_assets.local.stack import down, ensure_up, seed_from
+from txn_assets.defs.dagster_home import prepare
+from txn_assets.defs.jobs import UNFINISHED
+from txn_assets.local.endpoints import seed_from
+from txn_assets.local.stack import down, ensure_up
 from txn_assets_tests.daemon import DaemonError, dagster_dev
 from txn_assets_tests.deployment import Deployment, make_config
 from txn_assets_tests.soak.landing import Landing

@@ -12,7 +12,7 @@ import dagster as dg
 import psycopg
 from google.api_core.exceptions import NotFound
 
-from txn_assets.local.run_liveness import DIED
+from txn_assets.defs.run_liveness import DIED
 from txn_assets_tests.deployment import SINKS, Deployment, Row
 from txn_assets_tests.faults.bench import Difference
 from txn_assets_tests.soak.landing import Landing

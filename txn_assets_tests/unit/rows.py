@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from txn_assets.csv_blocks import CsvFile, Sizes
-from txn_assets.csv_columns import parse
-from txn_assets.report import Reason
-from txn_assets.transaction import FIELDS
-from txn_assets.validation import RejectedRows
+from txn_assets.files.report import Reason
+from txn_assets.rows.csv_columns import parse
+from txn_assets.rows.csv_reader import CsvFile, Sizes
+from txn_assets.rows.transaction import FIELDS
+from txn_assets.rows.validation import RejectedRows
 
 HEADER = ",".join(FIELDS)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from txn_assets import arrival
-from txn_assets.arrival import (
+from txn_assets.files import arrival
+from txn_assets.files.arrival import (
     BATCH_BYTES,
     BATCH_FILES,
     FEW_FILES,
@@ -23,7 +23,7 @@ from txn_assets.arrival import (
     list_left_alone,
     names_in_runs,
 )
-from txn_assets.ledger import FileVersion
+from txn_assets.files.ledger import FileVersion
 
 NOW = 1_800_000_000_000_000
 

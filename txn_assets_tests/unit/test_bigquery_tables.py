@@ -8,8 +8,9 @@ import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
-from txn_assets.io_managers.bigquery_sql import COLUMNS, LEDGER_COLUMNS, Tables
-from txn_assets.io_managers.bigquery_tables import (
+from txn_assets.rows.transaction import FIELDS, ValidationRules
+from txn_assets.stores.bigquery_sql import COLUMNS, LEDGER_COLUMNS, Tables
+from txn_assets.stores.bigquery_tables import (
     Needs,
     PartitionBy,
     column_faults,
@@ -17,8 +18,7 @@ from txn_assets.io_managers.bigquery_tables import (
     make_schema,
     prepare,
 )
-from txn_assets.retries import StoreError
-from txn_assets.transaction import FIELDS, ValidationRules
+from txn_assets.stores.retries import StoreError
 
 TABLE = "hijra-project.warehouse.raw"
 DAY_MS = 86_400_000

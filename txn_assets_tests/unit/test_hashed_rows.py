@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from txn_assets.hashed_rows import (
+from txn_assets.files.ledger import Totals
+from txn_assets.rows.hashed_rows import (
     COLUMNS,
     SCHEMA,
     count_partitions,
@@ -26,9 +27,8 @@ from txn_assets.hashed_rows import (
     totals,
     write_lake,
 )
-from txn_assets.hashing import Hasher
-from txn_assets.ledger import Totals
-from txn_assets.transaction import FIELDS, MAX_QUANTITY
+from txn_assets.rows.hashing import Hasher
+from txn_assets.rows.transaction import FIELDS, MAX_QUANTITY
 
 HASHER = Hasher(("transaction_id",), None, "sha256")
 PII = HASHER.pii_fields

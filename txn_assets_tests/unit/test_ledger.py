@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from txn_assets.ledger import Action, FileVersion, LoadRecord, Totals, decide
+from txn_assets.files.ledger import Action, FileVersion, LoadRecord, Totals, decide
 
 TOTALS = Totals(4, Decimal("1274.96"), 19, dt.date(2023, 10, 1), dt.date(2023, 10, 5), 0x123)
 OTHER = replace(TOTALS, rows=3)

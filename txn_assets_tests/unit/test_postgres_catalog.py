@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txn_assets.io_managers.postgres_catalog import (
+from txn_assets.rows.transaction import FIELDS
+from txn_assets.stores.postgres_catalog import (
     EMPTY,
     Catalog,
     Column,
@@ -16,9 +17,8 @@ from txn_assets.io_managers.postgres_catalog import (
     missing,
     sentence,
 )
-from txn_assets.io_managers.postgres_errors import copied_column
-from txn_assets.io_managers.postgres_sql import COLUMNS, LEDGER_COLUMNS, Table
-from txn_assets.transaction import FIELDS
+from txn_assets.stores.postgres_errors import copied_column
+from txn_assets.stores.postgres_sql import COLUMNS, LEDGER_COLUMNS, Table
 
 TABLE = Table("public", "t")
 RULES = Rules(max_decimals=4, hashed=("transaction_id",))

@@ -9,8 +9,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from txn_assets.hashed_rows import SCHEMA
-from txn_assets.io_managers.postgres_copy import PIECE_BYTES, pieces
+from txn_assets.rows.hashed_rows import SCHEMA
+from txn_assets.stores.postgres_copy import PIECE_BYTES, pieces
 
 _UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
 

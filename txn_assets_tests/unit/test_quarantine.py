@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from txn_assets.hashing import Hasher
-from txn_assets.quarantine import COLUMNS, QuarantineWriter, formula_safe
-from txn_assets.report import Reason
+from txn_assets.files.report import Reason
+from txn_assets.rows.hashing import Hasher
+from txn_assets.rows.quarantine import COLUMNS, QuarantineWriter, formula_safe
 from txn_assets_tests.unit.rows import Rejected, make_row, rejected_rows
 
 PLAIN = Hasher(("transaction_id",), None, "sha256")

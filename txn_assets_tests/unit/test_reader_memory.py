@@ -11,8 +11,8 @@ import datetime as dt, resource, sys
 from io import BytesIO
 from pathlib import Path
 from txn_assets.config import Ingestion
-from txn_assets.hashing import Hasher
-from txn_assets.stages import validate_file
+from txn_assets.rows.hashing import Hasher
+from txn_assets.rows.processing import validate_file
 
 folder, extra, filler = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode().decode("unicode_escape")
 header = "transaction_id,product,price,quantity,date" + "".join(f",c{number}" for number in range(extra))

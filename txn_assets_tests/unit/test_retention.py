@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from txn_assets.retention import landed_at, outdated_keys, outdated_objects
+from txn_assets.files.retention import landed_at, outdated_keys, outdated_objects
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 BEFORE = NOW - dt.timedelta(days=400)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from txn_assets.retries import Budget, StoreError, ride_out
+from txn_assets.stores.retries import Budget, StoreError, ride_out
 
 SOON = Budget(seconds=30, first_pause=0.0001, longest_pause=0.001)
 """Ample time and tiny pauses."""

@@ -12,12 +12,12 @@ import pytest
 from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from txn_assets.arrival import KEY_TAG, RANGE_TAGS
-from txn_assets.local.run_launcher import LocalRunLauncher
-from txn_assets.local.run_liveness import DIED, FOLDER, UNSEEN_SECONDS, RunLocks, is_overdue
-from txn_assets.slots import sentence
+from txn_assets.defs.run_launcher import LocalRunLauncher
+from txn_assets.defs.run_liveness import DIED, FOLDER, UNSEEN_SECONDS, RunLocks, is_overdue
+from txn_assets.defs.slots import sentence
+from txn_assets.files.arrival import KEY_TAG, RANGE_TAGS
 
-HOLD = "import sys; from pathlib import Path; from txn_assets.local.run_liveness import RunLocks; "
+HOLD = "import sys; from pathlib import Path; from txn_assets.defs.run_liveness import RunLocks; "
 HOLD += "RunLocks(Path(sys.argv[1])).hold(sys.argv[2]); print('held', flush=True); sys.stdin.read()"
 
 
@@ -137,7 +137,7 @@ def test_run_without_a_lock(instance: dg.DagsterInstance) -> None:
 def test_health_check(tmp_path: Path) -> None:
     """Run monitoring is told of a dead process; a code server that is gone knows no run."""
     (tmp_path / FOLDER).mkdir()
-    launcher = {"run_launcher": {"module": "txn_assets.local.run_launcher", "class": "LocalRunLauncher"}}
+    launcher = {"run_launcher": {"module": "txn_assets.defs.run_launcher", "class": "LocalRunLauncher"}}
     with dg.instance_for_test(overrides=launcher, temp_dir=str(tmp_path)) as instance:
         gone = json.dumps({"host": "localhost", "socket": str(tmp_path / "gone")})
         run = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTED, tags={GRPC_INFO_TAG: gone})

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from txn_assets.config import project_root
-from txn_assets.scratch import open_scratch
+from txn_assets.stores.scratch import open_scratch
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from txn_assets.scratch import open_scratch
+from txn_assets.stores.scratch import open_scratch
 with open_scratch(Path(sys.argv[1])) as folder:
     (folder / "clear.csv").write_text("T001")
     print(folder, flush=True)

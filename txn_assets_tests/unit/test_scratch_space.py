@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txn_assets.scratch_space import HEAD_BYTES, SCRATCH_FACTOR, parse_size, refusal, unpacked_size
+from txn_assets.files.scratch_space import HEAD_BYTES, SCRATCH_FACTOR, parse_size, refusal, unpacked_size
 
 
 def csv_of(rows: int) -> bytes:

@@ -10,11 +10,12 @@ from decimal import Decimal
 
 import pytest
 
-from txn_assets import hashed_rows
-from txn_assets.io_managers import bigquery, bigquery_sql, gcs, postgres, postgres_catalog, postgres_sql
-from txn_assets.landed_names import object_name
-from txn_assets.ledger import FileVersion, LoadRecord, Totals
-from txn_assets.transaction import FIELDS
+from txn_assets.defs.io_managers import bigquery, gcs, postgres
+from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
+from txn_assets.rows import hashed_rows
+from txn_assets.rows.transaction import FIELDS
+from txn_assets.stores import bigquery_sql, postgres_catalog, postgres_sql
+from txn_assets.stores.landed_names import object_name
 
 RECORD = LoadRecord(
     FileVersion("a.csv", 7, 300, "AAAAAA=="),

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from txn_assets.transaction import FIELDS, MAX_QUANTITY, Transaction, ValidationRules, contract
+from txn_assets.rows.transaction import FIELDS, MAX_QUANTITY, Transaction, ValidationRules, contract
 from txn_assets_tests.unit.rows import make_row
 
 

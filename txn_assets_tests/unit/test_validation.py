@@ -1,6 +1,6 @@
 """The fast path and the row contract are one: whatever a file holds, the verdicts are those of a row-by-row loop.
 
-The contract itself is tested in `test_transaction.py`, the reading of records in `test_csv_blocks.py`.
+The contract itself is tested in `test_transaction.py`, the reading of records in `test_csv_reader.py`.
 """
 
 import datetime as dt
@@ -15,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from txn_assets.csv_columns import ParsedBlock
-from txn_assets.report import Reason
-from txn_assets.transaction import (
+from txn_assets.files.report import Reason
+from txn_assets.rows.csv_columns import ParsedBlock
+from txn_assets.rows.transaction import (
     FIELDS,
     MAX_QUANTITY,
     SHEET_ERRORS,
@@ -26,7 +26,7 @@ from txn_assets.transaction import (
     ValidationRules,
     contract,
 )
-from txn_assets.validation import (
+from txn_assets.rows.validation import (
     VALID_SCHEMA,
     Verdict,
     count_decimal_commas,

@@ -1,0 +1,1 @@
+"""The Dagster shell: the only folder that may import dagster."""

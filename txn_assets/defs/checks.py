@@ -1,0 +1,268 @@
+"""The asset checks: what must hold of a file before and after it is loaded.
+
+Here belong the judgements. What they judge was counted by the stages, or is read back from a store. The checks are
+documented in docs/data-contract.md.
+"""
+
+import datetime as dt
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import dagster as dg
+
+from txn_assets.config import Orchestration
+from txn_assets.defs.assets import (
+    LANDING_ZONE,
+    bigquery_raw_transactions,
+    gcs_raw,
+    hashed_transactions,
+    postgres_transactions,
+    validated_transactions,
+)
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.defs.partitions import landed_files
+from txn_assets.defs.resources import LandingZone, Workspace
+from txn_assets.files.arrival import left_alone, list_left_alone
+from txn_assets.files.ledger import describe, supersedes
+from txn_assets.files.retention import landed_at
+from txn_assets.files.values import HashedFiles, ValidatedFiles
+
+SHOWN_FILES = 20
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+def _file_check(
+    asset: dg.AssetsDefinition,
+    *,
+    blocking: bool = False,
+    **options: Any,  # noqa: ANN401 - options of the decorator
+) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
+    """A check of the files of its run; without partitions it would be handed every file that ever landed."""
+
+    def decorate(function: Callable[..., dg.AssetCheckResult]) -> dg.AssetChecksDefinition:
+        with warnings.catch_warnings():
+            # Partitions of checks are a preview in Dagster 1.13.
+            warnings.simplefilter("ignore", dg.PreviewWarning)
+            return dg.asset_check(asset=asset, blocking=blocking, partitions_def=landed_files, **options)(function)
+
+    return decorate
+
+
+@_file_check(validated_transactions, blocking=True)
+def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+    """Rows in = valid + rejected."""
+    wrong = {
+        file.version.name: f"{file.report.records} in, {file.report.valid} valid, {file.report.rejected} rejected"
+        for file in validated_transactions
+        if file.report.records != file.report.valid + file.report.rejected
+    }
+    records = sum(file.report.records for file in validated_transactions)
+    return _result(wrong, severity=ERROR, metadata={"records": records})
+
+
+@_file_check(validated_transactions, blocking=True)
+def rejected_share_within_limit(validated_transactions: ValidatedFiles, workspace: Workspace) -> dg.AssetCheckResult:
+    """No more than `ingestion.max_invalid_ratio` of the rows is rejected."""
+    limit = workspace.settings.max_invalid_ratio
+    refusals = {file.version.name: file.report.over_limit(limit) for file in validated_transactions}
+    wrong = {name: refusal for name, refusal in refusals.items() if refusal}
+    # An error stops the whole run: of a batch, `hashed_transactions` leaves these files out instead.
+    severity = ERROR if len(wrong) == len(validated_transactions) else WARN
+    return _result(wrong, severity=severity, metadata={"limit": str(limit)})
+
+
+@_file_check(validated_transactions)
+def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+    """Every row is valid; otherwise how often each reason was given, and the first rows without their values."""
+    rejected = [file for file in validated_transactions if file.report.rejected]
+    wrong = {file.version.name: f"{file.report.rejected} of {file.report.records} rows rejected" for file in rejected}
+    metadata = {
+        "reasons": dg.MetadataValue.json({file.version.name: dict(file.report.reasons) for file in rejected}),
+        "sample": dg.MetadataValue.json(
+            {
+                file.version.name: [
+                    {"source_row": row.source_row, "reasons": [f"{r.field}: {r.code}" for r in row.reasons]}
+                    for row in file.report.sample
+                ]
+                for file in rejected
+            }
+        ),
+    }
+    return _result(wrong, severity=WARN, metadata=metadata)
+
+
+@_file_check(validated_transactions)
+def transaction_ids_unique(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+    """No transaction id is on two valid rows of a file."""
+    wrong = {
+        file.version.name: f"{file.report.repeated_ids} transaction ids are on more than one row"
+        for file in validated_transactions
+        if file.report.repeated_ids
+    }
+    return _result(wrong, severity=WARN)
+
+
+@_file_check(validated_transactions)
+def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+    """The header has the five columns and no other."""
+    wrong = {
+        file.version.name: f"unknown columns, not loaded: {', '.join(file.report.extra_columns)}"
+        for file in validated_transactions
+        if file.report.extra_columns
+    }
+    return _result(wrong, severity=WARN)
+
+
+@_file_check(validated_transactions)
+def no_stray_quotes(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+    """No row holds a quote inside an unquoted field; such a quote is loaded as text, for it may be an inch sign."""
+    wrong = {
+        file.version.name: f"rows with a quote inside an unquoted field, loaded as text: {file.report.bare_quotes}"
+        for file in validated_transactions
+        if file.report.bare_quotes
+    }
+    return _result(wrong, severity=WARN)
+
+
+@_file_check(hashed_transactions, blocking=True)
+def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
+    """Every PII value is null or 64 hex digits."""
+    wrong = {
+        file.version.name: f"{file.malformed_digests} values are no SHA-256"
+        for file in hashed_transactions
+        if file.malformed_digests
+    }
+    return _result(wrong, severity=ERROR)
+
+
+@_file_check(hashed_transactions)
+def hash_is_keyed(hashed_transactions: HashedFiles, workspace: Workspace) -> dg.AssetCheckResult:
+    """On the gcp target the hash is keyed: a plain hash of a short id is reversed by counting."""
+    plain = {file.version.name: file.key_id for file in hashed_transactions if file.key_id == "sha256"}
+    if workspace.stores.target != "gcp":
+        plain = {}
+    wrong = dict.fromkeys(plain, "hashed without a key: set security.hash.algorithm to hmac-sha256 and TXN_HASH_KEY")
+    return _result(wrong, severity=WARN)
+
+
+def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
+    """The check that what landed more than `minutes` ago is in every store."""
+
+    @dg.asset_check(asset=LANDING_ZONE.key)
+    def no_stuck_files(
+        landing: LandingZone,
+        gcs: dg.ResourceParam[SinkIOManager],
+        bigquery: dg.ResourceParam[SinkIOManager],
+        postgres: dg.ResourceParam[SinkIOManager],
+    ) -> dg.AssetCheckResult:
+        """Every file that has been in the landing zone for a while is in the three stores, and is a file to load."""
+        now = dt.datetime.now(dt.UTC)
+        objects = {version: left_alone(version) for version in landing.versions()}
+        ages = {version: now - landed_at(version.generation) for version in objects}
+        landed = [version for version, reason in objects.items() if reason is None]
+        ignored = [
+            reason
+            for version, reason in objects.items()
+            if reason and not reason.is_meant and ages[version] > dt.timedelta(minutes=minutes)
+        ]
+        stuck = {}
+        for sink in (gcs, bigquery, postgres):
+            held = sink.ride_out(sink.held_generations)
+            stuck[sink.store] = [
+                version
+                for version in landed
+                if held.get(version.name) != version.generation and ages[version] > dt.timedelta(minutes=minutes)
+            ]
+        files = sorted({version for versions in stuck.values() for version in versions}, key=ages.__getitem__)
+        oldest = round(max((ages[version] for version in files), default=dt.timedelta()).total_seconds() / 60)
+        stuck_files = f"{len(files)} files are stuck, the oldest for {oldest} minutes." if files else ""
+        return dg.AssetCheckResult(
+            passed=not files and not ignored,
+            severity=WARN,
+            description=f"{stuck_files} {list_left_alone(ignored, shown=SHOWN_FILES)}".strip() or None,
+            metadata={
+                "stuck_files": len(files),
+                "oldest_minutes": oldest,
+                "missing_in": dg.MetadataValue.json({store: len(versions) for store, versions in stuck.items()}),
+                "oldest_files": dg.MetadataValue.json([str(version) for version in files[: -SHOWN_FILES - 1 : -1]]),
+                "landed_files": len(landed),
+                "left_alone": dg.MetadataValue.json({one.version.name: one.why for one in ignored[:SHOWN_FILES]}),
+            },
+        )
+
+    return no_stuck_files
+
+
+def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetChecksDefinition:
+    @_file_check(
+        sink,
+        # Nothing comes after it: blocking means that the run fails.
+        blocking=True,
+        name=f"{sink.key.to_python_identifier()}_reconciles",
+        additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
+        required_resource_keys={io_manager_key},
+        description="Every column of every row, read back from the store, equals what was hashed.",
+    )
+    def reconciles(context: dg.AssetCheckExecutionContext, hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
+        manager: SinkIOManager = getattr(context.resources, io_manager_key)
+        return reconcile(manager, hashed_transactions)
+
+    return reconciles
+
+
+def reconcile(manager: SinkIOManager, files: HashedFiles) -> dg.AssetCheckResult:
+    """Compares what the store of `manager` holds with `files`; a file that failed on its way there is wrong as well.
+
+    A file of which the store holds a generation that replaces this one is not compared.
+    """
+    exact = not manager.ride_out(manager.inexact_columns)
+    wrong = {one.name: f"not loaded: {one.why}" for one in files.failed}
+    held = manager.ride_out(lambda: manager.holdings(files.files))
+    for name, file in files.by_name.items():
+        generation = held[name].generation
+        if generation != file.version.generation:
+            live = manager.live_generation(file.version, generation)
+            if not supersedes(file.version.generation, generation, live=live):
+                continue
+            wrong[name] = f"{manager.store} has not loaded generation {file.version.generation}"
+            continue
+        expected = manager.as_held(file, is_exact=exact).totals
+        differences = expected.differences(held[name].totals, exact_price=exact)
+        if differences:
+            wrong[name] = f"{manager.store} holds other values: {describe(differences)}"
+    rows = sum(holding.totals.rows for holding in held.values())
+    return _result(wrong, severity=ERROR, metadata={"rows_read_back": rows})
+
+
+def _result(
+    wrong: dict[str, str], *, severity: dg.AssetCheckSeverity, metadata: dict[str, Any] | None = None
+) -> dg.AssetCheckResult:
+    """Passed where `wrong`, a sentence a file, is empty."""
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        severity=severity,
+        description="; ".join(f"{name}: {sentence}" for name, sentence in wrong.items()) or None,
+        metadata={**(metadata or {}), "files": dg.MetadataValue.json(wrong)},
+    )
+
+
+def checks(orchestration: Orchestration) -> Iterable[dg.AssetChecksDefinition]:
+    """All checks."""
+    yield make_no_stuck_files(orchestration.stuck_after_minutes)
+    yield from (
+        every_row_accounted_for,
+        rejected_share_within_limit,
+        no_rejected_rows,
+        transaction_ids_unique,
+        header_as_expected,
+        no_stray_quotes,
+        pii_is_hashed,
+        hash_is_keyed,
+    )
+    for sink, io_manager_key in (
+        (gcs_raw, "gcs"),
+        (bigquery_raw_transactions, "bigquery"),
+        (postgres_transactions, "postgres"),
+    ):
+        yield _reconciliation(sink, io_manager_key)

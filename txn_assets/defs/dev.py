@@ -1,0 +1,141 @@
+"""`python -m txn_assets.defs.dev [PORT]`: the local stack, then Dagster's UI and daemon. `make dev` calls it.
+
+`dagster dev` runs in a process group of its own, so that whatever ends this command ends all of it. The settings of its
+instance are in `dagster.yaml`. Documented in docs/operations.md.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+
+import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
+
+from txn_assets.config import ConfigError, load_config, project_root, txn_home
+from txn_assets.defs.dagster_home import prepare
+from txn_assets.defs.run_liveness import RunLocks
+from txn_assets.local.endpoints import seed_from
+from txn_assets.local.home import locked
+from txn_assets.local.stack import LocalStackError, ensure_up
+
+SETTINGS = {
+    # So many events of a batch of files are stored by one statement.
+    "DAGSTER_EVENT_BATCH_SIZE": "1000",
+    # A sensor that has lost its cursor reads the three ledgers, and so does a sweep, which also lists everything.
+    "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300",
+    "DAGSTER_SCHEDULE_GRPC_TIMEOUT_SECONDS": "900",
+}
+"""What Dagster takes from the environment alone; `helm-values/values.yaml` has the same."""
+
+LOOK_SECONDS = 5.0
+"""How often to look for runs whose process died."""
+
+STOP_SECONDS = 30.0
+"""Time that Dagster and its runs have to stop before they are killed."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(port: str = "3000") -> int:
+    """Run `dagster dev` until it or this command is ended; return the exit code."""
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also where SIGINT is ignored, as in the background of a script: Dagster would then ignore SIGTERM as well.
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        _check_port(port)
+        dagster_home = prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config())))
+        with locked(dagster_home / "dev.lock", wait=False):
+            return _run(port, dagster_home, stop)
+    except (ConfigError, LocalStackError) as error:
+        sys.stderr.write(f"{error}\n")
+    except BlockingIOError:
+        sys.stderr.write(f"Another `make dev` runs for {txn_home()}: use its UI, or end it first.\n")
+    return 1
+
+
+def _run(port: str, dagster_home: Path, stop: Event) -> int:
+    dagster = _start(port, dagster_home)
+    try:
+        _watch(dagster, dagster_home, stop)
+    finally:
+        _end(dagster)
+    return 0 if stop.is_set() else dagster.returncode or 1
+
+
+def _check_port(port: str) -> None:
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        message = f"{port!r} is not a port: give a number from 1 to 65535, as in `make dev PORT=3001`."
+        raise LocalStackError(message)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(port)))
+        except OSError as error:
+            message = (
+                f"Port {port} of 127.0.0.1 cannot be used ({error.strerror}): is another `make dev` running? "
+                "End it, or choose another port, as in `make dev PORT=3001`."
+            )
+            raise LocalStackError(message) from error
+
+
+def _start(port: str, dagster_home: Path) -> "subprocess.Popen[bytes]":
+    command = str(Path(sys.executable).with_name("dagster"))
+    libc = ctypes.CDLL(None)
+    return subprocess.Popen(
+        [command, "dev", "-h", "127.0.0.1", "-p", port],
+        env=SETTINGS | os.environ | {"DAGSTER_HOME": str(dagster_home)},
+        # Its code location is the one that pyproject.toml and workspace.yaml of the project name.
+        cwd=project_root(),
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        # It stops in good order where this command is killed.
+        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509 - there is one thread so far
+    )
+
+
+def _watch(dagster: "subprocess.Popen[bytes]", dagster_home: Path, stop: Event) -> None:
+    """Report dead runs until Dagster ends, or is to be ended.
+
+    Dagster's run monitoring asks the launcher about started runs only; a run may die while it starts or is canceled.
+    """
+    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        locks = RunLocks.of(instance)
+        looked = 0.0
+        while not stop.wait(0.5) and dagster.poll() is None:
+            if locks and time.monotonic() > looked + LOOK_SECONDS:
+                looked = time.monotonic()
+                # Without the stack Dagster itself says what it lacks.
+                with suppress(SQLAlchemyError):
+                    locks.report_dead(instance)
+
+
+def _end(dagster: "subprocess.Popen[bytes]") -> None:
+    """End Dagster and all that it started, as Ctrl-C in a terminal does; kill what does not end in time."""
+    _signal_group(dagster.pid, signal.SIGINT)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _signal_group(dagster.pid, 0) and time.monotonic() < deadline:
+        dagster.poll()
+        time.sleep(0.1)
+    _signal_group(dagster.pid, signal.SIGKILL)
+    dagster.wait()
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Send a signal to the processes of a group; return whether there are any."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""How values get into the stores: one I/O manager per sink, and one for what passes between the assets."""

@@ -1,0 +1,317 @@
+"""The BigQuery sink: one table that holds exactly the rows of the newest loaded version of each file.
+
+A load job fills a load table, and one transaction replaces the files from it. The SQL is in `bigquery_sql.py`, the
+tables are in `bigquery_tables.py`, running a job is in `bigquery_jobs.py`; when to load, keep or stand back is
+`ledger.decide`. Documented in docs/reliability.md.
+"""
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.files.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
+from txn_assets.stores import bigquery_sql as statements
+from txn_assets.stores import bigquery_tables
+from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
+
+if TYPE_CHECKING:
+    import dagster as dg
+    import pyarrow as pa
+    from google.cloud import bigquery
+
+    from txn_assets.files.values import HashedFile, HashedFiles
+
+LOAD_TABLE_LIFETIME = dt.timedelta(hours=6)
+"""BigQuery removes the load table of a run that died after this."""
+
+
+class BigQueryIOManager(SinkIOManager):
+    """Makes the BigQuery table equal to files, and loads their rows from it."""
+
+    project_id: str = Field(description="The project of the dataset.")
+    dataset: str = Field(description="The dataset.")
+    table: str = Field(description="The table; its ledger is <table>_loads beside it.")
+    partition_by: Literal["month", "day"] = Field(default="month", description="How a new table is partitioned.")
+    maximum_bytes_billed: int | None = Field(default=None, description="A query that would bill more bytes fails.")
+
+    _costs: Costs = PrivateAttr(default=Costs())
+
+    @property
+    def _tables(self) -> statements.Tables:
+        return statements.Tables(self.project_id, self.dataset, self.table)
+
+    def handle_output(self, context: "dg.OutputContext", obj: "HashedFiles") -> None:
+        """Load `obj`; see `SinkIOManager`. The metadata says what the queries cost."""
+        before = self._costs
+        super().handle_output(context, obj)
+        spent = self._costs - before
+        context.add_output_metadata({"bytes_billed": spent.bytes_billed, "slot_milliseconds": spent.slot_milliseconds})
+
+    def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
+        """Replace all files in one transaction."""
+        with self._jobs() as jobs:
+            types = self._prepare(jobs)
+            is_exact = statements.is_exact(types)
+            files = [self.as_held(file, is_exact=is_exact) for file in files]
+            incoming = {file.version.name: file.load_record(run_id) for file in files}
+            held = self._held(jobs, list(incoming))
+            same = [held[name] for name in held if held[name].same_content(incoming[name])]
+            in_store = self._totals(jobs, [record.file.name for record in same], same, is_exact=is_exact)
+            live = {
+                name: self.live_generation(record.file, held[name].file.generation if name in held else None)
+                for name, record in incoming.items()
+            }
+            actions = {
+                name: decide(record, held.get(name), in_store.get(name), live=live[name])
+                for name, record in incoming.items()
+            }
+            self._commit(jobs, _plan(files, actions, held, run_id), types)
+            return actions
+
+    @contextmanager
+    def _jobs(self) -> Iterator[Jobs]:
+        jobs = Jobs(self.stores.bigquery(), self._once, self.maximum_bytes_billed)
+        try:
+            yield jobs
+        finally:
+            self._costs += jobs.costs
+
+    @property
+    def _once(self) -> dict[str, Any]:
+        # One try a request and an end to waiting: `ride_out` alone tries again, so that budgets do not multiply.
+        return {"retry": None, "timeout": self.stores.request_seconds}
+
+    def _commit(self, jobs: Jobs, plan: "_Plan", types: dict[str, str]) -> None:
+        from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
+
+        if not plan.records:
+            return
+        work_id = _digest(self.dataset, self.table, *plan.identity)
+        load_table = f"{statements.LOAD_TABLE_PREFIX}{work_id}" if plan.loads else None
+        if load_table:
+            self._fill_load_table(jobs, plan.loads, load_table, work_id)
+        replaced = [file.version.name for file in plan.loads]
+        touched = [record for record in (*plan.records, *plan.held.values()) if record.file.name in replaced]
+        jobs.run_script(
+            f"txn_commit_{work_id}",
+            statements.replace_script(self._tables, load_table, types),
+            bigquery.ArrayQueryParameter(
+                "incoming", "STRUCT", [_struct(record, plan.held.get(record.file.name)) for record in plan.records]
+            ),
+            bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
+            *_dates(touched),
+        )
+        if load_table:
+            jobs.client.delete_table(self._tables.id_of(load_table), not_found_ok=True, **self._once)
+
+    def _fill_load_table(self, jobs: Jobs, files: Sequence["HashedFile"], load_table: str, work_id: str) -> None:
+        from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
+
+        client, once = jobs.client, self._once
+        table = bigquery_tables.load_table(
+            self._tables.id_of(load_table), dt.datetime.now(dt.UTC) + LOAD_TABLE_LIFETIME
+        )
+        existed = client.create_table(table, exists_ok=True, **once).num_rows
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            schema=bigquery_tables.make_schema(statements.LOAD_COLUMNS),
+            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+            labels=LABELS,
+        )
+        uris = [file.uri for file in files]
+        jobs.run(
+            f"txn_load_{work_id}",
+            lambda job_id: client.load_table_from_uri(uris, table, job_id=job_id, job_config=config, **once),
+            # A job that loaded a table which somebody has removed since did not load this one.
+            is_done=lambda _: bool(existed or client.get_table(table, **once).num_rows),
+        )
+
+    def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
+        """From ledger and table."""
+        names = [file.version.name for file in files]
+        is_exact = not self.inexact_columns()
+        with self._jobs() as jobs:
+            held = self._held(jobs, names)
+            records = [*held.values(), *(file.load_record("") for file in files)]
+            totals = self._totals(jobs, names, records, is_exact=is_exact)
+        return {
+            name: Holding(held[name].file.generation, totals.get(name, NOTHING.totals)) if name in held else NOTHING
+            for name in names
+        }
+
+    def held_generations(self) -> dict[str, int]:
+        """From the ledger; empty before the first load."""
+        with self._jobs() as jobs:
+            self._prepare(jobs)
+            return dict(row.values() for row in jobs.query(statements.generations_query(self._tables)))
+
+    def inexact_columns(self) -> list[str]:
+        """`price`, where the table was made with a binary floating-point column."""
+        table = self.stores.bigquery().get_table(self._tables.data_id, **self._once)
+        return [] if statements.is_exact(bigquery_tables.column_types(table)) else ["price"]
+
+    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+        """The rows of the files that `names` names."""
+        with self._jobs() as jobs:
+            held = self._held(jobs, names)
+            # Of a file that the ledger does not know, nobody knows the dates.
+            dates = _dates(held.values()) if set(names) <= held.keys() else _date_parameters(dt.date.min, dt.date.max)
+            rows = jobs.query(statements.rows_query(self._tables), _names(names), *dates)
+            return rows.to_arrow(create_bqstorage_client=False)
+
+    def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - other stores keep files apart
+        """The table."""
+        return f"{self.project_id}.{self.dataset}.{self.table}"
+
+    def is_passing(self, error: Exception) -> bool:
+        """A lost connection, a server error, too many requests, or another load of the file that was faster."""
+        from txn_assets.stores.google_errors import is_passing, is_precondition_failure  # noqa: PLC0415 - see defs/resources.py
+
+        # 412: another run changed the table between our look at it and our PATCH.
+        return (
+            is_passing(error)
+            or is_precondition_failure(error)
+            or statements.is_conflict(str(error))
+            or statements.is_lost_load_table(str(error))
+        )
+
+    def explain(self, error: Exception) -> str:
+        """What is wrong and what to do."""
+        from txn_assets.stores.google_errors import explain  # noqa: PLC0415 - see defs/resources.py
+
+        store = f"BigQuery table {self._tables.data_id}"
+        if files := statements.wrong_files(str(error)):
+            return (
+                f"{store} would not hold the rows of {files} as they are: nothing was changed. Give the table the "
+                "columns of docs/reliability.md, and load the file again."
+            )
+        return explain(error, store)
+
+    def _prepare(self, jobs: Jobs) -> dict[str, str]:
+        return bigquery_tables.prepare(
+            jobs.client,
+            self._tables,
+            bigquery_tables.Needs(self.partition_by, self.workspace.settings.validation, tuple(self.pii_fields)),
+            once=self._once,
+        )
+
+    def _held(self, jobs: Jobs, names: Sequence[str]) -> dict[str, LoadRecord]:
+        """The newest ledger rows of the files; begins the ledger where it has no lock row, which bears no name."""
+        query, parameter = statements.held_query(self._tables), _names(["", *names])
+        found = [tuple(row.values()) for row in jobs.query(query, parameter)]
+        if not any(row[0] == "" for row in found):
+            # Looked for each time: a run that was killed may have made the ledger without it.
+            jobs.query(statements.begin_ledger_statement(self._tables))
+            found = [tuple(row.values()) for row in jobs.query(query, parameter)]
+        records = [_record(row) for row in found if row[0]]
+        return {record.file.name: record for record in records}
+
+    def _totals(
+        self, jobs: Jobs, names: Sequence[str], records: Iterable[LoadRecord], *, is_exact: bool
+    ) -> dict[str, Totals]:
+        """The totals of the files that `names` names, in the dates that `records` span."""
+        if not names:
+            return {}
+        query = statements.totals_query(self._tables, is_exact=is_exact)
+        rows = jobs.query(query, _names(names), *_dates(records))
+        return {name: Totals.of_row(tuple(totals)) for name, *totals in (row.values() for row in rows)}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a transaction does.
+
+    Attributes:
+        loads: the files whose rows are replaced.
+        records: the new ledger rows: of `loads`, and of the files whose rows stay under another version.
+        held: the ledger rows that the caller saw of these files, by name.
+    """
+
+    loads: tuple["HashedFile", ...]
+    records: tuple[LoadRecord, ...]
+    held: dict[str, LoadRecord]
+
+    @property
+    def identity(self) -> list[str]:
+        """What names the work: a commit that was refused, since the ledger had moved, is another job than the next."""
+        seen = [f"{name}@{held.file.generation}/{held.run_id}" for name, held in sorted(self.held.items())]
+        return [record.run_id for record in self.records[:1]] + [str(record.file) for record in self.records] + seen
+
+
+def _plan(files: Sequence["HashedFile"], actions: dict[str, Action], held: dict[str, LoadRecord], run_id: str) -> _Plan:
+    loads = tuple(file for file in files if actions[file.version.name] is Action.LOAD)
+    notes = tuple(
+        file
+        for file in files
+        if actions[file.version.name] is Action.KEEP and held[file.version.name].file != file.version
+    )
+    records = tuple(file.load_record(run_id) for file in (*loads, *notes))
+    names = {record.file.name for record in records}
+    return _Plan(loads, records, {name: record for name, record in held.items() if name in names})
+
+
+def _names(names: Sequence[str]) -> "bigquery.ArrayQueryParameter":
+    from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
+
+    return bigquery.ArrayQueryParameter("names", "STRING", list(names))
+
+
+def _dates(records: Iterable[LoadRecord]) -> list["bigquery.ScalarQueryParameter"]:
+    """The first and last date of `records`; null where none has a date, and only rows without one are meant."""
+    dates = [date for record in records for date in (record.totals.min_date, record.totals.max_date) if date]
+    return _date_parameters(min(dates, default=None), max(dates, default=None))
+
+
+def _date_parameters(first: dt.date | None, last: dt.date | None) -> list["bigquery.ScalarQueryParameter"]:
+    from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
+
+    return [
+        bigquery.ScalarQueryParameter("first_date", "DATE", first),
+        bigquery.ScalarQueryParameter("last_date", "DATE", last),
+    ]
+
+
+def _struct(record: LoadRecord, seen: LoadRecord | None) -> "bigquery.StructQueryParameter":
+    from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
+
+    version, totals = record.file, record.totals
+    values: dict[str, Any] = {
+        "source_file": version.name,
+        "generation": version.generation,
+        "size": version.size,
+        "crc32c": version.crc32c,
+        "run_id": record.run_id,
+        "key_id": record.key_id,
+        "rules_id": record.rules_id,
+        "row_count": totals.rows,
+        "sum_price": totals.price,
+        # A Python int would travel as a JSON number.
+        "sum_quantity": Decimal(totals.quantity),
+        "min_date": totals.min_date,
+        "max_date": totals.max_date,
+        "fingerprint": totals.fingerprint,
+        "seen_generation": seen.file.generation if seen else 0,
+        "seen_run_id": seen.run_id if seen else "",
+    }
+    kinds = statements.LEDGER_COLUMNS | {"seen_generation": "INT64", "seen_run_id": "STRING"}
+    return bigquery.StructQueryParameter(
+        None, *(bigquery.ScalarQueryParameter(name, kinds[name], value) for name, value in values.items())
+    )
+
+
+def _record(row: tuple[Any, ...]) -> LoadRecord:
+    name, generation, size, crc32c, run_id, key_id, rules_id, *totals, loaded_at = row
+    version = FileVersion(name, generation, size, crc32c)
+    return LoadRecord(version, run_id, key_id, rules_id, Totals.of_row(tuple(totals)), loaded_at)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]

@@ -1,0 +1,233 @@
+"""The data-lake sink: one object a file, with the five columns, hashed.
+
+Here belong the object's metadata, which is this store's ledger, and the upload that replaces it. When to
+load, keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.files.checksums import crc32c
+from txn_assets.files.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
+from txn_assets.stores.landed_names import object_name
+from txn_assets.stores.retries import StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from google.cloud import storage
+
+    from txn_assets.files.values import HashedFile
+
+CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+
+
+def metadata_of(record: LoadRecord) -> dict[str, str]:
+    """`record` as the custom metadata of the object."""
+    totals = record.totals
+    return {
+        "source_file": record.file.name,
+        "source_generation": str(record.file.generation),
+        "source_size": str(record.file.size),
+        "source_crc32c": record.file.crc32c,
+        "run_id": record.run_id,
+        "key_id": record.key_id,
+        "rules_id": record.rules_id,
+        "rows": str(totals.rows),
+        "sum_price": str(totals.price),
+        "sum_quantity": str(totals.quantity),
+        "min_date": str(totals.min_date or ""),
+        "max_date": str(totals.max_date or ""),
+        "fingerprint": str(totals.fingerprint),
+    }
+
+
+def record_of(metadata: Mapping[str, str]) -> LoadRecord:
+    """The record that `metadata_of` wrote."""
+    version = FileVersion(
+        metadata["source_file"],
+        int(metadata["source_generation"]),
+        int(metadata["source_size"]),
+        metadata["source_crc32c"],
+    )
+    totals = Totals(
+        int(metadata["rows"]),
+        Decimal(metadata["sum_price"]),
+        int(metadata["sum_quantity"]),
+        _date(metadata["min_date"]),
+        _date(metadata["max_date"]),
+        int(metadata["fingerprint"]),
+    )
+    return LoadRecord(version, metadata["run_id"], metadata["key_id"], metadata["rules_id"], totals)
+
+
+class GcsIOManager(SinkIOManager):
+    """Makes the object of a file equal to it, and loads its rows from it."""
+
+    bucket: str = Field(description="Name of the bucket.")
+    path: str = Field(description="Objects are stored below this prefix.")
+    file_format: str = Field(description="'csv' or 'parquet'.")
+
+    def as_held(self, file: "HashedFile", *, is_exact: bool) -> "HashedFile":  # noqa: ARG002 - money is decimal text
+        """Return `file` with the totals of the five fields: an object has no source_row."""
+        return replace(file, totals=replace(file.totals, fingerprint=file.lake_fingerprint))
+
+    def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
+        """Replaces the object of each file."""
+        bucket = self.stores.storage().bucket(self.bucket)
+        return {file.version.name: self._replace(bucket, self.as_held(file, is_exact=True), run_id) for file in files}
+
+    def _replace(self, bucket: "storage.Bucket", file: "HashedFile", run_id: str) -> Action:
+        incoming = file.load_record(run_id)
+        path = self._local(file)
+        checksum = crc32c(path)
+        name = object_name(self.path, file.version.name, self.file_format)
+        blob = bucket.get_blob(name, **self._once)
+        held = _held(blob, file)
+        same = held is not None and held.same_content(incoming) and blob is not None and blob.crc32c == checksum
+        live = self.live_generation(file.version, held.file.generation if held else None)
+        action = decide(incoming, held, incoming.totals if same else None, live=live)
+        if action is Action.STAND_BACK or (action is Action.KEEP and held and held.file == incoming.file):
+            return action
+        # The object becomes visible whole, and only if nobody wrote it since it was looked at.
+        generation = blob.generation if blob is not None else 0
+        replacement = bucket.blob(name)
+        replacement.metadata = metadata_of(incoming)
+        replacement.crc32c = checksum
+        replacement.upload_from_filename(
+            str(path),
+            content_type=CONTENT_TYPES[self.file_format],
+            if_generation_match=generation,
+            checksum="crc32c",
+            **self._once,
+        )
+        return action
+
+    def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
+        """From the object's metadata, and from its bytes, which are proven by their checksum or fetched."""
+        return {file.version.name: self._holding(file) for file in files}
+
+    def _holding(self, file: "HashedFile") -> Holding:
+        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
+
+        name = object_name(self.path, file.version.name, self.file_format)
+        blob = self.stores.storage().bucket(self.bucket).get_blob(name, **self._once)
+        held = _record(blob)
+        if blob is None or held is None or held.file.name != file.version.name:
+            return NOTHING
+        path = self._local_path(file)
+        if not path.exists() or crc32c(path) != blob.crc32c:
+            path = path.with_suffix(".fetched")
+            blob.download_to_filename(str(path), raw_download=True, **self._once)
+        totals = hashed_rows.lake_totals(path, file_format=self.file_format)
+        # It has served, and is the largest file of a run: the other stores may still be loading from the same disk.
+        path.unlink()
+        return Holding(held.file.generation, totals)
+
+    def held(self, name: str) -> LoadRecord | None:
+        """Return what the object's metadata says of the file `name`; None before its first load."""
+        blob = (
+            self.stores.storage()
+            .bucket(self.bucket)
+            .get_blob(object_name(self.path, name, self.file_format), **self._once)
+        )
+        record = _record(blob)
+        if blob is None or record is None or record.file.name != name:
+            return None
+        return record.at(blob.updated)
+
+    def held_generations(self) -> dict[str, int]:
+        """From the metadata of the objects in the format of the configuration; of two for one file, the newer counts.
+
+        An object of the format that the lake had before is no load of it: nobody replaces it any more, and where it
+        counted for its file, a version that stands in the new format would be loaded again each night.
+        """
+        blobs = self.stores.storage().list_blobs(
+            self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken", **self._once
+        )
+        held: dict[str, int] = {}
+        for blob in blobs:
+            metadata = blob.metadata or {}
+            if blob.name.endswith(f"/processed.{self.file_format}") and "source_generation" in metadata:
+                name = metadata["source_file"]
+                held[name] = max(held.get(name, 0), int(metadata["source_generation"]))
+        return held
+
+    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+        """The rows of the objects of the files that `names` names."""
+        import pyarrow as pa  # noqa: PLC0415 - only a consumer of the objects needs it
+
+        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - likewise
+
+        bucket = self.stores.storage().bucket(self.bucket)
+        tables = []
+        for name in names:
+            blob = bucket.blob(object_name(self.path, name, self.file_format))
+            tables.append(hashed_rows.read_lake(blob.download_as_bytes(**self._once), file_format=self.file_format))
+        return pa.concat_tables(tables)
+
+    def inexact_columns(self) -> list[str]:
+        """None: money is decimal text."""
+        return []
+
+    def address(self, file: "HashedFile") -> str:
+        """The object."""
+        return f"gs://{self.bucket}/{object_name(self.path, file.version.name, self.file_format)}"
+
+    def is_passing(self, error: Exception) -> bool:
+        """A lost connection, a server error, too many requests, or another run that wrote the object in between."""
+        from txn_assets.stores.google_errors import is_passing, is_precondition_failure  # noqa: PLC0415 - see defs/resources.py
+
+        return is_passing(error) or is_precondition_failure(error)
+
+    def explain(self, error: Exception) -> str:
+        """What is wrong and what to do."""
+        from txn_assets.stores.google_errors import explain  # noqa: PLC0415 - see defs/resources.py
+
+        return explain(error, f"GCS bucket {self.bucket}")
+
+    @property
+    def _once(self) -> dict[str, Any]:
+        # One try a request and an end to waiting: `ride_out` alone tries again, so that budgets do not multiply.
+        return {"retry": None, "timeout": self.stores.request_seconds}
+
+    def _local_path(self, file: "HashedFile") -> Path:
+        return self.workspace.folder(file.version) / f"processed.{self.file_format}"
+
+    def _local(self, file: "HashedFile") -> Path:
+        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
+
+        path = self._local_path(file)
+        if not path.exists():
+            part = path.with_suffix(".part")
+            hashed_rows.write_lake(self.workspace.hashed_rows(file), part, file_format=self.file_format)
+            part.rename(path)
+        return path
+
+
+def _record(blob: "storage.Blob | None") -> LoadRecord | None:
+    if blob is None or not blob.metadata or "source_generation" not in blob.metadata:
+        # An object of the original pipeline says nothing of its source.
+        return None
+    return record_of(blob.metadata)
+
+
+def _held(blob: "storage.Blob | None", file: "HashedFile") -> LoadRecord | None:
+    held = _record(blob)
+    if blob is not None and held is not None and held.file.name != file.version.name:
+        message = (
+            f"gs://{blob.bucket.name}/{blob.name} already holds the landed file {held.file.name!r}, and "
+            f"{file.version.name!r} would take its place: land one of them under another name."
+        )
+        raise StoreError(message)
+    return held
+
+
+def _date(text: str) -> dt.date | None:
+    return dt.date.fromisoformat(text) if text else None

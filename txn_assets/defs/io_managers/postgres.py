@@ -1,0 +1,234 @@
+"""The PostgreSQL sink: one table that holds exactly the rows of the newest loaded version of each file.
+
+The transaction that replaces a file. The statements are in `postgres_sql.py`, what a table must be like is in
+`postgres_catalog.py`, what an error means in `postgres_errors.py`. Documented in docs/reliability.md.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+from pydantic import Field
+
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.files.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide, describe
+from txn_assets.stores import postgres_catalog as catalog
+from txn_assets.stores import postgres_errors as errors
+from txn_assets.stores import postgres_sql as statements
+from txn_assets.stores.postgres_sql import COLUMNS, Table
+from txn_assets.stores.retries import StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from txn_assets.files.values import HashedFile
+
+
+class PostgresIOManager(SinkIOManager):
+    """Makes the PostgreSQL table equal to a file, and loads a file's rows from it."""
+
+    schema_name: str = Field(description="The schema of the table.")
+    table: str = Field(description="The table; its ledger is <table>_loads beside it.")
+    max_decimals: int = Field(description="How many decimals a valid price may have.")
+
+    @property
+    def _table(self) -> Table:
+        return Table(self.schema_name, self.table)
+
+    def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
+        """Replace each file in a transaction of its own."""
+        with self._connect() as connection:
+            is_exact = not self._prepare(connection).inexact
+            connection.commit()
+            return {file.version.name: self._replace(connection, file, run_id, is_exact=is_exact) for file in files}
+
+    def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
+        """Return what ledger and table say."""
+        names = [file.version.name for file in files]
+        with self._connect() as connection:
+            is_exact = not catalog.read(connection, self._table).inexact
+            held, totals = self._held(connection, names), self._totals(connection, names, is_exact=is_exact)
+        return {
+            name: Holding(held[name].file.generation, totals.get(name, NOTHING.totals)) if name in held else NOTHING
+            for name in names
+        }
+
+    def held_generations(self) -> dict[str, int]:
+        """Return what the ledger says; nothing before the first load."""
+        with self._connect() as connection:
+            if catalog.read(connection, self._table).ledger is None:
+                return {}
+            return dict(connection.execute(statements.generations_query(self._table)).fetchall())
+
+    def held(self, name: str) -> LoadRecord | None:
+        """Return the newest ledger row of the file `name`; None before its first load."""
+        with self._connect() as connection:
+            if catalog.read(connection, self._table).ledger is None:
+                return None
+            return self._held(connection, [name]).get(name)
+
+    def holds_any(self, name: str, ids: Sequence[str]) -> bool:
+        """Whether a row of the file `name` has one of `ids`."""
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_file = %s AND transaction_id = ANY(%s))").format(
+            self._table.data
+        )
+        with self._connect() as connection:
+            row = connection.execute(query, [name, list(ids)]).fetchone()
+        return bool(row and row[0])
+
+    def inexact_columns(self) -> list[str]:
+        """Return `price`, where the table was made with a binary floating-point column."""
+        with self._connect() as connection:
+            return catalog.read(connection, self._table).inexact
+
+    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+        """The rows of the files that `names` names."""
+        import pyarrow as pa  # noqa: PLC0415 - only a consumer of the table needs it
+
+        columns = list(COLUMNS)
+        with self._connect() as connection:
+            query = sql.SQL("SELECT {} FROM {} WHERE source_file = ANY(%s) ORDER BY source_file, source_row").format(
+                sql.SQL(", ").join(map(sql.Identifier, columns)), self._table.data
+            )
+            rows = connection.execute(query, [list(names)]).fetchall()
+        return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
+
+    def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - other stores keep files apart
+        """Return the table, as psql names it."""
+        return str(self._table)
+
+    def is_passing(self, error: Exception) -> bool:
+        """Return whether the connection was lost, another transaction was in the way, or the server restarts."""
+        return isinstance(error, psycopg.Error) and errors.is_transient(error)
+
+    def explain(self, error: Exception) -> str:
+        """Return what is wrong and what to do, without the rows that an error may quote."""
+        if isinstance(error, psycopg.Error):
+            return errors.explain(error, self._table)
+        return f"PostgreSQL table {self._table} cannot be loaded: {type(error).__name__}, see the log of the run."
+
+    @contextmanager
+    def _connect(self) -> Iterator["psycopg.Connection[Any]"]:
+        with self.stores.postgres() as connection:
+            try:
+                yield connection
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise StoreError(errors.explain_denial(error, self._table, connection.info.user)) from error
+
+    def _prepare(self, connection: "psycopg.Connection[Any]") -> catalog.Catalog:
+        """Make what is missing, and return what was there; where all is there, nothing is issued and nothing locked."""
+        found = self._inspect(connection)
+        if not catalog.missing(found, self._table):
+            return found
+        # CREATE ... IF NOT EXISTS of two sessions at once fails in one of them.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [str(self._table)])
+        found = self._inspect(connection)
+        missing = catalog.missing(found, self._table)
+        try:
+            for statement in missing:
+                connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege as error:
+            role = connection.info.user
+            raise StoreError(errors.explain_missing(error, self._table, role, missing)) from error
+        return found
+
+    def _inspect(self, connection: "psycopg.Connection[Any]") -> catalog.Catalog:
+        found = catalog.read(connection, self._table)
+        rules = catalog.Rules(self.max_decimals, tuple(self.pii_fields))
+        if faults := catalog.faults(found, self._table, rules):
+            raise StoreError(catalog.sentence(faults, self._table))
+        return found
+
+    def _replace(
+        self, connection: "psycopg.Connection[Any]", file: "HashedFile", run_id: str, *, is_exact: bool
+    ) -> Action:
+        name = file.version.name
+        file = self.as_held(file, is_exact=is_exact)
+        incoming = file.load_record(run_id)
+        # Fetched before the transaction begins, which must not idle.
+        path = self.workspace.hashed_rows(file)
+        with connection.transaction():
+            # Two loads of one file take turns; loads of other files go on. It ends with the transaction.
+            lock = f"{self._table}/{name}"
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
+            held = self._held(connection, [name]).get(name)
+            in_store = None
+            if held and held.same_content(incoming):
+                in_store = self._totals(connection, [name], is_exact=is_exact).get(name)
+            live = self.live_generation(file.version, held.file.generation if held else None)
+            action = decide(incoming, held, in_store, live=live)
+            if action is Action.LOAD:
+                # Also where the ledger knows nothing of the file: it may have been lost, and the rows not.
+                connection.execute(statements.delete_statement(self._table), [name])
+                self._copy(connection, file, path)
+                self._verify(connection, file, is_exact=is_exact)
+            if action is not Action.STAND_BACK:
+                if held and held.file.generation > file.version.generation:
+                    # A live version may have a smaller generation; the newest in the ledger is the one that is held.
+                    connection.execute(statements.forget_statement(self._table), [name, file.version.generation])
+                connection.execute(statements.note_statement(self._table), _ledger_row(incoming))
+        return action
+
+    def _copy(self, connection: "psycopg.Connection[Any]", file: "HashedFile", path: Path) -> None:
+        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
+        from txn_assets.stores.postgres_copy import pieces  # noqa: PLC0415 - likewise
+
+        with connection.cursor() as cursor:
+            with cursor.copy(statements.copy_statement(self._table)) as copy:
+                for piece in pieces(hashed_rows.read([path])):
+                    copy.write(piece)
+            if cursor.rowcount != file.totals.rows:
+                message = (
+                    f"PostgreSQL table {self._table} took {cursor.rowcount} of the {file.totals.rows} rows of "
+                    f"{file.version}: a trigger of the table drops rows. Nothing was changed. Let its owner drop or "
+                    "disable the trigger (psql lists it with \\d)."
+                )
+                raise StoreError(message)
+
+    def _verify(self, connection: "psycopg.Connection[Any]", file: "HashedFile", *, is_exact: bool) -> None:
+        """Compare every column of every row with the file, before the commit.
+
+        Raises:
+            StoreError: something differs; the transaction is rolled back.
+        """
+        # Triggers that wait for the commit run now, ahead of the comparison.
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        name = file.version.name
+        found = self._totals(connection, [name], is_exact=is_exact).get(name, NOTHING.totals)
+        if differences := file.totals.differences(found, exact_price=is_exact):
+            message = (
+                f"PostgreSQL table {self._table} did not keep {file.version} as it was sent: "
+                f"{describe(differences)}. Nothing was changed. A trigger or a rule of the table changes rows: let its "
+                "owner drop or disable it (psql lists it with \\d)."
+            )
+            raise StoreError(message)
+
+    def _held(self, connection: "psycopg.Connection[Any]", names: Sequence[str]) -> dict[str, LoadRecord]:
+        rows = connection.execute(statements.held_query(self._table), [list(names)]).fetchall()
+        return {row[0]: record_from_row(row) for row in rows}
+
+    def _totals(
+        self, connection: "psycopg.Connection[Any]", names: Sequence[str], *, is_exact: bool
+    ) -> dict[str, Totals]:
+        query = statements.totals_query(self._table, is_exact=is_exact)
+        rows = connection.execute(query, [list(names)]).fetchall()
+        return {name: Totals.of_row(tuple(totals)) for name, *totals in rows}
+
+
+def record_from_row(row: Sequence[Any]) -> LoadRecord:
+    """The ledger row that `held_query` selects."""
+    name, generation, size, crc32c, run_id, key_id, rules_id, *totals, loaded_at = row
+    version = FileVersion(name, generation, size, crc32c)
+    return LoadRecord(version, run_id, key_id, rules_id, Totals.of_row(tuple(totals)), loaded_at)
+
+
+def _ledger_row(record: LoadRecord) -> tuple[Any, ...]:
+    version, totals = record.file, record.totals
+    return (
+        *(version.name, version.generation, version.size, version.crc32c),
+        *(record.run_id, record.key_id, record.rules_id),
+        *(totals.rows, totals.price, totals.quantity, totals.min_date, totals.max_date, totals.fingerprint),
+    )

@@ -1,0 +1,186 @@
+"""What the three sinks have in common: the order of a load, its faults, its metadata, and the proof afterwards.
+
+Here belongs what is the same for every store. How a store replaces a file does not. Documented in docs/reliability.md.
+"""
+
+import functools
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from txn_assets.defs.events import StageLog, processed
+from txn_assets.defs.io_managers.values import as_kind
+from txn_assets.defs.partitions import materialize_only
+from txn_assets.defs.resources import Stores, Workspace
+from txn_assets.files.ledger import Action, FileVersion, Holding
+from txn_assets.files.values import FailedFile, HashedFile, HashedFiles, list_failures
+from txn_assets.stores.retries import Budget, StoreError, StoreUnavailableError, ride_out
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class SinkIOManager(dg.ConfigurableIOManager):
+    """A store that is made equal to files.
+
+    After `handle_output` the store holds exactly the rows of each file; where it raised, exactly what it held before.
+    """
+
+    stores: dg.ResourceDependency[Stores]
+    workspace: dg.ResourceDependency[Workspace]
+    pii_fields: list[str] = Field(description="The hashed columns.")
+    store: str = Field(description="The name of the store in messages.")
+    retry_seconds: float = Field(default=120.0, description="How long passing faults are ridden out.")
+
+    @abstractmethod
+    def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
+        """Makes the store equal to `files`; what was done with each, by name. May be called again after a fault."""
+
+    @abstractmethod
+    def holdings(self, files: Sequence[HashedFile]) -> dict[str, Holding]:
+        """What the ledger says of each of `files`, by name, and what the store itself computes of its rows."""
+
+    @abstractmethod
+    def held_generations(self) -> dict[str, int]:
+        """The newest generation in the ledger, for each file."""
+
+    @abstractmethod
+    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+        """The rows that the store holds of the files that `names` names."""
+
+    @abstractmethod
+    def inexact_columns(self) -> list[str]:
+        """Columns of money that the store keeps as binary floating-point numbers."""
+
+    @abstractmethod
+    def address(self, file: HashedFile) -> str:
+        """Where a person finds the rows."""
+
+    @abstractmethod
+    def is_passing(self, error: Exception) -> bool:
+        """Whether another try may succeed."""
+
+    @abstractmethod
+    def explain(self, error: Exception) -> str:
+        """The sentence for `error`: store, cause, remedy."""
+
+    def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:
+        """Return `file` with the totals that the store reads back once it holds it.
+
+        `is_exact` is false where the table keeps prices as binary floating-point numbers.
+        """
+        if is_exact:
+            return file
+        from txn_assets.rows.hashed_rows import inexact_totals  # noqa: PLC0415 - Arrow loads with the first file
+
+        return replace(file, totals=inexact_totals(self.workspace.hashed_rows(file)))
+
+    def live_generation(self, version: FileVersion, held: int | None) -> int | None:
+        """Return the generation of the file in the landing zone, asked for only where the store holds another one.
+
+        Raises:
+            StoreError: the landing zone does not answer.
+        """
+        if held in (None, version.generation):
+            return None
+        try:
+            live = self.workspace.landing.latest(version.name)
+        except Exception as error:
+            from txn_assets.stores.google_errors import explain, is_out_of_reach  # noqa: PLC0415 - see defs/resources.py
+
+            if not is_out_of_reach(error):
+                raise
+            raise StoreUnavailableError(explain(error, f"Landing zone {self.workspace.landing.address}")) from error
+        return live.generation if live else None
+
+    def handle_output(self, context: dg.OutputContext, obj: HashedFiles) -> None:
+        """Loads `obj`; a file of a batch that cannot be loaded is left out, and not noted as materialised.
+
+        Raises:
+            Failure: nothing was loaded; with a sentence that says what is wrong and what to do.
+        """
+        started = time.monotonic()
+        actions, failed = self._load_each(obj.files, context.run_id)
+        for one in failed:
+            context.log.error(str(one))
+        if not actions:
+            raise dg.Failure(list_failures(failed), allow_retries=False)
+        obj = obj.of(actions)
+        materialize_only(context, obj.by_name)
+        seconds = time.monotonic() - started
+        stage = context.asset_key.to_python_identifier()
+        inexact = self.ride_out(self.inexact_columns)
+        metadata: dict[str, Any] = {"seconds": round(seconds, 3)}
+        if inexact:
+            metadata["not exact"] = f"{', '.join(inexact)}: a binary floating-point column of an older table"
+            context.log.warning(f"{self.store} keeps {', '.join(inexact)} as binary floating-point numbers: not exact.")
+        log = StageLog(context.log, context.run_id, files=len(context.asset_partition_keys))
+        log.done(len(obj), seconds)
+        for file in obj:
+            action = actions[file.version.name]
+            details = {"action": action.value, "generation": file.version.generation}
+            event = processed(stage, file.version.name, file.totals.rows, seconds, **details)
+            log.emit(event)
+            if action is Action.STAND_BACK:
+                context.log.warning(f"{file.version} is older than what {self.store} holds: nothing was changed.")
+        if len(obj) == 1:
+            (file,) = obj
+            metadata |= {
+                "dagster/partition_row_count": file.totals.rows,
+                "action": actions[file.version.name].value,
+                "generation": str(file.version.generation),
+                "address": self.address(file),
+            }
+        context.add_output_metadata(metadata)
+
+    def _load_each(self, files: Sequence[HashedFile], run_id: str) -> tuple[dict[str, Action], tuple[FailedFile, ...]]:
+        """Loads `files` together or, where one of them is at fault, one by one, until the store is unavailable."""
+        try:
+            return self._ride_out(lambda: self.load(files, run_id)), ()
+        except StoreUnavailableError as error:
+            raise _as_failure(error) from error.__cause__
+        except StoreError as error:
+            if len(files) == 1:
+                raise _as_failure(error) from error.__cause__
+        actions: dict[str, Action] = {}
+        failed: list[FailedFile] = []
+        for place, file in enumerate(files):
+            try:
+                actions |= self._ride_out(functools.partial(self.load, [file], run_id))
+            except StoreUnavailableError as error:
+                # Each of those that are left would wait as long: for a full batch that is hours, in a pool of one.
+                failed += [FailedFile(left.version.name, str(error)) for left in files[place:]]
+                break
+            except StoreError as error:
+                failed.append(FailedFile(file.version.name, str(error)))
+        return actions, tuple(failed)
+
+    def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - what the input is annotated with
+        """The rows of the partitions, as the input is annotated; see `staging.as_kind`."""
+        rows = self.ride_out(lambda: self.read_rows(context.asset_partition_keys))
+        return as_kind(rows.to_reader(), context.dagster_type.typing_type)
+
+    def ride_out[T](self, attempt: Callable[[], T]) -> T:
+        """What `attempt` returns, passing faults ridden out.
+
+        Raises:
+            Failure: with a sentence; Dagster does not retry it, for it has been.
+        """
+        try:
+            return self._ride_out(attempt)
+        except StoreError as error:
+            raise _as_failure(error) from error.__cause__
+
+    def _ride_out[T](self, attempt: Callable[[], T]) -> T:
+        return ride_out(
+            attempt, is_passing=self.is_passing, explain=self.explain, budget=Budget(seconds=self.retry_seconds)
+        )
+
+
+def _as_failure(error: StoreError) -> dg.Failure:
+    return dg.Failure(str(error), allow_retries=False)

@@ -1,0 +1,81 @@
+"""The jobs: loading landed files, watching that none is stuck, and removing what is old.
+
+Here belong jobs and what their runs are tagged with. Documented in docs/operations.md.
+"""
+
+import datetime as dt
+
+import dagster as dg
+
+from txn_assets.config import Retention
+from txn_assets.defs.assets import ASSETS, LANDING_ZONE
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.defs.io_managers.values import StagingIOManager
+from txn_assets.defs.partitions import LANDED_FILES
+from txn_assets.defs.resources import LandingZone
+from txn_assets.files.arrival import names_in_runs
+from txn_assets.files.retention import outdated_keys, outdated_objects
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+load_landed_files = dg.define_asset_job(
+    name="load_landed_files",
+    selection=dg.AssetSelection.assets(*ASSETS),
+    description="Loads a landed file, or several, into the three stores.",
+    tags={
+        # A run that died with its machine left its clear text there: it starts again from the landing zone.
+        "dagster/retry_strategy": "ALL_STEPS",
+    },
+)
+
+watch_landing_zone = dg.define_asset_job(
+    name="watch_landing_zone",
+    selection=dg.AssetSelection.checks_for_assets(LANDING_ZONE.key),
+    description="Looks for files that have landed and are not in every store.",
+)
+
+
+def make_remove_old(retention: Retention) -> dg.JobDefinition:
+    """The job that removes old partition keys and staged values, by the ages in `retention`."""
+
+    @dg.op
+    def remove_old_partition_keys(
+        context: dg.OpExecutionContext,
+        landing: LandingZone,
+        gcs: dg.ResourceParam[SinkIOManager],
+        bigquery: dg.ResourceParam[SinkIOManager],
+        postgres: dg.ResourceParam[SinkIOManager],
+    ) -> None:
+        """Removes the keys of files that are loaded, or gone, and old."""
+        # The keys first: a file that is registered from here on is none of them, and so is not taken for gone.
+        keys = context.instance.get_dynamic_partitions(LANDED_FILES)
+        landed = {version.name: version.generation for version in landing.versions()}
+        ledgers = [sink.ride_out(sink.held_generations) for sink in (gcs, bigquery, postgres)]
+        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.partition_days)
+        unfinished = dg.RunsFilter(job_name=load_landed_files.name, statuses=UNFINISHED)
+        # A run that waits names its files by the first and the last key of a range.
+        in_runs = names_in_runs([run.tags for run in context.instance.get_runs(filters=unfinished)], keys)
+        outdated = [key for key in outdated_keys(keys, landed, ledgers, before=before) if key not in in_runs]
+        for key in outdated:
+            context.instance.delete_dynamic_partition(LANDED_FILES, key)
+        context.log.info(f"removed {len(outdated)} of {len(keys)} partition keys, older than {before:%Y-%m-%d}")
+
+    @dg.op
+    def remove_old_staging(context: dg.OpExecutionContext, staging: dg.ResourceParam[StagingIOManager]) -> None:
+        """Removes what runs staged long ago."""
+        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.staging_days)
+        removed = staging.remove(outdated_objects(staging.written(), before=before))
+        context.log.info(f"removed {removed} staged objects, older than {before:%Y-%m-%d}")
+
+    @dg.job(description="Removes partition keys and staged values by age; the ledgers keep the history.")
+    def remove_old() -> None:
+        remove_old_partition_keys()
+        remove_old_staging()
+
+    return remove_old

@@ -1,0 +1,107 @@
+"""Whether a file may replace what the stores hold under its name: what `make run` asks before it lands one.
+
+An upload to the landing zone replaces the earlier version of its file without a question. A person at a terminal may
+not know that another file of the same name was loaded. Documented in docs/operations.md.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from txn_assets.config import PipelineConfig
+from txn_assets.defs.io_managers.gcs import GcsIOManager
+from txn_assets.defs.io_managers.postgres import PostgresIOManager
+from txn_assets.defs.resources import make_stores
+from txn_assets.defs.wiring import make_resources
+from txn_assets.files.checksums import crc32c
+from txn_assets.files.ledger import LoadRecord
+from txn_assets.rows.csv_header import NotATransactionFileError
+from txn_assets.rows.csv_reader import CsvFile
+from txn_assets.rows.hashing import Hasher
+from txn_assets.rows.validation import validate
+
+COMPARED_IDS = 100_000
+"""How many ids of a file are looked for among those that PostgreSQL holds: a bound on memory for files of any size."""
+
+COMPARED_CHARACTERS = 32 << 20
+"""The same bound for ids that are not hashed, and so may be long."""
+
+
+class ReplacementError(Exception):
+    """A file would replace rows that do not look like an earlier version of it; the message says how to go on."""
+
+
+def check_replacement(
+    file: Path, name: str, config: PipelineConfig, hasher: Hasher, *, is_asked_for: bool
+) -> str | None:
+    """Return what loading `file` as `name` replaces, in words; None if nothing, or the same content.
+
+    Raises:
+        ReplacementError: it replaces other rows, and nobody asked for that.
+        Failure: a store cannot be asked.
+    """
+    with dg.build_resources({"stores": make_stores(config)}) as opened:
+        resources = make_resources(config, opened.stores)
+        gcs, postgres = resources["gcs"], resources["postgres"]
+        assert isinstance(gcs, GcsIOManager)
+        assert isinstance(postgres, PostgresIOManager)
+        held = in_postgres = postgres.ride_out(lambda: postgres.held(name))
+        if held is None:
+            held = gcs.ride_out(lambda: gcs.held(name))
+        if held is None or not held.totals.rows or held.file.crc32c == crc32c(file):
+            return None
+        if not is_asked_for:
+            ids = _first_ids(file, config, hasher)
+            comparable = in_postgres is not None and held.key_id == hasher.key_id
+            is_shared = comparable and postgres.ride_out(lambda: postgres.holds_any(name, ids))
+            if not is_shared:
+                raise ReplacementError(explain(file, name, held, ids=ids if comparable else None))
+    return f"replaces {describe(held)}"
+
+
+def describe(held: LoadRecord) -> str:
+    """Return how many rows a load brought, and when."""
+    rows = f"{held.totals.rows:,} row{'s' if held.totals.rows != 1 else ''}"
+    if held.loaded_at is None:
+        return f"{rows} loaded before"
+    return f"{rows} loaded on {held.loaded_at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | None) -> str:
+    """Return the sentence for a file that shares none of `ids` with what is `held`; None if they cannot be compared."""
+    if ids is None:
+        why = "and their ids cannot be compared with those of this file (another hash key, or not in PostgreSQL)"
+    elif not ids:
+        why = "and this file has no valid row with an id"
+    elif len(ids) < COMPARED_IDS:
+        why = "and none of the ids in this file is among theirs"
+    else:
+        why = f"and none of the first {len(ids):,} ids in this file is among theirs"
+    return (
+        f"{file} is not landed: the stores hold {describe(held)} as {name!r}, {why}. "
+        f"To replace those rows, add REPLACE=1 (--replace). To keep them and load this file beside them, "
+        f"give it a name of its own: NAME=other_name.csv (--name)."
+    )
+
+
+def _first_ids(file: Path, config: PipelineConfig, hasher: Hasher) -> list[str]:
+    """Return the first ids of valid rows, as the stores hold them."""
+    ids: list[str] = []
+    characters = 0
+    convert = hasher.hexdigest if "transaction_id" in hasher.pii_fields else str
+    ingestion = config.ingestion
+    try:
+        with file.open("rb") as stream:
+            for verdict in validate(CsvFile(stream), ingestion.validation, batch_size=ingestion.batch_size, threads=2):
+                for value in verdict.valid.column("transaction_id"):
+                    if len(ids) == COMPARED_IDS or characters > COMPARED_CHARACTERS:
+                        return ids
+                    if value.is_valid:
+                        ids.append(convert(value.as_py()))
+                        characters += len(ids[-1])
+    except NotATransactionFileError as error:
+        message = f"{file} is not a transaction file: {error}. It is not landed."
+        raise ReplacementError(message) from error
+    return ids

@@ -1,0 +1,148 @@
+"""Which runs of the local instance are alive, and reporting those whose process died.
+
+Each run process holds a lock on a file of its run for as long as it lives, however it ends: the kernel lets go of it.
+Who waits for whom is in `slots.py`. Documented in docs/reliability.md.
+"""
+
+import datetime as dt
+import fcntl
+import os
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import dagster as dg
+
+from txn_assets.local.home import locked
+
+FOLDER = "run-locks"
+"""Name of the folder of lock files, below the root of the instance. Other instances have none."""
+
+UNSEEN_SECONDS = 20.0
+"""Time that a run has between its creation or launch and its lock."""
+
+ACTIVE = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""Statuses of a run that some process works on."""
+
+DIED = (
+    "The process of this run died before the run ended: it was killed, ran out of memory, or the machine went down. "
+    "Each store holds the old version of the file or the new one, whole: loading the file again is safe."
+)
+
+
+@runtime_checkable
+class KnowsRuns(Protocol):
+    """A run launcher that can tell whether it has started a process for a run; see `run_launcher.py`."""
+
+    def is_known(self, run_id: str) -> bool:
+        """Tell whether the run has a process that lives."""
+
+
+@dataclass(frozen=True)
+class RunLocks:
+    """The lock files of an instance whose runs are processes of this machine."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, instance: dg.DagsterInstance) -> "RunLocks | None":
+        """Return the locks of `instance`; None unless it is a local instance, as `dagster_home.prepare` makes it."""
+        folder = Path(instance.root_directory) / FOLDER
+        return cls(folder) if folder.is_dir() else None
+
+    def hold(self, run_id: str) -> None:
+        """Hold the lock of a run until this process ends."""
+        # Guarded, so that nobody finds the file between its making and its locking. Not inherited by child processes:
+        # a server that a run starts must not keep the run alive.
+        with locked(self._guard):
+            descriptor = os.open(self.folder / run_id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    def exists(self, run_id: str) -> bool:
+        """Tell whether a process of the run has ever held its lock, and nobody has removed it since."""
+        return (self.folder / run_id).exists()
+
+    def released(self) -> set[str]:
+        """Return the runs whose process has ended, by whatever cause."""
+        with locked(self._guard):
+            return {path.name for path in self.folder.iterdir() if path.suffix != ".lock" and not _is_held(path)}
+
+    def remove(self, run_ids: Collection[str]) -> None:
+        """Remove the lock files of ended processes."""
+        for run_id in run_ids:
+            (self.folder / run_id).unlink(missing_ok=True)
+
+    def report_dead(self, instance: dg.DagsterInstance) -> int:
+        """Report the runs whose process died as failed, and free the slots of ended runs; return of how many.
+
+        Any process may call it at any time, several at once too: one of them does the work.
+        """
+        with suppress(BlockingIOError), locked(self.folder / "report.lock", wait=False):
+            records = instance.get_run_records(dg.RunsFilter(statuses=ACTIVE))
+            released = self.released()
+            for record in records:
+                run_id = record.dagster_run.run_id
+                if run_id in released or (not self.exists(run_id) and is_overdue(record, knows=_knows(instance))):
+                    _report(instance, run_id)
+            freed = self._free_slots(instance)
+            self.remove(released)
+            return freed
+        return 0
+
+    @property
+    def _guard(self) -> Path:
+        return self.folder / "guard.lock"
+
+    def _free_slots(self, instance: dg.DagsterInstance) -> int:
+        storage = instance.event_log_storage
+        holders = storage.get_concurrency_run_ids()
+        if not holders:
+            return 0
+        runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=list(holders)))}
+        released = self.released()
+        ended = [
+            run_id
+            for run_id in holders
+            # A run that was canceled finishes the store that it is loading.
+            if (run_id not in runs or runs[run_id].is_finished) and (run_id in released or not self.exists(run_id))
+        ]
+        for run_id in ended:
+            storage.free_concurrency_slots_for_run(run_id)
+        return len(ended)
+
+
+def is_overdue(record: dg.RunRecord, *, knows: Callable[[str], bool]) -> bool:
+    """Tell whether a run without a lock will never take one: its last change is long ago, and no code server has it."""
+    since = dt.datetime.now(dt.UTC) - record.update_timestamp
+    return since.total_seconds() > UNSEEN_SECONDS and not knows(record.dagster_run.run_id)
+
+
+def _knows(instance: dg.DagsterInstance) -> Callable[[str], bool]:
+    launcher = instance.run_launcher
+    return launcher.is_known if isinstance(launcher, KnowsRuns) else lambda _: False
+
+
+def _report(instance: dg.DagsterInstance, run_id: str) -> None:
+    # Read again: it may have ended between the listing and the look at its lock.
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return
+    if run.status is dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, DIED)
+    else:
+        instance.report_run_failed(run, DIED)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with locked(path, wait=False):
+            return False
+    except BlockingIOError:
+        return True

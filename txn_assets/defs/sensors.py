@@ -1,0 +1,179 @@
+"""What starts runs by itself: the sensor on the landing zone, the daily sweep, and the schedules of the upkeep.
+
+Here belong listing, requesting and saying what was looked at. What is new is decided in `arrival.py`. Documented in
+docs/operations.md.
+"""
+
+import datetime as dt
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+
+from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.defs.jobs import load_landed_files, watch_landing_zone
+from txn_assets.defs.partitions import LANDED_FILES, landed_files
+from txn_assets.defs.resources import LandingZone
+from txn_assets.files.arrival import (
+    RANGE_TAGS,
+    SMALL_BYTES,
+    Cursor,
+    LeftAlone,
+    batches,
+    left_alone,
+    list_left_alone,
+    names_in_runs,
+    select,
+)
+from txn_assets.files.ledger import FileVersion
+from txn_assets.files.retention import landed_at
+
+VERSIONS_PER_TICK = 500
+"""The rest waits for the next tick: a tick must end within its time, and the run queue be readable."""
+
+SHOWN_FILES = 20
+"""How many of the objects that are left alone are named."""
+
+LISTING_SECONDS = 30.0
+"""After so long a tick stops listing, and the next goes on there: Dagster gives a tick a minute."""
+
+
+@dg.sensor(
+    job=load_landed_files,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Requests runs for the new and overwritten objects in the landing zone.",
+)
+def new_landed_files(
+    context: dg.SensorEvaluationContext,
+    landing: LandingZone,
+    gcs: dg.ResourceParam[SinkIOManager],
+    bigquery: dg.ResourceParam[SinkIOManager],
+    postgres: dg.ResourceParam[SinkIOManager],
+) -> dg.SensorResult | dg.SkipReason:
+    """Each new version once, oldest first: alone, or many small ones in one run."""
+    cursor = Cursor.parse(context.cursor)
+    is_held = _in_every_ledger([gcs, bigquery, postgres]) if cursor.is_lost else lambda _: False
+    now = dt.datetime.now(dt.UTC)
+    # After an outage names may be new that are older than today's.
+    first_new = landing.first_new(min(now, landed_at(cursor.mark)))
+    cursor = cursor.begin(now=int(now.timestamp() * 1_000_000), first_new=first_new)
+    end = time.monotonic() + LISTING_SECONDS
+    selection = select(
+        landing.versions(start=cursor.start),
+        cursor,
+        limit=VERSIONS_PER_TICK,
+        is_held=is_held,
+        out_of_time=lambda: time.monotonic() > end,
+    )
+    ignored = _report(context.log, selection.left_alone)
+    looked_at = f"{selection.looked_at} objects in {landing.address}"
+    if selection.cursor.after:
+        looked_at += f" up to {selection.cursor.after!r}; the next tick goes on there"
+    if not selection.requested:
+        context.update_cursor(selection.cursor.text())
+        return dg.SkipReason(f"Nothing new among {looked_at}; none waits. {ignored}".strip())
+    context.log.info(f"{len(selection.requested)} new of {looked_at}, {selection.waiting} more wait.")
+    keys, added = _register(context.instance, selection.requested)
+    return dg.SensorResult(
+        run_requests=[_request(batch) for batch in batches(selection.requested, keys)],
+        dynamic_partitions_requests=[landed_files.build_add_request(added)] if added else [],
+        cursor=selection.cursor.text(),
+    )
+
+
+def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
+    """The schedule that requests what has landed and stands in no ledger, at the times of `cron_schedule`."""
+
+    @dg.schedule(
+        name="daily_sweep",
+        job=load_landed_files,
+        cron_schedule=cron_schedule,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Requests every landed version that one of the three stores does not hold.",
+    )
+    def daily_sweep(
+        context: dg.ScheduleEvaluationContext,
+        landing: LandingZone,
+        gcs: dg.ResourceParam[SinkIOManager],
+        bigquery: dg.ResourceParam[SinkIOManager],
+        postgres: dg.ResourceParam[SinkIOManager],
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        objects = [(version, left_alone(version)) for version in landing.versions()]
+        landed = [version for version, reason in objects if reason is None]
+        ignored = _report(context.log, [reason for _, reason in objects if reason])
+        queued = _queued(context.instance)
+        missing = [v for v in missing_versions(landed, [gcs, bigquery, postgres]) if v.name not in queued]
+        if not missing:
+            return dg.SkipReason(
+                f"All {len(landed)} files in {landing.address} are in the three stores, or among {len(queued)} queued. "
+                f"{ignored}".strip()
+            )
+        keys, added = _register(context.instance, missing)
+        context.instance.add_dynamic_partitions(LANDED_FILES, added)
+        at = context.scheduled_execution_time.isoformat()
+        return [_request(batch, sweep=at) for batch in batches(missing, keys)]
+
+    return daily_sweep
+
+
+def _report(log: logging.Logger, objects: Sequence[LeftAlone]) -> str:
+    """Log what is left alone, and return the sentence."""
+    sentence = list_left_alone(objects, shown=SHOWN_FILES)
+    if sentence:
+        log.log(logging.INFO if all(one.is_meant for one in objects) else logging.WARNING, sentence)
+    return sentence
+
+
+def upkeep_schedules(remove_old: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
+    """Looks for stuck files each hour, and removes what is old each week."""
+    running = dg.DefaultScheduleStatus.RUNNING
+    return [
+        dg.ScheduleDefinition(job=watch_landing_zone, cron_schedule="0 * * * *", default_status=running),
+        dg.ScheduleDefinition(job=remove_old, cron_schedule="30 3 * * 0", default_status=running),
+    ]
+
+
+def missing_versions(landed: list[FileVersion], sinks: Sequence[SinkIOManager]) -> list[FileVersion]:
+    """Return those of the `landed` versions that a sink's ledger does not have, oldest first.
+
+    Equal, not larger: a ledger that ends with a larger generation than the live one holds a version that was replaced.
+    """
+    is_held = _in_every_ledger(sinks)
+    return sorted((v for v in landed if not is_held(v)), key=lambda version: version.generation)
+
+
+def _in_every_ledger(sinks: Sequence[SinkIOManager]) -> Callable[[FileVersion], bool]:
+    ledgers = [sink.ride_out(sink.held_generations) for sink in sinks]
+    return lambda version: all(ledger.get(version.name) == version.generation for ledger in ledgers)
+
+
+def _queued(instance: dg.DagsterInstance) -> set[str]:
+    """The files of runs that wait in the queue: they load the newest version when they begin."""
+    waiting = dg.RunsFilter(job_name=load_landed_files.name, statuses=[dg.DagsterRunStatus.QUEUED])
+    keys = list(instance.get_dynamic_partitions(LANDED_FILES))
+    return names_in_runs([run.tags for run in instance.get_runs(filters=waiting)], keys)
+
+
+def _register(instance: dg.DagsterInstance, versions: Sequence[FileVersion]) -> tuple[list[str], list[str]]:
+    """The partition keys in their order, once those of `versions` are added at the end; and the added ones."""
+    keys = list(instance.get_dynamic_partitions(LANDED_FILES))
+    known = set(keys)
+    # Small files first: they stand side by side then, as files that share a run must.
+    by_size = sorted(versions, key=lambda version: version.size >= SMALL_BYTES)
+    added = [version.name for version in by_size if version.name not in known]
+    return keys + added, added
+
+
+def _request(batch: Sequence[FileVersion], *, sweep: str = "") -> dg.RunRequest:
+    # The sweep asks again for a version whose run failed, so its runs need keys of their own.
+    suffix = f"#{sweep}" if sweep else ""
+    first, last = batch[0], batch[-1]
+    if len(batch) == 1:
+        tags = {"txn_assets/generation": str(first.generation)}
+        return dg.RunRequest(run_key=f"{first}{suffix}", partition_key=first.name, tags=tags)
+    digest = hashlib.sha256("\n".join(map(str, batch)).encode()).hexdigest()[:16]
+    key = f"{first} and {len(batch) - 1} more ({digest}){suffix}"
+    return dg.RunRequest(run_key=key, tags=dict(zip(RANGE_TAGS, (first.name, last.name), strict=True)))

@@ -1,0 +1,118 @@
+"""What `make run` prints when a run is done: the failures, what became of the file, and where to look next.
+
+Everything here is text from what a run reported. Running is in `run.py`.
+"""
+
+import json
+import logging
+import shlex
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from txn_assets.config import PipelineConfig, txn_target
+from txn_assets.defs.events import Event
+from txn_assets.stores.landed_names import object_name
+
+STORES = {
+    "gcs_raw": "GCS",
+    "bigquery_raw_transactions": "BigQuery",
+    "postgres_transactions": "PostgreSQL",
+}
+
+_ROWS_SHOW_IT = {"no_rejected_rows"}
+"""Checks that repeat what the summary says of the rejected rows."""
+
+
+def summarize(
+    name: str, events: Iterable[Event], result: dg.JobExecutionResult, config: PipelineConfig, *, seconds: float
+) -> str:
+    """Return what became of the file `name` in the run `result`, the failures first."""
+    checks = result.get_asset_check_evaluations()
+    events = list(events)
+    done = {event.stage: event.details for event in events if "seconds" in event.details}
+    failures = [f"FAILED  {failure}" for failure in find_failures(result)]
+    lines = ["", *failures, *([""] if failures else []), name]
+    if counts := done.get("validated_transactions"):
+        lines.append(f"  rows in   {counts['rows']:>12,}")
+        lines.append(f"  valid     {counts['valid']:>12,}")
+        lines.append(f"  rejected  {counts['rejected']:>12,}")
+        lines += [f"              {event.message}" for event in events if event.level >= logging.WARNING]
+    lines += [f"  warning     {warning}" for warning in _warnings(checks, name)]
+    read_back = {
+        check.asset_key.to_python_identifier(): check.metadata["rows_read_back"].value
+        for check in checks
+        if "rows_read_back" in check.metadata
+    }
+    for asset, store in STORES.items():
+        rows = f"{read_back[asset]:>12,}" if asset in read_back else f"{'not loaded':>12}"
+        action = f"  {done[asset]['action']}" if asset in done else ""
+        lines.append(f"  {store:<10}{rows}{action}")
+    lines += ["", "  seconds a stage"]
+    lines += [f"    {stage:<26} {details['seconds']:8.2f}" for stage, details in done.items()]
+    rows_in = done.get("validated_transactions", {}).get("rows", 0)
+    lines.append(f"    {'all, start of Dagster included':<26} {seconds:5.2f}   {rows_in / seconds:,.0f} rows a second")
+    lines += ["", *(_commands(name, config) if len(read_back) == len(STORES) else []), ""]
+    return "\n".join(lines)
+
+
+def find_failures(result: dg.JobExecutionResult) -> Iterator[str]:
+    """Yield a sentence for each check of severity ERROR and each step that failed."""
+    judged = set()
+    for check in result.get_asset_check_evaluations():
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
+            judged.add(check.asset_check_key.name)
+            yield f"{check.check_name}: {check.description}"
+    for event in result.all_events:
+        if event.is_step_failure and not any((event.step_key or "").endswith(name) for name in judged):
+            yield f"{event.step_key}: {_sentence(event.step_failure_data)}"
+        # Where a step failed, the run's failure says no more than that.
+        if event.is_job_failure and not any(other.is_step_failure for other in result.all_events):
+            yield _root(event.job_failure_data.error) or str(event.message)
+
+
+def _warnings(checks: Iterable[dg.AssetCheckEvaluation], name: str) -> Iterator[str]:
+    for check in checks:
+        if not check.passed and check.severity is dg.AssetCheckSeverity.WARN and check.check_name not in _ROWS_SHOW_IT:
+            yield f"{check.check_name}: {(check.description or '').removeprefix(f'{name}: ')}"
+
+
+def _commands(name: str, config: PipelineConfig) -> list[str]:
+    lake, warehouse = config.data_lake, config.data_warehouse
+    python = ".venv/bin/python"
+    rows = "SELECT * FROM {} LIMIT 5".format
+    postgres = rows(f"{warehouse.postgres.schema_}.{warehouse.postgres.table}")
+    bigquery = _quote(rows(f"{warehouse.dataset}.{warehouse.table}"))
+    bucket, blob = _quote(lake.gcs_bucket), _quote(object_name(lake.path, name, lake.format))
+    ask = f"from google.cloud.bigquery import Client; print(*Client().query({bigquery}), sep={_quote(chr(10))})"
+    read = f"from google.cloud.storage import Client; b = Client().bucket({bucket}).blob({blob})"
+    lines = ["  look inside"]
+    if txn_target() == "local":
+        lines.append(f'    eval "$({python} -m txn_assets.local env)"')
+    return [
+        *lines,
+        f'    psql "$TXN_PG_DSN" -c {shlex.quote(postgres)}',
+        f"    {python} -c {shlex.quote(ask)}",
+        f"    {python} -c {shlex.quote(f'{read}; print(b.download_as_text()[:500])')}",
+        "    make dev   # the Dagster UI on http://127.0.0.1:3000",
+    ]
+
+
+def _quote(text: str) -> str:
+    """Return `text` as a Python literal in double quotes, which a shell's single quotes leave alone."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _sentence(data: Any) -> str:  # noqa: ANN401 - Dagster does not export the class
+    """Return the message of a Failure, or of the error at the root."""
+    if data.user_failure_data and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    return _root(data.error)
+
+
+def _root(error: Any) -> str:  # noqa: ANN401 - Dagster does not export the class
+    """Return the first line of the error at the root; '' if there is none."""
+    while error and error.cause:
+        error = error.cause
+    return str(error.message).strip().splitlines()[0] if error else ""

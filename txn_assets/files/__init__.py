@@ -1,0 +1,1 @@
+"""Which files there are, and what to do with them. Pure: no Dagster, no cloud client, no rows."""

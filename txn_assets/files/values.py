@@ -1,0 +1,150 @@
+"""What passes between the assets: small values that name the files of a run, never their rows.
+
+Here belong the value of each upstream asset and its form in JSON. Where the rows lie does not: that is `Workspace`'s in
+`resources.py`. A run may hold several landed files (a back-fill), so each value is a tuple of files.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from pydantic import TypeAdapter
+
+from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
+from txn_assets.files.report import ValidationReport
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """A landed file, pinned to one generation, whose header names the columns of a transaction."""
+
+    version: FileVersion
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatedFile:
+    """A landed file whose rows have been judged under the rules that `rules_id` names."""
+
+    version: FileVersion
+    rules_id: str
+    report: ValidationReport
+
+
+@dataclass(frozen=True, slots=True)
+class HashedFile:
+    """The valid rows of a landed file, PII hashed, as a Parquet object with the columns of `hashed_rows.COLUMNS`.
+
+    `lake_fingerprint` is the fingerprint of the rows as the lake holds them; see `hashed_rows.totals`. `uri` is empty
+    until the file is stored.
+    """
+
+    version: FileVersion
+    rules_id: str
+    key_id: str
+    totals: Totals
+    lake_fingerprint: int
+    malformed_digests: int
+    uri: str = ""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket of `uri`, a `gs://` address."""
+        return self.uri.removeprefix("gs://").partition("/")[0]
+
+    @property
+    def object_name(self) -> str:
+        """The object of `uri` within its bucket."""
+        return self.uri.removeprefix("gs://").partition("/")[2]
+
+    def at(self, uri: str) -> "HashedFile":
+        """The same file, stored at `uri`."""
+        return replace(self, uri=uri)
+
+    def load_record(self, run_id: str) -> LoadRecord:
+        """What a store's ledger says of this file once the run `run_id` has loaded it."""
+        return LoadRecord(
+            file=self.version, run_id=run_id, key_id=self.key_id, rules_id=self.rules_id, totals=self.totals
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFile:
+    """A file of a run that goes no further, while the others of its batch do, and the sentence that says why."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return self.why if self.name in self.why else f"{self.name}: {self.why}"
+
+
+@dataclass(frozen=True)
+class _Files[FileT: (RawFile, ValidatedFile, HashedFile)]:
+    files: tuple[FileT, ...]
+    failed: tuple[FailedFile, ...] = ()
+
+    def __iter__(self) -> Iterator[FileT]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def by_name(self) -> dict[str, FileT]:
+        """The files, by the name of the landed file."""
+        return {file.version.name: file for file in self.files}
+
+    def of(self, names: Collection[str]) -> Self:
+        """Those of the files, and of those that failed, that `names` names."""
+        files = tuple(file for file in self.files if file.version.name in names)
+        return replace(self, files=files, failed=tuple(one for one in self.failed if one.name in names))
+
+    def knows(self, names: Collection[str]) -> bool:
+        """Whether each of `names` is among the files, or among those that failed."""
+        return set(names) <= {*self.by_name, *(one.name for one in self.failed)}
+
+    def map(self, function: Callable[[FileT], FileT]) -> Self:
+        """The files that `function` makes of these."""
+        return replace(self, files=tuple(function(file) for file in self.files))
+
+
+@dataclass(frozen=True)
+class RawFiles(_Files[RawFile]):
+    """The value of `raw_csv`."""
+
+
+@dataclass(frozen=True)
+class ValidatedFiles(_Files[ValidatedFile]):
+    """The value of `validated_transactions`."""
+
+
+@dataclass(frozen=True)
+class HashedFiles(_Files[HashedFile]):
+    """The value of `hashed_transactions`."""
+
+
+def list_failures(failed: Sequence[FailedFile]) -> str:
+    """One sentence for all of `failed`; of a long list, the first."""
+    shown = " ".join(str(one) for one in failed[:SHOWN_FAILURES])
+    return f"{shown} And {len(failed) - SHOWN_FAILURES} more." if len(failed) > SHOWN_FAILURES else shown
+
+
+SHOWN_FAILURES = 20
+
+type StagedFiles = RawFiles | ValidatedFiles | HashedFiles
+
+_KINDS = {kind.__name__: kind for kind in (RawFiles, ValidatedFiles, HashedFiles)}
+
+
+def to_json(value: StagedFiles) -> bytes:
+    """`value` as JSON; `from_json` reads it."""
+    kind = type(value).__name__.encode()
+    return b'{"' + kind + b'":' + TypeAdapter(type(value)).dump_json(value) + b"}"
+
+
+def from_json(data: bytes) -> StagedFiles:
+    """The value that `to_json` wrote."""
+    ((kind, content),) = json.loads(data).items()
+    adapter: TypeAdapter[StagedFiles] = TypeAdapter(_KINDS[kind])
+    return adapter.validate_python(content)

@@ -1,0 +1,1 @@
+"""From bytes to hashed rows. Pure: no Dagster, no cloud client."""

@@ -1,0 +1,221 @@
+"""Parse the records of a block into columns of bytes: regular runs by Arrow, the others from their fields.
+
+What the bytes mean is decided by `validation.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from txn_assets.rows.csv_header import Header
+from txn_assets.rows.csv_records import Limits, Records, Unreadable, read_fields, read_records, skip_blank, wrong_width
+from txn_assets.rows.csv_runs import Runs
+from txn_assets.rows.transaction import FIELDS
+
+_SCHEMA = pa.schema([(name, pa.binary()) for name in FIELDS])
+_SMALLEST_PIECE = 1 << 16
+_NO_LIMIT = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class RegularRun:
+    """Whole records that Arrow reads right; `bare_quotes` of them hold a quote inside an unquoted field."""
+
+    data: bytes
+    bare_quotes: int
+
+
+type Block = Sequence[RegularRun | Records]
+"""Some records of a file, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRecord:
+    """A record that has no fields to judge. `index` counts the records of its block from 0."""
+
+    index: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedBlock:
+    """The records of a block.
+
+    Attributes:
+        records: how many records the block has; blank lines are none.
+        fields: `FIELDS` as binary columns, a row for each readable record.
+        index: int64, the position of each row of `fields` among the block's records, from 0.
+        unreadable: the other records.
+        bare_quotes: how many of the readable records hold a quote inside an unquoted field.
+    """
+
+    records: int
+    fields: pa.RecordBatch
+    index: pa.Int64Array
+    unreadable: tuple[UnreadableRecord, ...]
+    bare_quotes: int = 0
+
+
+def parse(block: Block, header: Header) -> ParsedBlock:
+    """Return the records of `block` in columns."""
+    parsed = [
+        _parse_run(part, header) if isinstance(part, RegularRun) else _parse_records(part, header) for part in block
+    ]
+    return parsed[0] if len(parsed) == 1 else _joined(parsed)
+
+
+def _joined(parsed: Sequence[ParsedBlock]) -> ParsedBlock:
+    before = 0
+    index, unreadable = [], []
+    for part in parsed:
+        index.append(part.index.to_numpy() + before)
+        unreadable += [UnreadableRecord(u.index + before, u.code, u.message) for u in part.unreadable]
+        before += part.records
+    return ParsedBlock(
+        before,
+        pa.Table.from_batches([part.fields for part in parsed], _SCHEMA).combine_chunks().to_batches()[0]
+        if any(part.fields.num_rows for part in parsed)
+        else _empty(),
+        pa.array(np.concatenate(index)) if index else pa.array([], pa.int64()),
+        tuple(unreadable),
+        sum(part.bare_quotes for part in parsed),
+    )
+
+
+def _parse_records(records: Records, header: Header) -> ParsedBlock:
+    readable = [record for record in records.records if not isinstance(record, Unreadable)]
+    columns = [pa.array([record[position] for record in readable], pa.binary()) for position in header.positions]
+    unreadable = tuple(
+        UnreadableRecord(index, *record)
+        for index, record in enumerate(records.records)
+        if isinstance(record, Unreadable)
+    )
+    missing = [record.index for record in unreadable]
+    index = np.delete(np.arange(len(records.records), dtype=np.int64), missing)
+    fields = pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+    return ParsedBlock(len(records.records), fields, pa.array(index), unreadable, records.bare_quotes)
+
+
+def _parse_run(run: RegularRun, header: Header) -> ParsedBlock:
+    data = run.data
+    if skip_blank(data, 0) == len(data):
+        return ParsedBlock(0, _empty(), pa.array([], pa.int64()), ())
+    # pyarrow decodes a row of the wrong width before it hands it over, and fails on one that is not UTF-8.
+    invalid = _InvalidRows(len(header.columns)) if _is_utf8(data) else None
+    try:
+        fields = _read_columns(data, header, header.positions, invalid)
+    except pa.ArrowInvalid:
+        if invalid is not None:
+            raise
+        return _parse_pieces(run, header)
+    found = invalid.found if invalid else []
+    kept = np.ones(fields.num_rows + len(found), dtype=bool)
+    kept[[row for row, record in found if record is None]] = False
+    # Rows of Arrow's that are not of the wrong width.
+    rows = np.delete(np.arange(len(kept)), [row for row, _ in found])
+    blank = _blank_rows(data, header, fields, invalid)
+    if blank.any():
+        kept[rows[blank]] = False
+        fields, rows = fields.filter(pa.array(~blank)), rows[~blank]
+    numbers = np.cumsum(kept, dtype=np.int64) - 1
+    unreadable = tuple(UnreadableRecord(int(numbers[row]), *record) for row, record in found if record is not None)
+    misquoted = sum(record.code == "malformed_quotes" for record in unreadable)
+    return ParsedBlock(int(kept.sum()), fields, pa.array(numbers[rows]), unreadable, run.bare_quotes - misquoted)
+
+
+def _parse_pieces(run: RegularRun, header: Header) -> ParsedBlock:
+    """Parse a run with bytes that are not UTF-8 and rows of the wrong width: smaller pieces have one or the other."""
+    data = run.data
+    runs = Runs(data, final=True, max_record_bytes=len(data))
+    half = runs.run(0, len(data) // 2)
+    if len(data) <= _SMALLEST_PIECE or not half.end:
+        records = read_records(data, 0, len(data), final=True, limits=_limits(len(header.columns)))
+        return _parse_records(records, header)
+    first = RegularRun(data[: half.end], half.bare_quotes)
+    second = RegularRun(data[half.end :], run.bare_quotes - half.bare_quotes)
+    return _joined([_parse_run(first, header), _parse_run(second, header)])
+
+
+def _limits(width: int) -> Limits:
+    """No limits: records that were found already are short enough."""
+    return Limits(width, _NO_LIMIT, _NO_LIMIT)
+
+
+class _InvalidRows:
+    """Notes the rows of the wrong width, by their number among all rows from 0; None where all fields are empty."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self.found: list[tuple[int, Unreadable | None]] = []
+
+    def __call__(self, row: pa.csv.InvalidRow) -> str:
+        self.found.append((row.number - 1, self._record(row.text, row.actual_columns)))
+        return "skip"
+
+    def _record(self, text: str, columns: int) -> Unreadable | None:
+        if '"' not in text:
+            return wrong_width(columns, self._width, text.endswith(",")) if text.strip(",") else None
+        fields = read_fields(text.encode(), 0, final=True, limits=_limits(self._width))
+        record = fields.record(self._width) if fields else None
+        assert record is None or isinstance(record, Unreadable)
+        return record
+
+
+def _read_columns(
+    data: bytes, header: Header, positions: Sequence[int], invalid: _InvalidRows | None
+) -> pa.RecordBatch:
+    """Return the columns at `positions`, as binary."""
+    # Positional names, since names of extra columns may repeat.
+    names = [f"f{position}" for position in range(len(header.columns))]
+    wanted = [names[position] for position in positions]
+    table = pyarrow.csv.read_csv(
+        pa.py_buffer(data),
+        # One thread and one block, so that the numbers of bad rows are known; blocks run side by side instead.
+        read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=invalid),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(wanted, pa.binary()), include_columns=wanted, strings_can_be_null=False
+        ),
+    )
+    columns = [table[name].combine_chunks() for name in wanted]
+    return pa.RecordBatch.from_arrays(columns, names=list(FIELDS) if len(wanted) == len(FIELDS) else wanted)
+
+
+def _blank_rows(
+    data: bytes, header: Header, fields: pa.RecordBatch, invalid: _InvalidRows | None
+) -> "np.typing.NDArray[np.bool_]":
+    """Which rows hold nothing in any column."""
+    blank = _all_empty(fields.columns)
+    if blank.any() and header.extra:
+        others = [position for position in range(len(header.columns)) if position not in header.positions]
+        again = _InvalidRows(len(header.columns)) if invalid else None
+        blank &= _all_empty(_read_columns(data, header, others, again).columns)
+    return blank
+
+
+def _all_empty(columns: Sequence[pa.Array]) -> "np.typing.NDArray[np.bool_]":
+    empty = np.ones(len(columns[0]), dtype=bool)
+    for column in columns:
+        # The offsets, of which there is one more than values.
+        offsets = np.frombuffer(column.buffers()[1], dtype=np.int32)[column.offset : column.offset + len(column) + 1]
+        empty &= offsets[1:] == offsets[:-1]
+        if not empty.any():
+            break
+    return empty
+
+
+def _empty() -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], pa.binary())] * len(FIELDS), schema=_SCHEMA)
+
+
+def _is_utf8(data: bytes) -> bool:
+    offsets = pa.py_buffer(np.array([0, len(data)], dtype=np.int32))
+    try:
+        pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)]).cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True

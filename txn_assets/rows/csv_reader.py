@@ -1,0 +1,211 @@
+"""Cut a stream of CSV bytes into a header and blocks of whole records, in bounded memory.
+
+What a record is stands in `csv_records.py`; how blocks become columns stands in `csv_columns.py`. The reading rules are
+documented in docs/data-contract.md.
+
+A record is what RFC 4180 says. Arrow parses regular records, which are nearly all of them. A record with quotes in
+unusual places is cut out and read by itself, so that a broken record costs that record, not the file and not the time.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from txn_assets.rows.csv_columns import Block, RegularRun
+from txn_assets.rows.csv_header import GZIP_MAGIC, Header, NotATransactionFileError, check_format, read_header
+from txn_assets.rows.csv_records import Limits, Records, after_line, read_fields, read_records, skip_blank
+from txn_assets.rows.csv_runs import Runs
+from txn_assets.rows.transaction import FIELDS
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is read and parsed at once; a matter of memory and time, never of the result, but for `field_bytes`.
+
+    Attributes:
+        block_bytes: bytes of a block. Two blocks in work and one in reading stay far below the memory of a pod.
+        block_lines: lines of a block: each may be a rejected row, which takes far more memory than its bytes.
+        step_bytes: how far to read record by record at an irregular one, before looking for regular ones again.
+        field_bytes: the longest field, and the longest header.
+    """
+
+    block_bytes: int = 8 << 20
+    block_lines: int = 1 << 18
+    step_bytes: int = 1 << 14
+    field_bytes: int = 1 << 20
+
+
+_DEFAULT_SIZES = Sizes()
+RECORD_FIELDS = 32
+"""Longest record, in longest fields. A quote that does not close within it is taken as one that was never closed."""
+
+
+class CsvFile:
+    """A CSV file in a stream: its header first, then its blocks, once.
+
+    Gzip is recognized by its first bytes. The stream needs `read` alone.
+
+    Raises:
+        NotATransactionFileError: the file has no header, its header lacks or repeats a column, or it is no CSV at all.
+    """
+
+    header: Header
+
+    def __init__(self, stream: BinaryIO, sizes: Sizes = _DEFAULT_SIZES) -> None:
+        start = _read_full(stream, len(GZIP_MAGIC))
+        source = cast("BinaryIO", _Prefixed(start, stream))
+        compressed = start == GZIP_MAGIC
+        self._stream = cast("BinaryIO", gzip.GzipFile(fileobj=source)) if compressed else source
+        self._sizes = sizes
+        self._data = self._read(sizes.block_bytes)
+        check_format(self._data, compressed=compressed)
+        self.header = self._take_header()
+        self._limits = Limits(len(self.header.columns), sizes.field_bytes, RECORD_FIELDS * sizes.field_bytes)
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return _read_full(self._stream, size)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            message = "the gzip data is damaged or ends early: send the file again"
+            raise NotATransactionFileError(message) from error
+
+    def _take_header(self) -> Header:
+        beginning = data = self._data
+        limits = Limits(*[self._sizes.field_bytes] * 3)
+        at, final = 0, False
+        while True:
+            at = skip_blank(data, at)
+            fields = read_fields(data, at, final=final, limits=limits) if at < len(data) else None
+            if fields is None:
+                if final:
+                    message = f"it is empty: the first line must name the columns {','.join(FIELDS)}"
+                    raise NotATransactionFileError(message)
+                size = max(self._sizes.block_bytes, len(data) - at)
+                more = self._read(size)
+                final = len(more) < size
+                data, at = data[at:] + more, 0
+                continue
+            record = fields.record(fields.count)
+            end = len(data) if fields.end is None else fields.end
+            if record is not None:
+                self._data = data[end:]
+                return read_header(record, beginning)
+            at = end
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the records after the header, in order.
+
+        Raises:
+            NotATransactionFileError: compressed data is damaged.
+        """
+        data, self._data = self._data, b""
+        final = False
+        while data or not final:
+            if not final and len(data) < self._sizes.block_bytes:
+                more = self._read(self._sizes.block_bytes - len(data))
+                final = len(more) < self._sizes.block_bytes - len(data)
+                data += more
+            if not data:
+                return
+            block, end = self._cut(data, final=final)
+            if block:
+                yield block
+            if end is None:
+                data = self._after_line()
+            elif end:
+                data = data[end:]
+            elif not final:
+                # The record at hand is longer than a block. Twice as much each time, or reading it would be quadratic.
+                size = max(self._sizes.block_bytes, len(data))
+                more = self._read(size)
+                final = len(more) < size
+                data += more
+
+    def _cut(self, data: bytes, *, final: bool) -> tuple[Block, int | None]:
+        """The whole records at the start of `data`, and the offset behind them.
+
+        The offset is 0 where more must be read first, None where a line that is skipped goes on behind `data`.
+        """
+        piece = data[: self._piece_end(data)]
+        block, end = self._cut_piece(piece, final=final and len(piece) == len(data))
+        if end is None:
+            return block, after_line(data, len(piece))
+        if end or len(piece) == len(data):
+            return block, end
+        # A record with more bytes or lines than a block has.
+        records = self._read_records(data, 0, 1, final=final)
+        return ([records] if records.records else []), records.end
+
+    def _piece_end(self, data: bytes) -> int:
+        """How many bytes of `data` go into one block."""
+        size, lines = self._sizes.block_bytes, self._sizes.block_lines
+        bytes_ = np.frombuffer(data[:size], dtype=np.uint8)
+        line_ends = bytes_ == ord("\n")
+        if b"\r" in data:
+            line_ends |= bytes_ == ord("\r")
+        if np.count_nonzero(line_ends) <= lines:
+            return size
+        return int(np.flatnonzero(line_ends)[lines - 1]) + 1
+
+    def _cut_piece(self, data: bytes, *, final: bool) -> tuple[Block, int | None]:
+        block: list[RegularRun | Records] = []
+        runs = Runs(data, final=final, max_record_bytes=self._limits.field_bytes)
+        at = 0
+        ahead = len(data)
+        while at < len(data):
+            stop = min(at + ahead, len(data))
+            run = runs.run(at, stop)
+            if run.end > at:
+                block.append(RegularRun(data[at : run.end], run.bare_quotes))
+                at = run.end
+            if run.irregular:
+                records = self._read_records(data, at, at + self._sizes.step_bytes, final=final)
+                if records.records:
+                    block.append(records)
+                if records.end is None or records.waiting:
+                    return block, records.end
+                at = records.end
+                ahead = 4 * self._sizes.step_bytes
+            elif stop == len(data):
+                break
+            else:
+                ahead *= 2
+        return block, at
+
+    def _read_records(self, data: bytes, start: int, stop: int, *, final: bool) -> Records:
+        return read_records(data, start, stop, final=final, limits=self._limits)
+
+    def _after_line(self) -> bytes:
+        """Skip the rest of the line that the stream is in, without keeping it, and return what was read behind it."""
+        while data := self._read(self._sizes.block_bytes):
+            end = after_line(data, 0)
+            if end is not None:
+                return data[end:]
+        return b""
+
+
+def _read_full(stream: BinaryIO, size: int) -> bytes:
+    """`size` bytes, or all that are left: a raw stream may return fewer at a time."""
+    parts = []
+    while size > 0 and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+class _Prefixed:
+    """A stream that first gives back what was read ahead of it."""
+
+    def __init__(self, prefix: bytes, stream: BinaryIO) -> None:
+        self._prefix = prefix
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if self._prefix:
+            prefix, self._prefix = self._prefix, b""
+            return prefix
+        return self._stream.read(size)

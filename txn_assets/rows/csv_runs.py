@@ -1,0 +1,148 @@
+"""Find the stretches of a CSV file that Arrow reads as `csv_records.py` does: regular runs, nearly all of any file.
+
+Quotes are looked at all at once, in columns of positions. What is not plainly regular is left to `csv_records.py`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from txn_assets.rows.csv_records import MARK
+
+type _Bytes = np.typing.NDArray[np.uint8]
+type _Positions = np.typing.NDArray[np.intp]
+type _Mask = np.typing.NDArray[np.bool_]
+
+_NO_POSITIONS: _Positions = np.array([], dtype=np.intp)
+
+
+class Run(NamedTuple):
+    """A regular run.
+
+    Attributes:
+        end: the offset behind its last record.
+        irregular: whether the record behind it is irregular; otherwise no whole record is left.
+        bare_quotes: how many of its records hold a quote inside an unquoted field, each of them one.
+    """
+
+    end: int
+    irregular: bool
+    bare_quotes: int
+
+
+class Runs:
+    """The regular runs of `data`, of which no record is longer than `max_record_bytes`."""
+
+    def __init__(self, data: bytes, *, final: bool, max_record_bytes: int) -> None:
+        self._data = data
+        self._final = final
+        self._max_record_bytes = max_record_bytes
+        self._bytes = np.frombuffer(data, dtype=np.uint8)
+        self._quotes = np.flatnonzero(self._bytes == ord('"')) if b'"' in data else _NO_POSITIONS
+        self._marks = _marked_lines(data)
+
+    def run(self, start: int, stop: int) -> Run:
+        """Return the regular run from `start`, where a record begins, as far as it goes before `stop`."""
+        quotes = self._quotes[np.searchsorted(self._quotes, start) : np.searchsorted(self._quotes, stop)]
+        bare = _NO_POSITIONS
+        irregular = [int(mark) for mark in self._marks[np.searchsorted(self._marks, start) :][:1] if mark < stop]
+        if len(quotes):
+            starts_field = _is_delimiter(self._bytes, quotes - 1)
+            if starts_field.any():
+                irregular += _first(quotes[0::2], ~self._pair_up(quotes, starts_field))
+                if self._final and stop == len(self._data) and len(quotes) % 2:
+                    irregular.append(int(quotes[-1]))
+            else:
+                # Every quote is inside an unquoted field, where it is text.
+                irregular += _first(quotes, self._ambiguous(quotes, start, stop))
+                quotes, bare = _NO_POSITIONS, quotes
+        limit = min(irregular, default=stop)
+        long_record = self._first_long_record(start, limit, quotes)
+        if long_record is not None:
+            end = long_record
+        elif self._final and limit == len(self._data):
+            end = limit
+        else:
+            # A quote at the very end may be the first half of an escaped one; no line end is behind it.
+            end = _last_record_end(self._data, start, limit, quotes) or start
+        bare_quotes = int(np.searchsorted(bare, end))
+        return Run(end, bool(irregular) or long_record is not None, bare_quotes)
+
+    def _pair_up(self, quotes: _Positions, starts_field: _Mask) -> _Mask:
+        """For each pair whether its quotes open a field at its start, close one at its end, or are escaped."""
+        opening, closing = quotes[0::2], quotes[1::2]
+        pairs = len(opening)
+        escaped = np.zeros(pairs, dtype=bool)
+        escaped[1:] = opening[1:] == closing[: pairs - 1] + 1
+        well = starts_field[0::2] | escaped
+        escapes = np.zeros(len(closing), dtype=bool)
+        escapes[: pairs - 1] = escaped[1:]
+        well[: len(closing)] &= _is_delimiter(self._bytes, closing + 1) | escapes
+        return well
+
+    def _ambiguous(self, quotes: _Positions, start: int, stop: int) -> _Mask:
+        """Which quotes inside unquoted fields may have been meant to quote: `csv_records.py` decides on these."""
+        before = self._bytes[quotes - 1]
+        behind = _at(self._bytes, quotes + 1)
+        digit = (before >= ord("0")) & (before <= ord("9"))
+        ambiguous: _Mask = _is_blank(before) | (~digit & (_is_delimiter(self._bytes, quotes + 1) | _is_blank(behind)))
+        piece = self._bytes[start:stop]
+        line_ends = np.flatnonzero((piece == ord("\n")) | (piece == ord("\r"))) + start
+        lines = np.searchsorted(line_ends, quotes)
+        ambiguous[:-1] |= lines[1:] == lines[:-1]
+        return ambiguous
+
+    def _first_long_record(self, start: int, stop: int, quotes: _Positions) -> int | None:
+        while stop - start > self._max_record_bytes:
+            end = _last_record_end(self._data, start, start + self._max_record_bytes, quotes)
+            if not end:
+                return start
+            start = end
+        return None
+
+
+def _marked_lines(data: bytes) -> _Positions:
+    """The offsets of byte order marks at the starts of lines."""
+    # A single byte is found many times faster than three.
+    if MARK[:1] not in data:
+        return _NO_POSITIONS
+    marks = []
+    at = data.find(MARK)
+    while at >= 0:
+        if at == 0 or data[at - 1] in b"\r\n":
+            marks.append(at)
+        at = data.find(MARK, at + len(MARK))
+    return np.array(marks, dtype=np.intp)
+
+
+def _first(positions: _Positions, mask: _Mask) -> list[int]:
+    """The first of `positions` where `mask` holds, or none."""
+    return [int(positions[np.argmax(mask)])] if mask.any() else []
+
+
+def _last_record_end(data: bytes, start: int, before: int, quotes: _Positions) -> int:
+    """Behind the last line end between `start` and `before` that is outside quotes; 0 where there is none."""
+    end = _last_line_end(data, start, before)
+    while end and (inside := int(np.searchsorted(quotes, end))) % 2 == 1:
+        end = _last_line_end(data, start, int(quotes[inside - 1]))
+    return end
+
+
+def _last_line_end(data: bytes, start: int, before: int) -> int:
+    return max(data.rfind(b"\n", start, before), data.rfind(b"\r", start, before)) + 1
+
+
+def _is_delimiter(bytes_: _Bytes, at: _Positions) -> _Mask:
+    found = _at(bytes_, at)
+    outside = (at < 0) | (at >= len(bytes_))
+    delimits: _Mask = outside | (found == ord(",")) | (found == ord("\n")) | (found == ord("\r"))
+    return delimits
+
+
+def _is_blank(found: _Bytes) -> _Mask:
+    blank: _Mask = (found == ord(" ")) | (found == ord("\t"))
+    return blank
+
+
+def _at(bytes_: _Bytes, at: _Positions) -> _Bytes:
+    return bytes_[np.clip(at, 0, len(bytes_) - 1)]

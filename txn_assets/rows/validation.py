@@ -1,0 +1,352 @@
+"""Which rows of a file are valid: a fast screen in columns, and the row contract as the judge.
+
+Here belong the screen, the judge and the pass over a file that uses both. What a valid row is stands in
+`transaction.py`; how bytes become fields stands in `csv_columns.py`. Documented in docs/data-contract.md.
+
+The screen accepts a row only where the contract provably accepts it with the same values. Every other row goes to
+Pydantic, which decides and gives the reasons. A property test holds the two together.
+"""
+
+import functools
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import TypeAdapter, ValidationError
+
+from txn_assets.files.report import Reason
+from txn_assets.rows.csv_columns import Block, ParsedBlock, UnreadableRecord, parse
+from txn_assets.rows.csv_header import Header
+from txn_assets.rows.csv_reader import CsvFile
+from txn_assets.rows.transaction import (
+    DECIMAL_PLACES,
+    FIELDS,
+    INVISIBLE_LETTERS,
+    MAX_QUANTITY,
+    WHOLE_DIGITS,
+    Transaction,
+    ValidationRules,
+    contract,
+)
+
+MONEY = pa.decimal128(WHOLE_DIGITS + DECIMAL_PLACES, DECIMAL_PLACES)
+
+VALID_SCHEMA = pa.schema(
+    [
+        ("source_row", pa.int64()),
+        ("transaction_id", pa.string()),
+        ("product", pa.string()),
+        ("price", MONEY),
+        ("quantity", pa.int64()),
+        ("date", pa.date32()),
+    ]
+)
+"""Valid rows between validation and hashing: the record number in the file, from 1, and the five fields in clear."""
+
+# Text that begins with a visible character, ends with no blank, and does not begin like the damage of a spreadsheet.
+_LETTER = rf"[^\P{{L}}{INVISIBLE_LETTERS}]"
+_REST = r"(?:[^\x00]*[^\pZ\pC])?"
+_PRODUCT = rf"^(?:[!-\"$-<>-~]|{_LETTER}){_REST}$"
+# An id with a plus that begins with a digit is the judge's, who tells it from 1.23457E+17.
+_IDENTIFIER = rf"^(?:(?:[!\"$-&(-/:-<>-~]|{_LETTER}){_REST}|[0-9](?:[^\x00+]*[!-*,-~])?)$"
+_WHOLE = r"^[1-9][0-9]{0,17}$"
+# 29 February is left to the judge, which knows the leap years.
+_DATE = (
+    r"^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)$"
+)
+
+# Three digits behind a comma and no point ahead of it may be grouping: 1,499.
+_DECIMAL_COMMA = r"^\s*[+-]?(?:[0-9]+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+)\s*$"
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRows:
+    """Rows that did not pass, in the order of the file, in columns: a file may be bad from one end to the other.
+
+    Attributes:
+        source_row: the record number of each in the file, from 1.
+        fields: `FIELDS` as sent, in clear, as text; null throughout a row that could not be read into fields.
+        reasons: of each row at least one.
+    """
+
+    source_row: pa.Int64Array
+    fields: pa.RecordBatch
+    reasons: tuple[tuple[Reason, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of the records of a block: `records == valid.num_rows + len(rejected)`.
+
+    Attributes:
+        records: how many records the block has.
+        valid: the valid rows, `VALID_SCHEMA`, in the order of the file.
+        rejected: the others.
+        three_decimals: how many of the valid rows write their price with exactly three decimals.
+        bare_quotes: how many of the records hold a quote inside an unquoted field, which is read as text.
+    """
+
+    records: int
+    valid: pa.RecordBatch
+    rejected: RejectedRows
+    three_decimals: int
+    bare_quotes: int
+
+
+def validate(file: CsvFile, rules: ValidationRules, *, batch_size: int, threads: int) -> Iterator[Verdict]:
+    """The verdict on each block of `file`, in the order of the file.
+
+    Blocks are validated `threads` at a time, and no more than one further is read ahead: memory does not grow with
+    the file. `batch_size` is the number of rows that Pydantic gets at once.
+
+    Raises:
+        NotATransactionFileError: compressed data is damaged.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="validate") as executor:
+        waiting: deque[Future[Verdict]] = deque()
+        before = 0
+        judge = functools.partial(_validate_block, header=file.header, rules=rules, batch_size=batch_size)
+        try:
+            for block in file.blocks():
+                waiting.append(executor.submit(judge, block))
+                if len(waiting) > threads:
+                    verdict = _shifted(waiting.popleft().result(), before)
+                    before += verdict.records
+                    yield verdict
+            while waiting:
+                verdict = _shifted(waiting.popleft().result(), before)
+                before += verdict.records
+                yield verdict
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def count_reasons(rejected: RejectedRows) -> Counter[tuple[str, str]]:
+    """How often each (field, code) was a reason."""
+    counts: Counter[tuple[str, str]] = Counter()
+    # Rows are mostly bad in the same few ways.
+    for reasons, rows in Counter(rejected.reasons).items():
+        for reason in reasons:
+            counts[reason.field, reason.code] += rows
+    return counts
+
+
+def count_decimal_commas(rejected: RejectedRows) -> int:
+    """How many of the prices are written with a decimal comma."""
+    return int(pc.match_substring_regex(rejected.fields["price"], _DECIMAL_COMMA).true_count)
+
+
+def _validate_block(block: Block, header: Header, rules: ValidationRules, batch_size: int) -> Verdict:
+    return validate_records(parse(block, header), rules, batch_size=batch_size)
+
+
+def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size: int) -> Verdict:
+    """The verdict on parsed records; their `source_row` counts from 1 within the block."""
+    source_row = pc.add(parsed.index, 1)
+    columns, decoded = _decoded(parsed.fields)
+    accepted = pc.and_(decoded, screen(columns, rules))
+    plain = columns.filter(accepted)
+    valid = _typed(source_row.filter(accepted), plain)
+    three_decimals = _count_three_decimals(plain["price"])
+    left = pc.invert(accepted)
+    # As bytes only where some are no text: decoding them once more, value by value, is a tenth of the judge's time.
+    doubtful = (columns if decoded.true_count == len(decoded) else parsed.fields).filter(left)
+    source_row = source_row.filter(left)
+    judged, reasons = _judge_all(source_row, doubtful, contract(rules), batch_size)
+    if judged:
+        # Puts the judge's rows back between those of the screen.
+        valid = pa.Table.from_batches([valid, *judged]).sort_by("source_row").combine_chunks().to_batches()[0]
+        passed = pa.array([place for place in range(doubtful.num_rows) if place not in reasons])
+        prices = doubtful["price"].take(passed).cast(pa.string())
+        three_decimals += _count_three_decimals(pc.ascii_trim(prices, " \t"))
+    failed = pa.array(sorted(reasons), pa.int64())
+    rejected = RejectedRows(
+        source_row.take(failed), _as_sent(doubtful.take(failed)), tuple(reasons[place] for place in failed.to_pylist())
+    )
+    return Verdict(
+        parsed.records, valid, _with_unreadable(rejected, parsed.unreadable), three_decimals, parsed.bare_quotes
+    )
+
+
+def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
+    """For each row of `columns` (`FIELDS` as text) whether it is plainly valid. False means: ask the judge."""
+    decimals = rf"(?:\.[0-9]{{1,{rules.max_decimals}}})?" if rules.max_decimals else ""
+    patterns = {
+        "transaction_id": _IDENTIFIER,
+        "product": _PRODUCT,
+        "price": rf"^[0-9]{{1,{WHOLE_DIGITS}}}{decimals}$",
+        "quantity": _WHOLE,
+        "date": _DATE,
+    }
+    masks = [pc.match_substring_regex(columns[name], pattern) for name, pattern in patterns.items()]
+    if rules.product_prefix:
+        masks.append(pc.starts_with(columns["product"], rules.product_prefix))
+    if rules.min_price > 0:
+        masks.append(_at_least(columns["price"], masks[FIELDS.index("price")], rules.min_price))
+    # Days in ISO form are in order as text.
+    masks.append(pc.greater_equal(columns["date"], rules.min_date.isoformat()))
+    if rules.max_date is not None:
+        masks.append(pc.less_equal(columns["date"], rules.max_date.isoformat()))
+    if rules.max_quantity < MAX_QUANTITY:
+        quantity = pc.if_else(masks[FIELDS.index("quantity")], columns["quantity"], "0").cast(pa.int64())
+        masks.append(pc.less_equal(quantity, rules.max_quantity))
+    return functools.reduce(pc.and_, masks)
+
+
+def _at_least(price: pa.StringArray, numeric: pa.BooleanArray, least: Decimal) -> pa.BooleanArray:
+    return pc.greater_equal(pc.if_else(numeric, price, "0").cast(MONEY), pa.scalar(least))
+
+
+def _count_three_decimals(price: pa.StringArray) -> int:
+    return int(pc.equal(pc.binary_slice(price.cast(pa.binary()), -4, -3), b".").true_count)
+
+
+def _typed(source_row: pa.Int64Array, columns: pa.RecordBatch) -> pa.RecordBatch:
+    arrays = [source_row, *(columns[name].cast(VALID_SCHEMA.field(name).type) for name in FIELDS)]
+    return pa.RecordBatch.from_arrays(arrays, schema=VALID_SCHEMA)
+
+
+def _decoded(fields: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.BooleanArray]:
+    """`fields` as text, and which rows are UTF-8 throughout; the others hold empty text where they are not."""
+    columns = []
+    decoded = pa.repeat(True, fields.num_rows)  # noqa: FBT003 - the value to repeat
+    for column in fields.columns:
+        try:
+            columns.append(column.cast(pa.string()))
+        except pa.ArrowInvalid:
+            values = [_text_or_none(value) for value in column.to_pylist()]
+            text = pa.array(values, pa.string())
+            decoded = pc.and_(decoded, text.is_valid())
+            columns.append(text.fill_null(""))
+    return pa.RecordBatch.from_arrays(columns, names=list(FIELDS)), decoded
+
+
+def _text_or_none(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+@functools.cache
+def _adapter(model: type[Transaction]) -> TypeAdapter[list[Transaction]]:
+    return TypeAdapter(list[model])  # type: ignore[valid-type]  # the model is chosen at run time
+
+
+type _Reasons = dict[int, tuple[Reason, ...]]
+"""What is wrong with rows, by their place; rows with nothing wrong are not in it."""
+
+
+def _judge_all(
+    source_row: pa.Int64Array, rows: pa.RecordBatch, model: type[Transaction], batch_size: int
+) -> tuple[list[pa.RecordBatch], _Reasons]:
+    """Pydantic's word on `rows`, `FIELDS` as text or bytes: those that passed, `VALID_SCHEMA`, and the reasons."""
+    judged: list[pa.RecordBatch] = []
+    reasons: _Reasons = {}
+    for start in range(0, rows.num_rows, batch_size):
+        batch = list(zip(*(column.to_pylist() for column in rows.slice(start, batch_size).columns), strict=True))
+        transactions, found = _judge(batch, model)
+        if transactions:
+            # In columns at once: models take many times the memory.
+            passed = [start + place for place in range(len(batch)) if place not in found]
+            judged.append(_from_models(source_row.take(pa.array(passed)), transactions))
+        reasons |= {start + place: why for place, why in found.items()}
+    return judged, reasons
+
+
+def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[list[Transaction], _Reasons]:
+    adapter = _adapter(model)
+    inputs, reasons = _inputs(rows)
+    try:
+        transactions = adapter.validate_python(inputs)
+    except ValidationError as error:
+        # Without the input: errors must not carry clear values.
+        for fault in error.errors(include_url=False, include_context=False, include_input=False):
+            place, field, *_ = fault["loc"]
+            _add(reasons, int(place), _reason(str(field), fault["type"], fault["msg"]))
+        return adapter.validate_python([row for place, row in enumerate(inputs) if place not in reasons]), reasons
+    return [transaction for place, transaction in enumerate(transactions) if place not in reasons], reasons
+
+
+def _inputs(rows: Sequence[Sequence[Any]]) -> tuple[list[dict[str, str]], _Reasons]:
+    """The rows as Pydantic gets them, empty fields left out, and what is wrong with their encoding."""
+    # A column is text or bytes throughout, and all columns of a batch alike.
+    if isinstance(rows[0][0], str):
+        return [{name: value for name, value in zip(FIELDS, fields, strict=True) if value} for fields in rows], {}
+    inputs = []
+    reasons: _Reasons = {}
+    for place, fields in enumerate(rows):
+        texts = {name: _text_or_none(value) for name, value in zip(FIELDS, fields, strict=True) if value}
+        for name in [name for name, text in texts.items() if text is None]:
+            _add(reasons, place, _reason(name, "not_utf8", "The bytes are not UTF-8 text"))
+        inputs.append({name: text for name, text in texts.items() if text is not None})
+    return inputs, reasons
+
+
+def _add(reasons: _Reasons, place: int, reason: Reason) -> None:
+    """Adds `reason`, if it is the first for its field."""
+    found = reasons.get(place, ())
+    if not found or all(one.field != reason.field for one in found):
+        reasons[place] = (*found, reason)
+
+
+@functools.lru_cache(maxsize=256)
+def _reason(field: str, code: str, message: str) -> Reason:
+    # A bad file is mostly bad in the same few ways.
+    return Reason(field, code, message)
+
+
+def _as_sent(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """`rows` as text, bytes that are none escaped."""
+    columns = []
+    for column in rows.columns:
+        try:
+            columns.append(column.cast(pa.string()))
+        except pa.ArrowInvalid:
+            values = [value.decode(errors="backslashreplace") for value in column.to_pylist()]
+            columns.append(pa.array(values, pa.string()))
+    return pa.RecordBatch.from_arrays(columns, names=list(FIELDS))
+
+
+def _with_unreadable(rejected: RejectedRows, unreadable: Sequence[UnreadableRecord]) -> RejectedRows:
+    if not unreadable:
+        return rejected
+    source_row = pa.array([record.index + 1 for record in unreadable], pa.int64())
+    nothing = pa.RecordBatch.from_arrays([pa.nulls(len(unreadable), pa.string())] * len(FIELDS), names=list(FIELDS))
+    reasons = [*rejected.reasons, *((_reason("", record.code, record.message),) for record in unreadable)]
+    numbers = pa.concat_arrays([rejected.source_row, source_row])
+    order = pc.sort_indices(numbers)
+    return RejectedRows(
+        numbers.take(order),
+        pa.concat_batches([rejected.fields, nothing]).take(order),
+        tuple(reasons[place] for place in order.to_pylist()),
+    )
+
+
+def _from_models(source_row: pa.Int64Array, transactions: Sequence[Transaction]) -> pa.RecordBatch:
+    cent = Decimal(1).scaleb(-DECIMAL_PLACES)
+    columns: dict[str, list[Any]] = {name: [getattr(t, name) for t in transactions] for name in FIELDS}
+    # A price such as 1.50000 is valid: its value has one decimal place.
+    columns["price"] = [None if price is None else price.quantize(cent) for price in columns["price"]]
+    arrays = [source_row, *(pa.array(columns[name], VALID_SCHEMA.field(name).type) for name in FIELDS)]
+    return pa.RecordBatch.from_arrays(arrays, schema=VALID_SCHEMA)
+
+
+def _shifted(verdict: Verdict, before: int) -> Verdict:
+    """`verdict` with its rows numbered in the file, `before` records of which came earlier."""
+    if not before:
+        return verdict
+    columns = [pc.add(verdict.valid["source_row"], before), *verdict.valid.columns[1:]]
+    valid = pa.RecordBatch.from_arrays(columns, schema=VALID_SCHEMA)
+    rejected = replace(verdict.rejected, source_row=pc.add(verdict.rejected.source_row, before))
+    return replace(verdict, valid=valid, rejected=rejected)

@@ -1,0 +1,119 @@
+"""BigQuery jobs: each started once, joined where its answer was lost, and counted with what it cost.
+
+The statements are in `bigquery_sql.py`. Documented in docs/reliability.md.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+JOB_SECONDS = 600.0
+"""Give up on a job after this many seconds. It may still end: the next try, or the next run, joins it."""
+
+LABELS = {"app": "txn_assets"}
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What jobs cost, as far as the server says: loading is free, and has no bytes billed."""
+
+    bytes_billed: int = 0
+    slot_milliseconds: int = 0
+
+    def __add__(self, other: "Costs") -> "Costs":
+        return Costs(self.bytes_billed + other.bytes_billed, self.slot_milliseconds + other.slot_milliseconds)
+
+    def __sub__(self, other: "Costs") -> "Costs":
+        return Costs(self.bytes_billed - other.bytes_billed, self.slot_milliseconds - other.slot_milliseconds)
+
+
+@dataclass
+class Jobs:
+    """Runs the jobs of one load.
+
+    Attributes:
+        once: options of each request: a single try with a timeout. `ride_out` alone tries again, so that budgets do
+            not multiply.
+        maximum_bytes_billed: the limit of each query, None for the project's own. BigQuery runs each statement of a
+            script as a child job with the configuration of its parent
+            (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationQuery).
+        costs: the sum over all jobs so far.
+    """
+
+    client: "bigquery.Client"
+    once: dict[str, Any]
+    maximum_bytes_billed: int | None = None
+    costs: Costs = field(default=Costs())
+
+    def query(self, sql: str, *parameters: Any) -> "bigquery.table.RowIterator":  # noqa: ANN401 - three kinds of parameter
+        """Return the rows of `sql`."""
+        job = self.client.query(sql, job_config=self._query_config(parameters), job_retry=None, **self.once)
+        return self._finish(job)  # type: ignore[no-any-return]  # google-cloud-bigquery is untyped here
+
+    def run_script(self, base: str, sql: str, *parameters: Any) -> None:  # noqa: ANN401 - three kinds of parameter
+        """Run `sql` as the job that `base` names, once; see `run`."""
+        config = self._query_config(parameters)
+        self.run(
+            base, lambda job_id: self.client.query(sql, job_id=job_id, job_config=config, job_retry=None, **self.once)
+        )
+
+    def run(
+        self,
+        base: str,
+        start: Callable[[str], "bigquery.job.base._AsyncJob"],
+        *,
+        is_done: Callable[["bigquery.job.base._AsyncJob"], bool] = lambda _: True,
+    ) -> None:
+        """Run the job that `base` names, once.
+
+        A job of that name is joined: it was accepted, and its answer lost. If it failed, or is not `is_done`, the next
+        suffix takes its place.
+        """
+        from google.api_core.exceptions import Conflict  # noqa: PLC0415 - see defs/resources.py
+
+        for suffix in count():
+            job_id = f"{base}_{suffix}"
+            try:
+                job = start(job_id)
+            except Conflict:
+                job = self.client.get_job(job_id, **self.once)
+                self._wait(job)
+                if job.error_result or not is_done(job):
+                    continue
+            self._finish(job)
+            return
+
+    def _query_config(self, parameters: tuple[Any, ...]) -> "bigquery.QueryJobConfig":
+        from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
+
+        config = bigquery.QueryJobConfig(query_parameters=list(parameters), labels=LABELS, use_query_cache=False)
+        if self.maximum_bytes_billed is not None:
+            config.maximum_bytes_billed = self.maximum_bytes_billed
+        return config
+
+    def _wait(self, job: "bigquery.job.base._AsyncJob") -> None:
+        """Wait for the end of `job`, good or bad.
+
+        Raises:
+            TimeoutError: it takes too long; the next try joins it.
+        """
+        end = time.monotonic() + JOB_SECONDS
+        pause = 0.05
+        while not job.done(**self.once):
+            if time.monotonic() > end:
+                message = f"The BigQuery job {job.job_id} did not end within {JOB_SECONDS:.0f} seconds"
+                raise TimeoutError(message)
+            time.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+
+    def _finish(self, job: "bigquery.job.base._AsyncJob") -> Any:  # noqa: ANN401 - rows, or the job
+        """Return the result of `job`; waiting in `result` itself would repeat requests within a budget of its own."""
+        self._wait(job)
+        # Load jobs have neither.
+        self.costs += Costs(getattr(job, "total_bytes_billed", 0) or 0, getattr(job, "slot_millis", 0) or 0)
+        return job.result(**self.once)

@@ -1,0 +1,235 @@
+"""The SQL of the BigQuery sink, as functions that a test can read.
+
+Names are quoted here, values are bound by the caller. Every statement on the data table is bounded by `date`: bytes
+would otherwise grow with the table, and a table may require the filter
+(https://cloud.google.com/bigquery/docs/querying-partitioned-tables).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from txn_assets.files.ledger import FLOAT_TOLERANCE
+from txn_assets.rows.fingerprint import BIGQUERY, select_fingerprint
+
+COLUMNS = {
+    "transaction_id": "STRING",
+    "product": "STRING",
+    "price": "NUMERIC",
+    "quantity": "INT64",
+    "date": "DATE",
+    "source_file": "STRING",
+    "source_row": "INT64",
+}
+
+LOAD_COLUMNS = {name: COLUMNS[name] for name in ("source_file", "source_row")} | {
+    name: kind for name, kind in COLUMNS.items() if not name.startswith("source_")
+}
+"""In the order of `hashed_rows.COLUMNS`."""
+
+LEDGER_COLUMNS = {
+    "source_file": "STRING",
+    "generation": "INT64",
+    "size": "INT64",
+    "crc32c": "STRING",
+    "run_id": "STRING",
+    "key_id": "STRING",
+    "rules_id": "STRING",
+    "row_count": "INT64",
+    "sum_price": "NUMERIC",
+    "sum_quantity": "NUMERIC",
+    "min_date": "DATE",
+    "max_date": "DATE",
+    "fingerprint": "INT64",
+    "loaded_at": "TIMESTAMP",
+}
+
+LOAD_TABLE_PREFIX = "_txn_staging_"
+
+WITHIN = "(date BETWEEN @first_date AND @last_date OR date IS NULL)"
+"""The rows that the caller's @first_date and @last_date bound; rows without a date are in a partition of their own."""
+
+ANY_DATE = "(date BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' OR date IS NULL)"
+"""Every row, in the form that satisfies a table that requires a filter."""
+
+WRONG_ROWS = "the table does not hold the rows of"
+"""What the transaction says when what it wrote differs from the files, before their names."""
+
+MOVED = "another load committed in between"
+"""What the transaction says when the ledger is no longer as its caller saw it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The data table and its ledger beside it."""
+
+    project: str
+    dataset: str
+    name: str
+
+    @property
+    def data_id(self) -> str:
+        """The data table."""
+        return self.id_of(self.name)
+
+    @property
+    def ledger_id(self) -> str:
+        """The ledger, `<table>_loads`."""
+        return self.id_of(f"{self.name}_loads")
+
+    @property
+    def data(self) -> str:
+        """The data table, quoted."""
+        return self.quoted(self.name)
+
+    @property
+    def ledger(self) -> str:
+        """The ledger, quoted."""
+        return self.quoted(f"{self.name}_loads")
+
+    def id_of(self, table: str) -> str:
+        """A table of the dataset."""
+        return f"{self.project}.{self.dataset}.{table}"
+
+    def quoted(self, table: str) -> str:
+        """A table of the dataset, quoted; the configuration lets no quote into a name."""
+        return f"`{self.id_of(table)}`"
+
+
+def held_query(tables: Tables) -> str:
+    """The newest ledger row of each file; binds @names."""
+    columns = ", ".join(LEDGER_COLUMNS)
+    return (
+        f"SELECT {columns} FROM {tables.ledger} WHERE source_file IN UNNEST(@names) "  # noqa: S608 - quoted names
+        "QUALIFY ROW_NUMBER() OVER (PARTITION BY source_file ORDER BY generation DESC) = 1"
+    )
+
+
+def generations_query(tables: Tables) -> str:
+    """The newest generation of each file in the ledger."""
+    return f"SELECT source_file, MAX(generation) FROM {tables.ledger} WHERE source_file != '' GROUP BY source_file"  # noqa: S608 - quoted names
+
+
+def totals_query(tables: Tables, *, is_exact: bool, names: str = "@names") -> str:
+    """Return the totals of each of the files in `names`; binds it, @first_date and @last_date.
+
+    See `select_fingerprint` for `is_exact`.
+    """
+    return (
+        "SELECT source_file, COUNT(*) AS row_count, SUM(price) AS sum_price, "  # noqa: S608 - quoted names
+        "SUM(CAST(quantity AS NUMERIC)) AS sum_quantity, MIN(date) AS min_date, MAX(date) AS max_date, "
+        f"{select_fingerprint(BIGQUERY, is_exact=is_exact)} AS fingerprint FROM {tables.data} "
+        f"WHERE source_file IN UNNEST({names}) AND {WITHIN} GROUP BY source_file"
+    )
+
+
+def rows_query(tables: Tables) -> str:
+    """Return the rows of some files; binds @names, @first_date and @last_date."""
+    return (
+        f"SELECT {', '.join(COLUMNS)} FROM {tables.data} WHERE source_file IN UNNEST(@names) AND {WITHIN} "  # noqa: S608 - quoted names
+        "ORDER BY source_file, source_row"
+    )
+
+
+def begin_ledger_statement(tables: Tables) -> str:
+    """Add the lock row to a new ledger, and a row for each file whose rows are in the data table already.
+
+    Every load updates the lock row, so that two loads at once conflict; it names no file. Files are there already if
+    the ledger was lost, for example by a partial restore: the next load of each must find its rows and replace them.
+    This is the only statement that reads the whole table, once in the life of a ledger.
+    """
+    names = "source_file, generation, size, crc32c, run_id, key_id, rules_id, row_count, min_date, max_date, loaded_at"
+    return (
+        f"INSERT INTO {tables.ledger} ({names}) "  # noqa: S608 - quoted names
+        "SELECT '', 0, 0, '', 'lock', '', '', 0, CAST(NULL AS DATE), CAST(NULL AS DATE), CURRENT_TIMESTAMP() "
+        "UNION ALL SELECT source_file, 0, 0, '', 'ledger lost', '', '', COUNT(*), MIN(date), MAX(date), "
+        f"CURRENT_TIMESTAMP() FROM {tables.data} WHERE source_file IS NOT NULL AND {ANY_DATE} GROUP BY source_file"
+    )
+
+
+def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, str]) -> str:
+    """Return the transaction that replaces files and writes their ledger rows, all or nothing.
+
+    Binds @incoming (the ledger rows, each with the generation and run that the caller saw there), @replaced (the files
+    of `load_table`, also those that the ledger does not know) and @first_date and @last_date (which bound their rows,
+    old and new). Without `load_table` no rows change and the ledger rows alone are written.
+
+    A transaction takes SELECT and DML, and no ASSERT
+    (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions): a SELECT that raises an
+    error ends the script, and BigQuery rolls back.
+    """
+    ledger = [name for name in LEDGER_COLUMNS if name != "loaded_at"]
+    steps = [
+        "BEGIN TRANSACTION",
+        # BigQuery lets transactions that only insert pass each other; this row makes any two loads conflict.
+        f"UPDATE {tables.ledger} SET loaded_at = CURRENT_TIMESTAMP() WHERE source_file = ''",  # noqa: S608 - quoted names
+        f"SELECT IF(EXISTS (SELECT 1 FROM {tables.ledger} AS l JOIN UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
+        "ON l.source_file = i.source_file WHERE l.generation > i.seen_generation "
+        f"OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)), ERROR('{MOVED}'), TRUE)",
+    ]
+    if load_table is not None:
+        columns = ", ".join(COLUMNS)
+        values = ", ".join(f"CAST({name} AS {types.get(name, kind)})" for name, kind in COLUMNS.items())
+        steps += [
+            f"DELETE FROM {tables.data} WHERE source_file IN UNNEST(@replaced) AND {WITHIN}",  # noqa: S608 - quoted names
+            f"INSERT INTO {tables.data} ({columns}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
+            _verification(tables, is_exact=is_exact(types)),
+        ]
+    steps += [
+        f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
+        # A live version may have a smaller generation; the newest in the ledger is the one that is held.
+        "WHERE i.source_file = l.source_file AND i.generation <= l.generation)",
+        f"INSERT INTO {tables.ledger} ({', '.join(ledger)}, loaded_at) "  # noqa: S608 - quoted names
+        f"SELECT {', '.join('i.' + name for name in ledger)}, CURRENT_TIMESTAMP() FROM UNNEST(@incoming) AS i",
+        "COMMIT TRANSACTION",
+    ]
+    return ";\n".join(steps) + ";"
+
+
+def is_exact(types: Mapping[str, str]) -> bool:
+    """Return whether a table with columns of `types` keeps prices exactly, not as binary floating-point numbers."""
+    return types.get("price") != "FLOAT64"
+
+
+def _verification(tables: Tables, *, is_exact: bool) -> str:
+    """Return the SELECT that ends the transaction if the table does not hold the rows of each file in @replaced."""
+    counts = ("row_count", "sum_quantity", "fingerprint")
+    same = [f"IFNULL(t.{name}, 0) = i.{name}" for name in counts]
+    same += [f"t.{name} IS NOT DISTINCT FROM i.{name}" for name in ("min_date", "max_date")]
+    if is_exact:
+        same.append("IFNULL(t.sum_price, 0) = i.sum_price")
+    else:
+        same.append(f"ABS(IFNULL(t.sum_price, 0) - i.sum_price) <= {FLOAT_TOLERANCE} * GREATEST(i.sum_price, 1)")
+    totals = totals_query(tables, is_exact=is_exact, names="@replaced")
+    return (
+        f"SELECT IF(wrong IS NULL, TRUE, ERROR(CONCAT('{WRONG_ROWS} [', wrong, ']'))) FROM ("  # noqa: S608 - quoted names
+        "SELECT STRING_AGG(i.source_file, ', ') AS wrong FROM UNNEST(@incoming) AS i "
+        f"LEFT JOIN ({totals}) AS t ON t.source_file = i.source_file "
+        f"WHERE i.source_file IN UNNEST(@replaced) AND NOT ({' AND '.join(same)}))"
+    )
+
+
+def wrong_files(message: str) -> str | None:
+    """Return the files whose rows the transaction found to differ, from its error."""
+    found = re.search(re.escape(WRONG_ROWS) + r" \[(.*?)\]", message)
+    return found[1] if found else None
+
+
+_CONFLICTS = re.compile(
+    # BigQuery: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
+    r"due to concurrent|"
+    # The embedded server, which is DuckDB.
+    r"failed to commit|transaction conflict|conflict on (?:update|tuple deletion)|" + re.escape(MOVED),
+    re.IGNORECASE,
+)
+
+
+def is_conflict(message: str) -> bool:
+    """Return whether BigQuery gave a transaction up because another one was faster."""
+    return _CONFLICTS.search(message) is not None
+
+
+def is_lost_load_table(message: str) -> bool:
+    """Return whether a load table is gone: somebody removed it, or it expired."""
+    text = message.lower()
+    return LOAD_TABLE_PREFIX in text and "not found" in text

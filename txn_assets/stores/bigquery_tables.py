@@ -1,0 +1,272 @@
+"""The BigQuery tables: made where they are missing, and held against what a load needs before the first row.
+
+`column_faults` and `expiration_faults` are pure; `prepare` applies them. Tables that exist keep their columns, types
+and partitioning if they can hold every valid value. Documented in docs/reliability.md.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from txn_assets.stores import bigquery_sql as statements
+from txn_assets.stores.retries import StoreError
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+    from txn_assets.rows.transaction import ValidationRules
+
+type PartitionBy = Literal["month", "day"]
+
+DIGEST_DIGITS = 64
+
+_FITTING_TYPES = {
+    "STRING": {"STRING"},
+    "NUMERIC": {"NUMERIC", "BIGNUMERIC", "FLOAT64"},
+    "INT64": {"INT64", "NUMERIC", "BIGNUMERIC"},
+    "DATE": {"DATE"},
+}
+"""Types of an existing column that keep every value. FLOAT64 is what the original pipeline made: allowed, not exact."""
+
+_WIDENED = {("INT64", "NUMERIC"), ("NUMERIC", "NUMERIC"), ("BIGNUMERIC", "BIGNUMERIC"), ("STRING", "STRING")}
+"""Changes of type that BigQuery makes in place:
+https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_data_type"""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a deployment asks of its tables: the partitioning of a new one, and the rows that each must hold."""
+
+    partition_by: PartitionBy
+    rules: "ValidationRules"
+    pii_fields: tuple[str, ...]
+
+
+def standard_type(kind: str) -> str:
+    """Return the name in GoogleSQL of a type as the API may name it."""
+    return {"FLOAT": "FLOAT64", "INTEGER": "INT64"}.get(kind.upper(), kind.upper())
+
+
+def column_faults(table: str, fields: Iterable["bigquery.SchemaField"], needs: Needs) -> list[str]:
+    """Return why the existing data table `table` cannot hold every valid row, a sentence with its remedy each.
+
+    BigQuery rounds a value that has more decimals than its column and says nothing
+    (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_decimal_type), while
+    text or digits that are too long fail the load.
+    """
+    faults = []
+    rules = needs.rules
+    for field in fields:
+        name = field.name.casefold()
+        wanted = statements.COLUMNS.get(name)
+        if wanted is None:
+            if field.mode == "REQUIRED" and not field.default_value_expression:
+                faults.append(
+                    f"Column {field.name} is required and no file has it: run "
+                    f"ALTER TABLE `{table}` ALTER COLUMN {field.name} DROP NOT NULL."
+                )
+            continue
+        kind = standard_type(field.field_type)
+        if field.mode == "REPEATED":
+            faults.append(f"Column {field.name} is repeated. {_copy(table)}")
+        elif kind not in _FITTING_TYPES[wanted]:
+            faults.append(f"Column {field.name} is {kind} instead of {wanted}. {_change(table, field, kind, wanted)}")
+        elif name == "price" and field.precision is not None and (field.scale or 0) < rules.max_decimals:
+            faults.append(
+                f"Column {field.name} keeps {field.scale or 0} decimals, and "
+                f"ingestion.validation.max_decimals is {rules.max_decimals}: lower that, or run "
+                f"ALTER TABLE `{table}` ALTER COLUMN {field.name} SET DATA TYPE {kind}."
+            )
+        elif field.max_length is not None and name in needs.pii_fields and field.max_length < DIGEST_DIGITS:
+            faults.append(
+                f"Column {field.name} takes {field.max_length} characters, and a hashed value has {DIGEST_DIGITS}. "
+                f"{_change(table, field, kind, kind)}"
+            )
+        elif field.mode == "REQUIRED" and name in _optional(rules):
+            faults.append(
+                f"Column {field.name} is required, and ingestion.validation.required_fields lets it be empty: run "
+                f"ALTER TABLE `{table}` ALTER COLUMN {field.name} DROP NOT NULL."
+            )
+        elif name == "source_file" and _collation(field):
+            faults.append(_collation_fault(table, field))
+    return faults
+
+
+def ledger_faults(table: str, fields: Iterable["bigquery.SchemaField"]) -> list[str]:
+    """Return why the existing ledger `table` cannot be used."""
+    return [
+        _collation_fault(table, field)
+        for field in fields
+        if field.name.casefold() == "source_file" and _collation(field)
+    ]
+
+
+def expiration_faults(table: "bigquery.Table") -> list[str]:
+    """Return which rows of `table` BigQuery would remove by age, a sentence with its remedy each.
+
+    New tables take the defaults of their dataset; the sandbox sets both to 60 days
+    (https://cloud.google.com/bigquery/docs/sandbox#limitations).
+    """
+    name, faults = _name(table), []
+    if table.expires is not None:
+        faults.append(
+            f"Table {name} expires at {table.expires:%Y-%m-%d %H:%M} UTC, and rows and ledger with it: run "
+            f"ALTER TABLE `{name}` SET OPTIONS (expiration_timestamp = NULL)."
+        )
+    partitioning = table.time_partitioning
+    if partitioning is not None and partitioning.expiration_ms:
+        days = dt.timedelta(milliseconds=partitioning.expiration_ms) / dt.timedelta(days=1)
+        faults.append(
+            f"Partitions of {name} expire {days:g} days after their date, and older rows vanish at once: run "
+            f"ALTER TABLE `{name}` SET OPTIONS (partition_expiration_days = NULL)."
+        )
+    return faults
+
+
+def prepare(
+    client: "bigquery.Client",
+    tables: statements.Tables,
+    needs: Needs,
+    *,
+    once: Mapping[str, Any],
+) -> dict[str, str]:
+    """Make both tables, or add to existing ones what they lack; return the type of each column of the data table.
+
+    The ledger is made last: with it, all is there.
+
+    Raises:
+        StoreError: a table cannot hold every valid row, or BigQuery would remove rows from it; no row was changed.
+    """
+    data = _get_or_create(client, data_table(tables, needs.partition_by), once)
+    _refuse([*_kind_faults(data), *expiration_faults(data), *column_faults(tables.data_id, data.schema, needs)])
+    data = _add_columns(client, data, statements.COLUMNS, once)
+    ledger = _get_or_create(client, ledger_table(tables), once)
+    _refuse([*expiration_faults(ledger), *ledger_faults(tables.ledger_id, ledger.schema)])
+    _add_columns(client, ledger, statements.LEDGER_COLUMNS, once)
+    return column_types(data)
+
+
+def column_types(table: "bigquery.Table") -> dict[str, str]:
+    """Return the type of each column of `table`, by its name in lower case: names are compared without case."""
+    return {field.name.casefold(): standard_type(field.field_type) for field in table.schema}
+
+
+def data_table(tables: statements.Tables, partition_by: PartitionBy) -> "bigquery.Table":
+    """Return the data table as it is made where there is none.
+
+    A table has at most 10,000 partitions, and one job writes at most 4,000 of them
+    (https://cloud.google.com/bigquery/quotas#partitioned_tables): days are used up after 27 years, months never.
+    """
+    layout = {
+        "timePartitioning": {"type": partition_by.upper(), "field": "date"},
+        "clustering": {"fields": ["date", "source_file"]},
+    }
+    return _table(tables.data_id, statements.COLUMNS, layout)
+
+
+def ledger_table(tables: statements.Tables) -> "bigquery.Table":
+    """Return the ledger as it is made where there is none."""
+    return _table(tables.ledger_id, statements.LEDGER_COLUMNS, {})
+
+
+def load_table(table_id: str, expires: dt.datetime) -> "bigquery.Table":
+    """Return the table that the load job fills."""
+    table = _table(table_id, statements.LOAD_COLUMNS, {})
+    table.expires = expires
+    return table
+
+
+def make_schema(columns: Mapping[str, str]) -> list["bigquery.SchemaField"]:
+    """Return `columns` as the API takes them."""
+    from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
+
+    return [bigquery.SchemaField(name, kind) for name, kind in columns.items()]
+
+
+def _table(table_id: str, columns: Mapping[str, str], options: Mapping[str, Any]) -> "bigquery.Table":
+    from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
+
+    project, dataset, name = table_id.split(".")
+    resource = {
+        "tableReference": {"projectId": project, "datasetId": dataset, "tableId": name},
+        "schema": {"fields": [field.to_api_repr() for field in make_schema(columns)]},
+        # A dataset may collate without case by default; a.csv and A.csv are two files.
+        "defaultCollation": "",
+    }
+    return bigquery.Table.from_api_repr(resource | dict(options))
+
+
+def _get_or_create(client: "bigquery.Client", wanted: "bigquery.Table", once: Mapping[str, Any]) -> "bigquery.Table":
+    from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see defs/resources.py
+
+    try:
+        return client.get_table(wanted.reference, **once)
+    except NotFound:
+        made = client.create_table(wanted, exists_ok=True, **once)
+    if not expiration_faults(made):
+        return made
+    # Not to be had at creation, where null means the default of the dataset.
+    made.expires = None
+    changed = ["expires"]
+    if made.time_partitioning is not None:
+        made.time_partitioning.expiration_ms = None
+        changed.append("time_partitioning")
+    return client.update_table(made, changed, **once)
+
+
+def _add_columns(
+    client: "bigquery.Client", table: "bigquery.Table", columns: Mapping[str, str], once: Mapping[str, Any]
+) -> "bigquery.Table":
+    known = {field.name.casefold() for field in table.schema}
+    added = [field for field in make_schema(columns) if field.name not in known]
+    if not added:
+        return table
+    table.schema = [*table.schema, *added]
+    return client.update_table(table, ["schema"], **once)
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    if faults:
+        message = "BigQuery was not loaded. " + " ".join(faults)
+        raise StoreError(message)
+
+
+def _kind_faults(table: "bigquery.Table") -> list[str]:
+    if table.table_type in (None, "TABLE"):
+        return []
+    return [f"{_name(table)} is a {table.table_type.lower()}: name a table in data_warehouse.table."]
+
+
+def _name(table: "bigquery.Table") -> str:
+    return f"{table.project}.{table.dataset_id}.{table.table_id}"
+
+
+def _optional(rules: "ValidationRules") -> set[str]:
+    from txn_assets.rows.transaction import FIELDS  # noqa: PLC0415 - only a table with required columns asks
+
+    return set(FIELDS) - rules.required_fields
+
+
+def _collation(field: "bigquery.SchemaField") -> str:
+    return str(field.to_api_repr().get("collation") or "")
+
+
+def _collation_fault(table: str, field: "bigquery.SchemaField") -> str:
+    return (
+        f"Column {field.name} of {table} is compared without case ({_collation(field)}), and a.csv and A.csv are two "
+        f"files. {_copy(table)}"
+    )
+
+
+def _change(table: str, field: "bigquery.SchemaField", kind: str, wanted: str) -> str:
+    if (kind, wanted) in _WIDENED:
+        return f"Run ALTER TABLE `{table}` ALTER COLUMN {field.name} SET DATA TYPE {wanted}."
+    return _copy(table)
+
+
+def _copy(table: str) -> str:
+    return (
+        f"BigQuery cannot change that in place: copy the rows of {table} into a table with the columns of "
+        "docs/reliability.md, or name another one in data_warehouse.table."
+    )

@@ -1,0 +1,286 @@
+"""What PostgreSQL's catalog says about the tables of the sink: what is missing, and what would change or lose a value.
+
+A column that could change a value without an error is refused before the first row. A column that refuses a value with
+an error is allowed: such a load fails, names the column, and leaves what was there. Documented in docs/reliability.md.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from txn_assets.rows.transaction import DECIMAL_PLACES, FIELDS, WHOLE_DIGITS
+from txn_assets.stores import postgres_sql as statements
+from txn_assets.stores.postgres_sql import COLUMNS, LEDGER_COLUMNS, SOURCE_COLUMNS, Table
+
+if TYPE_CHECKING:
+    import psycopg
+
+BINARY_FLOATS = ("real", "double precision")
+"""Types of a price in tables of the original pipeline: allowed, with a warning."""
+HASH_LENGTH = 64
+
+_ENCODINGS = ("UTF8", "SQL_ASCII")
+"""Encodings of a database that keep every text, byte by byte."""
+_TABLES = {"r": "table", "p": "partitioned table", "f": "foreign table"}
+_OTHER_RELATIONS = {"v": "view", "m": "materialized view", "S": "sequence", "c": "composite type", "i": "index"}
+_WHOLE_NUMBERS = ("bigint", "integer", "smallint")
+_NUMERIC = re.compile(r"numeric(?:\((\d+),(-?\d+)\))?")
+_CHARACTERS = re.compile(r"(character varying|character)(?:\((\d+)\))?")
+
+_READ_COLUMNS = """
+SELECT c.relname, c.relkind, a.attname, format_type(base.type, base.modifier), a.attgenerated <> '',
+    coalesce(l.collisdeterministic, true)
+FROM pg_namespace n
+LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = ANY(%s)
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
+LEFT JOIN LATERAL (
+    WITH RECURSIVE unwrapped(type, modifier) AS (
+        SELECT a.atttypid, a.atttypmod
+        UNION ALL
+        SELECT t.typbasetype, t.typtypmod FROM unwrapped u JOIN pg_type t ON t.oid = u.type WHERE t.typtype = 'd'
+    )
+    SELECT u.type, u.modifier FROM unwrapped u JOIN pg_type t ON t.oid = u.type WHERE t.typtype <> 'd'
+) base ON true
+WHERE n.nspname = %s
+ORDER BY a.attnum
+"""
+"""The columns of some relations of a schema, a domain as the type below it; one row of nulls in an empty schema."""
+
+_READ_INDEXED = """
+SELECT a.attname
+FROM pg_index i
+JOIN pg_class c ON c.oid = i.indrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+WHERE n.nspname = %s AND c.relname = %s AND i.indisvalid AND i.indpred IS NULL
+"""
+"""The columns that come first in an index of a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        kind: the type as `format_type` writes it, below all domains.
+        generated: whether PostgreSQL computes it.
+        deterministic: whether texts are equal only where their bytes are.
+    """
+
+    kind: str
+    generated: bool = False
+    deterministic: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Something in a schema that has a name: `kind` is pg_class.relkind."""
+
+    kind: str
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What is there of the sink's two tables.
+
+    Attributes:
+        encoding: that of the database.
+        indexed: the columns of the data table that come first in an index.
+    """
+
+    schema: bool
+    data: Relation | None
+    ledger: Relation | None
+    indexed: frozenset[str]
+    encoding: str = "UTF8"
+
+    @property
+    def inexact(self) -> list[str]:
+        """`price`, where the table keeps it as a binary floating-point number."""
+        price = self.data.columns.get("price") if self.data else None
+        return ["price"] if price and price.kind in BINARY_FLOATS else []
+
+
+EMPTY = Catalog(schema=False, data=None, ledger=None, indexed=frozenset())
+"""A database without the schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides which values are valid: decimals of a price, and which columns hold hashes."""
+
+    max_decimals: int
+    hashed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a table, and the statement that mends it, if there is one."""
+
+    problem: str
+    remedy: sql.Composed | None = None
+
+
+def read(connection: "psycopg.Connection[Any]", table: Table) -> Catalog:
+    """Return what is there of `table`. The catalog is open to every role."""
+    names = [table.name, table.ledger_name]
+    rows = connection.execute(_READ_COLUMNS, [names, table.schema]).fetchall()
+    relations: dict[str, tuple[str, dict[str, Column]]] = {}
+    for relation, kind, column, *properties in rows:
+        if relation is not None:
+            _, columns = relations.setdefault(relation, (kind, {}))
+            if column is not None:
+                columns[column] = Column(*properties)
+    data, ledger = (Relation(*relations[name]) if name in relations else None for name in names)
+    indexed = connection.execute(_READ_INDEXED, [table.schema, table.name]).fetchall()
+    encoding = connection.info.parameter_status("server_encoding") or "UTF8"
+    return Catalog(bool(rows), data, ledger, frozenset(name for (name,) in indexed), encoding)
+
+
+def missing(catalog: Catalog, table: Table) -> list[sql.Composed]:
+    """Return the statements that make what a load needs and `catalog` lacks; none of them locks a complete table."""
+    found: list[sql.Composed] = []
+    if not catalog.schema:
+        found.append(statements.create_schema(table))
+    there = catalog.data.columns if catalog.data else {}
+    if catalog.data is None:
+        found.append(statements.create_data(table))
+    elif added := [name for name in SOURCE_COLUMNS if name not in there]:
+        found.append(statements.add_columns(table, added))
+    if "source_file" not in catalog.indexed:
+        found.append(statements.create_index(table, "source_file"))
+    # Only for readers: an owner who drops it later does not want it back.
+    if "source_file" not in there and "date" not in catalog.indexed:
+        found.append(statements.create_index(table, "date"))
+    if catalog.ledger is None:
+        found.append(statements.create_ledger(table))
+    return found
+
+
+def faults(catalog: Catalog, table: Table, rules: Rules) -> list[Fault]:
+    """Return what keeps the tables from holding every valid row as it is."""
+    found: list[Fault] = []
+    if catalog.encoding not in _ENCODINGS:
+        problem = f"its database is encoded in {catalog.encoding}: create one with ENCODING 'UTF8', and name it in "
+        found.append(Fault(problem + "data_warehouse.postgres.dbname"))
+    if catalog.data:
+        found += _relation_faults(catalog.data, table.name) or _data_faults(catalog.data.columns, table, rules)
+    if catalog.ledger:
+        found += _relation_faults(catalog.ledger, table.ledger_name) or _ledger_faults(catalog.ledger.columns, table)
+    return found
+
+
+def sentence(found: list[Fault], table: Table) -> str:
+    """Return what is wrong with `table` and what to do about it."""
+    problems = "; ".join(fault.problem for fault in found)
+    remedies = statements.script(fault.remedy for fault in found if fault.remedy)
+    ask = f" The owner of the table can run: {remedies}" if remedies else ""
+    return f"PostgreSQL table {table} cannot be loaded: {problems}.{ask}"
+
+
+def _relation_faults(relation: Relation, name: str) -> list[Fault]:
+    if relation.kind in _TABLES:
+        return []
+    kind = _OTHER_RELATIONS.get(relation.kind, "relation of another kind")
+    return [Fault(f"{name} is a {kind}: rename it, or name another table in data_warehouse.postgres.table")]
+
+
+def _ledger_faults(columns: Mapping[str, Column], table: Table) -> Iterator[Fault]:
+    if lacking := [name for name in LEDGER_COLUMNS if name not in columns]:
+        yield Fault(
+            f"its ledger {table.ledger_name} lacks the columns {', '.join(lacking)}; without the ledger, the next load "
+            "of each file makes it anew and replaces the file's rows",
+            sql.SQL("DROP TABLE {}").format(table.ledger),
+        )
+
+
+def _data_faults(columns: Mapping[str, Column], table: Table, rules: Rules) -> Iterator[Fault]:
+    for name in FIELDS:
+        if name not in columns:
+            yield _absence(name, columns, table)
+    for name in COLUMNS:
+        if name not in columns:
+            continue
+        column = columns[name]
+        if column.generated:
+            yield Fault(
+                f'column "{name}" is generated by PostgreSQL',
+                sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP EXPRESSION").format(table.data, sql.Identifier(name)),
+            )
+        elif problem := _problem(name, column.kind, rules):
+            yield Fault(f'column "{name}" is {problem}', statements.change_type(table, name, _remedy(name, column)))
+        elif name == "source_file" and not column.deterministic:
+            yield Fault(
+                f'column "{name}" has a collation that takes different names for the same',
+                sql.SQL('ALTER TABLE {} ALTER COLUMN {} TYPE text COLLATE "C"').format(
+                    table.data, sql.Identifier(name)
+                ),
+            )
+
+
+def _absence(name: str, columns: Mapping[str, Column], table: Table) -> Fault:
+    alike = next((other for other in columns if other.lower() == name), None)
+    if alike is None:
+        return Fault(f'it has no column "{name}"', statements.add_columns(table, [name]))
+    rename = sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}").format(
+        table.data, sql.Identifier(alike), sql.Identifier(name)
+    )
+    return Fault(f'column "{alike}" is not named "{name}"', rename)
+
+
+def _problem(name: str, kind: str, rules: Rules) -> str | None:
+    if name == "price":
+        return _price_problem(kind, rules.max_decimals)
+    if name in ("quantity", "source_row"):
+        whole = kind in _WHOLE_NUMBERS or kind == "numeric" or _scale(kind) == 0
+        return None if whole else f"{kind} and not a whole number"
+    if name == "date":
+        return None if kind == "date" else f"{kind} and not date"
+    return _text_problem(kind, hashed=name in rules.hashed)
+
+
+def _price_problem(kind: str, max_decimals: int) -> str | None:
+    if kind in BINARY_FLOATS or kind == "numeric":
+        return None
+    scale = _scale(kind)
+    if scale is None:
+        return f"{kind} and not numeric"
+    if scale >= max_decimals:
+        return None
+    lower = f" (set it to {scale} if no price has more)" if scale >= 0 else ""
+    rule = f"ingestion.validation.max_decimals{lower}"
+    return f"{kind} and would round prices, which have up to {max_decimals} decimals under {rule}"
+
+
+def _text_problem(kind: str, *, hashed: bool) -> str | None:
+    if kind == "text":
+        return None
+    match = _CHARACTERS.fullmatch(kind)
+    if match is None:
+        return f"{kind} and not text"
+    length = int(match[2]) if match[2] else None
+    if hashed and length is not None and length < HASH_LENGTH:
+        return f"{kind}, too short for the {HASH_LENGTH} characters of a hash"
+    if match[1] == "character" and not (hashed and length == HASH_LENGTH):
+        return f"{kind}, which pads values with blanks"
+    return None
+
+
+def _scale(kind: str) -> int | None:
+    """Return how many decimals a numeric type with bounds keeps; None for other types."""
+    match = _NUMERIC.fullmatch(kind)
+    return int(match[2]) if match and match[2] else None
+
+
+def _remedy(name: str, column: Column) -> str:
+    """Return the type that `name` should have, wide enough for what a numeric column already holds."""
+    match = _NUMERIC.fullmatch(column.kind)
+    if name != "price" or not match or not match[1]:
+        return COLUMNS[name]
+    whole = max(int(match[1]) - int(match[2]), WHOLE_DIGITS)
+    return f"numeric({whole + DECIMAL_PLACES},{DECIMAL_PLACES})"

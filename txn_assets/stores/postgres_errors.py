@@ -1,0 +1,119 @@
+"""What each error of PostgreSQL means: whether another try may succeed, and the sentence with the remedy.
+
+Sentences name columns and constraints, never the values that PostgreSQL quotes in the detail of an error.
+SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
+"""
+
+import re
+
+import psycopg
+from psycopg import sql
+
+from txn_assets.rows.transaction import FIELDS
+from txn_assets.stores import postgres_sql as statements
+from txn_assets.stores.postgres_sql import COLUMNS, Table
+
+_TRANSIENT = ("08", "40001", "40P01", "53300", "55P03", "57P")
+"""SQLSTATE: lost connection, serialization failure, deadlock, too many connections, lock timeout, shutdown."""
+
+_REMEDIES = {
+    "28": "Check the user in data_warehouse.postgres and the password in TXN_PG_PASSWORD.",
+    "3D000": "Create the database, or correct data_warehouse.postgres.dbname.",
+    "53100": "Free disk space on the server and run this again.",
+}
+_CONNECT_REMEDIES = {
+    "password authentication failed": _REMEDIES["28"],
+    "does not exist": "Check dbname and user in data_warehouse.postgres.",
+    "no pg_hba.conf entry": "Let the server accept this host, user and database with TLS.",
+    "certificate": "Check sslmode in data_warehouse.postgres and the root certificate (PGSSLROOTCERT).",
+    "could not translate host name": "Check data_warehouse.postgres.host.",
+}
+_REFUSALS = re.compile("|".join(_CONNECT_REMEDIES))
+
+_REFUSED_VALUE = ("22", "42804")
+"""Data exceptions and a type mismatch: a value that a column does not take."""
+_CONSTRAINTS = ("23503", "23505", "23514", "23P01")
+"""Foreign key, unique, check and exclusion constraints."""
+_COPIED_COLUMN = re.compile(rf", [^,:]+ ({'|'.join(COLUMNS)})\s*$")
+"""The end of the context `COPY table, line 1, column price`, in any language of the server."""
+
+
+def is_transient(error: psycopg.Error) -> bool:
+    """Return whether another try may succeed."""
+    if error.sqlstate:
+        return error.sqlstate.startswith(_TRANSIENT)
+    # libpq gives no SQLSTATE while connecting.
+    return isinstance(error, psycopg.OperationalError) and not _REFUSALS.search(str(error))
+
+
+def explain(error: psycopg.Error, table: Table) -> str:
+    """Return what is wrong and what to do."""
+    return f"PostgreSQL table {table} cannot be loaded: {_primary(error)}. {_remedy(error, table)}".strip()
+
+
+def explain_denial(error: psycopg.Error, table: Table, role: str) -> str:
+    """Return which rights `role` lacks, and the statements that grant them."""
+    script = statements.script(statements.grants(table, role))
+    return f"PostgreSQL table {table} cannot be loaded: {_primary(error)}. The owner of the table can run: {script}"
+
+
+def explain_missing(error: psycopg.Error, table: Table, role: str, missing: list[sql.Composed]) -> str:
+    """Return what the owner has to run, where `role` may not make what is `missing`."""
+    script = statements.script([*missing, *statements.grants(table, role)])
+    return (
+        f"PostgreSQL table {table} cannot be loaded: role {role} may not create what is missing ({_primary(error)}). "
+        f"The owner of the table, or of the database, can run: {script}"
+    )
+
+
+def copied_column(context: str | None) -> str | None:
+    """Return the column that COPY was filling, from the context of an error."""
+    # The value stands behind the colon.
+    match = _COPIED_COLUMN.search((context or "").partition(":")[0])
+    return match[1] if match else None
+
+
+def _primary(error: psycopg.Error) -> str:
+    return error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _remedy(error: psycopg.Error, table: Table) -> str:
+    state = error.sqlstate or ""
+    if not state and (refusal := _REFUSALS.search(str(error))):
+        return _CONNECT_REMEDIES[refusal[0]]
+    if state.startswith(_REFUSED_VALUE):
+        return _widen(error, table)
+    if state == "23502":
+        return _allow_null(error.diag.column_name or "", table)
+    if state in _CONSTRAINTS:
+        return _drop_constraint(error, table)
+    if state == "42P10":
+        primary_key = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (source_file, generation)").format(table.ledger)
+        return (
+            f"The ledger has lost its primary key. The owner of the table can run: {statements.script([primary_key])}"
+        )
+    return next((text for start, text in _REMEDIES.items() if state.startswith(start)), "")
+
+
+def _widen(error: psycopg.Error, table: Table) -> str:
+    column = copied_column(error.diag.context)
+    if column is None:
+        return "A column cannot hold a value of the file: give the table the types of docs/operations.md."
+    script = statements.script([statements.change_type(table, column, COLUMNS[column])])
+    return f'Column "{column}" cannot hold a value of the file. The owner of the table can run: {script}'
+
+
+def _allow_null(column: str, table: Table) -> str:
+    nullable = sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(table.data, sql.Identifier(column))
+    choice = (
+        "Add it to ingestion.validation.required_fields, or" if column in FIELDS else "The platform leaves it empty:"
+    )
+    return f"{choice} let the owner of the table run: {statements.script([nullable])}"
+
+
+def _drop_constraint(error: psycopg.Error, table: Table) -> str:
+    name = error.diag.constraint_name
+    if not name or error.diag.table_name != table.name:
+        return "Correct the file, or let the owner of the table drop the constraint."
+    drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table.data, sql.Identifier(name))
+    return f"Correct the file, or let the owner of the table run: {statements.script([drop])}"

@@ -1,0 +1,188 @@
+"""The statements of the PostgreSQL sink, with every identifier quoted and every value bound.
+
+Builders only: when each is issued is decided in `postgres.py`, and what a table lacks in `postgres_catalog.py`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from txn_assets.rows.fingerprint import POSTGRES, select_fingerprint
+
+COLUMNS = {
+    "transaction_id": "text",
+    "product": "text",
+    "price": "numeric(18,4)",
+    "quantity": "bigint",
+    "date": "date",
+    "source_file": "text",
+    "source_row": "bigint",
+}
+
+LEDGER_COLUMNS = {
+    "source_file": "text NOT NULL",
+    "generation": "bigint NOT NULL",
+    "size": "bigint NOT NULL",
+    "crc32c": "text NOT NULL",
+    "run_id": "text NOT NULL",
+    "key_id": "text NOT NULL",
+    "rules_id": "text NOT NULL",
+    "row_count": "bigint NOT NULL",
+    "sum_price": "numeric(38,4) NOT NULL",
+    "sum_quantity": "numeric(38,0) NOT NULL",
+    "min_date": "date",
+    "max_date": "date",
+    "fingerprint": "bigint NOT NULL",
+    "loaded_at": "timestamptz NOT NULL DEFAULT now()",
+}
+
+SOURCE_COLUMNS = ("source_file", "source_row")
+"""Columns that a table of the original pipeline lacks and gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The data table and its ledger beside it."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def data(self) -> sql.Identifier:
+        """The data table."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def ledger(self) -> sql.Identifier:
+        """The ledger."""
+        return sql.Identifier(self.schema, self.ledger_name)
+
+    @property
+    def ledger_name(self) -> str:
+        """`<table>_loads`."""
+        return f"{self.name}_loads"
+
+    def index(self, column: str) -> sql.Identifier:
+        """The index on `column`; PostgreSQL puts it into the schema of the table."""
+        return sql.Identifier(f"{self.name}_{column}_idx")
+
+
+def create_schema(table: Table) -> sql.Composed:
+    """Return the statement that makes the schema."""
+    return sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(table.schema))
+
+
+def create_data(table: Table) -> sql.Composed:
+    """Return the statement that makes the data table."""
+    columns = [_definition(name, kind) for name, kind in COLUMNS.items()]
+    return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(table.data, sql.SQL(", ").join(columns))
+
+
+def create_ledger(table: Table) -> sql.Composed:
+    """Return the statement that makes the ledger."""
+    columns = [_definition(name, kind) for name, kind in LEDGER_COLUMNS.items()]
+    return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (source_file, generation))").format(
+        table.ledger, sql.SQL(", ").join(columns)
+    )
+
+
+def add_columns(table: Table, names: Sequence[str]) -> sql.Composed:
+    """Return the statement that adds some of `COLUMNS` to the data table."""
+    additions = [sql.SQL("ADD COLUMN IF NOT EXISTS ") + _definition(name, COLUMNS[name]) for name in names]
+    return sql.SQL("ALTER TABLE {} {}").format(table.data, sql.SQL(", ").join(additions))
+
+
+def create_index(table: Table, column: str) -> sql.Composed:
+    """Return the statement that makes an index on `column` of the data table."""
+    return sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} ({})").format(
+        table.index(column), table.data, sql.Identifier(column)
+    )
+
+
+def change_type(table: Table, column: str, kind: str) -> sql.Composed:
+    """Return the statement that turns `column` of the data table into `kind`, its values with it."""
+    return sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE " + kind + " USING {}::" + kind).format(
+        table.data, sql.Identifier(column), sql.Identifier(column)
+    )
+
+
+def grants(table: Table, role: str) -> list[sql.Composed]:
+    """Return the statements that give `role` the rights that a load needs, and no more."""
+    user = sql.Identifier(role)
+    return [
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(table.schema), user),
+        sql.SQL("GRANT SELECT, INSERT, DELETE ON {} TO {}").format(table.data, user),
+        sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table.ledger, user),
+    ]
+
+
+def script(statements: Iterable[sql.Composed]) -> str:
+    """Return `statements` as text to paste into psql."""
+    return " ".join(f"{statement.as_string()};" for statement in statements)
+
+
+def _definition(name: str, kind: str) -> sql.Composed:
+    return sql.SQL("{} " + kind).format(sql.Identifier(name))
+
+
+def held_query(table: Table) -> sql.Composed:
+    """The newest ledger row of each of some files; binds their names."""
+    return sql.SQL(
+        "SELECT DISTINCT ON (source_file) source_file, generation, size, crc32c, run_id, key_id, rules_id, "
+        "row_count, sum_price, sum_quantity, min_date, max_date, fingerprint, loaded_at FROM {} "
+        "WHERE source_file = ANY(%s) ORDER BY source_file, generation DESC"
+    ).format(table.ledger)
+
+
+def generations_query(table: Table) -> sql.Composed:
+    """The newest generation of each file in the ledger."""
+    return sql.SQL("SELECT source_file, max(generation) FROM {} GROUP BY source_file").format(table.ledger)
+
+
+def totals_query(table: Table, *, is_exact: bool) -> sql.Composed:
+    """Return the totals of each of some files; binds their names. See `select_fingerprint` for `is_exact`."""
+    fingerprint = select_fingerprint(POSTGRES, is_exact=is_exact)
+    return sql.SQL(
+        "SELECT source_file, count(*), sum(price), sum(quantity), min(date), max(date), {} FROM {} "
+        "WHERE source_file = ANY(%s) GROUP BY source_file"
+    ).format(sql.SQL(fingerprint), table.data)
+
+
+def forget_statement(table: Table) -> sql.Composed:
+    """Remove the ledger rows of a file above a generation; binds source_file and generation."""
+    return sql.SQL("DELETE FROM {} WHERE source_file = %s AND generation > %s").format(table.ledger)
+
+
+def delete_statement(table: Table) -> sql.Composed:
+    """Removes the rows of a file; binds source_file."""
+    return sql.SQL("DELETE FROM {} WHERE source_file = %s").format(table.data)
+
+
+def copy_statement(table: Table) -> sql.Composed:
+    """Takes rows as text, `hashed_rows.COLUMNS`."""
+    from txn_assets.rows.hashed_rows import COLUMNS as STAGED_COLUMNS  # noqa: PLC0415 - Arrow loads with the first file
+
+    names = sql.SQL(", ").join(map(sql.Identifier, STAGED_COLUMNS))
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table.data, names)
+
+
+def note_statement(table: Table) -> sql.Composed:
+    """Writes a ledger row, over that of an earlier load of the same version; binds the columns but loaded_at."""
+    names = [name for name in LEDGER_COLUMNS if name != "loaded_at"]
+    updates = [
+        sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))
+        for name in names
+        if name not in ("source_file", "generation")
+    ]
+    return sql.SQL(
+        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (source_file, generation) DO UPDATE SET {}, loaded_at = now()"
+    ).format(
+        table.ledger,
+        sql.SQL(", ").join(map(sql.Identifier, names)),
+        sql.SQL(", ").join(sql.Placeholder() * len(names)),
+        sql.SQL(", ").join(updates),
+    )

@@ -1,0 +1,166 @@
+"""Which errors of Google's clients are transient, which are of every file, and what a person is told to do."""
+
+import json
+from http import HTTPStatus
+
+import pytest
+import requests
+from google.api_core import exceptions
+from google.auth.exceptions import RefreshError
+from google.cloud.bigquery.job.base import _error_result_to_exception
+from google.cloud.storage.exceptions import InvalidResponse
+from pydantic import TypeAdapter, ValidationError
+
+from txn_assets.stores import bigquery_sql
+from txn_assets.stores.google_errors import explain, is_out_of_reach, is_passing, is_precondition_failure
+
+
+def _of_another_family() -> ValidationError:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(int).validate_python("x")
+    return caught.value
+
+
+def answered(status: int, reason: str, message: str = "no") -> exceptions.GoogleAPICallError:
+    """Return the error of a request that the server answered with `status` and `reason`."""
+    error = exceptions.from_http_status(status, message, errors=[{"reason": reason, "message": message}])  # type: ignore[no-untyped-call]  # untyped there
+    assert isinstance(error, exceptions.GoogleAPICallError)
+    return error
+
+
+def failed_job(reason: str, message: str = "no") -> exceptions.GoogleAPICallError:
+    """Return the error of a BigQuery job that failed, as BigQuery's client makes it from the job."""
+    result = {"reason": reason, "message": message}
+    error = _error_result_to_exception(result, [result])  # type: ignore[no-untyped-call]  # untyped there
+    assert isinstance(error, exceptions.GoogleAPICallError)
+    return error
+
+
+def of_an_upload(status: int, reason: str) -> InvalidResponse:
+    """Return the error of an upload, which the storage client leaves unread."""
+    response = requests.Response()
+    response.status_code = status
+    response._content = json.dumps({"error": {"errors": [{"reason": reason}]}}).encode()
+    return InvalidResponse(response, "upload failed")
+
+
+UNAVAILABLE = answered(503, "backendError")
+NOT_FOUND = answered(404, "notFound")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        answered(403, "rateLimitExceeded"),
+        answered(403, "userRateLimitExceeded"),
+        UNAVAILABLE,
+        failed_job("tableUnavailable"),
+        failed_job("jobRateLimitExceeded"),
+        failed_job("resourcesExceeded", "Too many DML statements outstanding against table p:d.t, limit is 20."),
+        of_an_upload(429, "rateLimitExceeded"),
+        requests.ConnectionError(),
+        TimeoutError(),
+    ],
+    ids=repr,
+)
+def test_transient(error: Exception) -> None:
+    """A server that has too much to do, and one that cannot be heard, may answer the next time."""
+    assert is_passing(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NOT_FOUND,
+        answered(403, "quotaExceeded"),
+        answered(403, "billingNotEnabled"),
+        failed_job("resourcesExceeded", "Resources exceeded during query execution: out of memory."),
+        failed_job(
+            "bytesBilledLimitExceeded", "Query exceeded limit for bytes billed: 1. 10485760 or higher required."
+        ),
+        of_an_upload(403, "retentionPolicyNotMet"),
+        _of_another_family(),
+        ValueError("Too many DML statements outstanding"),
+    ],
+    ids=repr,
+)
+def test_permanent(error: Exception) -> None:
+    """What is not there stays away, and an error of another library is never taken for a fault of the store."""
+    assert not is_passing(error)
+    assert not is_out_of_reach(error)
+
+
+@pytest.mark.parametrize("error", [UNAVAILABLE, requests.ConnectionError(), RefreshError("no token")])  # type: ignore[no-untyped-call]  # untyped there
+def test_out_of_reach(error: Exception) -> None:
+    """Where the storage does not answer, or lets nobody in, no other file need be tried."""
+    assert is_out_of_reach(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (answered(403, "accessDenied"), "Grant the service account the roles"),
+        (answered(403, "quotaExceeded"), "wait at least ten minutes"),
+        (answered(403, "rateLimitExceeded"), "Too many requests at once"),
+        (answered(403, "billingNotEnabled"), "Enable billing"),
+        (answered(403, "retentionPolicyNotMet"), "retention policy"),
+        (of_an_upload(403, "retentionPolicyNotMet"), "retention policy"),
+        (of_an_upload(403, "objectUnderActiveHold"), "release the hold"),
+        (
+            answered(400, "required", "Bucket is a requester pays bucket but no user project provided."),
+            "Requester Pays",
+        ),
+        (answered(400, "userProjectMissing"), "Requester Pays"),
+        (answered(404, "notFound", "Not found: Dataset p:d"), "correct its name in the configuration"),
+        (
+            failed_job("notFound", "Not found: Dataset p:d was not found in location US"),
+            "set data_warehouse.location",
+        ),
+        (
+            failed_job("invalidQuery", "Cannot query over table 'p.d.t' without a filter over column(s) 'x'"),
+            "require_partition_filter = FALSE",
+        ),
+        (
+            failed_job("invalidQuery", "UPDATE or DELETE statement would affect rows in the streaming buffer"),
+            "up to 90 minutes",
+        ),
+        (failed_job("invalidQuery", "Too many partitions produced by query, allowed 4000"), "at most 4,000 partitions"),
+        (failed_job("bytesBilledLimitExceeded"), "data_warehouse.maximum_bytes_billed"),
+        (answered(412, "conditionNotMet"), "Another run writes the same file"),
+        (answered(412, "orgPolicyConstraintFailed"), "policy of the organization"),
+    ],
+)
+def test_remedy_follows_the_reason(error: Exception, remedy: str) -> None:
+    """A 403 is a missing role, a quota or a policy; each has something else to do about it."""
+    sentence = explain(error, "BigQuery table p.d.t")
+    assert sentence.startswith("BigQuery table p.d.t cannot be used: ")
+    assert remedy in sentence
+
+
+def test_cause_of_a_failed_job_is_told_once() -> None:
+    """The client appends every error of the job to the first one's message."""
+    sentence = explain(failed_job("invalidQuery", "Syntax error at [1:1]"), "BigQuery")
+    assert sentence.count("Syntax error") == 1
+    assert "reason" not in sentence
+
+
+@pytest.mark.parametrize(("reason", "lost"), [("conditionNotMet", True), ("orgPolicyConstraintFailed", False)], ids=str)
+def test_a_policy_is_no_lost_race(reason: str, lost: bool) -> None:
+    """Both are 412."""
+    assert is_precondition_failure(answered(HTTPStatus.PRECONDITION_FAILED, reason)) is lost
+
+
+@pytest.mark.parametrize(
+    ("message", "conflict"),
+    [
+        ("Transaction is aborted due to concurrent update against table p:d.t. Transaction ID: 1", True),
+        ("Could not serialize access to table p:d.t due to concurrent update", True),
+        (f"Query error: {bigquery_sql.MOVED} at [5:1]", True),
+        ("Syntax error: Unexpected keyword", False),
+        ("Not found: Table p:d.conflict_zones was not found in location US", False),
+        ("Access Denied: Table p:d.concurrent_users", False),
+    ],
+)
+def test_conflicts_are_told_from_other_faults(message: str, conflict: bool) -> None:
+    """Only they are worth another try, and a table's name is none."""
+    assert bigquery_sql.is_conflict(message) is conflict

@@ -1,0 +1,65 @@
+"""The layers of the package: imports go downward only, and never in a circle."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from txn_assets.config import project_root
+
+LAYERS = ("files", "rows", "stores", "local", "defs", "entry")
+"""From the bottom to the top."""
+SAME_LAYER = {"config": "rows", "definitions": "entry", "run": "entry"}
+ENTRY_POINTS = ("txn_assets.local.dev", "txn_assets.local.__main__")
+"""Commands below `local/`, which may import whatever they start."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    root = project_root()
+    found = {path: path.relative_to(root).with_suffix("").parts for path in (root / "txn_assets").rglob("*.py")}
+    return {".".join(parts).removesuffix(".__init__"): path for path, parts in found.items()}
+
+
+def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """The modules of the package that a module imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from ([name for name in submodules if name in known] or [node.module])
+
+
+def rank(module: str) -> int:
+    """The place of a module's layer, counted from the bottom."""
+    if module in ENTRY_POINTS:
+        return LAYERS.index("entry")
+    folder = module.split(".")[1]
+    return LAYERS.index(SAME_LAYER.get(folder, folder))
+
+
+def test_no_import_points_upward() -> None:
+    """A module imports from its own layer and those below."""
+    known = {name: path for name, path in modules().items() if name != "txn_assets"}
+    upward = [
+        f"{module} imports {target}"
+        for module, path in known.items()
+        for target in imports(path, known)
+        if rank(target) > rank(module)
+    ]
+    assert not upward
+
+
+def test_no_circles() -> None:
+    """Whatever a module needs can be loaded before it."""
+    known = modules()
+    graph = {module: {target for target in imports(path, known) if target != module} for module, path in known.items()}
+    # Raises CycleError, which lists the circle.
+    TopologicalSorter(graph).prepare()
+
+
+def test_every_folder_is_in_a_layer() -> None:
+    """A new folder finds its place here first."""
+    folders = {module.split(".")[1] for module in modules() if "." in module}
+    assert folders == {*LAYERS, *SAME_LAYER} - {"entry"}
