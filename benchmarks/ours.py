@@ -62,7 +62,7 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
         blob.upload_from_filename(parquet)
     with _manager(kind) as manager:
         # What staging left behind: the file lies on this machine already.
-        os.link(parquet, manager.workspace.folder(file.version) / "hashed.parquet")
+        os.link(parquet, manager.run_files.folder(file.version) / "hashed.parquet")
         # A run id of its own, as Dagster gives: BigQuery jobs are named after it, and a name that is taken is joined.
         with timer():
             action = manager.load([file], str(uuid.uuid4()))[NAME]

@@ -100,7 +100,7 @@ class Bench:
 
     def check(self, config: str, expected: list[Any], stores: list[str], **keywords: Any) -> None:
         """Compares what each store holds with what it should."""
-        found = self.help("benchmarks.stores:totals", config=config, stores=stores, **keywords)
+        found = self.help("benchmarks.stores:totals", config=config, clients=stores, **keywords)
         for store, totals in found.items():
             _same(store, totals, expected)
 

@@ -13,14 +13,14 @@ from pydantic import Field
 from benchmarks.child import Timer
 from benchmarks.fake_gcs import PREFIX
 from txn_assets.config import load_config
-from txn_assets.defs.resources import LandingZone, Stores, make_stores
+from txn_assets.defs.resources import Clients, LandingZone, make_clients
 from txn_assets.defs.sensors import new_landed_files
 from txn_assets.defs.wiring import make_resources
 from txn_assets.files.arrival import Cursor, select
 from txn_assets.local.endpoints import Endpoints
 
 
-class FakeStores(Stores):
+class FakeClients(Clients):
     """The stores of the local target, their GCS elsewhere."""
 
     gcs_url: str = Field(description="Where the stand-in for GCS listens.")
@@ -63,7 +63,7 @@ def tick(timer: Timer, *, url: str, cursor: str) -> list[str]:
 
 def _landing(url: str) -> LandingZone:
     config = load_config()
-    plain = make_stores(config)
+    plain = make_clients(config)
     fields = {name: getattr(plain, name) for name in type(plain).model_fields}
-    stores = FakeStores(**fields, gcs_url=url)
-    return LandingZone(stores=stores, bucket=config.data_lake.gcs_bucket, prefix=PREFIX.removesuffix("/"))
+    stores = FakeClients(**fields, gcs_url=url)
+    return LandingZone(clients=stores, bucket=config.data_lake.gcs_bucket, prefix=PREFIX.removesuffix("/"))

@@ -9,7 +9,7 @@ from txn_assets.config import PipelineConfig, load_config
 from txn_assets.defs import json_lines
 from txn_assets.defs.assets import ASSETS, LANDING_ZONE
 from txn_assets.defs.checks import checks
-from txn_assets.defs.executor import in_threads
+from txn_assets.defs.executor import threaded_executor
 from txn_assets.defs.jobs import load_landed_files, make_remove_old, watch_landing_zone
 from txn_assets.defs.sensors import make_daily_sweep, new_landed_files, upkeep_schedules
 from txn_assets.defs.wiring import make_resources
@@ -43,5 +43,5 @@ def build(config: PipelineConfig) -> dg.Definitions:
         schedules=[make_daily_sweep(config.orchestration.schedule), *upkeep_schedules(remove_old)],
         resources=make_resources(config),
         # One process a run: the steps of five rows would otherwise pay for six interpreters.
-        executor=in_threads,
+        executor=threaded_executor,
     )

@@ -21,7 +21,7 @@ from txn_assets.defs.jobs import load_landed_files
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.resources import PASSWORD_VARIABLE, landing_zone
 from txn_assets.defs.summary import find_failures, summarize
-from txn_assets.files.arrival import KEY_TAG, SUFFIXES, fits_a_key
+from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.stack import LocalStackError, ensure_up
@@ -154,7 +154,7 @@ def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
         message = f"There is no file {file}: give the path of a CSV file, as in `make run FILE=path/to/file.csv`."
         raise UsageError(message)
     name = file.name if name is None else name
-    if not name.lower().endswith(SUFFIXES) or not fits_a_key(name):
+    if not name.lower().endswith(SUFFIXES) or not is_partition_key(name):
         message = f"{name!r} cannot be landed: a landed file is named *.csv or *.csv.gz, in one line, without '...'."
         raise UsageError(message)
     if refusal := too_long(name, name_limit(config.data_lake)):

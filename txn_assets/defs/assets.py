@@ -19,7 +19,7 @@ import dagster as dg
 from txn_assets.config import ConfigError
 from txn_assets.defs.events import StageLog, pinned, processed
 from txn_assets.defs.partitions import LANDED_FILES, landed_files
-from txn_assets.defs.resources import LandedFileError, LandingZone, Quarantine, Workspace
+from txn_assets.defs.resources import LandedFileError, LandingZone, Quarantine, RunFiles
 from txn_assets.files.values import (
     FailedFile,
     HashedFile,
@@ -62,16 +62,16 @@ def _landed_file_asset(
 
 
 @_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"gcs", "csv"}, deps=[LANDING_ZONE])
-def raw_csv(context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace) -> RawFiles:
+def raw_csv(context: dg.AssetExecutionContext, landing: LandingZone, run_files: RunFiles) -> RawFiles:
     """A landed CSV file, pinned to the generation that this run loads, its header checked."""
     names = {name: name for name in context.partition_keys}
-    files, failed = _each(context, names, lambda name, log: _pin(context, landing, workspace, name, log))
+    files, failed = _each(context, names, lambda name, log: _pin(context, landing, run_files, name, log))
     context.instance.add_dynamic_partitions(LANDED_FILES, [file.version.name for file in files])
     return RawFiles(files, failed)
 
 
 def _pin(
-    context: dg.AssetExecutionContext, landing: LandingZone, workspace: Workspace, name: str, log: StageLog
+    context: dg.AssetExecutionContext, landing: LandingZone, run_files: RunFiles, name: str, log: StageLog
 ) -> RawFile:
     from txn_assets.rows.csv_header import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
     from txn_assets.rows.processing import read_header  # noqa: PLC0415 - likewise
@@ -84,7 +84,7 @@ def _pin(
         raise dg.Failure(landing.not_landed(name), allow_retries=False)
     try:
         with landing.open(version) as stream:
-            columns = read_header(stream, workspace.settings)
+            columns = read_header(stream, run_files.settings)
     except NotATransactionFileError as error:
         raise _unusable(version, error) from error
     except LandedFileError as error:
@@ -103,19 +103,19 @@ def _pin(
 
 @_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"pydantic", "arrow"})
 def validated_transactions(
-    context: dg.AssetExecutionContext, raw_csv: RawFiles, workspace: Workspace, quarantine: Quarantine
+    context: dg.AssetExecutionContext, raw_csv: RawFiles, run_files: RunFiles, quarantine: Quarantine
 ) -> ValidatedFiles:
     """The rows of the file that keep the row contract; the others are in the quarantine, each with its reasons."""
 
     def validate(file: RawFile, log: StageLog) -> ValidatedFile:
-        return _validate(context, workspace, quarantine, file.version, log)
+        return _validate(context, run_files, quarantine, file.version, log)
 
     return ValidatedFiles(*_each(context, raw_csv.by_name, validate, raw_csv.failed))
 
 
 def _validate(
     context: dg.AssetExecutionContext,
-    workspace: Workspace,
+    run_files: RunFiles,
     quarantine: Quarantine,
     version: "FileVersion",
     log: StageLog,
@@ -125,12 +125,12 @@ def _validate(
 
     started = time.monotonic()
     try:
-        report = workspace.validate_file(version)
+        report = run_files.validate_file(version)
     except NotATransactionFileError as error:
         raise _unusable(version, error) from error
     except LandedFileError as error:
         raise dg.Failure(str(error)) from error
-    rejected = workspace.folder(version) / "rejected.csv"
+    rejected = run_files.folder(version) / "rejected.csv"
     place = quarantine.store(version, rejected if report.rejected else None)
     log.emit_rejections("validated_transactions", version.name, report)
     context.add_asset_metadata(
@@ -152,35 +152,35 @@ def _validate(
         where = f" {report.rejected} rejected rows with their reasons are in {place}." if place else " It has no rows."
         message = f"No valid transactions in {version.name}.{where} The stores keep what they had."
         raise dg.Failure(message, allow_retries=False)
-    rules = rules_id(workspace.settings.validation, workspace.hasher().pii_fields)
+    rules = rules_id(run_files.settings.validation, run_files.hasher().pii_fields)
     return ValidatedFile(version, rules, report)
 
 
 @_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"duckdb", "parquet"})
 def hashed_transactions(
-    context: dg.AssetExecutionContext, validated_transactions: ValidatedFiles, workspace: Workspace
+    context: dg.AssetExecutionContext, validated_transactions: ValidatedFiles, run_files: RunFiles
 ) -> HashedFiles:
     """The valid rows with PII as SHA-256: what every sink gets, and the first value that holds no clear text."""
     files, failed = validated_transactions.by_name, validated_transactions.failed
-    return HashedFiles(*_each(context, files, lambda file, log: _hash(context, workspace, file, log), failed))
+    return HashedFiles(*_each(context, files, lambda file, log: _hash(context, run_files, file, log), failed))
 
 
-def _hash(context: dg.AssetExecutionContext, workspace: Workspace, file: ValidatedFile, log: StageLog) -> HashedFile:
+def _hash(context: dg.AssetExecutionContext, run_files: RunFiles, file: ValidatedFile, log: StageLog) -> HashedFile:
     from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
     from txn_assets.rows.processing import hash_file  # noqa: PLC0415 - likewise
 
     started = time.monotonic()
-    if refusal := file.report.over_limit(workspace.settings.max_invalid_ratio):
+    if refusal := file.report.over_limit(run_files.settings.max_invalid_ratio):
         message = f"{file.version.name}: {refusal}"
         raise dg.Failure(message, allow_retries=False)
-    hasher = workspace.hasher()
-    path: Path = workspace.folder(file.version) / "hashed.parquet"
-    hash_file(workspace.valid_rows(file), path, file=file.version, hasher=hasher)
+    hasher = run_files.hasher()
+    path: Path = run_files.folder(file.version) / "hashed.parquet"
+    hash_file(run_files.valid_rows(file), path, file=file.version, hasher=hasher)
     totals, lake_fingerprint = hashed_rows.totals(path)
-    partitions = hashed_rows.count_partitions(path, partition_by=workspace.partition_by)
+    partitions = hashed_rows.count_partitions(path, partition_by=run_files.partition_by)
     if partitions > MAX_PARTITIONS:
         message = (
-            f"{file.version.name} has rows in {partitions:,} {workspace.partition_by}s, and BigQuery writes at most "
+            f"{file.version.name} has rows in {partitions:,} {run_files.partition_by}s, and BigQuery writes at most "
             f"{MAX_PARTITIONS:,} partitions in one job: check its dates, split it by date, or let "
             "data_warehouse.partition_by be month. No store was changed."
         )

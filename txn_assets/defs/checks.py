@@ -22,7 +22,7 @@ from txn_assets.defs.assets import (
 )
 from txn_assets.defs.io_managers.sink import SinkIOManager
 from txn_assets.defs.partitions import landed_files
-from txn_assets.defs.resources import LandingZone, Workspace
+from txn_assets.defs.resources import LandingZone, RunFiles
 from txn_assets.files.arrival import left_alone, list_left_alone
 from txn_assets.files.ledger import describe, supersedes
 from txn_assets.files.retention import landed_at
@@ -62,9 +62,9 @@ def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetC
 
 
 @_file_check(validated_transactions, blocking=True)
-def rejected_share_within_limit(validated_transactions: ValidatedFiles, workspace: Workspace) -> dg.AssetCheckResult:
+def rejected_share_within_limit(validated_transactions: ValidatedFiles, run_files: RunFiles) -> dg.AssetCheckResult:
     """No more than `ingestion.max_invalid_ratio` of the rows is rejected."""
-    limit = workspace.settings.max_invalid_ratio
+    limit = run_files.settings.max_invalid_ratio
     refusals = {file.version.name: file.report.over_limit(limit) for file in validated_transactions}
     wrong = {name: refusal for name, refusal in refusals.items() if refusal}
     # An error stops the whole run: of a batch, `hashed_transactions` leaves these files out instead.
@@ -137,10 +137,10 @@ def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
 
 
 @_file_check(hashed_transactions)
-def hash_is_keyed(hashed_transactions: HashedFiles, workspace: Workspace) -> dg.AssetCheckResult:
+def hash_is_keyed(hashed_transactions: HashedFiles, run_files: RunFiles) -> dg.AssetCheckResult:
     """On the gcp target the hash is keyed: a plain hash of a short id is reversed by counting."""
     plain = {file.version.name: file.key_id for file in hashed_transactions if file.key_id == "sha256"}
-    if workspace.stores.target != "gcp":
+    if run_files.clients.target != "gcp":
         plain = {}
     wrong = dict.fromkeys(plain, "hashed without a key: set security.hash.algorithm to hmac-sha256 and TXN_HASH_KEY")
     return _result(wrong, severity=WARN)
@@ -168,7 +168,7 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
         ]
         stuck = {}
         for sink in (gcs, bigquery, postgres):
-            held = sink.ride_out(sink.held_generations)
+            held = sink.retry_transient(sink.held_generations)
             stuck[sink.store] = [
                 version
                 for version in landed
@@ -199,7 +199,7 @@ def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetC
         sink,
         # Nothing comes after it: blocking means that the run fails.
         blocking=True,
-        name=f"{sink.key.to_python_identifier()}_reconciles",
+        name="matches_hashed_transactions",
         additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
         required_resource_keys={io_manager_key},
         description="Every column of every row, read back from the store, equals what was hashed.",
@@ -216,9 +216,9 @@ def reconcile(manager: SinkIOManager, files: HashedFiles) -> dg.AssetCheckResult
 
     A file of which the store holds a generation that replaces this one is not compared.
     """
-    exact = not manager.ride_out(manager.inexact_columns)
+    exact = not manager.retry_transient(manager.inexact_columns)
     wrong = {one.name: f"not loaded: {one.why}" for one in files.failed}
-    held = manager.ride_out(lambda: manager.holdings(files.files))
+    held = manager.retry_transient(lambda: manager.holdings(files.files))
     for name, file in files.by_name.items():
         generation = held[name].generation
         if generation != file.version.generation:

@@ -40,7 +40,7 @@ ASK_SECONDS = 0.2
 """So often a step is asked for that waits for a pool's slot, or for another try."""
 
 
-class ThreadsExecutor(dg.Executor):
+class ThreadedExecutor(dg.Executor):
     """Executes the steps of a run in this process, those with a pool in threads."""
 
     @property
@@ -58,7 +58,7 @@ class ThreadsExecutor(dg.Executor):
         return iter(
             ExecuteRunWithPlanIterable(
                 execution_plan=execution_plan,
-                iterator=_in_threads,
+                iterator=_run_threaded,
                 execution_context_manager=PlanExecutionContextManager(
                     job=plan_context.job,
                     retry_mode=self.retries,
@@ -73,13 +73,13 @@ class ThreadsExecutor(dg.Executor):
         )
 
 
-@dg.executor(name="in_threads")
-def in_threads(_: dg.InitExecutorContext) -> ThreadsExecutor:
+@dg.executor(name="threaded_executor")
+def threaded_executor(_: dg.InitExecutorContext) -> ThreadedExecutor:
     """One process a run, in which the three stores are loaded at the same time."""
-    return ThreadsExecutor()
+    return ThreadedExecutor()
 
 
-def _in_threads(job_context: "PlanExecutionContext", execution_plan: "ExecutionPlan") -> Iterator[dg.DagsterEvent]:
+def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "ExecutionPlan") -> Iterator[dg.DagsterEvent]:
     with ExitStack() as stack:
         logs = stack.enter_context(ExitStack())
         # A run is worth more than what it prints: that its output cannot be kept is said, and no reason to fail.

@@ -10,7 +10,7 @@ import dagster as dg
 from txn_assets.config import Retention
 from txn_assets.defs.assets import ASSETS, LANDING_ZONE
 from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.defs.io_managers.values import StagingIOManager
+from txn_assets.defs.io_managers.values import ValuesIOManager
 from txn_assets.defs.partitions import LANDED_FILES
 from txn_assets.defs.resources import LandingZone
 from txn_assets.files.arrival import names_in_runs
@@ -56,7 +56,7 @@ def make_remove_old(retention: Retention) -> dg.JobDefinition:
         # The keys first: a file that is registered from here on is none of them, and so is not taken for gone.
         keys = context.instance.get_dynamic_partitions(LANDED_FILES)
         landed = {version.name: version.generation for version in landing.versions()}
-        ledgers = [sink.ride_out(sink.held_generations) for sink in (gcs, bigquery, postgres)]
+        ledgers = [sink.retry_transient(sink.held_generations) for sink in (gcs, bigquery, postgres)]
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.partition_days)
         unfinished = dg.RunsFilter(job_name=load_landed_files.name, statuses=UNFINISHED)
         # A run that waits names its files by the first and the last key of a range.
@@ -67,7 +67,7 @@ def make_remove_old(retention: Retention) -> dg.JobDefinition:
         context.log.info(f"removed {len(outdated)} of {len(keys)} partition keys, older than {before:%Y-%m-%d}")
 
     @dg.op
-    def remove_old_staging(context: dg.OpExecutionContext, staging: dg.ResourceParam[StagingIOManager]) -> None:
+    def remove_old_staging(context: dg.OpExecutionContext, staging: dg.ResourceParam[ValuesIOManager]) -> None:
         """Removes what runs staged long ago."""
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.staging_days)
         removed = staging.remove(outdated_objects(staging.written(), before=before))

@@ -13,7 +13,7 @@ import dagster as dg
 from txn_assets.config import PipelineConfig
 from txn_assets.defs.io_managers.gcs import GcsIOManager
 from txn_assets.defs.io_managers.postgres import PostgresIOManager
-from txn_assets.defs.resources import make_stores
+from txn_assets.defs.resources import make_clients
 from txn_assets.defs.wiring import make_resources
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import LoadRecord
@@ -42,20 +42,20 @@ def check_replacement(
         ReplacementError: it replaces other rows, and nobody asked for that.
         Failure: a store cannot be asked.
     """
-    with dg.build_resources({"stores": make_stores(config)}) as opened:
-        resources = make_resources(config, opened.stores)
+    with dg.build_resources({"clients": make_clients(config)}) as opened:
+        resources = make_resources(config, opened.clients)
         gcs, postgres = resources["gcs"], resources["postgres"]
         assert isinstance(gcs, GcsIOManager)
         assert isinstance(postgres, PostgresIOManager)
-        held = in_postgres = postgres.ride_out(lambda: postgres.held(name))
+        held = in_postgres = postgres.retry_transient(lambda: postgres.held(name))
         if held is None:
-            held = gcs.ride_out(lambda: gcs.held(name))
+            held = gcs.retry_transient(lambda: gcs.held(name))
         if held is None or not held.totals.rows or held.file.crc32c == crc32c(file):
             return None
         if not is_asked_for:
             ids = _first_ids(file, config, hasher)
             comparable = in_postgres is not None and held.key_id == hasher.key_id
-            is_shared = comparable and postgres.ride_out(lambda: postgres.holds_any(name, ids))
+            is_shared = comparable and postgres.retry_transient(lambda: postgres.holds_any(name, ids))
             if not is_shared:
                 raise ReplacementError(explain(file, name, held, ids=ids if comparable else None))
     return f"replaces {describe(held)}"

@@ -54,7 +54,7 @@ class LandedFileError(Exception):
     """A landed file cannot be used; the message names it and says what to do."""
 
 
-class Stores(dg.ConfigurableResource["Stores"]):
+class Clients(dg.ConfigurableResource["Clients"]):
     """Opens the clients of the three stores, for the local target or for Google Cloud.
 
     The local target starts the embedded servers at the first client.
@@ -169,7 +169,7 @@ class Stores(dg.ConfigurableResource["Stores"]):
 class LandingZone(dg.ConfigurableResource["LandingZone"]):
     """The prefix of the bucket where transaction files land."""
 
-    stores: dg.ResourceDependency[Stores]
+    clients: dg.ResourceDependency[Clients]
     bucket: str = Field(description="Name of the bucket.")
     prefix: str = Field(description="Objects land below this prefix.")
     dates: str = Field(default="", description="What names begin with, as strftime writes a date; '' for any name.")
@@ -181,7 +181,7 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
 
     def latest(self, name: str) -> FileVersion | None:
         """The current version of the landed file `name`; None where there is none."""
-        blob = self.stores.storage().bucket(self.bucket).get_blob(f"{self.prefix}/{name}")
+        blob = self.clients.storage().bucket(self.bucket).get_blob(f"{self.prefix}/{name}")
         if blob is None:
             return None
         return FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
@@ -197,7 +197,7 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
 
     def versions(self, *, start: str = "") -> Iterator[FileVersion]:
         """The current version of every object from the name `start` on, in order, one request a thousand."""
-        blobs = self.stores.storage().list_blobs(
+        blobs = self.clients.storage().list_blobs(
             self.bucket,
             prefix=f"{self.prefix}/",
             start_offset=f"{self.prefix}/{start}",
@@ -210,7 +210,7 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
 
     def upload(self, path: Path, name: str) -> FileVersion:
         """Lands the file at `path` as `name`; the version that it is now."""
-        blob = self.stores.storage().bucket(self.bucket).blob(f"{self.prefix}/{name}")
+        blob = self.clients.storage().bucket(self.bucket).blob(f"{self.prefix}/{name}")
         blob.upload_from_filename(str(path), content_type="text/csv", checksum="crc32c")
         return FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
 
@@ -232,7 +232,7 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
             return b""
 
     def _blob(self, version: FileVersion) -> "Blob":
-        bucket = self.stores.storage().bucket(self.bucket)
+        bucket = self.clients.storage().bucket(self.bucket)
         return bucket.blob(f"{self.prefix}/{version.name}", generation=version.generation)
 
     @contextmanager
@@ -262,7 +262,7 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
 class Quarantine(dg.ConfigurableResource["Quarantine"]):
     """The prefix of the bucket that holds the rejected rows of each file."""
 
-    stores: dg.ResourceDependency[Stores]
+    clients: dg.ResourceDependency[Clients]
     bucket: str = Field(description="Name of the bucket.")
     prefix: str = Field(description="Rejected rows are stored below this prefix.")
 
@@ -271,7 +271,7 @@ class Quarantine(dg.ConfigurableResource["Quarantine"]):
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the head of the module
 
         name = f"{self.prefix}/{version.name}/rejected.csv"
-        blob = self.stores.storage().bucket(self.bucket).blob(name)
+        blob = self.clients.storage().bucket(self.bucket).blob(name)
         if rejected is None:
             with contextlib.suppress(NotFound):
                 blob.delete()
@@ -298,14 +298,14 @@ class _Checksummed:
         return data
 
 
-class Workspace(dg.ConfigurableResource["Workspace"]):
+class RunFiles(dg.ConfigurableResource["RunFiles"]):
     """The files of a run on this machine, clear text among them: made where they are missing, gone with the run.
 
     A run that is continued on another machine finds none of them. Clear text is then made again from the landing zone,
     at the pinned generation; hashed rows are fetched from staging.
     """
 
-    stores: dg.ResourceDependency[Stores]
+    clients: dg.ResourceDependency[Clients]
     landing: dg.ResourceDependency[LandingZone]
     ingestion: dict[str, Any] = Field(description="The section `ingestion` of the configuration.")
     security: dict[str, Any] = Field(description="The section `security` of the configuration.")
@@ -395,7 +395,7 @@ class Workspace(dg.ConfigurableResource["Workspace"]):
         with _FETCHING:
             if not path.exists():
                 part = path.with_suffix(".part")
-                self.stores.storage().bucket(file.bucket).blob(file.object_name).download_to_filename(part)
+                self.clients.storage().bucket(file.bucket).blob(file.object_name).download_to_filename(part)
                 part.rename(path)
         return path
 
@@ -420,7 +420,7 @@ def _local_endpoints() -> "Endpoints":
     return ensure_up(txn_home(), seed_from(load_config()))
 
 
-def make_stores(config: PipelineConfig) -> Stores:
+def make_clients(config: PipelineConfig) -> Clients:
     """The stores that `config` names, for the target that TXN_TARGET names.
 
     Raises:
@@ -428,7 +428,7 @@ def make_stores(config: PipelineConfig) -> Stores:
     """
     postgres = config.data_warehouse.postgres
     target = txn_target()
-    return Stores(
+    return Clients(
         target=target,
         project_id=config.data_warehouse.project_id,
         location=config.data_warehouse.location,
@@ -441,11 +441,11 @@ def make_stores(config: PipelineConfig) -> Stores:
     )
 
 
-def make_landing_zone(config: PipelineConfig, stores: Stores) -> LandingZone:
+def make_landing_zone(config: PipelineConfig, clients: Clients) -> LandingZone:
     """The landing zone that `config` names."""
     lake = config.data_lake
     return LandingZone(
-        stores=stores,
+        clients=clients,
         bucket=lake.gcs_bucket,
         prefix=lake.landing,
         dates=lake.landing_dates or "",
@@ -454,11 +454,11 @@ def make_landing_zone(config: PipelineConfig, stores: Stores) -> LandingZone:
     )
 
 
-def make_workspace(config: PipelineConfig, stores: Stores, landing: LandingZone) -> Workspace:
+def make_run_files(config: PipelineConfig, clients: Clients, landing: LandingZone) -> RunFiles:
     """The workspace for the rules and the hash that `config` names."""
     keyed = config.security.hash.algorithm == "hmac-sha256"
-    return Workspace(
-        stores=stores,
+    return RunFiles(
+        clients=clients,
         landing=landing,
         ingestion=config.ingestion.model_dump(mode="json"),
         security=config.security.model_dump(mode="json"),
@@ -472,4 +472,4 @@ def landing_zone() -> LandingZone:
     """The landing zone of the configuration in force, for code that Dagster hands no resources."""
     config = load_config()
     # Not processed by Dagster, which would make an instance for it: the bucket needs no secret of the environment.
-    return make_landing_zone(config, make_stores(config))
+    return make_landing_zone(config, make_clients(config))

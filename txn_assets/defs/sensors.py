@@ -146,7 +146,7 @@ def missing_versions(landed: list[FileVersion], sinks: Sequence[SinkIOManager]) 
 
 
 def _in_every_ledger(sinks: Sequence[SinkIOManager]) -> Callable[[FileVersion], bool]:
-    ledgers = [sink.ride_out(sink.held_generations) for sink in sinks]
+    ledgers = [sink.retry_transient(sink.held_generations) for sink in sinks]
     return lambda version: all(ledger.get(version.name) == version.generation for ledger in ledgers)
 
 

@@ -62,10 +62,11 @@ def find_failures(result: dg.JobExecutionResult) -> Iterator[str]:
     judged = set()
     for check in result.get_asset_check_evaluations():
         if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
-            judged.add(check.asset_check_key.name)
-            yield f"{check.check_name}: {check.description}"
+            asset = check.asset_key.to_python_identifier()
+            judged.add(f"{asset}_{check.check_name}")
+            yield f"{asset}, {check.check_name}: {check.description}"
     for event in result.all_events:
-        if event.is_step_failure and not any((event.step_key or "").endswith(name) for name in judged):
+        if event.is_step_failure and event.step_key not in judged:
             yield f"{event.step_key}: {_sentence(event.step_failure_data)}"
         # Where a step failed, the run's failure says no more than that.
         if event.is_job_failure and not any(other.is_step_failure for other in result.all_events):

@@ -4,25 +4,25 @@ from txn_assets.config import PipelineConfig
 from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 from txn_assets.defs.io_managers.gcs import GcsIOManager
 from txn_assets.defs.io_managers.postgres import PostgresIOManager
-from txn_assets.defs.io_managers.values import StagingIOManager
-from txn_assets.defs.resources import Quarantine, Stores, make_landing_zone, make_stores, make_workspace
+from txn_assets.defs.io_managers.values import ValuesIOManager
+from txn_assets.defs.resources import Clients, Quarantine, make_clients, make_landing_zone, make_run_files
 
 
-def make_resources(config: PipelineConfig, stores: Stores | None = None) -> dict[str, object]:
-    """Return the resources and I/O managers that `config` asks for, with `stores` if they are open already."""
+def make_resources(config: PipelineConfig, clients: Clients | None = None) -> dict[str, object]:
+    """Return the resources and I/O managers that `config` asks for, with `clients` if they are open already."""
     lake, warehouse = config.data_lake, config.data_warehouse
-    stores = stores or make_stores(config)
-    landing = make_landing_zone(config, stores)
-    workspace = make_workspace(config, stores, landing)
+    clients = clients or make_clients(config)
+    landing = make_landing_zone(config, clients)
+    run_files = make_run_files(config, clients, landing)
     pii_fields = list(config.security.pii_fields)
     return {
         "landing": landing,
-        "workspace": workspace,
-        "quarantine": Quarantine(stores=stores, bucket=lake.gcs_bucket, prefix=lake.quarantine),
-        "staging": StagingIOManager(stores=stores, workspace=workspace, bucket=lake.gcs_bucket, prefix=lake.staging),
+        "run_files": run_files,
+        "quarantine": Quarantine(clients=clients, bucket=lake.gcs_bucket, prefix=lake.quarantine),
+        "staging": ValuesIOManager(clients=clients, run_files=run_files, bucket=lake.gcs_bucket, prefix=lake.staging),
         "gcs": GcsIOManager(
-            stores=stores,
-            workspace=workspace,
+            clients=clients,
+            run_files=run_files,
             pii_fields=pii_fields,
             store="GCS",
             bucket=lake.gcs_bucket,
@@ -30,8 +30,8 @@ def make_resources(config: PipelineConfig, stores: Stores | None = None) -> dict
             file_format=lake.format,
         ),
         "bigquery": BigQueryIOManager(
-            stores=stores,
-            workspace=workspace,
+            clients=clients,
+            run_files=run_files,
             pii_fields=pii_fields,
             store="BigQuery",
             project_id=warehouse.project_id,
@@ -41,8 +41,8 @@ def make_resources(config: PipelineConfig, stores: Stores | None = None) -> dict
             maximum_bytes_billed=warehouse.maximum_bytes_billed,
         ),
         "postgres": PostgresIOManager(
-            stores=stores,
-            workspace=workspace,
+            clients=clients,
+            run_files=run_files,
             pii_fields=pii_fields,
             store="PostgreSQL",
             schema_name=warehouse.postgres.schema_,

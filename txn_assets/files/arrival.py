@@ -37,7 +37,7 @@ SUFFIXES = (".csv", ".csv.gz")
 IGNORED_STARTS = (".", "_", "~")
 """Of a base name: what tools call files that are not finished."""
 
-UNFIT_FOR_A_KEY = ("...", "\a", "\b", "\f", "\n", "\r", "\t", "\v", "\0")
+FORBIDDEN_IN_KEYS = ("...", "\a", "\b", "\f", "\n", "\r", "\t", "\v", "\0")
 """Dagster refuses a partition key with one of these."""
 
 CURSOR_VERSION = 3
@@ -75,7 +75,7 @@ def left_alone(version: FileVersion) -> LeftAlone | None:
         return LeftAlone(version, f"a name that begins with {starts} is not finished", is_meant=True)
     if not base.lower().endswith(SUFFIXES):
         return LeftAlone(version, f"its name does not end in {' or '.join(SUFFIXES)}")
-    if not fits_a_key(version.name):
+    if not is_partition_key(version.name):
         return LeftAlone(version, "Dagster takes no partition key of more than one line, or with '...'")
     if not version.size:
         return LeftAlone(version, "it is empty")
@@ -88,9 +88,9 @@ def list_left_alone(objects: Sequence[LeftAlone], *, shown: int) -> str:
     return f"Left alone: {', '.join(map(str, objects[:shown]))}{more}." if objects else ""
 
 
-def fits_a_key(name: str) -> bool:
+def is_partition_key(name: str) -> bool:
     """Whether Dagster takes `name` as a partition key."""
-    return not any(part in name for part in UNFIT_FOR_A_KEY)
+    return not any(part in name for part in FORBIDDEN_IN_KEYS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What passes between the assets: small values that name the files of a run, never their rows.
 
-Here belong the value of each upstream asset and its form in JSON. Where the rows lie does not: that is `Workspace`'s in
+Here belong the value of each upstream asset and its form in JSON. Where the rows lie does not: that is `RunFiles`'s in
 `resources.py`. A run may hold several landed files (a back-fill), so each value is a tuple of files.
 """
 
@@ -132,19 +132,19 @@ def list_failures(failed: Sequence[FailedFile]) -> str:
 
 SHOWN_FAILURES = 20
 
-type StagedFiles = RawFiles | ValidatedFiles | HashedFiles
+type FileValues = RawFiles | ValidatedFiles | HashedFiles
 
 _KINDS = {kind.__name__: kind for kind in (RawFiles, ValidatedFiles, HashedFiles)}
 
 
-def to_json(value: StagedFiles) -> bytes:
+def to_json(value: FileValues) -> bytes:
     """`value` as JSON; `from_json` reads it."""
     kind = type(value).__name__.encode()
     return b'{"' + kind + b'":' + TypeAdapter(type(value)).dump_json(value) + b"}"
 
 
-def from_json(data: bytes) -> StagedFiles:
+def from_json(data: bytes) -> FileValues:
     """The value that `to_json` wrote."""
     ((kind, content),) = json.loads(data).items()
-    adapter: TypeAdapter[StagedFiles] = TypeAdapter(_KINDS[kind])
+    adapter: TypeAdapter[FileValues] = TypeAdapter(_KINDS[kind])
     return adapter.validate_python(content)

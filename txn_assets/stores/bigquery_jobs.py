@@ -37,8 +37,8 @@ class Jobs:
     """Runs the jobs of one load.
 
     Attributes:
-        once: options of each request: a single try with a timeout. `ride_out` alone tries again, so that budgets do
-            not multiply.
+        no_retry: options of each request: a single try with a timeout. `retry_transient` alone tries again, so that
+            budgets do not multiply.
         maximum_bytes_billed: the limit of each query, None for the project's own. BigQuery runs each statement of a
             script as a child job with the configuration of its parent
             (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationQuery).
@@ -46,20 +46,21 @@ class Jobs:
     """
 
     client: "bigquery.Client"
-    once: dict[str, Any]
+    no_retry: dict[str, Any]
     maximum_bytes_billed: int | None = None
     costs: Costs = field(default=Costs())
 
     def query(self, sql: str, *parameters: Any) -> "bigquery.table.RowIterator":  # noqa: ANN401 - three kinds of parameter
         """Return the rows of `sql`."""
-        job = self.client.query(sql, job_config=self._query_config(parameters), job_retry=None, **self.once)
+        job = self.client.query(sql, job_config=self._query_config(parameters), job_retry=None, **self.no_retry)
         return self._finish(job)  # type: ignore[no-any-return]  # google-cloud-bigquery is untyped here
 
     def run_script(self, base: str, sql: str, *parameters: Any) -> None:  # noqa: ANN401 - three kinds of parameter
         """Run `sql` as the job that `base` names, once; see `run`."""
         config = self._query_config(parameters)
         self.run(
-            base, lambda job_id: self.client.query(sql, job_id=job_id, job_config=config, job_retry=None, **self.once)
+            base,
+            lambda job_id: self.client.query(sql, job_id=job_id, job_config=config, job_retry=None, **self.no_retry),
         )
 
     def run(
@@ -81,7 +82,7 @@ class Jobs:
             try:
                 job = start(job_id)
             except Conflict:
-                job = self.client.get_job(job_id, **self.once)
+                job = self.client.get_job(job_id, **self.no_retry)
                 self._wait(job)
                 if job.error_result or not is_done(job):
                     continue
@@ -104,7 +105,7 @@ class Jobs:
         """
         end = time.monotonic() + JOB_SECONDS
         pause = 0.05
-        while not job.done(**self.once):
+        while not job.done(**self.no_retry):
             if time.monotonic() > end:
                 message = f"The BigQuery job {job.job_id} did not end within {JOB_SECONDS:.0f} seconds"
                 raise TimeoutError(message)
@@ -116,4 +117,4 @@ class Jobs:
         self._wait(job)
         # Load jobs have neither.
         self.costs += Costs(getattr(job, "total_bytes_billed", 0) or 0, getattr(job, "slot_millis", 0) or 0)
-        return job.result(**self.once)
+        return job.result(**self.no_retry)

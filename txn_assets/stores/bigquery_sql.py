@@ -55,7 +55,7 @@ ANY_DATE = "(date BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' OR date IS NUL
 WRONG_ROWS = "the table does not hold the rows of"
 """What the transaction says when what it wrote differs from the files, before their names."""
 
-MOVED = "another load committed in between"
+LEDGER_CHANGED = "another load committed in between"
 """What the transaction says when the ledger is no longer as its caller saw it."""
 
 
@@ -165,7 +165,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         f"UPDATE {tables.ledger} SET loaded_at = CURRENT_TIMESTAMP() WHERE source_file = ''",  # noqa: S608 - quoted names
         f"SELECT IF(EXISTS (SELECT 1 FROM {tables.ledger} AS l JOIN UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
         "ON l.source_file = i.source_file WHERE l.generation > i.seen_generation "
-        f"OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)), ERROR('{MOVED}'), TRUE)",
+        f"OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)), ERROR('{LEDGER_CHANGED}'), TRUE)",
     ]
     if load_table is not None:
         columns = ", ".join(COLUMNS)
@@ -219,7 +219,7 @@ _CONFLICTS = re.compile(
     # BigQuery: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
     r"due to concurrent|"
     # The embedded server, which is DuckDB.
-    r"failed to commit|transaction conflict|conflict on (?:update|tuple deletion)|" + re.escape(MOVED),
+    r"failed to commit|transaction conflict|conflict on (?:update|tuple deletion)|" + re.escape(LEDGER_CHANGED),
     re.IGNORECASE,
 )
 

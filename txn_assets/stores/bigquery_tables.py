@@ -129,7 +129,7 @@ def prepare(
     tables: statements.Tables,
     needs: Needs,
     *,
-    once: Mapping[str, Any],
+    no_retry: Mapping[str, Any],
 ) -> dict[str, str]:
     """Make both tables, or add to existing ones what they lack; return the type of each column of the data table.
 
@@ -138,12 +138,12 @@ def prepare(
     Raises:
         StoreError: a table cannot hold every valid row, or BigQuery would remove rows from it; no row was changed.
     """
-    data = _get_or_create(client, data_table(tables, needs.partition_by), once)
+    data = _get_or_create(client, data_table(tables, needs.partition_by), no_retry)
     _refuse([*_kind_faults(data), *expiration_faults(data), *column_faults(tables.data_id, data.schema, needs)])
-    data = _add_columns(client, data, statements.COLUMNS, once)
-    ledger = _get_or_create(client, ledger_table(tables), once)
+    data = _add_columns(client, data, statements.COLUMNS, no_retry)
+    ledger = _get_or_create(client, ledger_table(tables), no_retry)
     _refuse([*expiration_faults(ledger), *ledger_faults(tables.ledger_id, ledger.schema)])
-    _add_columns(client, ledger, statements.LEDGER_COLUMNS, once)
+    _add_columns(client, ledger, statements.LEDGER_COLUMNS, no_retry)
     return column_types(data)
 
 
@@ -197,13 +197,15 @@ def _table(table_id: str, columns: Mapping[str, str], options: Mapping[str, Any]
     return bigquery.Table.from_api_repr(resource | dict(options))
 
 
-def _get_or_create(client: "bigquery.Client", wanted: "bigquery.Table", once: Mapping[str, Any]) -> "bigquery.Table":
+def _get_or_create(
+    client: "bigquery.Client", wanted: "bigquery.Table", no_retry: Mapping[str, Any]
+) -> "bigquery.Table":
     from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see defs/resources.py
 
     try:
-        return client.get_table(wanted.reference, **once)
+        return client.get_table(wanted.reference, **no_retry)
     except NotFound:
-        made = client.create_table(wanted, exists_ok=True, **once)
+        made = client.create_table(wanted, exists_ok=True, **no_retry)
     if not expiration_faults(made):
         return made
     # Not to be had at creation, where null means the default of the dataset.
@@ -212,18 +214,18 @@ def _get_or_create(client: "bigquery.Client", wanted: "bigquery.Table", once: Ma
     if made.time_partitioning is not None:
         made.time_partitioning.expiration_ms = None
         changed.append("time_partitioning")
-    return client.update_table(made, changed, **once)
+    return client.update_table(made, changed, **no_retry)
 
 
 def _add_columns(
-    client: "bigquery.Client", table: "bigquery.Table", columns: Mapping[str, str], once: Mapping[str, Any]
+    client: "bigquery.Client", table: "bigquery.Table", columns: Mapping[str, str], no_retry: Mapping[str, Any]
 ) -> "bigquery.Table":
     known = {field.name.casefold() for field in table.schema}
     added = [field for field in make_schema(columns) if field.name not in known]
     if not added:
         return table
     table.schema = [*table.schema, *added]
-    return client.update_table(table, ["schema"], **once)
+    return client.update_table(table, ["schema"], **no_retry)
 
 
 def _refuse(faults: Sequence[str]) -> None:

@@ -122,7 +122,7 @@ def _details(response: requests.Response) -> list[object]:
     return details if isinstance(details, list) else []
 
 
-def is_passing(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Return whether another try may succeed: lost connections, server errors, too many requests."""
     if isinstance(error, requests.ConnectionError | requests.Timeout | TransportError | ConnectionError | TimeoutError):
         return True
@@ -138,7 +138,7 @@ def is_out_of_reach(error: Exception) -> bool:
     """Return whether the storage does not answer, or lets nobody in: for one object as for every other."""
     # Errors of `requests` are OSErrors.
     return isinstance(error, GoogleAuthError) or (
-        isinstance(error, exceptions.GoogleAPIError | OSError) and is_passing(error)
+        isinstance(error, exceptions.GoogleAPIError | OSError) and is_transient(error)
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 
-class ImpatientConnection(psycopg.Connection[Any]):
+class IdleTimeoutConnection(psycopg.Connection[Any]):
     """A connection that is given up when nothing moves on it for `seconds`."""
 
     seconds = 600.0
@@ -39,8 +39,8 @@ class ImpatientConnection(psycopg.Connection[Any]):
                 raise psycopg.OperationalError(message)
 
 
-def connect(seconds: float, **settings: Any) -> ImpatientConnection:  # noqa: ANN401 - those of libpq
+def connect(seconds: float, **settings: Any) -> IdleTimeoutConnection:  # noqa: ANN401 - those of libpq
     """A new connection, given up after `seconds` of silence."""
-    connection = ImpatientConnection.connect(**settings)
+    connection = IdleTimeoutConnection.connect(**settings)
     connection.seconds = seconds
     return connection

@@ -164,9 +164,9 @@ def delete_statement(table: Table) -> sql.Composed:
 
 def copy_statement(table: Table) -> sql.Composed:
     """Takes rows as text, `hashed_rows.COLUMNS`."""
-    from txn_assets.rows.hashed_rows import COLUMNS as STAGED_COLUMNS  # noqa: PLC0415 - Arrow loads with the first file
+    from txn_assets.rows.hashed_rows import COLUMNS as LOAD_COLUMNS  # noqa: PLC0415 - Arrow loads with the first file
 
-    names = sql.SQL(", ").join(map(sql.Identifier, STAGED_COLUMNS))
+    names = sql.SQL(", ").join(map(sql.Identifier, LOAD_COLUMNS))
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table.data, names)
 
 

@@ -41,10 +41,10 @@ class Budget:
             bound *= 2
 
 
-def ride_out[T](
+def retry_transient[T](
     attempt: Callable[[], T],
     *,
-    is_passing: Callable[[Exception], bool],
+    is_transient: Callable[[Exception], bool],
     explain: Callable[[Exception], str],
     budget: Budget,
 ) -> T:
@@ -64,7 +64,7 @@ def ride_out[T](
         except StoreError:
             raise
         except Exception as error:
-            if not is_passing(error):
+            if not is_transient(error):
                 raise StoreError(explain(error)) from error
             end = end or time.monotonic() + budget.seconds
             if time.monotonic() + pause >= end:

@@ -88,10 +88,10 @@ class Tally:
 def open_sinks(config: PipelineConfig, **overrides: Any) -> Iterator[dict[str, SinkIOManager]]:
     """The I/O managers of the sinks as a run has them; `overrides` replaces attributes of each."""
     resources: Mapping[str, Any] = make_resources(config)
-    workspace = resources["workspace"]
+    run_files = resources["run_files"]
     # Dagster's own stand-in would make an instance, which costs a child more than the load that it is killed in.
     context = SimpleNamespace(run=None)
-    workspace.setup_for_execution(context)
+    run_files.setup_for_execution(context)
     sinks = {}
     for asset, key in KEYS.items():
         manager = resources[key]
@@ -100,12 +100,12 @@ def open_sinks(config: PipelineConfig, **overrides: Any) -> Iterator[dict[str, S
     try:
         yield sinks
     finally:
-        workspace.teardown_after_execution(context)
+        run_files.teardown_after_execution(context)
 
 
 def make_load(sink: SinkIOManager, content: Content, run_id: str = "run") -> Action:
     """Loads `content` as `handle_output` does."""
-    actions = sink.ride_out(lambda: sink.load([content.file], run_id))
+    actions = sink.retry_transient(lambda: sink.load([content.file], run_id))
     return actions[content.file.version.name]
 
 

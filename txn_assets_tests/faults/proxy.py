@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import PrivateAttr
 
-from txn_assets.defs.resources import Stores
+from txn_assets.defs.resources import Clients
 from txn_assets.local.endpoints import Endpoints
 
 STATUSES = {"429": (429, "rateLimitExceeded"), "500": (500, "backendError"), "503": (503, "backendError")}
@@ -210,7 +210,7 @@ def _answer(status: int, reason: str) -> bytes:
     return head.encode() + b"Connection: close\r\n\r\n" + body
 
 
-class ProxiedStores(Stores):
+class ProxiedClients(Clients):
     """The stores as clients see them through proxies."""
 
     _endpoints: Endpoints = PrivateAttr()
@@ -219,9 +219,9 @@ class ProxiedStores(Stores):
         return self._endpoints
 
     @classmethod
-    def through(cls, stores: Stores, endpoints: Endpoints, *, seconds: float) -> "ProxiedStores":
-        """`stores`, with the embedded servers at `endpoints`."""
-        fields = {name: getattr(stores, name) for name in type(stores).model_fields}
+    def through(cls, clients: Clients, endpoints: Endpoints, *, seconds: float) -> "ProxiedClients":
+        """`clients`, with the embedded servers at `endpoints`."""
+        fields = {name: getattr(clients, name) for name in type(clients).model_fields}
         proxied = cls(**(fields | {"request_seconds": seconds, "statement_seconds": seconds, "lock_seconds": 2.0}))
         proxied._endpoints = endpoints
         return proxied

@@ -20,18 +20,18 @@ class Wakes:
     """
 
     def __init__(self, sink: SinkIOManager, successor: Content) -> None:
-        self._workspace = sink.workspace
+        self._run_files = sink.run_files
         self._sink = sink.model_copy()
         self._successor: Sequence[HashedFile] = [successor.file]
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._workspace, name)
+        return getattr(self._run_files, name)
 
     def folder(self, version: object) -> object:
         if self._successor:
             successor, self._successor = self._successor, []
             self._sink.load(successor, "successor")
-        return self._workspace.folder(version)  # type: ignore[arg-type]  # handed through
+        return self._run_files.folder(version)  # type: ignore[arg-type]  # handed through
 
 
 @pytest.mark.parametrize("store", SINKS)
@@ -169,4 +169,4 @@ def test_bigquery_load_table_of_killed_run_expires(
 
 def _stale(sink: SinkIOManager, successor: Content) -> SinkIOManager:
     fields = {name: getattr(sink, name) for name in type(sink).model_fields}
-    return type(sink)(**(fields | {"workspace": Wakes(sink, successor)}))
+    return type(sink)(**(fields | {"run_files": Wakes(sink, successor)}))

@@ -9,10 +9,10 @@ import pytest
 from google.api_core.exceptions import Forbidden
 
 from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.defs.resources import Stores
+from txn_assets.defs.resources import Clients
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.faults.bench import Content, make_load
-from txn_assets_tests.faults.proxy import ProxiedStores
+from txn_assets_tests.faults.proxy import ProxiedClients
 
 LAKE, WAREHOUSE, DATABASE = "gcs_raw", "bigquery_raw_transactions", "postgres_transactions"
 
@@ -53,7 +53,7 @@ def test_forbidden(sinks: dict[str, SinkIOManager], store: str) -> None:
     """403 is not tried again, and the sentence says which roles to grant."""
     error = Forbidden("Access denied")  # type: ignore[no-untyped-call]  # google-api-core is untyped
 
-    assert not sinks[store].is_passing(error)
+    assert not sinks[store].is_transient(error)
     assert "Grant the service account the roles" in sinks[store].explain(error)
     assert sinks[store].store in sinks[store].explain(error)
 
@@ -62,12 +62,12 @@ def test_wrong_password(deployment: Deployment, sinks: dict[str, SinkIOManager],
     """A refused password is named, with the variable that holds it."""
     from dataclasses import replace
 
-    plain = sinks[DATABASE].stores
-    assert isinstance(plain, Stores)
+    plain = sinks[DATABASE].clients
+    assert isinstance(plain, Clients)
     wrong = replace(deployment.endpoints, postgres_password="wrong")
-    stores = ProxiedStores.through(plain, wrong, seconds=5.0)
+    stores = ProxiedClients.through(plain, wrong, seconds=5.0)
 
-    sentence = sentence_of(changed(sinks[DATABASE], stores=stores), old)
+    sentence = sentence_of(changed(sinks[DATABASE], clients=stores), old)
 
     assert "password authentication failed" in sentence
     assert "TXN_PG_PASSWORD" in sentence
@@ -77,7 +77,7 @@ def test_disk_full(sinks: dict[str, SinkIOManager]) -> None:
     """A full disk does not pass by itself: the sentence says to free space."""
     error = psycopg.errors.DiskFull("could not extend file")
 
-    assert not sinks[DATABASE].is_passing(error)
+    assert not sinks[DATABASE].is_transient(error)
     assert "Free disk space" in sinks[DATABASE].explain(error)
 
 

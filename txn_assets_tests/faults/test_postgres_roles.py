@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.defs.resources import Stores
+from txn_assets.defs.resources import Clients
 from txn_assets.files.ledger import Action
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.faults.bench import Content, difference, make_load
-from txn_assets_tests.faults.proxy import ProxiedStores
+from txn_assets_tests.faults.proxy import ProxiedClients
 
 STORE = "postgres_transactions"
 
@@ -34,8 +34,8 @@ def loader(deployment: Deployment, sinks: dict[str, SinkIOManager]) -> Iterator[
     """A role of this test's own."""
     name = f"loader_{uuid.uuid4().hex[:12]}"
     sink, endpoints = sinks[STORE], deployment.endpoints
-    assert isinstance(sink.stores, Stores)
-    stores = ProxiedStores.through(sink.stores, replace(endpoints, postgres_user=name), seconds=5.0)
+    assert isinstance(sink.clients, Clients)
+    stores = ProxiedClients.through(sink.clients, replace(endpoints, postgres_user=name), seconds=5.0)
     fields = {field: getattr(sink, field) for field in type(sink).model_fields}
     superuser_dsn = replace(endpoints, postgres_user="postgres").postgres_dsn
     with psycopg.connect(superuser_dsn, autocommit=True) as superuser:
@@ -134,11 +134,11 @@ def test_database_in_another_encoding(deployment: Deployment, loader: Loader, ol
     database = f"latin_{loader.name}"
     loader.superuser.execute(f"CREATE DATABASE {database} OWNER {loader.name} TEMPLATE template0 ENCODING 'LATIN1'")
     try:
-        stores = loader.sink.stores
-        assert isinstance(stores, ProxiedStores)
+        stores = loader.sink.clients
+        assert isinstance(stores, ProxiedClients)
         endpoints = replace(stores.local_endpoints(), postgres_dbname=database)
         fields = {field: getattr(loader.sink, field) for field in type(loader.sink).model_fields}
-        there = ProxiedStores.through(stores, endpoints, seconds=5.0)
+        there = ProxiedClients.through(stores, endpoints, seconds=5.0)
 
         sentence = sentence_of(type(loader.sink)(**(fields | {"stores": there})), old)
     finally:

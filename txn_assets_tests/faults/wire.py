@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import dagster as dg
 
 from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.defs.resources import Stores
+from txn_assets.defs.resources import Clients
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.faults.bench import KEYS, Content, Tally, difference, leftovers, make_load, open_sinks
-from txn_assets_tests.faults.proxy import HTTP_FAULTS, WIRE_FAULTS, Plan, ProxiedStores, proxies
+from txn_assets_tests.faults.proxy import HTTP_FAULTS, WIRE_FAULTS, Plan, ProxiedClients, proxies
 
 REQUEST_SECONDS = {"gcs": 1.0, "bigquery": 10.0, "postgres": 1.0}
 """Of a sink under test, so that a time-out costs no minute."""
@@ -23,12 +23,12 @@ REQUEST_SECONDS = {"gcs": 1.0, "bigquery": 10.0, "postgres": 1.0}
 def proxied_sinks(deployment: Deployment) -> Iterator[tuple[dict[str, SinkIOManager], dict[str, Plan]]]:
     """The sinks behind proxies, and the plan of each proxy."""
     with open_sinks(deployment.config, retry_seconds=30.0) as direct, proxies(deployment.endpoints) as (wires, ends):
-        plain = direct["gcs_raw"].stores
-        assert isinstance(plain, Stores)
+        plain = direct["gcs_raw"].clients
+        assert isinstance(plain, Clients)
         sinks = {
             name: type(sink)(
                 **{key: getattr(sink, key) for key in type(sink).model_fields}
-                | {"stores": ProxiedStores.through(plain, ends, seconds=REQUEST_SECONDS[KEYS[name]])}
+                | {"stores": ProxiedClients.through(plain, ends, seconds=REQUEST_SECONDS[KEYS[name]])}
             )
             for name, sink in direct.items()
         }

@@ -169,7 +169,7 @@ def test_scratch_too_small(
 
     assert "large.csv does not fit into the scratch space: it needs about 1" in failure(result)
     assert not deployment.quarantined("large.csv")
-    assert "bigquery_raw_transactions_reconciles" in failed_checks(batch)
+    assert "matches_hashed_transactions" in failed_checks(batch)
     assert (len(deployment.rows_everywhere("large.csv")), len(deployment.rows_everywhere("small.csv"))) == (0, 1)
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import dagster as dg
 import pytest
 
-from txn_assets.defs.executor import in_threads
+from txn_assets.defs.executor import threaded_executor
 from txn_assets.files.arrival import KEY_TAG
 from txn_assets.run import execute
 from txn_assets_tests.deployment import SINKS, Deployment, make_file, many_rows
@@ -53,7 +53,7 @@ def meeting() -> dg.JobDefinition:
     def count(places: list[int]) -> int:
         return len(set(places))
 
-    @dg.job(executor_def=in_threads)
+    @dg.job(executor_def=threaded_executor)
     def meets() -> None:
         count([wait(pool)() for pool in POOLS])
 
@@ -77,7 +77,7 @@ def one_pool() -> dg.JobDefinition:
         time.sleep(0.5)
         at_work.clear()
 
-    @dg.job(executor_def=in_threads)
+    @dg.job(executor_def=threaded_executor)
     def holds() -> None:
         hold.alias("first")()
         hold.alias("second")()
@@ -112,7 +112,7 @@ def one_fails() -> dg.JobDefinition:
     def after(value: int) -> int:
         return value
 
-    @dg.job(executor_def=in_threads)
+    @dg.job(executor_def=threaded_executor)
     def fails() -> None:
         after.alias("after_fail")(fail())
         after.alias("after_succeed")(succeed())
@@ -139,7 +139,7 @@ def retried() -> dg.JobDefinition:
             raise RuntimeError
         return context.retry_number
 
-    @dg.job(executor_def=in_threads)
+    @dg.job(executor_def=threaded_executor)
     def tries() -> None:
         try_twice()
 
@@ -163,7 +163,7 @@ def hooked() -> dg.JobDefinition:
     def fail() -> None:
         raise dg.Failure("The store is gone.")
 
-    @dg.job(executor_def=in_threads, hooks={tell})
+    @dg.job(executor_def=threaded_executor, hooks={tell})
     def tells() -> None:
         fail()
 
@@ -184,7 +184,7 @@ def printing() -> dg.JobDefinition:
     def speak() -> None:
         sys.stdout.write("salaam\n")
 
-    @dg.job(executor_def=in_threads)
+    @dg.job(executor_def=threaded_executor)
     def speaks() -> None:
         speak()
 
@@ -236,7 +236,7 @@ def interrupted() -> dg.JobDefinition:
     def after(value: int) -> None:
         pass
 
-    @dg.job(executor_def=in_threads)
+    @dg.job(executor_def=threaded_executor)
     def interrupts() -> None:
         after(cancel())
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from txn_assets.config import project_root
-from txn_assets.defs.resources import Workspace
+from txn_assets.defs.resources import RunFiles
 from txn_assets.run import run
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 
@@ -94,7 +94,8 @@ def test_failed_check(deployment: Deployment, tmp_path: Path) -> None:
 
     assert code == 1
     summary = out.getvalue().partition("\n\n")[2]
-    assert summary.startswith("FAILED  rejected_share_within_limit: a.csv: 66.7% of the rows are rejected")
+    sentence = "FAILED  validated_transactions, rejected_share_within_limit: a.csv: 66.7% of the rows are rejected"
+    assert summary.startswith(sentence)
     assert summary.count("FAILED") == 1
     assert [out.getvalue().count(f"record {n} rejected") for n in (2, 3)] == [1, 1]
 
@@ -216,7 +217,7 @@ def test_missing_key(deployment: Deployment, tmp_path: Path, monkeypatch: pytest
 
 def test_failure_of_the_run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a run fails before its first step, its cause is printed in one line."""
-    monkeypatch.setattr(Workspace, "setup_for_execution", lambda *_: 1 / 0)
+    monkeypatch.setattr(RunFiles, "setup_for_execution", lambda *_: 1 / 0)
     out = io.StringIO()
 
     code = run(project_root() / "data" / "transactions.csv", deployment.config, out)

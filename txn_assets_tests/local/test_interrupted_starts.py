@@ -56,7 +56,7 @@ def counts(home: Path) -> dict[str, int]:
 ONE_OF_EACH = {"bigquery": 1, "fake-gcs-server": 1, "gcs": 1, "postgres": 1}
 
 
-class Stores:
+class Clients:
     """The three stores of a stack with one row in each."""
 
     def __init__(self, endpoints: Endpoints, seed: Seed) -> None:
@@ -89,14 +89,14 @@ def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
     After each there is one server of each kind on the data, and the data are whole. At last somebody clears away the
     state files, and `down` still finds what runs.
     """
-    Stores(ensure_up(home, seed), seed).fill()
+    Clients(ensure_up(home, seed), seed).fill()
     servers = servers_of(home)
     for name in ("postgres", "bigquery", "fake-gcs-server"):
         servers[name][0].kill()
     # The rest ends with them, unasked.
     _, alive = psutil.wait_procs([process for found in servers.values() for process in found], timeout=20)
     assert alive == []
-    Stores(ensure_up(home, seed), seed).assert_kept()
+    Clients(ensure_up(home, seed), seed).assert_kept()
     assert counts(home) == ONE_OF_EACH
 
     (postgres,) = servers_of(home)["postgres"]
@@ -108,7 +108,7 @@ def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
         assert counts(home)["postgres"] == 1
         postgres.send_signal(signal.SIGCONT)
         assert starter.wait(timeout=90) == 0
-    Stores(ensure_up(home, seed), seed).assert_kept()
+    Clients(ensure_up(home, seed), seed).assert_kept()
     assert counts(home) == ONE_OF_EACH
 
     down(home)
@@ -119,7 +119,7 @@ def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
             assert time.monotonic() < end
             time.sleep(0.01)
         starter.kill()
-    Stores(ensure_up(home, seed), seed).assert_kept()
+    Clients(ensure_up(home, seed), seed).assert_kept()
     assert counts(home) == ONE_OF_EACH
 
     Home(home).state.unlink()

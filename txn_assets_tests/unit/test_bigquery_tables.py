@@ -159,7 +159,7 @@ class FakeClient:
 def prepare_with(client: FakeClient, partition_by: PartitionBy = "month") -> dict[str, str]:
     """Return the column types that `prepare` finds or makes."""
     needs = Needs(partition_by, ValidationRules(), ("transaction_id",))
-    return prepare(client, Tables(*TABLE.split(".")), needs, once={})  # type: ignore[arg-type]  # a fake
+    return prepare(client, Tables(*TABLE.split(".")), needs, no_retry={})  # type: ignore[arg-type]  # a fake
 
 
 @pytest.mark.parametrize("partition_by", ["month", "day"])

@@ -12,7 +12,7 @@ from google.cloud.storage.exceptions import InvalidResponse
 from pydantic import TypeAdapter, ValidationError
 
 from txn_assets.stores import bigquery_sql
-from txn_assets.stores.google_errors import explain, is_out_of_reach, is_passing, is_precondition_failure
+from txn_assets.stores.google_errors import explain, is_out_of_reach, is_precondition_failure, is_transient
 
 
 def _of_another_family() -> ValidationError:
@@ -65,7 +65,7 @@ NOT_FOUND = answered(404, "notFound")
 )
 def test_transient(error: Exception) -> None:
     """A server that has too much to do, and one that cannot be heard, may answer the next time."""
-    assert is_passing(error)
+    assert is_transient(error)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_transient(error: Exception) -> None:
 )
 def test_permanent(error: Exception) -> None:
     """What is not there stays away, and an error of another library is never taken for a fault of the store."""
-    assert not is_passing(error)
+    assert not is_transient(error)
     assert not is_out_of_reach(error)
 
 
@@ -155,7 +155,7 @@ def test_a_policy_is_no_lost_race(reason: str, lost: bool) -> None:
     [
         ("Transaction is aborted due to concurrent update against table p:d.t. Transaction ID: 1", True),
         ("Could not serialize access to table p:d.t due to concurrent update", True),
-        (f"Query error: {bigquery_sql.MOVED} at [5:1]", True),
+        (f"Query error: {bigquery_sql.LEDGER_CHANGED} at [5:1]", True),
         ("Syntax error: Unexpected keyword", False),
         ("Not found: Table p:d.conflict_zones was not found in location US", False),
         ("Access Denied: Table p:d.concurrent_users", False),

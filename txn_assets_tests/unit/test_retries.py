@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from txn_assets.stores.retries import Budget, StoreError, ride_out
+from txn_assets.stores.retries import Budget, StoreError, retry_transient
 
 SOON = Budget(seconds=30, first_pause=0.0001, longest_pause=0.001)
 """Ample time and tiny pauses."""
@@ -34,10 +34,10 @@ class Store:
 
 
 def ride(attempt: Callable[[], str], budget: Budget = SOON) -> str:
-    """`ride_out` with a plain sentence for every fault."""
-    return ride_out(
+    """`retry_transient` with a plain sentence for every fault."""
+    return retry_transient(
         attempt,
-        is_passing=lambda error: isinstance(error, PassingError),
+        is_transient=lambda error: isinstance(error, PassingError),
         explain=lambda error: f"The store cannot be loaded: {type(error).__name__}.",
         budget=budget,
     )

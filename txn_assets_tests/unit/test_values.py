@@ -9,11 +9,11 @@ import pytest
 from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
 from txn_assets.files.report import Reason, RejectedSample, ValidationReport
 from txn_assets.files.values import (
+    FileValues,
     HashedFile,
     HashedFiles,
     RawFile,
     RawFiles,
-    StagedFiles,
     ValidatedFile,
     ValidatedFiles,
     from_json,
@@ -52,7 +52,7 @@ def make_hashed(name: str = "a.csv") -> HashedFile:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_json_gives_back_the_same_value(value: StagedFiles) -> None:
+def test_json_gives_back_the_same_value(value: FileValues) -> None:
     """Of the same kind, with exact money, large numbers and dates, and nulls."""
     back = from_json(to_json(value))
     assert type(back) is type(value)

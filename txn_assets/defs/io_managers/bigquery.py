@@ -77,16 +77,16 @@ class BigQueryIOManager(SinkIOManager):
 
     @contextmanager
     def _jobs(self) -> Iterator[Jobs]:
-        jobs = Jobs(self.stores.bigquery(), self._once, self.maximum_bytes_billed)
+        jobs = Jobs(self.clients.bigquery(), self._no_retry, self.maximum_bytes_billed)
         try:
             yield jobs
         finally:
             self._costs += jobs.costs
 
     @property
-    def _once(self) -> dict[str, Any]:
-        # One try a request and an end to waiting: `ride_out` alone tries again, so that budgets do not multiply.
-        return {"retry": None, "timeout": self.stores.request_seconds}
+    def _no_retry(self) -> dict[str, Any]:
+        # One try a request and an end to waiting: `retry_transient` alone tries again, so that budgets do not multiply.
+        return {"retry": None, "timeout": self.clients.request_seconds}
 
     def _commit(self, jobs: Jobs, plan: "_Plan", types: dict[str, str]) -> None:
         from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
@@ -109,16 +109,16 @@ class BigQueryIOManager(SinkIOManager):
             *_dates(touched),
         )
         if load_table:
-            jobs.client.delete_table(self._tables.id_of(load_table), not_found_ok=True, **self._once)
+            jobs.client.delete_table(self._tables.id_of(load_table), not_found_ok=True, **self._no_retry)
 
     def _fill_load_table(self, jobs: Jobs, files: Sequence["HashedFile"], load_table: str, work_id: str) -> None:
         from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
 
-        client, once = jobs.client, self._once
+        client, no_retry = jobs.client, self._no_retry
         table = bigquery_tables.load_table(
             self._tables.id_of(load_table), dt.datetime.now(dt.UTC) + LOAD_TABLE_LIFETIME
         )
-        existed = client.create_table(table, exists_ok=True, **once).num_rows
+        existed = client.create_table(table, exists_ok=True, **no_retry).num_rows
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
             schema=bigquery_tables.make_schema(statements.LOAD_COLUMNS),
@@ -129,9 +129,9 @@ class BigQueryIOManager(SinkIOManager):
         uris = [file.uri for file in files]
         jobs.run(
             f"txn_load_{work_id}",
-            lambda job_id: client.load_table_from_uri(uris, table, job_id=job_id, job_config=config, **once),
+            lambda job_id: client.load_table_from_uri(uris, table, job_id=job_id, job_config=config, **no_retry),
             # A job that loaded a table which somebody has removed since did not load this one.
-            is_done=lambda _: bool(existed or client.get_table(table, **once).num_rows),
+            is_done=lambda _: bool(existed or client.get_table(table, **no_retry).num_rows),
         )
 
     def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
@@ -155,7 +155,7 @@ class BigQueryIOManager(SinkIOManager):
 
     def inexact_columns(self) -> list[str]:
         """`price`, where the table was made with a binary floating-point column."""
-        table = self.stores.bigquery().get_table(self._tables.data_id, **self._once)
+        table = self.clients.bigquery().get_table(self._tables.data_id, **self._no_retry)
         return [] if statements.is_exact(bigquery_tables.column_types(table)) else ["price"]
 
     def read_rows(self, names: Sequence[str]) -> "pa.Table":
@@ -171,13 +171,13 @@ class BigQueryIOManager(SinkIOManager):
         """The table."""
         return f"{self.project_id}.{self.dataset}.{self.table}"
 
-    def is_passing(self, error: Exception) -> bool:
+    def is_transient(self, error: Exception) -> bool:
         """A lost connection, a server error, too many requests, or another load of the file that was faster."""
-        from txn_assets.stores.google_errors import is_passing, is_precondition_failure  # noqa: PLC0415 - see defs/resources.py
+        from txn_assets.stores.google_errors import is_precondition_failure, is_transient  # noqa: PLC0415 - see defs/resources.py
 
         # 412: another run changed the table between our look at it and our PATCH.
         return (
-            is_passing(error)
+            is_transient(error)
             or is_precondition_failure(error)
             or statements.is_conflict(str(error))
             or statements.is_lost_load_table(str(error))
@@ -199,8 +199,8 @@ class BigQueryIOManager(SinkIOManager):
         return bigquery_tables.prepare(
             jobs.client,
             self._tables,
-            bigquery_tables.Needs(self.partition_by, self.workspace.settings.validation, tuple(self.pii_fields)),
-            once=self._once,
+            bigquery_tables.Needs(self.partition_by, self.run_files.settings.validation, tuple(self.pii_fields)),
+            no_retry=self._no_retry,
         )
 
     def _held(self, jobs: Jobs, names: Sequence[str]) -> dict[str, LoadRecord]:

@@ -80,7 +80,7 @@ class GcsIOManager(SinkIOManager):
 
     def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
         """Replaces the object of each file."""
-        bucket = self.stores.storage().bucket(self.bucket)
+        bucket = self.clients.storage().bucket(self.bucket)
         return {file.version.name: self._replace(bucket, self.as_held(file, is_exact=True), run_id) for file in files}
 
     def _replace(self, bucket: "storage.Bucket", file: "HashedFile", run_id: str) -> Action:
@@ -88,7 +88,7 @@ class GcsIOManager(SinkIOManager):
         path = self._local(file)
         checksum = crc32c(path)
         name = object_name(self.path, file.version.name, self.file_format)
-        blob = bucket.get_blob(name, **self._once)
+        blob = bucket.get_blob(name, **self._no_retry)
         held = _held(blob, file)
         same = held is not None and held.same_content(incoming) and blob is not None and blob.crc32c == checksum
         live = self.live_generation(file.version, held.file.generation if held else None)
@@ -105,7 +105,7 @@ class GcsIOManager(SinkIOManager):
             content_type=CONTENT_TYPES[self.file_format],
             if_generation_match=generation,
             checksum="crc32c",
-            **self._once,
+            **self._no_retry,
         )
         return action
 
@@ -117,14 +117,14 @@ class GcsIOManager(SinkIOManager):
         from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
 
         name = object_name(self.path, file.version.name, self.file_format)
-        blob = self.stores.storage().bucket(self.bucket).get_blob(name, **self._once)
+        blob = self.clients.storage().bucket(self.bucket).get_blob(name, **self._no_retry)
         held = _record(blob)
         if blob is None or held is None or held.file.name != file.version.name:
             return NOTHING
         path = self._local_path(file)
         if not path.exists() or crc32c(path) != blob.crc32c:
             path = path.with_suffix(".fetched")
-            blob.download_to_filename(str(path), raw_download=True, **self._once)
+            blob.download_to_filename(str(path), raw_download=True, **self._no_retry)
         totals = hashed_rows.lake_totals(path, file_format=self.file_format)
         # It has served, and is the largest file of a run: the other stores may still be loading from the same disk.
         path.unlink()
@@ -133,9 +133,9 @@ class GcsIOManager(SinkIOManager):
     def held(self, name: str) -> LoadRecord | None:
         """Return what the object's metadata says of the file `name`; None before its first load."""
         blob = (
-            self.stores.storage()
+            self.clients.storage()
             .bucket(self.bucket)
-            .get_blob(object_name(self.path, name, self.file_format), **self._once)
+            .get_blob(object_name(self.path, name, self.file_format), **self._no_retry)
         )
         record = _record(blob)
         if blob is None or record is None or record.file.name != name:
@@ -148,8 +148,8 @@ class GcsIOManager(SinkIOManager):
         An object of the format that the lake had before is no load of it: nobody replaces it any more, and where it
         counted for its file, a version that stands in the new format would be loaded again each night.
         """
-        blobs = self.stores.storage().list_blobs(
-            self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken", **self._once
+        blobs = self.clients.storage().list_blobs(
+            self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken", **self._no_retry
         )
         held: dict[str, int] = {}
         for blob in blobs:
@@ -165,11 +165,11 @@ class GcsIOManager(SinkIOManager):
 
         from txn_assets.rows import hashed_rows  # noqa: PLC0415 - likewise
 
-        bucket = self.stores.storage().bucket(self.bucket)
+        bucket = self.clients.storage().bucket(self.bucket)
         tables = []
         for name in names:
             blob = bucket.blob(object_name(self.path, name, self.file_format))
-            tables.append(hashed_rows.read_lake(blob.download_as_bytes(**self._once), file_format=self.file_format))
+            tables.append(hashed_rows.read_lake(blob.download_as_bytes(**self._no_retry), file_format=self.file_format))
         return pa.concat_tables(tables)
 
     def inexact_columns(self) -> list[str]:
@@ -180,11 +180,11 @@ class GcsIOManager(SinkIOManager):
         """The object."""
         return f"gs://{self.bucket}/{object_name(self.path, file.version.name, self.file_format)}"
 
-    def is_passing(self, error: Exception) -> bool:
+    def is_transient(self, error: Exception) -> bool:
         """A lost connection, a server error, too many requests, or another run that wrote the object in between."""
-        from txn_assets.stores.google_errors import is_passing, is_precondition_failure  # noqa: PLC0415 - see defs/resources.py
+        from txn_assets.stores.google_errors import is_precondition_failure, is_transient  # noqa: PLC0415 - see defs/resources.py
 
-        return is_passing(error) or is_precondition_failure(error)
+        return is_transient(error) or is_precondition_failure(error)
 
     def explain(self, error: Exception) -> str:
         """What is wrong and what to do."""
@@ -193,12 +193,12 @@ class GcsIOManager(SinkIOManager):
         return explain(error, f"GCS bucket {self.bucket}")
 
     @property
-    def _once(self) -> dict[str, Any]:
-        # One try a request and an end to waiting: `ride_out` alone tries again, so that budgets do not multiply.
-        return {"retry": None, "timeout": self.stores.request_seconds}
+    def _no_retry(self) -> dict[str, Any]:
+        # One try a request and an end to waiting: `retry_transient` alone tries again, so that budgets do not multiply.
+        return {"retry": None, "timeout": self.clients.request_seconds}
 
     def _local_path(self, file: "HashedFile") -> Path:
-        return self.workspace.folder(file.version) / f"processed.{self.file_format}"
+        return self.run_files.folder(file.version) / f"processed.{self.file_format}"
 
     def _local(self, file: "HashedFile") -> Path:
         from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
@@ -206,7 +206,7 @@ class GcsIOManager(SinkIOManager):
         path = self._local_path(file)
         if not path.exists():
             part = path.with_suffix(".part")
-            hashed_rows.write_lake(self.workspace.hashed_rows(file), part, file_format=self.file_format)
+            hashed_rows.write_lake(self.run_files.hashed_rows(file), part, file_format=self.file_format)
             part.rename(path)
         return path
 

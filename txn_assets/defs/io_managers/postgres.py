@@ -100,7 +100,7 @@ class PostgresIOManager(SinkIOManager):
         """Return the table, as psql names it."""
         return str(self._table)
 
-    def is_passing(self, error: Exception) -> bool:
+    def is_transient(self, error: Exception) -> bool:
         """Return whether the connection was lost, another transaction was in the way, or the server restarts."""
         return isinstance(error, psycopg.Error) and errors.is_transient(error)
 
@@ -112,7 +112,7 @@ class PostgresIOManager(SinkIOManager):
 
     @contextmanager
     def _connect(self) -> Iterator["psycopg.Connection[Any]"]:
-        with self.stores.postgres() as connection:
+        with self.clients.postgres() as connection:
             try:
                 yield connection
             except psycopg.errors.InsufficientPrivilege as error:
@@ -149,7 +149,7 @@ class PostgresIOManager(SinkIOManager):
         file = self.as_held(file, is_exact=is_exact)
         incoming = file.load_record(run_id)
         # Fetched before the transaction begins, which must not idle.
-        path = self.workspace.hashed_rows(file)
+        path = self.run_files.hashed_rows(file)
         with connection.transaction():
             # Two loads of one file take turns; loads of other files go on. It ends with the transaction.
             lock = f"{self._table}/{name}"

@@ -16,10 +16,10 @@ from pydantic import Field
 from txn_assets.defs.events import StageLog, processed
 from txn_assets.defs.io_managers.values import as_kind
 from txn_assets.defs.partitions import materialize_only
-from txn_assets.defs.resources import Stores, Workspace
+from txn_assets.defs.resources import Clients, RunFiles
 from txn_assets.files.ledger import Action, FileVersion, Holding
 from txn_assets.files.values import FailedFile, HashedFile, HashedFiles, list_failures
-from txn_assets.stores.retries import Budget, StoreError, StoreUnavailableError, ride_out
+from txn_assets.stores.retries import Budget, StoreError, StoreUnavailableError, retry_transient
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,8 +31,8 @@ class SinkIOManager(dg.ConfigurableIOManager):
     After `handle_output` the store holds exactly the rows of each file; where it raised, exactly what it held before.
     """
 
-    stores: dg.ResourceDependency[Stores]
-    workspace: dg.ResourceDependency[Workspace]
+    clients: dg.ResourceDependency[Clients]
+    run_files: dg.ResourceDependency[RunFiles]
     pii_fields: list[str] = Field(description="The hashed columns.")
     store: str = Field(description="The name of the store in messages.")
     retry_seconds: float = Field(default=120.0, description="How long passing faults are ridden out.")
@@ -62,7 +62,7 @@ class SinkIOManager(dg.ConfigurableIOManager):
         """Where a person finds the rows."""
 
     @abstractmethod
-    def is_passing(self, error: Exception) -> bool:
+    def is_transient(self, error: Exception) -> bool:
         """Whether another try may succeed."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class SinkIOManager(dg.ConfigurableIOManager):
             return file
         from txn_assets.rows.hashed_rows import inexact_totals  # noqa: PLC0415 - Arrow loads with the first file
 
-        return replace(file, totals=inexact_totals(self.workspace.hashed_rows(file)))
+        return replace(file, totals=inexact_totals(self.run_files.hashed_rows(file)))
 
     def live_generation(self, version: FileVersion, held: int | None) -> int | None:
         """Return the generation of the file in the landing zone, asked for only where the store holds another one.
@@ -89,13 +89,13 @@ class SinkIOManager(dg.ConfigurableIOManager):
         if held in (None, version.generation):
             return None
         try:
-            live = self.workspace.landing.latest(version.name)
+            live = self.run_files.landing.latest(version.name)
         except Exception as error:
             from txn_assets.stores.google_errors import explain, is_out_of_reach  # noqa: PLC0415 - see defs/resources.py
 
             if not is_out_of_reach(error):
                 raise
-            raise StoreUnavailableError(explain(error, f"Landing zone {self.workspace.landing.address}")) from error
+            raise StoreUnavailableError(explain(error, f"Landing zone {self.run_files.landing.address}")) from error
         return live.generation if live else None
 
     def handle_output(self, context: dg.OutputContext, obj: HashedFiles) -> None:
@@ -114,7 +114,7 @@ class SinkIOManager(dg.ConfigurableIOManager):
         materialize_only(context, obj.by_name)
         seconds = time.monotonic() - started
         stage = context.asset_key.to_python_identifier()
-        inexact = self.ride_out(self.inexact_columns)
+        inexact = self.retry_transient(self.inexact_columns)
         metadata: dict[str, Any] = {"seconds": round(seconds, 3)}
         if inexact:
             metadata["not exact"] = f"{', '.join(inexact)}: a binary floating-point column of an older table"
@@ -141,7 +141,7 @@ class SinkIOManager(dg.ConfigurableIOManager):
     def _load_each(self, files: Sequence[HashedFile], run_id: str) -> tuple[dict[str, Action], tuple[FailedFile, ...]]:
         """Loads `files` together or, where one of them is at fault, one by one, until the store is unavailable."""
         try:
-            return self._ride_out(lambda: self.load(files, run_id)), ()
+            return self._retry_transient(lambda: self.load(files, run_id)), ()
         except StoreUnavailableError as error:
             raise _as_failure(error) from error.__cause__
         except StoreError as error:
@@ -151,7 +151,7 @@ class SinkIOManager(dg.ConfigurableIOManager):
         failed: list[FailedFile] = []
         for place, file in enumerate(files):
             try:
-                actions |= self._ride_out(functools.partial(self.load, [file], run_id))
+                actions |= self._retry_transient(functools.partial(self.load, [file], run_id))
             except StoreUnavailableError as error:
                 # Each of those that are left would wait as long: for a full batch that is hours, in a pool of one.
                 failed += [FailedFile(left.version.name, str(error)) for left in files[place:]]
@@ -162,23 +162,23 @@ class SinkIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - what the input is annotated with
         """The rows of the partitions, as the input is annotated; see `staging.as_kind`."""
-        rows = self.ride_out(lambda: self.read_rows(context.asset_partition_keys))
+        rows = self.retry_transient(lambda: self.read_rows(context.asset_partition_keys))
         return as_kind(rows.to_reader(), context.dagster_type.typing_type)
 
-    def ride_out[T](self, attempt: Callable[[], T]) -> T:
+    def retry_transient[T](self, attempt: Callable[[], T]) -> T:
         """What `attempt` returns, passing faults ridden out.
 
         Raises:
             Failure: with a sentence; Dagster does not retry it, for it has been.
         """
         try:
-            return self._ride_out(attempt)
+            return self._retry_transient(attempt)
         except StoreError as error:
             raise _as_failure(error) from error.__cause__
 
-    def _ride_out[T](self, attempt: Callable[[], T]) -> T:
-        return ride_out(
-            attempt, is_passing=self.is_passing, explain=self.explain, budget=Budget(seconds=self.retry_seconds)
+    def _retry_transient[T](self, attempt: Callable[[], T]) -> T:
+        return retry_transient(
+            attempt, is_transient=self.is_transient, explain=self.explain, budget=Budget(seconds=self.retry_seconds)
         )
 
 

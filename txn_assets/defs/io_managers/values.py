@@ -16,13 +16,13 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from txn_assets.defs.partitions import materialize_only
-from txn_assets.defs.resources import Stores, Workspace
+from txn_assets.defs.resources import Clients, RunFiles
 from txn_assets.files.values import (
     FailedFile,
+    FileValues,
     HashedFile,
     HashedFiles,
     RawFiles,
-    StagedFiles,
     ValidatedFiles,
     from_json,
     list_failures,
@@ -36,25 +36,25 @@ MANIFEST = "manifest"
 """The key of an asset's metadata that holds the name of its manifest."""
 
 
-class StagingIOManager(dg.ConfigurableIOManager):
+class ValuesIOManager(dg.ConfigurableIOManager):
     """Stores and loads the values of `raw_csv`, `validated_transactions` and `hashed_transactions`.
 
     What an input gets depends on its annotation: the value itself, or its rows as `pandas.DataFrame`, `pyarrow.Table`
     or, without holding them in memory, `pyarrow.RecordBatchReader`.
     """
 
-    stores: dg.ResourceDependency[Stores]
-    workspace: dg.ResourceDependency[Workspace]
+    clients: dg.ResourceDependency[Clients]
+    run_files: dg.ResourceDependency[RunFiles]
     bucket: str = Field(description="Name of the bucket.")
     prefix: str = Field(description="Manifests and hashed rows are stored below this prefix.")
 
-    _written: dict[str, StagedFiles] = PrivateAttr(default_factory=dict)
+    _written: dict[str, FileValues] = PrivateAttr(default_factory=dict)
 
-    def handle_output(self, context: dg.OutputContext, obj: StagedFiles) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: FileValues) -> None:
         """Stores `obj`; its clear text is gone once hashed rows are stored."""
         asset = context.asset_key.to_python_identifier()
         folder = f"{self.prefix}/{context.run_id}"
-        bucket = self.stores.storage().bucket(self.bucket)
+        bucket = self.clients.storage().bucket(self.bucket)
         if isinstance(obj, HashedFiles):
             started = time.monotonic()
             obj = obj.map(lambda file: self._upload(file, folder))
@@ -67,17 +67,17 @@ class StagingIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata({MANIFEST: name})
 
     def _upload(self, file: HashedFile, folder: str) -> HashedFile:
-        path = self.workspace.hashed_rows(file)
+        path = self.run_files.hashed_rows(file)
         uri = f"gs://{self.bucket}/{folder}/{path.parent.name}.parquet"
         stored = file.at(uri)
-        blob = self.stores.storage().bucket(self.bucket).blob(stored.object_name)
+        blob = self.clients.storage().bucket(self.bucket).blob(stored.object_name)
         blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet", checksum="crc32c")
-        self.workspace.drop_clear_text(file.version)
+        self.run_files.drop_clear_text(file.version)
         return stored
 
     def written(self) -> Iterator[tuple[str, dt.datetime]]:
         """Every staged object, and when it was written."""
-        blobs = self.stores.storage().list_blobs(
+        blobs = self.clients.storage().list_blobs(
             self.bucket, prefix=f"{self.prefix}/", fields="items(name,timeCreated),nextPageToken"
         )
         return ((blob.name, blob.time_created) for blob in blobs)
@@ -86,7 +86,7 @@ class StagingIOManager(dg.ConfigurableIOManager):
         """Removes staged objects; how many. One that is gone already is none."""
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see defs/resources.py
 
-        bucket = self.stores.storage().bucket(self.bucket)
+        bucket = self.clients.storage().bucket(self.bucket)
         removed = 0
         for name in names:
             with contextlib.suppress(NotFound):
@@ -108,7 +108,7 @@ class StagingIOManager(dg.ConfigurableIOManager):
             raise dg.Failure(list_failures(value.failed), allow_retries=False)
         return as_kind(self._rows(value), kind)
 
-    def _value(self, context: dg.InputContext) -> StagedFiles:
+    def _value(self, context: dg.InputContext) -> FileValues:
         asset = context.asset_key.to_python_identifier()
         names = set(context.asset_partition_keys)
         for value in self._of_lineage(context.instance, asset):
@@ -116,18 +116,18 @@ class StagingIOManager(dg.ConfigurableIOManager):
                 return value.of(names)
         return self._latest(context)
 
-    def _of_lineage(self, instance: dg.DagsterInstance, asset: str) -> Iterator[StagedFiles]:
+    def _of_lineage(self, instance: dg.DagsterInstance, asset: str) -> Iterator[FileValues]:
         """What this run made, then what the run that it continues made, and so on."""
         if asset in self._written:
             yield self._written[asset]
-        for run_id in _lineage(instance, self.workspace.run_id):
+        for run_id in _lineage(instance, self.run_files.run_id):
             value = self._read(_manifest_name(f"{self.prefix}/{run_id}", asset))
             if value is not None:
                 yield value
 
-    def _latest(self, context: dg.InputContext) -> StagedFiles:
+    def _latest(self, context: dg.InputContext) -> FileValues:
         """Return what was materialized last for each partition; fail for one that was not, or is no longer kept."""
-        values: dict[str, StagedFiles | None] = {}
+        values: dict[str, FileValues | None] = {}
         files: list[Any] = []
         failed: list[FailedFile] = []
         kind: type[Any] = HashedFiles
@@ -150,11 +150,11 @@ class StagingIOManager(dg.ConfigurableIOManager):
             raise dg.Failure(list_failures(failed), allow_retries=False)
         return kind(tuple(files), tuple(failed))  # type: ignore[no-any-return]  # one of the three
 
-    def _read(self, manifest: str) -> StagedFiles | None:
+    def _read(self, manifest: str) -> FileValues | None:
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see defs/resources.py
 
         try:
-            data = self.stores.storage().bucket(self.bucket).blob(manifest).download_as_bytes()
+            data = self.clients.storage().bucket(self.bucket).blob(manifest).download_as_bytes()
         except NotFound:
             return None
         return from_json(bytes(data))
@@ -163,8 +163,8 @@ class StagingIOManager(dg.ConfigurableIOManager):
         from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
 
         if isinstance(value, HashedFiles):
-            return hashed_rows.read([self.workspace.hashed_rows(file) for file in value])
-        return hashed_rows.read_valid([self.workspace.valid_rows(file) for file in value])
+            return hashed_rows.read([self.run_files.hashed_rows(file) for file in value])
+        return hashed_rows.read_valid([self.run_files.valid_rows(file) for file in value])
 
 
 def as_kind(rows: "pa.RecordBatchReader", kind: type[Any]) -> Any:  # noqa: ANN401 - an instance of `kind`
