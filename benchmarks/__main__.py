@@ -1,7 +1,7 @@
-"""`python -m benchmarks [100k|1m|10m|100m]`: measures, prints the table and writes docs/performance.md. See `make bench`.
+"""Run the benchmark, print the table and write docs/performance.md: `python -m benchmarks [100k|1m|10m|100m]`.
 
-Here belong arguments and exit codes: 1 where a store held other rows than it should, or a process failed. A ratio that
-is missed is no failure: it stands in the table.
+Arguments and exit codes only. The exit code is 1 if a store held the wrong rows or a process failed. A missed ratio is
+not a failure; it shows in the table. See `make bench`.
 """
 
 import argparse
@@ -20,31 +20,32 @@ from benchmarks.report import table, write
 SIZES = {"100k": 100_000, "1m": 1_000_000, "10m": 10_000_000, "100m": 100_000_000}
 
 DISK_BYTES_A_ROW = 700
-"""Of the largest file, with its landed copy, what a run stages, and three stores on one disk."""
+"""Disk bytes per row of the largest file: the file, its landed copy, what a run stages, and three stores on one disk.
+"""
 DISK_BYTES = 7 << 30
-"""PostgreSQL's log, and what the servers need without a row."""
+"""Disk bytes for the PostgreSQL log and for servers that hold no rows."""
 
 
 def main() -> int:
-    """Runs the benchmark; the exit code."""
+    """Run the benchmark and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures the platform against peers.")
     parser.add_argument("size", nargs="?", choices=SIZES, default="1m")
     parser.add_argument("--points", nargs="*", default=[], help="only these: stages sinks small_runs whole_runs growth")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    # A benchmark that is told to end stops its servers all the same.
+    # Stop the servers on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows = SIZES[arguments.size]
     top = Path(os.environ.get("TXN_HOME") or ".local").absolute()
     os.environ.pop("BUCKET_NAME", None)
     top.mkdir(parents=True, exist_ok=True)
-    # At 1m the growth is followed one size further: a flat curve needs two.
+    # At 1m, measure growth one size further: a flat curve needs two sizes.
     largest = max(rows, min(10 * rows, 10_000_000))
     needed, free = largest * DISK_BYTES_A_ROW + DISK_BYTES, shutil.disk_usage(top).free
     if free < needed:
         parser.error(f"{arguments.size} needs {needed >> 30} GiB below {top}, where {free >> 30} GiB are free")
     home = Path(tempfile.mkdtemp(prefix="bench-", dir=top))
-    # Servers of its own, gone with their data at the end: no run finds a database that another has filled.
+    # Use fresh servers and delete them with their data at the end, so no run finds a database that another run filled.
     os.environ["TXN_HOME"] = str(home)
     bench = Bench(home, rows=rows, rounds=arguments.rounds, largest=largest)
     try:

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.arrival tick|thousand`: a look at a full landing zone, and many files at once.
+"""Measure a tick over a full landing zone and many files at once: `python -m benchmarks.arrival tick|thousand`.
 
-`make bench-arrival` calls both. Here belong the cases, the bounds beside them, and exit codes: 1 where the wrong files were found or a row is missing. A
-bound that is missed is no failure: it stands in the table. This process imports nothing large; see `measure.py`.
+Cases, their bounds and exit codes only. The exit code is 1 if the wrong files were found or a row is missing. A missed
+bound is not a failure; it shows in the table. Import nothing large in this process; see `measure.py`. Run both with
+`make bench-arrival`.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from benchmarks.measure import ChildError, Measurement, function
 OBJECTS = 100_000
 NEW = 10
 SPREADS = {"landed in a year": 300.0, "landed within the hour": 0.03}
-"""Seconds between two objects. The cursor names each object of the last hour: the second case is its worst."""
+"""Seconds between two objects. The cursor names each object of the last hour, so the second case is its worst case."""
 
 TICK_SECONDS = 5.0
 TICK_REQUESTS = OBJECTS // 1000
@@ -32,11 +33,11 @@ THOUSAND_SECONDS = 120.0
 
 
 class MismatchError(Exception):
-    """Something else happened than was to be measured."""
+    """Something other than the measured case happened."""
 
 
 def main() -> int:
-    """Runs the command line; the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.arrival", description="Measures how files arrive.")
     commands = parser.add_subparsers(required=True)
     commands.add_parser("tick", help="one evaluation of the sensor").set_defaults(run=lambda _: tick())
@@ -45,7 +46,7 @@ def main() -> int:
     many.add_argument("--rows", type=int, default=1000, help="of each file")
     many.set_defaults(run=lambda given: thousand(given.files, given.rows))
     arguments = parser.parse_args()
-    # A benchmark that is told to end stops its servers all the same.
+    # Stop the servers on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         arguments.run(arguments)
@@ -56,7 +57,7 @@ def main() -> int:
 
 
 def tick() -> None:
-    """One evaluation of the sensor over many objects, in a process of its own."""
+    """Evaluate the sensor once over many objects, in a separate process."""
     _say(
         f"One tick of new_landed_files: {OBJECTS:,} objects, {NEW} of them new, listed over HTTP from a stand-in for GCS.\n"
         "(The embedded GCS is not asked: it walks its whole bucket for each page of a listing, which GCS does not.)\n"
@@ -85,9 +86,9 @@ def _tick(seconds_apart: float) -> tuple[Measurement, int]:
 
 
 def thousand(files: int, rows: int) -> None:
-    """Many small files, dropped at once and loaded by the daemon into a local stack that holds nothing else."""
-    from benchmarks.thousand import load  # noqa: PLC0415 - the process of the tick stays small
-    from txn_assets_tests.daemon import DaemonError  # noqa: PLC0415 - likewise
+    """Drop many small files at once and have the daemon load them into an otherwise empty local stack."""
+    from benchmarks.thousand import load  # noqa: PLC0415 - keeps the process of the tick small
+    from txn_assets_tests.daemon import DaemonError  # noqa: PLC0415 - keeps the process of the tick small
 
     with _fresh_stack() as home:
         try:

@@ -1,9 +1,10 @@
-"""`python -m benchmarks.child MODULE:FUNCTION JSON`: one measured process; without arguments, one that helps out.
+"""Run one measured function in this process: `python -m benchmarks.child MODULE:FUNCTION JSON`.
 
-Here belongs how a measured function is called and answers. What it does is its module's. A function takes a `Timer` and
-the keywords in the JSON; what it does `with timer` is timed, so that neither imports nor preparations count. It returns
-what can be written as JSON. Without arguments, calls are read from stdin, one a line: preparations and comparisons
-then share one interpreter. `measure.py` starts these processes.
+A function takes a `Timer` and the keywords in the JSON, and returns something JSON-serializable. Only what it does
+inside
+`with timer` is timed, so imports and preparation do not count. Without arguments, the process reads calls from stdin,
+one
+per line, so that preparations and comparisons share one interpreter. `measure.py` starts these processes.
 """
 
 import importlib
@@ -16,21 +17,21 @@ from typing import Any
 
 
 class Timer:
-    """Adds up the seconds spent within `with timer():`."""
+    """Sum of the seconds spent inside `with timer():`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Times a block."""
+        """Time a block."""
         started = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - started
 
 
 def call(name: str, keywords: dict[str, Any]) -> str:
-    """Calls MODULE:FUNCTION; its answer in one line."""
+    """Call MODULE:FUNCTION and return its result as one line of JSON."""
     module, _, function = name.partition(":")
     timer = Timer()
     result = getattr(importlib.import_module(module), function)(timer, **keywords)
@@ -38,7 +39,7 @@ def call(name: str, keywords: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Calls what the arguments name, or what stdin names; the last line of stdout is the answer."""
+    """Call the function named in the arguments or on stdin; the last line of stdout is the result."""
     if len(sys.argv) > 1:
         sys.stdout.write(f"\n{call(sys.argv[1], json.loads(sys.argv[2]))}\n")
         return

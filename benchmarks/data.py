@@ -1,7 +1,7 @@
-"""The files that are loaded: seeded, 47 bytes a row, with a share of bad rows.
+"""Benchmark input files: seeded, 47 bytes per row, with a share of bad rows.
 
-Here belongs how a row of the benchmark looks. How rows are judged does not. Rows are made by DuckDB, which streams them
-to the disk: a file of any size takes little memory. What a valid row is stands in docs/data-contract.md.
+DuckDB generates the rows and streams them to disk, so a file of any size takes little memory. See docs/data-contract.md
+for what makes a row valid.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ _BAD_KINDS = """
 
 
 def write(timer: Timer, *, path: str, rows: int, bad_every: int, seed: int = 1) -> dict[str, Any]:
-    """Writes a CSV file of `rows` rows, of which every `bad_every`th is bad in one of six ways; its bytes."""
+    """Write a CSV file of `rows` rows and return its size in bytes. Every `bad_every`th row is bad in one of six ways."""
     products = ", ".join(f"'Halal {name}'" for name in PRODUCTS)
     query = f"""
         WITH drawn AS (SELECT i, hash(i + {seed} * 1000000007) AS h FROM range({rows}) AS t(i)),

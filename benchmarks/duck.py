@@ -1,4 +1,4 @@
-"""DuckDB for the benchmark's own files: with little memory, spilling where the benchmark keeps its files."""
+"""DuckDB settings for the benchmark's own files: little memory, and a spill folder next to those files."""
 
 from pathlib import Path
 
@@ -6,5 +6,5 @@ import duckdb
 
 
 def spilling(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A connection that puts what its memory cannot hold into `folder`, not into the folder it was started in."""
+    """Return a connection that spills to `folder` instead of to the working directory."""
     return duckdb.connect(config={"memory_limit": "512MB", "temp_directory": str(folder / "spill")})

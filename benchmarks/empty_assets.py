@@ -1,4 +1,4 @@
-"""Six assets that do nothing, run as the platform's are: what Dagster itself costs."""
+"""Six assets that do nothing, run the way the platform's assets run, to measure the cost of Dagster itself."""
 
 import dagster as dg
 

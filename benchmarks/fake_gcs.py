@@ -1,9 +1,10 @@
-"""`python -m benchmarks.fake_gcs OBJECTS SECONDS_APART`: a bucket of many objects that only answers listings, on loopback.
+"""Serve a bucket of many objects on loopback, listings only: `python -m benchmarks.fake_gcs OBJECTS SECONDS_APART`.
 
-Here belongs a stand-in for one request of GCS's JSON API. As in GCS, a page costs the same wherever it begins; the
-embedded GCS of the local target walks its whole bucket for each. Uploads and downloads do not belong here. The newest
-object is one second old; names stand in another order than generations, so that new objects lie on any page.
-Prints its port, and ends with its standard input. Standard library only, to answer as fast as can be.
+It stands in for one request of GCS's JSON API; there are no uploads or downloads. As in GCS, a page costs the same
+wherever it begins, whereas the embedded GCS of the local target walks its whole bucket for each page. The newest object
+is one second old. Names sort differently from generations, so new objects appear on any page. The process prints its
+port
+and exits when stdin closes. It uses only the standard library, to answer as fast as possible.
 """
 
 import json
@@ -19,11 +20,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 PREFIX = "landing/transactions/"
 STRIDE = 7_919
-"""A prime: the n-th generation belongs to the name with the number n * STRIDE modulo the number of objects."""
+"""Prime stride: the n-th generation belongs to the name numbered n * STRIDE modulo the number of objects."""
 
 
 class Bucket:
-    """Objects in the order of their names, and how often they were listed."""
+    """Objects in name order, and how often they were listed."""
 
     def __init__(self, objects: int, seconds_apart: float) -> None:
         newest = time.time_ns() // 1000 - 1_000_000
@@ -37,11 +38,11 @@ class Bucket:
         self.requests = 0
 
     def page(self, query: Mapping[str, str]) -> dict[str, object]:
-        """The answer to one request for a listing."""
+        """Return the response to one listing request."""
         self.requests += 1
         prefix = query.get("prefix", "")
         begin = bisect_left(self._names, max(prefix, query.get("startOffset", "")))
-        # The highest character there is: no name with the prefix comes after it.
+        # This is the highest code point, so no name with the prefix sorts after it.
         end = bisect_left(self._names, f"{prefix}\U0010ffff")
         if "endOffset" in query:
             end = min(end, bisect_left(self._names, query["endOffset"]))
@@ -59,14 +60,14 @@ def _item(name: str, generation: str, fields: list[str] | None) -> dict[str, str
 
 
 def serve(bucket: Bucket) -> ThreadingHTTPServer:
-    """A server of `bucket` on a free port; GET /requests tells how many listings it has answered.
+    """Return a server of `bucket` on a free port; GET /requests returns the number of listings served.
 
-    The client also asks for the bucket itself, for its traces, and goes on with whatever it is told.
+    The client also requests the bucket itself, for its traces, and accepts any answer.
     """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Else each answer, written in two pieces, waits for an acknowledgement that comes late.
+        # Without this, each response is written in two pieces and waits for a delayed ACK.
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
@@ -84,13 +85,13 @@ def serve(bucket: Bucket) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
 def main() -> None:
-    """Serves until standard input ends."""
+    """Serve until stdin closes."""
     objects, seconds_apart = sys.argv[1:]
     server = serve(Bucket(int(objects), float(seconds_apart)))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,7 +1,7 @@
-"""Processes in turn, in rounds: medians, ratios and peak memory.
+"""Run processes in alternating rounds and report medians, ratios and peak memory.
 
-Here belongs how time and memory are taken. What is run does not. This process imports nothing large: on Linux a child's
-peak memory counts from the fork on, and would start at ours. The rules stand in docs/performance.md.
+What the processes run is defined elsewhere. Import nothing large here: on Linux, a child's peak memory counts from the
+fork, so it would start at this process's. The rules are in docs/performance.md.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class ChildError(Exception):
-    """A process of the benchmark failed; the message is the end of its output."""
+    """A benchmark process failed; the message is the end of its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class Measurement:
     """One run of one process.
 
     Attributes:
-        seconds: what it timed itself; for a program, from start to exit.
-        wall: from the start of the process to its exit.
-        peak_mib: its peak resident memory, as the kernel counts it.
-        result: what it answered.
+        seconds: time that the process measured itself; for a program, from start to exit.
+        wall: time from the start of the process to its exit.
+        peak_mib: peak resident memory as the kernel counts it.
+        result: what the process returned.
     """
 
     seconds: float
@@ -39,7 +39,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Median:
-    """Several measurements of the same thing."""
+    """Summary of several measurements of the same thing."""
 
     seconds: float
     peak_mib: float
@@ -47,7 +47,7 @@ class Median:
 
     @classmethod
     def of(cls, measurements: Sequence[Measurement]) -> "Median":
-        """The median time, and the highest peak."""
+        """Return the median times and the highest peak."""
         return cls(
             statistics.median(m.seconds for m in measurements),
             max(m.peak_mib for m in measurements),
@@ -56,20 +56,20 @@ class Median:
 
 
 def program(arguments: Sequence[str], *, environ: Mapping[str, str] | None = None) -> Measurement:
-    """Runs a program; both times are from start to exit.
+    """Run a program; both times are from start to exit.
 
     Raises:
-        ChildError: it failed.
+        ChildError: the program failed.
     """
     measurement, _ = _run(arguments, environ or {})
     return measurement
 
 
 def function(name: str, **keywords: Any) -> Measurement:
-    """Runs a function of the benchmark in a process of its own; see `child.py`.
+    """Run a benchmark function in a separate process; see `child.py`.
 
     Raises:
-        ChildError: it failed.
+        ChildError: the function failed.
     """
     measurement, out = _run([sys.executable, "-m", "benchmarks.child", name, json.dumps(keywords)], {})
     answer = json.loads(out.rstrip().rpartition("\n")[2])
@@ -77,7 +77,7 @@ def function(name: str, **keywords: Any) -> Measurement:
 
 
 class Helper:
-    """A process that prepares and compares, untimed, so that this one stays small; see `child.py`."""
+    """A long-lived process for untimed preparation and comparison, so that this process stays small; see `child.py`."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -85,10 +85,10 @@ class Helper:
         )
 
     def __call__(self, name: str, **keywords: Any) -> Any:
-        """The answer of a function of the benchmark.
+        """Return the result of a benchmark function.
 
         Raises:
-            ChildError: it failed; it has said why on stderr.
+            ChildError: the function failed; the reason is on stderr.
         """
         assert self._process.stdin
         assert self._process.stdout
@@ -101,15 +101,15 @@ class Helper:
         return json.loads(answer)["result"]
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._process.communicate()
 
 
 def in_turn(rounds: int, **candidates: Callable[[int], Measurement]) -> dict[str, Median]:
-    """Runs each candidate once a round, given the number of the round."""
+    """Run each candidate once per round, passing it the number of the round."""
     taken: dict[str, list[Measurement]] = {name: [] for name in candidates}
     for number in range(rounds):
-        # The order turns round, so that no candidate always runs in the wake of the same one.
+        # Rotate the order so that no candidate always runs right after the same one.
         order = list(candidates.items())
         for name, run in order if number % 2 == 0 else reversed(order):
             taken[name].append(run(number))

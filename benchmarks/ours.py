@@ -1,6 +1,6 @@
-"""The platform's own stages and sinks, called alone as a run calls them.
+"""The platform's own stages and sinks, called in isolation the way a run calls them.
 
-Here belongs the set-up that a run would have done. The whole run needs none of this: it is `python -m txn_assets.run`.
+Only the setup that a run would have done. To time a whole run, call `python -m txn_assets.run` instead.
 """
 
 import datetime as dt
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
-import pandas as pd  # noqa: F401 - Arrow imports it for its first array, which would be timed
+import pandas as pd  # noqa: F401 - Arrow imports it for its first array, which would otherwise be timed
 
 from benchmarks.child import Timer
 from benchmarks.stores import Opened, Totals, parquet_totals
@@ -28,7 +28,7 @@ NAME = "bench.csv"
 
 
 def validate_and_hash(timer: Timer, *, path: str, folder: str) -> Totals:
-    """From the CSV file to hashed.parquet and rejected.csv in `folder`."""
+    """Turn the CSV file into hashed.parquet and rejected.csv in `folder`."""
     config = load_config()
     hasher = make_hasher(config.security, None)
     shutil.rmtree(folder, ignore_errors=True)
@@ -42,13 +42,13 @@ def validate_and_hash(timer: Timer, *, path: str, folder: str) -> Totals:
 
 
 def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int = 1) -> str:
-    """Loads the hashed rows in `parquet` into the store `kind`: postgres, bigquery or gcs; what the sink did."""
+    """Load the hashed rows in `parquet` into a store (postgres, bigquery or gcs); return the sink's result."""
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     settings = opened.config
     totals, lake_fingerprint = hashed_rows.totals(Path(parquet))
     file = HashedFile(
-        # Another checksum for each generation: the same bytes again would be kept as they are.
+        # Use a new checksum for each generation, because a sink skips bytes that it already holds.
         version=FileVersion(NAME, generation, 1, f"crc{generation}"),
         rules_id="rules",
         key_id="sha256",
@@ -61,9 +61,9 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
     if kind == "bigquery" and not blob.exists():
         blob.upload_from_filename(parquet)
     with _manager(kind) as manager:
-        # What staging left behind: the file lies on this machine already.
+        # Staging would leave this file behind: the landed file is already on this machine.
         os.link(parquet, manager.run_files.folder(file.version) / "hashed.parquet")
-        # A run id of its own, as Dagster gives: BigQuery jobs are named after it, and a name that is taken is joined.
+        # Use a fresh run id, as Dagster does: BigQuery jobs are named after it, and a job whose name exists is joined.
         with timer():
             action = manager.load([file], str(uuid.uuid4()))[NAME]
         held = manager.holdings([file])[NAME].totals
@@ -83,7 +83,7 @@ def _manager(kind: str) -> Iterator[SinkIOManager]:
 
 
 def land(_: Timer, *, config: str, path: str) -> None:
-    """Uploads the file to the landing zone, ahead of a run that is timed."""
+    """Upload the file to the landing zone, before a timed run."""
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     opened.bucket.blob(f"{opened.config.data_lake.landing}/{Path(path).name}").upload_from_filename(path)

@@ -1,17 +1,17 @@
-"""docs/performance.svg: rows against seconds and memory, log-log, ours and peers."""
+"""Draw docs/performance.svg: rows against seconds and memory, log-log, ours and peers."""
 
 import matplotlib as mpl
 
 mpl.use("svg")
-mpl.rcParams["svg.hashsalt"] = "benchmarks"  # the same dots give the same file
+mpl.rcParams["svg.hashsalt"] = "benchmarks"  # makes the file the same for the same dots
 
 from matplotlib import pyplot as plt  # noqa: E402 - after the backend is chosen
 
-from benchmarks.child import Timer  # noqa: E402 - likewise
+from benchmarks.child import Timer  # noqa: E402 - after the backend is chosen
 
 
 def draw(_: Timer, *, dots: list[tuple[str, int, float, float]], path: str) -> None:
-    """Draws `dots`: who, rows, seconds, MiB."""
+    """Draw `dots`: (who, rows, seconds, MiB)."""
     figure, (time, memory) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for who in dict.fromkeys(dot[0] for dot in dots):
         mine = sorted(dot[1:] for dot in dots if dot[0] == who)

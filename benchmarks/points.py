@@ -1,7 +1,7 @@
-"""What is measured, point by point, and what is wanted of it.
+"""What is measured, point by point, and the target for each.
 
-Here belong the candidates of each point, the comparison of what they left behind, and the limits. How time is taken
-stands in `measure.py`, how the outcome is shown in `report.py`. Documented in docs/performance.md.
+Candidates, the comparison of what they left behind, and the limits. Timing is in `measure.py`, output in `report.py`;
+docs/performance.md explains the points.
 """
 
 import shutil
@@ -15,18 +15,18 @@ from typing import Any
 from benchmarks.measure import Helper, Measurement, Median, function, in_turn, program
 
 PEER_ROWS = 100_000
-"""Slow peers get no more rows than this; their seconds are scaled to the rows of ours, and marked."""
+"""Maximum number of rows for slow peers; their seconds are scaled up to our row count and marked."""
 
 STORES = ["gcs", "bigquery", "postgres"]
 
 
 class DifferenceError(Exception):
-    """A store holds other rows than it should after a timed run."""
+    """A store holds the wrong rows after a timed run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the table: `ours` and `peer` are seconds (or MiB); `ratio` is held against `wanted`."""
+    """A row of the table: `ours` and `peer` are seconds (or MiB); `ratio` is compared with `wanted`."""
 
     point: int
     what: str
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A dot of the plot."""
+    """A dot in the plot."""
 
     who: str
     rows: int
@@ -49,7 +49,7 @@ class Dot:
 
 @dataclass
 class Bench:
-    """One benchmark: where its files are, how many rows, how many rounds; and what was found so far."""
+    """One benchmark: the folder of its files, rows and rounds, and the results so far."""
 
     home: Path
     rows: int
@@ -63,20 +63,20 @@ class Bench:
     _empty: float = 0.0
 
     def all(self) -> None:
-        """Every point, in order."""
+        """Measure every point, in order."""
         for point in (self.stages, self.sinks, self.small_runs, self.whole_runs, self.growth):
             _say(f"{point.__name__} ...")
             point()
 
     def file(self, rows: int, *, bad_every: int = 100) -> str:
-        """A file of `rows` rows, made once."""
+        """Return a file of `rows` rows, written on first use."""
         path = self.home / f"rows-{rows}-{bad_every}.csv"
         if not path.exists():
             self.help("benchmarks.data:write", path=str(path), rows=rows, bad_every=bad_every)
         return str(path)
 
     def expected(self, rows: int) -> list[Any]:
-        """The totals of the valid rows of that file, from the bare DuckDB pass."""
+        """Return the totals of the valid rows of that file, from the bare DuckDB pass."""
         if rows not in self._expected:
             folder = self.home / "expected"
             path = self.file(rows)
@@ -85,12 +85,12 @@ class Bench:
         return self._expected[rows]
 
     def _rounds(self, rows: int) -> int:
-        # Minutes drown what a second run would tell.
+        # At this size a run takes minutes, and a second run would tell nothing more.
         return self.rounds if rows <= 1_000_000 else 1
 
     @contextmanager
     def names(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Names of its own in the stores, for one timed run: the configuration's path, and where PostgreSQL is."""
+        """Yield fresh names in the stores for one timed run: the configuration's path, and the PostgreSQL connection."""
         config = str(self.home / "config.yaml")
         made = self.help("benchmarks.stores:make", config=config)
         try:
@@ -99,7 +99,7 @@ class Bench:
             self.help("benchmarks.stores:drop", config=config)
 
     def check(self, config: str, expected: list[Any], stores: list[str], **keywords: Any) -> None:
-        """Compares what each store holds with what it should."""
+        """Compare what each store holds with what it should hold."""
         found = self.help("benchmarks.stores:totals", config=config, clients=stores, **keywords)
         for store, totals in found.items():
             _same(store, totals, expected)
@@ -107,7 +107,7 @@ class Bench:
     # Point 1
 
     def stages(self) -> None:
-        """Validation and hashing to Parquet."""
+        """Measure validation and hashing to Parquet."""
         few = min(self.rows, PEER_ROWS)
         expected, expected_few = self.expected(self.rows), self.expected(few)
         folder = str(self.home / "stages")
@@ -156,7 +156,7 @@ class Bench:
     # Points 2 and 3
 
     def sinks(self) -> None:
-        """Each sink against the bare client, from the same Parquet file."""
+        """Measure each sink against the bare client, from the same Parquet file."""
         rows = min(self.rows, 10_000_000)
         expected = self.expected(rows)
         folder = self.home / "rows"
@@ -227,7 +227,7 @@ class Bench:
     # Point 5
 
     def small_runs(self) -> None:
-        """Five rows, and what an import costs."""
+        """Measure a five-row run and the cost of an import."""
         materialize = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "--select", "*"]
         path = self.file(5, bad_every=100)
         expected = self.expected(5)
@@ -279,7 +279,7 @@ class Bench:
     # Point 4
 
     def whole_runs(self) -> None:
-        """From process start to exit, against dlt and the row loop."""
+        """Measure from process start to exit, against dlt and the row loop."""
         rows, few = min(self.rows, 1_000_000), min(self.rows, PEER_ROWS)
         taken = in_turn(
             self.rounds,
@@ -301,7 +301,7 @@ class Bench:
         self.notes.append(f"Row loop measured: {taken['loop'].seconds:.1f} s for {few:,} rows.")
 
     def whole_run(self, rows: int) -> Measurement:
-        """`python -m txn_assets.run`, the stores compared afterwards."""
+        """Run `python -m txn_assets.run`, then compare the stores."""
         with self.names() as (config, _postgres):
             command = [sys.executable, "-m", "txn_assets.run", self.file(rows)]
             measurement = program(command, environ=_as_make_run(config))
@@ -309,7 +309,7 @@ class Bench:
         return measurement
 
     def dlt(self, rows: int) -> Measurement:
-        """Dlt from process start to exit."""
+        """Run dlt from process start to exit."""
         with self.names() as (config, postgres):
             schema = f"{postgres['schema']}_dlt"
             folder = self.home / "dlt"
@@ -326,7 +326,7 @@ class Bench:
         return _from_start_to_exit(measurement)
 
     def loop(self, rows: int) -> Measurement:
-        """The row loop from process start to exit."""
+        """Run the row loop from process start to exit."""
         with self.names() as (config, _postgres):
             measurement = function("benchmarks.peers.row_loop:whole_run", path=self.file(rows), config=config)
             self.check(config, self.expected(rows), STORES)
@@ -335,7 +335,7 @@ class Bench:
     # Points 6 and 7
 
     def growth(self) -> None:
-        """Seconds a row and peak memory, size by size."""
+        """Measure seconds per row and peak memory at each size."""
         sizes = sorted({self.largest, *(10**power for power in range(4, 9) if 10**power <= self.largest)})
         for rows in sizes:
             median = in_turn(self._rounds(rows), ours=lambda _, rows=rows: self.whole_run(rows))["ours"]  # type: ignore[misc]  # bound now
@@ -355,7 +355,7 @@ class Bench:
         what = f"microseconds a row at {rows:,} rows; at 1,000,000"
         self.lines.append(Line(6, what, f"{ours:.1f}", f"{peer:.1f}", ours / peer, "<= 1.15", ours <= 1.15 * peer))
 
-    # The lines of the table
+    # The rows of the table
 
     def _scaled(self, median: Median, measured: int) -> Median:
         scaled = measured < self.rows
@@ -379,7 +379,7 @@ class Bench:
 
 
 def _on_a_line(small: tuple[int, Median], large: tuple[int, Median], rows: int) -> Median:
-    """What `rows` rows would take: the start of a process counts once, the rows as often as there are rows."""
+    """Return the expected time for `rows` rows: process start counted once, time per row scaled by the rows."""
     (few, short), (more, long) = small, large
     if rows <= more:
         return long
@@ -405,7 +405,7 @@ def _dagster_home(home: Path) -> Path:
 
 
 def _as_make_run(config: str) -> dict[str, str]:
-    # Without a DAGSTER_HOME it takes the instance of the local stack.
+    # Without a DAGSTER_HOME, the run uses the instance of the local stack.
     return {"TXN_CONFIG": config, "DAGSTER_HOME": ""}
 
 

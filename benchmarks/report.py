@@ -1,6 +1,6 @@
-"""The table of a benchmark, printed and written to docs/performance.md between the markers of its size.
+"""The benchmark's table, printed and written to docs/performance.md between the markers of its size.
 
-Here belongs how results look. What they are stands in `points.py`; the text around them stands in the document.
+Formatting only. The points are in `points.py`; the text around the table is in the document.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ BEGIN, END = "<!-- make bench SIZE={size}: begin -->", "<!-- make bench SIZE={si
 
 
 def table(lines: Sequence[Line]) -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     head = "| point | what; against what | ours | peer | ratio | wanted | reached |\n|---|---|---:|---:|---:|---|---|\n"
     return head + "".join(
         f"| {line.point} | {line.what} | {line.ours} | {line.peer} | {line.ratio:.2f} | {line.wanted} "
@@ -25,7 +25,7 @@ def table(lines: Sequence[Line]) -> str:
 
 
 def machine() -> str:
-    """The machine, in a sentence."""
+    """Return a one-sentence description of the machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     return (
         f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB of memory, {platform.system()}, "
@@ -34,7 +34,7 @@ def machine() -> str:
 
 
 def write(path: Path, lines: Sequence[Line], notes: Sequence[str], *, size: str) -> None:
-    """Puts the table and the machine between the markers of `size`; a size without markers leaves the document alone."""
+    """Write the table and the machine between the markers of `size`; leave the document alone if it has none."""
     text = path.read_text()
     begin, end = BEGIN.format(size=size), END.format(size=size)
     if begin not in text:

@@ -1,8 +1,9 @@
-"""Names of the benchmark's own in the three stores, and what the stores hold under them.
+"""A benchmark's own names in the three stores, and what the stores hold under those names.
 
-Here belong making and dropping those names, and the totals that are compared after every timed run: rows, sum of prices,
-sum of quantities and a fingerprint of the hashed ids, each computed by the store, or by DuckDB over an object. How the
-platform itself reconciles does not belong here; this is a second opinion.
+It creates and drops the names and computes the totals that are compared after every timed run: rows, sum of prices, sum
+of quantities and a fingerprint of the hashed ids. Each store computes its own totals; DuckDB does so for an object.
+Keep
+this independent of the platform's own reconciliation: it is a second opinion.
 """
 
 import contextlib
@@ -37,7 +38,7 @@ _DUCKDB_TOTALS = (
 
 
 class Opened:
-    """The names of the configuration that TXN_CONFIG names, and clients for them."""
+    """The names in the configuration at TXN_CONFIG, and clients for them."""
 
     def __init__(self) -> None:
         self.config: PipelineConfig = load_config()
@@ -48,26 +49,26 @@ class Opened:
 
     @property
     def bucket(self) -> storage.Bucket:
-        """The bucket."""
+        """Return the bucket."""
         return self.gcs.bucket(self.config.data_lake.gcs_bucket)
 
     @property
     def dataset(self) -> str:
-        """The dataset of BigQuery."""
+        """Return the BigQuery dataset."""
         return f"{self.config.data_warehouse.project_id}.{self.config.data_warehouse.dataset}"
 
     @property
     def schema(self) -> str:
-        """The schema of PostgreSQL."""
+        """Return the PostgreSQL schema."""
         return self.config.data_warehouse.postgres.schema_
 
     def postgres(self) -> "psycopg.Connection[Any]":
-        """A connection that commits each statement."""
+        """Return an autocommit connection."""
         return psycopg.connect(self.endpoints.postgres_dsn, autocommit=True)
 
 
 def make_config(path: Path) -> None:
-    """Writes the project's configuration with names of its own."""
+    """Write the project's configuration with names of its own."""
     content = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
     name = uuid.uuid4().hex[:12]
     content["data_lake"]["gcs_bucket"] = f"bench-{name}"
@@ -76,20 +77,20 @@ def make_config(path: Path) -> None:
 
 
 def make(_: Timer, *, config: str) -> dict[str, str]:
-    """Makes a configuration, its names in the stores, and the PostgreSQL table; where PostgreSQL is and the schema."""
+    """Create a configuration, its names in the stores and the PostgreSQL table; return the connection and the schema."""
     make_config(Path(config))
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     with opened.postgres() as connection:
         for statement in missing(EMPTY, Table(opened.schema, "transactions")):
             connection.execute(statement)
-        # Else a checkpoint of the run before falls into the next.
+        # Otherwise a checkpoint caused by the previous run falls into the next one.
         connection.execute("CHECKPOINT")
     return {"dsn": opened.endpoints.postgres_dsn, "schema": opened.schema}
 
 
 def drop(_: Timer, *, config: str) -> None:
-    """Removes the names of a configuration and what they hold."""
+    """Drop the names of a configuration and everything under them."""
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     with opened.postgres() as connection:
@@ -104,7 +105,7 @@ def drop(_: Timer, *, config: str) -> None:
 
 
 def drop_table(_: Timer, *, config: str) -> None:
-    """Empties the PostgreSQL table."""
+    """Empty the PostgreSQL table."""
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     with opened.postgres() as connection:
@@ -112,12 +113,12 @@ def drop_table(_: Timer, *, config: str) -> None:
 
 
 def parquet_totals(path: Path) -> Totals:
-    """The totals of a Parquet file with hashed ids."""
+    """Return the totals of a Parquet file with hashed ids."""
     return _duckdb_totals(f"read_parquet('{path}')")
 
 
 def csv_totals(path: Path) -> Totals:
-    """The totals of a CSV file with hashed ids."""
+    """Return the totals of a CSV file with hashed ids."""
     return _duckdb_totals(f"read_csv('{path}', header = true, all_varchar = true)")
 
 
@@ -134,7 +135,7 @@ def _plain(row: Any) -> Totals:
 def totals(
     _: Timer, *, config: str, stores: list[str], table: str = "transactions", hashed: bool = True
 ) -> dict[str, Totals]:
-    """What each of `stores` holds; `hashed` says whether ids are, and hashes them here where they are not."""
+    """Return the totals of each of `stores`. If `hashed` is false, hash the ids here first."""
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     found: dict[str, Totals] = {}
@@ -166,7 +167,7 @@ def totals(
 
 
 def prepare_rows(_: Timer, *, parquet: str, copy_csv: str, lake_csv: str) -> dict[str, int]:
-    """Writes the rows of `parquet` as the CSV files that the bare clients load."""
+    """Write the rows of `parquet` as the CSV files that the bare clients load."""
     with spilling(txn_home()) as connection:
         connection.execute(f"COPY (SELECT * FROM read_parquet('{parquet}')) TO '{copy_csv}' (FORMAT csv, HEADER false)")
         connection.execute(

@@ -1,6 +1,6 @@
-"""Many small files dropped at once, loaded by the real daemon: `dagster dev` with its sensor, queue and runs.
+"""Many small files dropped at once and loaded by the real daemon: `dagster dev` with its sensor, queue and runs.
 
-Here belongs how they are landed, what is waited for, and what is counted afterwards. The bound stands in `arrival.py`.
+Landing the files, waiting, and counting afterwards. The bounds are in `arrival.py`.
 """
 
 import time
@@ -24,9 +24,9 @@ class Loaded:
     """What became of the files.
 
     Attributes:
-        seconds: from the sensor's first tick until each of the three ledgers had a row for each file.
-        runs: how many runs Dagster made of them.
-        rows: what each store holds.
+        seconds: time from the sensor's first tick until each of the three ledgers had a row for each file.
+        runs: number of Dagster runs.
+        rows: rows in each store.
     """
 
     seconds: float
@@ -35,16 +35,16 @@ class Loaded:
 
 
 def load(home: Path, *, files: int, rows: int) -> Loaded:
-    """Lands `files` files of `rows` rows each, then starts Dagster, and waits until they are loaded.
+    """Land `files` files of `rows` rows each, start Dagster, and wait until they are loaded.
 
     Raises:
-        DaemonError: they are not.
+        DaemonError: they were not loaded in time.
     """
     opened = Opened()
     _land(opened, files, rows)
     with dg.DagsterInstance.from_config(str(prepare(home, opened.endpoints))) as instance:
         with dagster_dev(home) as daemon:
-            # One after the other: a ledger of many rows that is asked all the time would slow down what is measured.
+            # Poll one ledger at a time: polling a long ledger constantly would slow down what is measured.
             for ledger in (_postgres_ledger, _bigquery_ledger, _gcs_ledger):
                 daemon.wait_until(lambda ledger=ledger: ledger(opened) >= files, seconds=DEADLINE_SECONDS)  # type: ignore[misc]  # bound now
             ended = time.time()
@@ -53,7 +53,7 @@ def load(home: Path, *, files: int, rows: int) -> Loaded:
 
 def _land(opened: Opened, files: int, rows: int) -> None:
     landing = f"{opened.config.data_lake.landing}/"
-    # It lands with the local stack, and is not measured.
+    # This file lands with the local stack and is not measured.
     opened.bucket.blob(f"{landing}transactions.csv").delete()
     for number in range(files):
         content = make_file(*many_rows(rows, start=number * rows))
@@ -75,7 +75,7 @@ def _postgres_ledger(opened: Opened) -> int:
 
 
 def _bigquery_ledger(opened: Opened) -> int:
-    # The row with the empty name is no load.
+    # The row with the empty name is not a load.
     return _bigquery_count(opened, "count(DISTINCT NULLIF(source_file, ''))", "raw_transactions_loads")
 
 
@@ -97,7 +97,7 @@ def _postgres_count(opened: Opened, what: str, table: str) -> int:
         try:
             ((count,),) = connection.execute(f"SELECT {what} FROM {opened.schema}.{table}").fetchall()
         except psycopg.errors.UndefinedTable:
-            # The first load makes it.
+            # The first load creates it.
             return 0
     return int(count)
 
@@ -108,6 +108,6 @@ def _bigquery_count(opened: Opened, what: str, table: str) -> int:
             row.values() for row in opened.bq.query(f"SELECT {what} FROM `{opened.dataset}.{table}`").result()
         )
     except NotFound:
-        # Likewise.
+        # The first load creates it.
         return 0
     return int(count)

@@ -1,7 +1,6 @@
-"""The sensor, evaluated once against `fake_gcs.py`, with its real landing zone.
+"""One evaluation of the sensor against `fake_gcs.py`, with its real landing zone.
 
-Here belongs what the daemon would have handed to the sensor: resources and cursor. What is measured of it stands in
-`arrival.py`.
+It provides what the daemon would have given the sensor: resources and a cursor. `arrival.py` measures it.
 """
 
 import time
@@ -21,12 +20,12 @@ from txn_assets.local.endpoints import Endpoints
 
 
 class FakeClients(Clients):
-    """The stores of the local target, their GCS elsewhere."""
+    """Clients for the local target, with GCS replaced."""
 
     gcs_url: str = Field(description="Where the stand-in for GCS listens.")
 
     def local_endpoints(self) -> Endpoints:
-        """The stand-in alone: a sensor with a cursor looks at no other store."""
+        """Return only the stand-in, because a sensor with a cursor talks to no other store."""
         return Endpoints(
             gcs_url=self.gcs_url,
             bigquery_url="",
@@ -39,7 +38,7 @@ class FakeClients(Clients):
 
 
 def prepare(_: Timer, *, url: str, new: int, cursor: str) -> list[str]:
-    """Writes the cursor of a sensor that has dealt with all but the `new` newest objects; their names."""
+    """Write the cursor of a sensor that has handled all but the `new` newest objects; return their names."""
     versions = sorted(_landing(url).versions(), key=lambda version: version.generation)
     known = versions[:-new]
     begun = Cursor().begin(now=time.time_ns() // 1000, first_new="")
@@ -48,7 +47,7 @@ def prepare(_: Timer, *, url: str, new: int, cursor: str) -> list[str]:
 
 
 def tick(timer: Timer, *, url: str, cursor: str) -> list[str]:
-    """Evaluates the sensor as the daemon does; the names that it wants loaded."""
+    """Evaluate the sensor the way the daemon does; return the names that it requests."""
     resources = make_resources(load_config()) | {"landing": _landing(url)}
     resources = {name: resources[name] for name in new_landed_files.required_resource_keys}
     with (

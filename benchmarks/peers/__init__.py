@@ -1,1 +1,1 @@
-"""What the platform is measured against: each module does the same work the way one would without it."""
+"""What the platform is compared with: each module does the same work the way one would without it."""

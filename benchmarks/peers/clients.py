@@ -1,6 +1,6 @@
-"""The bare calls of the stores' own clients: COPY, a load job, an upload. No ledger, no replacing, no proof.
+"""Bare calls of the stores' own clients: COPY, a load job, an upload. No ledger, no replacing, no reconciliation.
 
-`psql` copies where it is installed; `points.py` calls it.
+If `psql` is installed, `points.py` uses it for COPY.
 """
 
 import os
@@ -17,7 +17,7 @@ from txn_assets.stores import bigquery_sql
 
 
 def copy(timer: Timer, *, dsn: str, schema: str, csv: str) -> None:
-    """COPY of a ready CSV file, where psql is not installed."""
+    """COPY a prepared CSV file, for machines without psql."""
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
         sql.Identifier(schema, "transactions"), sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
     )
@@ -33,7 +33,7 @@ def copy(timer: Timer, *, dsn: str, schema: str, csv: str) -> None:
 
 
 def load_table_from_uri(timer: Timer, *, config: str, parquet: str) -> None:
-    """One load job of the Parquet object into an empty table with the columns, partitions and clusters of ours."""
+    """Run one load job of the Parquet object into an empty table with our columns, partitioning and clustering."""
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     blob = opened.bucket.blob("staging/bench.parquet")
@@ -53,7 +53,7 @@ def load_table_from_uri(timer: Timer, *, config: str, parquet: str) -> None:
 
 
 def upload_from_filename(timer: Timer, *, config: str, csv: str) -> None:
-    """One upload of the ready CSV file."""
+    """Upload the prepared CSV file once."""
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     with timer():

@@ -1,6 +1,6 @@
 """The row contract as the peers write it: a Pydantic model with plain constraints.
 
-What the platform's own contract adds to it stands in docs/data-contract.md.
+See docs/data-contract.md for what the platform's own contract adds.
 """
 
 import datetime as dt

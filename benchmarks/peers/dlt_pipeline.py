@@ -1,7 +1,8 @@
-"""dlt: a resource with Pydantic columns, rows that fail discarded, into PostgreSQL alone.
+"""dlt: a resource with Pydantic columns that discards invalid rows, loading into PostgreSQL only.
 
-Its documentation's advice for speed: yield pages of rows, not single ones; normalise and load with several workers;
-CSV as the loader format, which PostgreSQL takes with COPY. Telemetry is off. Nothing is hashed.
+It follows dlt's documented advice for speed: yield pages of rows instead of single rows, normalize and load with
+several
+workers, and use CSV as the loader format so that PostgreSQL can COPY. Telemetry is off. Nothing is hashed.
 """
 
 import csv
@@ -11,7 +12,7 @@ from itertools import batched
 from pathlib import Path
 from typing import Any
 
-os.environ |= {  # dlt reads them at import
+os.environ |= {  # dlt reads these at import
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     "RUNTIME__LOG_LEVEL": "CRITICAL",
     "NORMALIZE__WORKERS": "2",
@@ -28,21 +29,21 @@ from benchmarks.child import Timer
 from benchmarks.peers.contract import Transaction
 
 
-@dlt.resource(  # type: ignore[untyped-decorator]  # mypy runs where dlt is not installed
+@dlt.resource(  # type: ignore[untyped-decorator]  # mypy runs without dlt installed
     name="transactions",
     columns=Transaction,
     schema_contract={"columns": "discard_row", "data_type": "discard_row"},
     write_disposition="append",
 )
 def transactions(path: str) -> Iterator[list[dict[str, Any]]]:
-    """The rows of the file, as text, a page at a time."""
+    """Yield the rows of the file as text, one page at a time."""
     with Path(path).open(encoding="utf-8", newline="") as source:
         for page in batched(csv.DictReader(source), 10_000, strict=False):
             yield list(page)
 
 
 def load(timer: Timer, *, path: str, dsn: str, schema: str, folder: str) -> None:
-    """From the CSV file to one PostgreSQL table."""
+    """Load the CSV file into one PostgreSQL table."""
     with timer():
         pipeline = dlt.pipeline("bench", pipelines_dir=folder, destination=postgres(dsn), dataset_name=schema)
         pipeline.run(transactions(path), loader_file_format="csv")

@@ -1,4 +1,4 @@
-"""One bare pass of DuckDB: read as text, cast, hash, write Parquet. Rows that do not cast are dropped without a word."""
+"""One bare DuckDB pass: read as text, cast, hash, write Parquet. Rows that do not cast are dropped silently."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ QUERY = """
 
 
 def run(timer: Timer, *, path: str, folder: str) -> Totals:
-    """From the CSV file to hashed.parquet in `folder`; its totals."""
+    """Turn the CSV file into hashed.parquet in `folder`; return its totals."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     target = Path(folder) / "hashed.parquet"
     with timer(), spilling(Path(folder)) as connection:

@@ -1,6 +1,6 @@
-"""The careful row loop: csv.DictReader, the platform's own contract as a Pydantic model a row, reasons kept.
+"""The careful row loop: csv.DictReader, the platform's own contract as a Pydantic model per row, reasons kept.
 
-It judges as the platform does and writes the same quarantine, so it is the peer where every row is bad.
+It validates the way the platform does and writes the same quarantine, so it is the peer for files with only bad rows.
 """
 
 import csv
@@ -17,7 +17,7 @@ from txn_assets.rows.transaction import FIELDS, Transaction
 
 
 def run(timer: Timer, *, path: str, folder: str) -> dict[str, int]:
-    """From the CSV file to hashed.parquet and rejected.csv in `folder`; how many rows there are of each."""
+    """Turn the CSV file into hashed.parquet and rejected.csv in `folder`; return the number of rows in each."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     with timer():
         valid, rejected = [], 0

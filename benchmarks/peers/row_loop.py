@@ -1,7 +1,7 @@
-"""The row loop: pandas reads, a Pydantic model judges each row, hashlib hashes, pandas loads.
+"""The row loop: pandas reads, a Pydantic model validates each row, hashlib hashes, pandas loads.
 
-The pipeline that this project began as looked like this. `whole_run` loads the three stores with the calls of the
-clients' own documentation: to_csv and an upload, load_table_from_dataframe, to_sql with multi-row inserts.
+This project began as a pipeline like this one. `whole_run` loads the three stores with the calls from the clients' own
+documentation: to_csv and an upload, load_table_from_dataframe, to_sql with multi-row inserts.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from benchmarks.stores import Opened, Totals, parquet_totals
 
 
 def valid_rows(path: str) -> pd.DataFrame:
-    """The valid rows of the file, ids hashed."""
+    """Return the valid rows of the file, with hashed ids."""
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     rows = []
     for _, row in frame.iterrows():
@@ -34,7 +34,7 @@ def valid_rows(path: str) -> pd.DataFrame:
 
 
 def to_parquet(timer: Timer, *, path: str, folder: str) -> Totals:
-    """From the CSV file to hashed.parquet in `folder`; its totals."""
+    """Turn the CSV file into hashed.parquet in `folder`; return its totals."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     target = Path(folder) / "hashed.parquet"
     with timer():
@@ -43,7 +43,7 @@ def to_parquet(timer: Timer, *, path: str, folder: str) -> Totals:
 
 
 def whole_run(timer: Timer, *, path: str, config: str) -> None:
-    """From the CSV file to the three stores."""
+    """Load the CSV file into the three stores."""
     with timer():
         os.environ["TXN_CONFIG"] = config
         frame = valid_rows(path)

@@ -5,11 +5,12 @@ Read in this order:
     stack          what the rest of the platform uses: `ensure_up`, `down`, `status`, `Endpoints`, `Seed`
     provision      bucket, dataset, database and the landed files of a fresh stack
     exports        what `python -m txn_assets.local env` prints
-    home, probes, processes, ports         shared by both sides, standard library only
+    home, probes, processes, ports         shared by both environments, standard library only
     supervisor     the process that owns the servers; runs in `.venv-servers`
     servers, bigquery, postgres            how each server is prepared and started, standard library only
-    gcs_shim       the loopback proxy that makes fake-gcs-server keep the promises of GCS; needs aiohttp
+    gcs_shim       the loopback proxy that adds the GCS guarantees missing from fake-gcs-server; needs aiohttp
 
-The modules of the supervisor and of the shim run in the interpreter of `.venv-servers`, which has no dependency of the
-product. They import nothing of `txn_assets` but each other.
+The supervisor and the shim run in the interpreter of `.venv-servers`, which has none of the product's dependencies.
+Their
+modules import only each other from `txn_assets`.
 """

@@ -1,7 +1,6 @@
-"""`python -m txn_assets.local up [--listen ADDRESS]|down|status|env`: the local stack by hand.
+"""Manage the local stack by hand: `python -m txn_assets.local up [--listen ADDRESS]|down|status|env`.
 
-Here belong arguments, output and exit codes; what they do is in `stack.py`.
-Documented in txn_assets/local/README.md.
+Arguments, output and exit codes only; the work is in `stack.py`. See txn_assets/local/README.md.
 """
 
 import functools
@@ -16,7 +15,7 @@ from txn_assets.local.stack import LocalStackError, down, ensure_up, listen_on, 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Carry out a command and return its exit code: 0, or 1 with a sentence that says why."""
+    """Run a command and return its exit code: 0, or 1 after printing the reason."""
     commands = {"up": _up, "down": _down, "status": _status, "env": _env}
     try:
         name, *rest = arguments

@@ -1,6 +1,6 @@
-"""What a client of the local stack needs to know, and what a new stack is filled with.
+"""Connection details of the local stack, and the contents of a new one.
 
-Plain values, shared by `stack.py`, which starts the servers, and `provision.py`, which fills them.
+Plain values shared by `stack.py`, which starts the servers, and `provision.py`, which fills them.
 """
 
 import hashlib
@@ -13,12 +13,12 @@ from txn_assets.config import PipelineConfig, project_root
 from txn_assets.files.arrival import SUFFIXES
 
 DAGSTER = "dagster"
-"""The role and the database of Dagster's own storage."""
+"""Role and database of Dagster's own storage."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """What a client needs to know."""
+    """Connection details for clients of the stack."""
 
     gcs_url: str
     bigquery_url: str
@@ -30,12 +30,12 @@ class Endpoints:
 
     @property
     def postgres_dsn(self) -> str:
-        """The database as a URI, which psql, psycopg and SQLAlchemy take."""
+        """The database as a URI for psql, psycopg and SQLAlchemy."""
         return self._dsn(self.postgres_user, self.postgres_dbname)
 
     @property
     def dagster_dsn(self) -> str:
-        """The database of Dagster's own storage, likewise."""
+        """The database of Dagster's own storage as a URI for psql, psycopg and SQLAlchemy."""
         return self._dsn(DAGSTER, DAGSTER)
 
     def _dsn(self, user: str, dbname: str) -> str:
@@ -45,7 +45,7 @@ class Endpoints:
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
-    """What a stack holds before anybody used it. `data` is the folder whose CSV files are landed."""
+    """Contents of a new stack. `data` is the folder of the CSV files to land."""
 
     bucket: str
     landing: str
@@ -61,13 +61,15 @@ class Seed:
         return sorted(path for path in self.data.glob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
 
     def fingerprint(self) -> str:
-        """Return what changes when there is something to provide again: another name, or another file in `data`."""
+        """Return a value that changes when there is something new to provision: another name, or a changed file in
+        `data`.
+        """
         files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files()]
         return hashlib.sha256(repr((asdict(self), DAGSTER, files)).encode()).hexdigest()
 
 
 def seed_from(config: PipelineConfig) -> Seed:
-    """Read from the configuration what a stack has to hold."""
+    """Return the seed that the configuration asks for."""
     warehouse = config.data_warehouse
     return Seed(
         bucket=config.data_lake.gcs_bucket,

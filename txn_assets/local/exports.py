@@ -1,7 +1,6 @@
-"""The environment in which psql, gcloud, bq, gsutil, a notebook or any Google client finds the local stack.
+"""Environment variables that point psql, gcloud, bq, gsutil, a notebook or any Google client at the local stack.
 
-The variables, and the files with throw-away credentials that they name. Printing them is `__main__.py`'s.
-Documented in txn_assets/local/README.md.
+Returns the variables and writes the throwaway credential files that they name. `__main__.py` prints them.
 """
 
 from collections.abc import Mapping
@@ -19,9 +18,9 @@ def variables(endpoints: Endpoints, *, project_id: str, home: Path) -> Mapping[s
         "BIGQUERY_EMULATOR_HOST": endpoints.bigquery_url,
         "GOOGLE_CLOUD_PROJECT": project_id,
         "GOOGLE_APPLICATION_CREDENTIALS": str(_credentials(place, endpoints, project_id)),
-        # gcsfs would ask Google's control plane for the kind of the bucket, and wait a minute for no answer.
+        # Otherwise gcsfs asks Google's control plane for the bucket type and waits a minute for no answer.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-        # google-auth would look for the metadata server of a virtual machine.
+        # Otherwise google-auth looks for the metadata server of a virtual machine.
         "NO_GCE_CHECK": "true",
         "TXN_PG_DSN": endpoints.postgres_dsn,
         "PGHOST": endpoints.postgres_host,
@@ -34,17 +33,18 @@ def variables(endpoints: Endpoints, *, project_id: str, home: Path) -> Mapping[s
 
 
 def _command_line_tools(home: Home, endpoints: Endpoints, project_id: str) -> Mapping[str, str]:
-    """Return what `gcloud storage`, `bq` and `gsutil` read, and write the files that they read it from.
+    """Write the files that `gcloud storage`, `bq` and `gsutil` read, and return their settings.
 
-    They get a configuration folder and a token of their own: the account that a person is logged in with is not sent
-    here, and nothing here changes that person's configuration.
+    The tools get a separate configuration folder and token. The user's own login is not sent to the stack, and the
+    user's
+    configuration does not change.
     """
     folder = home.stack / "cloudsdk"
     folder.mkdir(mode=0o700, exist_ok=True)
     files = {
         "token": "local\n",
         "bigqueryrc": f"api = {endpoints.bigquery_url}\nproject_id = {project_id}\n",
-        # By itself gsutil speaks TLS alone; it hands over to `gcloud storage`, which takes the variables below.
+        # On its own, gsutil speaks only TLS. Have it delegate to `gcloud storage`, which honors the variables below.
         "boto": f"[GSUtil]\nuse_gcloud_storage = True\ndefault_project_id = {project_id}\n",
     }
     for name, content in files.items():
@@ -60,10 +60,11 @@ def _command_line_tools(home: Home, endpoints: Endpoints, project_id: str) -> Ma
 
 
 def _credentials(home: Home, endpoints: Endpoints, project_id: str) -> Path:
-    """Write a service account that exists nowhere but here, and return its file.
+    """Write a service account that exists only here, and return its file.
 
-    The BigQuery client insists on credentials even for BIGQUERY_EMULATOR_HOST. These fetch their token from the shim:
-    of all kinds of credentials, a service account is the one whose file may name where its tokens come from.
+    The BigQuery client insists on credentials even with BIGQUERY_EMULATOR_HOST. These credentials get their token from
+    the
+    shim: a service account is the only kind of credentials whose file may name its token endpoint.
     """
     path = home.stack / "credentials.json"
     known = read_json(path) or {}

@@ -1,8 +1,8 @@
-"""A second address for the servers of a stack: what connects there is passed on to loopback, on the same port.
+"""A second address for the servers of a stack: connections to it are forwarded to loopback, on the same port.
 
-`python -m txn_assets.local up --listen ADDRESS` asks for it, for clients that have a loopback of their own, such as the
-pods of a cluster on this machine. Runs in `.venv-servers`; standard library only. Documented in
-txn_assets/local/README.md.
+`python -m txn_assets.local up --listen ADDRESS` turns it on, for clients with a loopback of their own, such as the pods
+of
+a cluster on this machine. Runs in `.venv-servers`, so use only the standard library.
 """
 
 import argparse
@@ -46,7 +46,7 @@ async def _serve(address: str, ports: list[int]) -> None:
 
 
 async def _connection(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    # Either end may go at any moment; the other one then finds its connection closed, as it would without us.
+    # Either end may close at any time; the other end then sees its connection closed, as it would without the proxy.
     with contextlib.suppress(OSError), contextlib.closing(writer):
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(server_writer):
@@ -61,7 +61,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def main() -> None:
-    """Pass connections on until a signal ends the process."""
+    """Forward connections until a signal ends the process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--address", required=True)
     parser.add_argument("ports", nargs="+", type=int)

@@ -1,8 +1,8 @@
-"""Where each file of a local stack lies below TXN_HOME.
+"""Paths of the files of a local stack below TXN_HOME, and atomic reads and writes of its small state files.
 
-Here belong paths, and reading and writing the small state files atomically. What the files mean does not: `stack.py`
-and `supervisor.py` decide that. Standard library only, since both environments import it.
-The layout is documented in txn_assets/local/README.md.
+`stack.py` and `supervisor.py` decide what the files mean. Use only the standard library, because both environments
+import
+this module. The layout is documented in txn_assets/local/README.md.
 """
 
 import fcntl
@@ -18,48 +18,48 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Home:
-    """One stack's folder. Two of them are two stacks that know nothing of each other."""
+    """The folder of one stack. Two folders are two independent stacks."""
 
     root: Path
 
     @property
     def state(self) -> Path:
-        """Endpoints and pids of the running stack. It is there only while the stack is meant to be up."""
+        """Endpoints and pids of the running stack. Exists only while the stack is supposed to be up."""
         return self.root / "stack.json"
 
     @property
     def stack(self) -> Path:
-        """Everything of the servers: data, logs, temporary files."""
+        """Everything that belongs to the servers: data, logs, temporary files."""
         return self.root / "stack"
 
     @property
     def start_lock(self) -> Path:
-        """Held by whoever starts or stops the stack."""
+        """Lock held by whoever starts or stops the stack."""
         return self.stack / "start.lock"
 
     @property
     def supervisor_lock(self) -> Path:
-        """Held by the supervisor as long as it lives, also where its pid cannot be seen (another pid namespace)."""
+        """Lock held by the supervisor while it lives, even if its pid is invisible (another pid namespace)."""
         return self.stack / "supervisor.lock"
 
     @property
     def processes(self) -> Path:
-        """Who was started, written before it can matter, for whoever has to clean up."""
+        """Processes that were started, recorded early enough for any later cleanup."""
         return self.stack / "processes.json"
 
     @property
     def ports(self) -> Path:
-        """The ports of last time."""
+        """Ports of the previous start."""
         return self.stack / "ports.json"
 
     @property
     def identity(self) -> Path:
-        """A random name of this stack: another stack that got one of our old ports is not taken for ours."""
+        """Random id of this stack, so that another stack on one of our old ports is not mistaken for ours."""
         return self.stack / "identity"
 
     @property
     def listen(self) -> Path:
-        """The address beside loopback that `up --listen` named. It is there until `down`."""
+        """Address from `up --listen`, in addition to loopback. Exists until `down`."""
         return self.stack / "listen"
 
     @property
@@ -69,12 +69,12 @@ class Home:
 
     @property
     def gcs(self) -> Path:
-        """Root of fake-gcs-server: a folder a bucket, a file an object."""
+        """Root of fake-gcs-server: a folder per bucket, a file per object."""
         return self.stack / "gcs"
 
     @property
     def gcs_spool(self) -> Path:
-        """Uploads on their way. Beside the store, so that a finished one is moved, not copied."""
+        """Uploads in progress. Next to the store, so that a finished upload is moved instead of copied."""
         return self.stack / "gcs-spool"
 
     @property
@@ -84,32 +84,32 @@ class Home:
 
     @property
     def postgres(self) -> Path:
-        """PostgreSQL's programs, data and password."""
+        """Programs, data and password of PostgreSQL."""
         return self.stack / "postgres"
 
     @property
     def logs(self) -> Path:
-        """A file a server, and the one before it."""
+        """One log per server, and the previous one."""
         return self.stack / "logs"
 
     def log(self, server: str) -> Path:
-        """Return the file that the server's output goes to."""
+        """Return the log file of the server."""
         return self.logs / f"{server}.log"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a state file; None if there is none, or none that can be read."""
+    """Read a state file; return None if it is missing or unreadable."""
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
-        # Files are replaced whole, so a broken one was edited by hand: starting over beats refusing to start.
+        # Files are replaced atomically, so a broken one was edited by hand. Starting over beats refusing to start.
         return None
     return content if isinstance(content, dict) else None
 
 
 def write_private(path: Path, content: str) -> None:
-    """Replace a file at once, readable by its owner alone."""
-    # mkstemp makes mode 0600: the stack's files hold a password.
+    """Replace a file atomically, readable only by its owner."""
+    # mkstemp creates files with mode 0600: the stack's files hold a password.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w") as file:
@@ -121,13 +121,13 @@ def write_private(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a state file at once, readable by its owner alone."""
+    """Replace a state file atomically, readable only by its owner."""
     write_private(path, json.dumps(content, indent=2) + "\n")
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Generator[int]:
-    """Hold an exclusive lock on a file; yields its descriptor. BlockingIOError if it is held and we do not wait."""
+    """Hold an exclusive lock on a file and yield its descriptor. BlockingIOError if it is held and `wait` is false."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -148,7 +148,7 @@ def tail(path: Path, lines: int = 20) -> str:
 
 
 def rotate(log: Path) -> None:
-    """Begin a new log and keep the one before it, which may tell why a restart was needed."""
+    """Start a new log and keep the previous one, because it may say why a restart was needed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists():
         log.replace(log.with_suffix(".log.1"))

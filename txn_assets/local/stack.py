@@ -1,9 +1,8 @@
-"""The local stack as the rest of the platform sees it: up when somebody needs it, and where.
+"""The local stack as the rest of the platform sees it: started on demand, with its endpoints.
 
-Here belong the decisions: is it up, who starts it, what is told when it does not start. How servers are started does
-not: that is `supervisor.py`, which this module runs in the interpreter of `.venv-servers`. No cloud or database client
-is imported here, since each entry point calls `ensure_up` first.
-Documented in txn_assets/local/README.md.
+It decides whether the stack is up, who starts it, and what to report if it does not start. `supervisor.py` starts the
+servers in the interpreter of `.venv-servers`. Import no cloud or database client here, because each entry point calls
+`ensure_up` first.
 """
 
 import ipaddress
@@ -30,7 +29,7 @@ _STOP_SECONDS = 60.0
 
 
 class LocalStackError(Exception):
-    """The local stack cannot be used. The message says what is wrong and what to do, then how the log ends."""
+    """The local stack cannot be used. The message says what is wrong and what to do, then shows the end of the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +60,13 @@ class _State:
         try:
             return cls(
                 endpoints=Endpoints(**content["endpoints"]),
-                # Missing in a file that a test wrote to put proxies in front of the servers of another stack.
+                # Missing in a file that a test wrote to put proxies in front of another stack's servers.
                 identity=content.get("identity"),
                 servers=content.get("servers", []),
                 seeds=content.get("seeds", []),
             )
         except (KeyError, TypeError):
-            return None  # Written by another version: that stack is stopped and started anew.
+            return None  # Written by another version: that stack is stopped and started again.
 
     def write(self, home: Home) -> None:
         write_json(home.state, asdict(self))
@@ -84,9 +83,9 @@ class _State:
 
 
 def ensure_up(home: Path, seed: Seed) -> Endpoints:
-    """Return the endpoints of a stack that answers and holds the seed; start it if need be.
+    """Return the endpoints of a stack that answers and holds the seed; start it if needed.
 
-    Every entry point calls this. When the stack is up it costs some milliseconds.
+    Every entry point calls this. If the stack is up, it takes a few milliseconds.
 
     Raises:
         LocalStackError: a server cannot be started, or the home cannot be used.
@@ -109,12 +108,12 @@ def ensure_up(home: Path, seed: Seed) -> Endpoints:
 
 
 def listen_on(home: Path, address: str) -> None:
-    """Let the stack listen on `address` beside loopback from its next start on, until `down`.
+    """Make the stack listen on `address` as well as loopback from its next start on, until `down`.
 
-    A stack that runs and does not listen there is stopped: the next `ensure_up` starts it again on the same ports.
+    A running stack that does not listen there is stopped; the next `ensure_up` starts it again on the same ports.
 
     Raises:
-        LocalStackError: the address is not one of this machine, or the home cannot be used.
+        LocalStackError: the address does not belong to this machine, or the home cannot be used.
     """
     _check_address(address)
     place = Home(home.absolute())
@@ -142,7 +141,7 @@ def _check_address(address: str) -> None:
 
 
 def down(home: Path) -> bool:
-    """Stop the stack and wait until its servers are gone. Tells whether there was one."""
+    """Stop the stack, wait until its servers are gone, and return whether there was one."""
     place = Home(home.absolute())
     with _usable(place):
         if not place.stack.is_dir():
@@ -153,7 +152,7 @@ def down(home: Path) -> bool:
 
 
 def status(home: Path) -> list[ServerStatus]:
-    """Return the servers of the stack, or an empty list if there is none."""
+    """Return the servers of the stack, or an empty list if there is no stack."""
     place = Home(home.absolute())
     with _usable(place):
         state = _State.read(place)
@@ -180,7 +179,7 @@ def _answers(name: str, url: str) -> bool:
 
 @contextmanager
 def _usable(home: Home) -> Generator[None]:
-    """Tell in a sentence that the home cannot be used, whichever of its files it shows in."""
+    """Raise one clear error if the home cannot be used, whichever of its files fails."""
     try:
         yield
     except OSError as error:
@@ -205,8 +204,8 @@ def _start(home: Home, seed: Seed) -> _State:
     log = home.log("supervisor")
     rotate(log)
     with log.open("wb") as errors:
-        # It leaves a daemon behind and returns when that has told how it went and closed the pipe. Of the environment
-        # it gets nothing: neither secrets nor settings of the caller are the servers' business.
+        # The supervisor leaves a daemon behind; this returns when that daemon has reported and closed the pipe. Pass
+        # nothing from the environment, because the servers need neither secrets nor settings of the caller.
         result = subprocess.run(
             [interpreter, "-P", "-m", "txn_assets.local.supervisor", home.root, seed.project_id, seed.dataset],
             cwd=home.stack,
@@ -214,7 +213,7 @@ def _start(home: Home, seed: Seed) -> _State:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            # Ctrl-C at the starter is not for the servers.
+            # Keep Ctrl-C in the caller's terminal away from the servers.
             start_new_session=True,
             check=False,
         )
@@ -242,19 +241,19 @@ def _provide(home: Home, state: _State, seed: Seed) -> Endpoints:
         except (OSError, provision.Refused) as error:
             message = f"The local stack is up but cannot be filled: {error}. Look at the logs in {home.logs}."
             raise LocalStackError(message) from error
-        # Only the newest few: every change of a file in `data` makes another one.
+        # Keep only the newest few: every change of a file in `data` adds one.
         state = replace(state, seeds=[*state.seeds[-20:], fingerprint])
     state.write(home)
     return state.endpoints_for(seed)
 
 
 def _stop(home: Home) -> bool:
-    """End the supervisor, which ends its servers, then whatever outlived it. The caller holds the start lock."""
+    """End the supervisor, which ends its servers, then whatever is left. The caller holds the start lock."""
     home.state.unlink(missing_ok=True)
     content = read_json(home.processes) or read_json(home.supervisor_lock) or {}
     alive = [process for process in (Process(**item) for item in content.get("processes", [])) if process.is_alive()]
     if alive:
-        # The first is the supervisor; if it is gone already, its servers have had the kernel's signal.
+        # The first is the supervisor; if it is gone already, the kernel has signaled its servers.
         alive[0].signal(signal.SIGTERM)
         for process in wait_gone(alive, seconds=_STOP_SECONDS):
             process.signal(signal.SIGKILL)

@@ -1,12 +1,12 @@
-"""The process that owns the servers of a stack: it starts them, watches them, and takes them down together.
+"""The process that owns the servers of a stack: it starts them, watches them, and stops them together.
 
-Here belong their order, the ports, and the end: if one server ends, all end, and the next `ensure_up` starts them anew
-on the same ports. Whether a stack is wanted does not belong here: `stack.py` decides that and runs
+If one server ends, all end, and the next `ensure_up` starts them again on the same ports. `stack.py` decides whether a
+stack is wanted, and runs
 
     python -m txn_assets.local.supervisor HOME PROJECT DATASET
 
-which returns when the servers answer or cannot be started, with one JSON object on its output, and leaves the
-supervisor behind. Runs in `.venv-servers`; standard library only. Documented in txn_assets/local/README.md.
+That command returns when the servers answer or cannot be started, prints one JSON object, and leaves the supervisor
+behind. Runs in `.venv-servers`, so use only the standard library.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from txn_assets.local.processes import Process
 from txn_assets.local.servers import PortTakenError, Server, StartError
 
 START_SECONDS = 180.0
-"""A start takes two to six seconds; longer under heavy load, or when everything is read from a cold disk."""
+"""Timeout of a start. It takes two to six seconds; longer under heavy load or from a cold disk."""
 _STOP_SECONDS = 30.0
 _PORT_NAMES = ("gcs", "fake-gcs-server", "bigquery", "bigquery-grpc", "postgres")
 
 
 class _Stopped(BaseException):
-    """A signal asked the supervisor to end."""
+    """A signal asked the supervisor to stop."""
 
 
 class Supervisor:
@@ -46,7 +46,7 @@ class Supervisor:
         self._running: dict[str, tuple[Server, subprocess.Popen[bytes]]] = {}
 
     def start(self, project: str, dataset: str) -> dict[str, Any]:
-        """Start all servers and wait until they answer. A port that was stolen meanwhile costs a second attempt."""
+        """Start all servers and wait until they answer. Retry once if a port was taken in the meantime."""
         last_time = read_json(self._home.ports) or {}
         for attempt in range(1, 4):
             chosen = ports.choose(_PORT_NAMES, last_time)
@@ -63,7 +63,7 @@ class Supervisor:
         raise AssertionError
 
     def watch(self, lock: int) -> None:
-        """Return when a server ended, or when the home was deleted below us: nobody could stop us any more then."""
+        """Return when a server ends or the home is deleted, because nobody could stop the stack after that."""
         while all(process.poll() is None for _, process in self._running.values()):
             if os.fstat(lock).st_nlink == 0:
                 return
@@ -84,7 +84,7 @@ class Supervisor:
         self._running.clear()
 
     def _start_on(self, chosen: Mapping[str, int], project: str, dataset: str) -> None:
-        # BigQuery needs by far the longest, so PostgreSQL is unpacked and initialised while it loads.
+        # BigQuery takes the longest by far, so unpack and initialize PostgreSQL while it loads.
         self._add(bigquery.server(self._home, chosen, project, dataset))
         self._add(servers.fake_gcs_server(self._home, chosen))
         self._add(servers.gcs(self._home, chosen))
@@ -93,7 +93,7 @@ class Supervisor:
             self._add(forward.server(self._home, chosen, self._home.listen.read_text()))
         deadline = time.monotonic() + START_SECONDS
         for server, _ in self._running.values():
-            # First of all, since what answers on the port of a dead server is a stranger.
+            # Check this first, because whatever answers on the port of a dead server is another program.
             self._check_alive()
             while not server.answers():
                 self._check_alive()
@@ -123,7 +123,7 @@ class Supervisor:
             raise StartError(message, log)
 
     def _write_processes(self) -> None:
-        """Write down who is ours, ourselves first, so that a stack whose supervisor was killed can be cleaned up."""
+        """Record our processes, the supervisor first, so that a stack whose supervisor was killed can be cleaned up."""
         mine = [Process.of(os.getpid()), *(Process.of(process.pid) for _, process in self._running.values())]
         write_json(self._home.processes, {"processes": [asdict(process) for process in mine]})
 
@@ -154,7 +154,7 @@ def _tells_of_a_taken_port(log: Path) -> bool:
 
 def _on_signal(_number: int, _frame: FrameType | None) -> Never:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # Once is enough: the second would cut off the orderly end.
+        signal.signal(number, signal.SIG_IGN)  # Once is enough: a second signal would interrupt the orderly shutdown.
     raise _Stopped
 
 
@@ -162,7 +162,7 @@ def _supervise(home: Home, project: str, dataset: str) -> None:
     supervisor = Supervisor(home)
     try:
         with locked(home.supervisor_lock, wait=False) as lock:
-            # Who holds it, for a `down` that finds no processes.json: somebody may have cleared away state by hand.
+            # Record who holds it, for a `down` that finds no processes.json: someone may have deleted state by hand.
             os.ftruncate(lock, 0)
             os.pwrite(lock, json.dumps({"processes": [asdict(Process.of(os.getpid()))]}).encode(), 0)
             try:
@@ -185,8 +185,8 @@ def _supervise(home: Home, project: str, dataset: str) -> None:
 
 
 def _report(result: Mapping[str, Any]) -> None:
-    """Tell the starter how it went and close the pipe, upon which the starter goes on."""
-    # If the starter was interrupted, the next one finds us by processes.json.
+    """Report the result to the starter and close the pipe, so that the starter continues."""
+    # If the starter was interrupted, the next one finds us through processes.json.
     with contextlib.suppress(BrokenPipeError):
         os.write(1, json.dumps(result).encode())
     null = os.open(os.devnull, os.O_WRONLY)
@@ -195,13 +195,13 @@ def _report(result: Mapping[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run as a daemon: the caller gets its result and must not have to wait for, or reap, what goes on living."""
+    """Run as a daemon: the caller gets its result and does not have to wait for, or reap, the supervisor."""
     root, project, dataset = arguments
     if os.fork():
         os._exit(0)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
-    # What the servers keep is nobody else's business. As the user nobody, PostgreSQL needs the folder above it open.
+    # Keep the servers' files private. PostgreSQL as the user nobody needs the folder above its own open.
     os.umask(0o077)
     home = Home(Path(root))
     if not home.identity.exists():

@@ -1,6 +1,6 @@
 """Run the shim: `python -m txn_assets.local.gcs_shim --port … --backend-port …`.
 
-Here belong the arguments and nothing else. The supervisor starts it; see txn_assets/local/README.md.
+Arguments only. The supervisor starts it; see txn_assets/local/README.md.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from txn_assets.local.gcs_shim.proxy import Proxy, application
 
 
 def main() -> None:
-    """Serve until a signal ends it."""
+    """Serve until a signal ends the process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--backend-port", type=int, required=True)

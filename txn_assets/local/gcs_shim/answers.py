@@ -1,7 +1,7 @@
-"""What the shim answers by itself, in the forms of the GCS JSON API.
+"""Responses of the shim itself, in the format of the GCS JSON API.
 
-Here belong status, body and headers of those answers; when they are given is `proxy.py`'s.
-The forms are those of https://cloud.google.com/storage/docs/json_api/v1/status-codes.
+Status, body and headers only; `proxy.py` decides when to send them. The format follows
+https://cloud.google.com/storage/docs/json_api/v1/status-codes.
 """
 
 from http import HTTPStatus
@@ -9,15 +9,15 @@ from http import HTTPStatus
 from aiohttp import web
 
 
-class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer that ends the work on a request
-    """A GCS error to answer the request with."""
+class Refusal(Exception):  # noqa: N818 - not an error of ours: a response that ends the handling of a request
+    """A GCS error to send as the response."""
 
     def __init__(self, status: HTTPStatus, reason: str, message: str) -> None:
         super().__init__(message)
         self.status, self.reason, self.message = status, reason, message
 
     def response(self) -> web.Response:
-        """Return the answer, in the JSON form of GCS."""
+        """Return the response in the JSON format of GCS."""
         if self.status == HTTPStatus.NOT_MODIFIED:
             return web.Response(status=self.status)
         detail = {"domain": "global", "reason": self.reason, "message": self.message}
@@ -28,23 +28,23 @@ class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer that e
 
 
 def condition_not_met() -> Refusal:
-    """Return the 412 of a precondition."""
+    """Return the 412 for a failed precondition."""
     message = "At least one of the pre-conditions you specified did not hold."
     return Refusal(HTTPStatus.PRECONDITION_FAILED, "conditionNotMet", message)
 
 
 def not_found(bucket: str, name: str) -> Refusal:
-    """Return the 404 of an object, or of one of its generations."""
+    """Return the 404 for an object or one of its generations."""
     return Refusal(HTTPStatus.NOT_FOUND, "notFound", f"No such object: {bucket}/{name}")
 
 
 def no_session() -> Refusal:
-    """Return the 404 of an upload that is over, or was cut off by a stop."""
+    """Return the 404 for an upload that has finished or was interrupted by a stop."""
     return Refusal(HTTPStatus.NOT_FOUND, "notFound", "No such upload session: start the upload again.")
 
 
 def incomplete(request: web.Request, size: int) -> web.Response:
-    """Tell how far a resumable upload got."""
+    """Report how far a resumable upload got."""
     headers = {"Range": f"bytes=0-{size - 1}"} if size else {}
     if request.headers.get("X-Guploader-No-308") == "yes":
         # For clients that would follow a 308 as a redirect.
@@ -53,6 +53,6 @@ def incomplete(request: web.Request, size: int) -> web.Response:
 
 
 def resource(answer: tuple[int, bytes]) -> web.Response:
-    """Return what fake-gcs-server said of an object."""
+    """Return fake-gcs-server's description of an object."""
     status, content = answer
     return web.Response(status=status, body=content, content_type="application/json")

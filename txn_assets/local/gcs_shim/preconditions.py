@@ -1,8 +1,7 @@
 """Generation and metageneration preconditions, as pure functions.
 
-Here belongs whether a request holds against the object as it is. Reading the object, and keeping it as it is until the
-request was carried out, belongs to `proxy.py`.
-The rules are those of https://cloud.google.com/storage/docs/request-preconditions.
+They decide whether a request's preconditions hold for an object. `proxy.py` reads the object and locks it until the
+request has been carried out. The rules follow https://cloud.google.com/storage/docs/request-preconditions.
 """
 
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Version:
-    """An object as it is now. Both numbers are 0 if there is none."""
+    """Current version of an object. Both numbers are 0 if there is no object."""
 
     generation: int
     metageneration: int
@@ -23,7 +22,7 @@ ABSENT = Version(0, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What a request demands. None demands nothing."""
+    """Preconditions of a request. None means no condition."""
 
     generation_match: int | None = None
     generation_not_match: int | None = None
@@ -32,10 +31,10 @@ class Conditions:
 
     @classmethod
     def of(cls, parameters: Mapping[str, str], prefix: str = "if") -> Self:
-        """Read the query parameters of a request; with the prefix `ifSource`, those of a copy's source.
+        """Parse the query parameters of a request; with the prefix `ifSource`, those for the source of a copy.
 
         Raises:
-            ValueError: one is not a number.
+            ValueError: a parameter is not a number.
         """
 
         def number(name: str) -> int | None:
@@ -50,20 +49,20 @@ class Conditions:
         )
 
     def demand_something(self) -> bool:
-        """Tell whether the object has to be looked at, at all."""
+        """Return whether there is any condition to check."""
         return self != Conditions()
 
     def hold(self, now: Version) -> bool:
-        """Tell whether the request may be carried out."""
+        """Return whether the request may be carried out."""
         return self.match(now) and self.differ(now)
 
     def match(self, now: Version) -> bool:
-        """Tell whether the conditions hold that ask for a certain version. Generation 0 stands for no object."""
+        """Return whether the "match" conditions hold. Generation 0 means no object."""
         return self.generation_match in {None, now.generation} and self.metageneration_match in {
             None,
             now.metageneration,
         }
 
     def differ(self, now: Version) -> bool:
-        """Tell whether the conditions hold that ask for any version but one. A read then answers 304, not 412."""
+        """Return whether the "not match" conditions hold. If not, a read returns 304 instead of 412."""
         return now.generation != self.generation_not_match and now.metageneration != self.metageneration_not_match

@@ -1,8 +1,8 @@
-"""The requests to GCS: which are checked, which are answered here, which only pass through.
+"""Requests to GCS: which are checked, which are answered here, which are only forwarded.
 
-Here belongs carrying a request out: nothing may happen to an object between the look at its generation and the change,
-so there is a lock an object. The rules themselves are in `preconditions.py` and `uploads.py`.
-What is mended, and what is not, is listed in txn_assets/local/README.md.
+A lock per object makes each check and change atomic: nothing may happen to an object between reading its generation and
+changing it. The rules are in `preconditions.py` and `uploads.py`. See txn_assets/local/README.md for what is fixed and
+what is not.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from txn_assets.local.gcs_shim.uploads import (
 )
 
 _SMALL = 16 << 20
-"""Requests of one piece up to this size are held in memory; clients send bigger objects by resumable uploads."""
+"""Maximum size of a single-part request held in memory; clients send bigger objects as resumable uploads."""
 _PIECE = 1 << 18
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"})
 
@@ -55,15 +55,15 @@ class Proxy:
         self._spool = spool
         self._identity = identity
         self._sessions: dict[str, Session] = {}
-        # A lock lives as long as a request holds a reference to it.
+        # A lock lives as long as some request holds a reference to it.
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def connect(self, _app: web.Application) -> AsyncIterator[None]:
-        """Keep connections to the server for the time that the application runs."""
+        """Keep a connection pool to the server while the application runs."""
         self._client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None),
-            # What passes through stays as it is: a gzipped object, and what the client says that it accepts.
+            # Forward bodies unchanged: gzipped objects, and the client's Accept-Encoding.
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
             read_bufsize=_PIECE,
@@ -72,7 +72,7 @@ class Proxy:
         await self._client.close()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer any request."""
+        """Handle any request."""
         try:
             return await self._dispatch(request)
         except Refusal as answer:
@@ -83,13 +83,13 @@ class Proxy:
             message = f"fake-gcs-server does not answer: {error}"
             return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "backendError", message).response()
 
-    async def _dispatch(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one a kind of request
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one per kind of request
         path, method = request.rel_url.raw_path, request.method
         if path == "/_internal/healthcheck":
             async with self._send("GET", path) as answer:
                 return web.Response(status=answer.status, text=self._identity)
         if path == "/_local/token":
-            # For credentials that insist on a token, see `exports.py`. Nothing here looks at it.
+            # For credentials that insist on a token; see `exports.py`. Nothing here checks it.
             return web.json_response({"access_token": "local", "token_type": "Bearer", "expires_in": 3600})
         if found := UPLOAD.fullmatch(path):
             return await self._upload(request, unquote(found["bucket"]))
@@ -113,15 +113,15 @@ class Proxy:
         except UnstorableError as error:
             raise not_found(bucket, name) from error
 
-    # Reading: the answer itself tells the generation, so it is looked at instead of the object beforehand.
+    # Reading: the response itself names the generation, so check that instead of the object beforehand.
 
     async def _read(self, request: web.Request, bucket: str, name: str) -> web.StreamResponse:
         conditions = Conditions.of(request.query)
         wanted = request.query.get("generation")
         if not (conditions.demand_something() or wanted):
             return await self._pass(request)
-        # Until the server has answered it may not be looking at the object yet. After that it has the file open, and a
-        # replaced or deleted file can be read to its end.
+        # Hold the lock until the server has responded, because it may not have opened the object before. After that it
+        # has the file open, and a replaced or deleted file can be read to its end.
         async with AsyncExitStack() as lock:
             await lock.enter_async_context(self._exclusive((bucket, name)))
             async with self._send(request.method, request.raw_path, headers=_forwarded(request)) as answer:
@@ -142,15 +142,15 @@ class Proxy:
                     raise Refusal(HTTPStatus.NOT_MODIFIED, "notModified", "Not Modified")
                 return await self._relay(request, answer, content)
 
-    # Changing: look, then change, under the lock of each object that matters.
+    # Changing: check, then change, while holding the lock of each object involved.
 
     async def _change(self, request: web.Request, bucket: str, name: str) -> web.StreamResponse:
-        """DELETE, PATCH or PUT of an object."""
+        """Handle a DELETE, PATCH or PUT of an object."""
         async with self._exclusive((bucket, name)):
             now = await self._now(bucket, name)
             if request.query.get("generation", str(now.generation)) != str(now.generation):
                 raise not_found(bucket, f"{name}#{request.query['generation']}")
-            # A missing object is the server's 404, whatever the conditions.
+            # For a missing object the server returns 404, whatever the conditions.
             if now != ABSENT and not Conditions.of(request.query).hold(now):
                 raise condition_not_met()
             return await self._pass(request)
@@ -189,7 +189,7 @@ class Proxy:
                     raise no_session()
                 if request.method == "DELETE":
                     self._sessions.pop(upload_id).body.close()
-                    # What GCS answers.
+                    # As GCS answers.
                     return web.Response(status=499, reason="Client Closed Request")
                 return await self._continue(request, upload_id)
         if request.query.get("uploadType") == "resumable":
@@ -213,12 +213,12 @@ class Proxy:
         self._sessions[upload_id] = Session(
             bucket=bucket, name=name, parameters=dict(request.query), metadata=metadata, body=Body(self._spool)
         )
-        # The address that the client used, so that a proxy in front of us keeps its place.
+        # Use the address that the client used, so that a proxy in front of the shim stays in the path.
         place = f"http://{request.host}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
         return web.Response(headers={"Location": f"{place}?uploadType=resumable&upload_id={upload_id}"})
 
     async def _continue(self, request: web.Request, upload_id: str) -> web.Response:
-        """Take a piece of a resumable upload, its end, or the question how far it got."""
+        """Handle a chunk of a resumable upload, its end, or a status query."""
         session = self._sessions[upload_id]
         if session.answer:
             return resource(session.answer)
@@ -234,7 +234,7 @@ class Proxy:
         return await self._finish(request, upload_id)
 
     async def _finish(self, request: web.Request, upload_id: str) -> web.Response:
-        """Make the object of a finished upload. The session ends with it; if it fails, the client starts over."""
+        """Create the object of a finished upload. The session ends with it; after a failure the client starts over."""
         session = self._sessions[upload_id]
         try:
             check_announced(session.body, session.metadata, request.headers.get("X-Goog-Hash"))
@@ -263,7 +263,7 @@ class Proxy:
         return status, content
 
     async def _hand_over(self, session: Session) -> tuple[int, bytes]:
-        """Send a finished upload to the server, which will hold it in memory, where it cannot be moved into place."""
+        """Send a finished upload to the server, which holds it in memory, if it cannot be moved into place."""
         session.body.finish()
         boundary = secrets.token_hex(16)
         metadata = json.dumps({**session.metadata, "name": session.name})
@@ -278,7 +278,7 @@ class Proxy:
             return answer.status, await answer.read()
 
     async def _upload_in_one(self, request: web.Request, bucket: str) -> web.StreamResponse:
-        """Carry out an upload of one request, taken in whole first: the server locks all objects while it reads one."""
+        """Handle a single-request upload. Read it in full first: the server locks all objects while it reads one."""
         if (request.content_length or _SMALL + 1) <= _SMALL:
             small = await request.read()
             return await self._upload_taken_in(request, bucket, small, small)
@@ -305,11 +305,11 @@ class Proxy:
             await self._check((bucket, name), Conditions.of(request.query))
             return await self._pass(request, content)
 
-    # What all of them need.
+    # Shared helpers.
 
     @asynccontextmanager
     async def _exclusive(self, *objects: tuple[str, str]) -> AsyncIterator[None]:
-        """Keep everybody else from changing these objects. In order of name, so that two requests cannot block."""
+        """Lock these objects. Lock in name order, so that two requests cannot deadlock."""
         async with AsyncExitStack() as stack:
             for key in sorted(set(objects)):
                 lock = self._locks.get(key)
@@ -328,7 +328,7 @@ class Proxy:
 
     async def _metadata(self, bucket: str, name: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         path = f"/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
-        # The host name goes into the object's links.
+        # The host name ends up in the object's links.
         host = {"Host": headers["Host"]} if "Host" in headers else {}
         async with self._send("GET", path, headers=host) as answer:
             return answer.status, await answer.read()
@@ -340,10 +340,10 @@ class Proxy:
     async def _pass(
         self, request: web.Request, content: bytes | AsyncIterable[bytes] | None = None, *, xml: bool = False
     ) -> web.StreamResponse:
-        """Send a request on as it is, and its answer back. `content` replaces a body that was read already."""
+        """Forward a request unchanged, and the response. `content` replaces a body that was already read."""
         headers = _forwarded(request)
         if xml:
-            # Without it the server takes the host for the name of a bucket.
+            # Without this, the server takes the host for a bucket name.
             headers["Host"] = self._backend.removeprefix("http://")
         if content is None and request.can_read_body:
             content = request.content.iter_any()
@@ -354,7 +354,7 @@ class Proxy:
         self, request: web.Request, answer: aiohttp.ClientResponse, content: bytes | None = None
     ) -> web.StreamResponse:
         if request.method == "DELETE" and answer.status == HTTPStatus.OK:
-            # As GCS answers; gcloud and gsutil look for JSON in a 200.
+            # As GCS answers; gcloud and gsutil expect JSON in a 200.
             return web.Response(status=HTTPStatus.NO_CONTENT)
         headers = [(key, value) for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP]
         if content is None and (request.method == "HEAD" or (answer.content_length or _PIECE + 1) <= _PIECE):
@@ -371,7 +371,7 @@ class Proxy:
 
 def _forwarded(request: web.Request) -> dict[str, str]:
     headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP}
-    # aiohttp counts what it sends; a body that was read and sent anew has the same length.
+    # aiohttp checks the number of bytes sent; a body that was read and sent again has the same length.
     if "Content-Length" in headers and not request.can_read_body:
         headers["Content-Length"] = str(request.content_length or 0)
     return headers

@@ -1,4 +1,4 @@
-"""The paths of the requests that the shim looks into, see https://cloud.google.com/storage/docs/request-endpoints."""
+"""Paths of the requests that the shim inspects; see https://cloud.google.com/storage/docs/request-endpoints."""
 
 import re
 
@@ -7,6 +7,6 @@ COPY = re.compile(
     r"/storage/v1/b/(?P<source_bucket>[^/]+)/o/(?P<source>.+)/(?:rewriteTo|copyTo)/b/(?P<bucket>[^/]+)/o/(?P<name>.+)"
 )
 COMPOSE = re.compile(r"/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>.+)/compose")
-# gcloud and gsutil begin resumable uploads below /resumable/.
+# gcloud and gsutil start resumable uploads below /resumable/.
 UPLOAD = re.compile(r"(?:/resumable)?/upload/storage/v1/b/(?P<bucket>[^/]+)/o")
 XML = re.compile(r"/(?!storage/|upload/|resumable/|download/|batch/|_)(?P<bucket>[^/]+)/(?P<name>.+)")

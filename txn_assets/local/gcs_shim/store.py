@@ -1,10 +1,12 @@
 """The folder of fake-gcs-server: which names it can hold, and moving a finished upload into it.
 
-Here belongs what we rely on of that server's files: an object is the file `<bucket>/<name>`, and its attributes are
-JSON in the extended attribute `user.metadata`. The server keeps nothing of it in memory, so a file that is moved in is
-an object at once. Uploads of several requests go that way, because the server would hold each of them in memory two to
-five times. `proxy.py` asks the server for the object afterwards: if another version of it lays its files out in another
-way, the upload fails and says so.
+This module is the only one that relies on the server's file layout: an object is the file `<bucket>/<name>`, and its
+attributes are JSON in the extended attribute `user.metadata`. The server caches none of it, so a file that is moved in
+is
+an object at once. Resumable uploads take that path, because the server would hold each of them in memory two to five
+times. Afterwards `proxy.py` asks the server for the object: if a different version of the server uses another layout,
+the
+upload fails and says so.
 """
 
 import errno
@@ -20,21 +22,21 @@ from txn_assets.local.gcs_shim.uploads import Body
 
 _ATTRIBUTE = "user.metadata"
 _MAX_SEGMENT_BYTES = 240
-"""A file name may have 255 bytes, and the server needs some for the name under which it writes."""
+"""Maximum bytes per path segment. A file name may have 255 bytes; the server's temporary names need some of them."""
 
 
 class UnstorableError(Exception):
-    """The server's folder cannot hold an object of that name; the message says why."""
+    """The server's folder cannot hold an object with that name; the message says why."""
 
 
 class Store:
-    """The folder."""
+    """The server's folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def takes_uploads(self) -> bool:
-        """Tell whether the file system has extended attributes. Without them the server has another layout."""
+        """Return whether the file system has extended attributes. Without them the server uses another layout."""
         try:
             os.getxattr(self._root, _ATTRIBUTE)
         except OSError as error:
@@ -42,10 +44,10 @@ class Store:
         return True
 
     def check(self, bucket: str, name: str) -> None:
-        """Refuse what the server would confuse, lose, or write outside of its folder.
+        """Reject names that the server would confuse, lose, or write outside its folder.
 
         Raises:
-            UnstorableError: it cannot hold an object of that name.
+            UnstorableError: the server cannot hold an object with that name.
         """
         segments = name.removesuffix("/").split("/")
         if any(segment in {"", ".", ".."} for segment in (bucket, *segments)) or "\0" in name:
@@ -58,10 +60,10 @@ class Store:
         raise UnstorableError(message)
 
     def check_new(self, bucket: str, name: str) -> None:
-        """Refuse `a/b` where there is an `a`, and `a` where there is an `a/b`: a path is a file or a folder.
+        """Reject `a/b` if there is an `a`, and `a` if there is an `a/b`: a path is either a file or a folder.
 
         Raises:
-            UnstorableError: it cannot hold an object of that name beside those that it has.
+            UnstorableError: the server cannot hold an object with that name next to the existing ones.
         """
         self.check(bucket, name)
         path = self._root / bucket / name
@@ -75,7 +77,7 @@ class Store:
             raise UnstorableError(message)
 
     def place(self, body: Body, bucket: str, name: str, metadata: Mapping[str, Any], *, after: int) -> None:
-        """Move a finished upload into the folder, as an object of a generation later than `after`."""
+        """Move a finished upload into the folder, as an object with a generation later than `after`."""
         body.finish()
         attributes = _attributes(body, metadata, generation=max(time.time_ns() // 1_000, after + 1))
         os.setxattr(body.path, _ATTRIBUTE, json.dumps(attributes).encode())

@@ -1,8 +1,9 @@
-"""Uploads on their way: the body on disk, its checksums, and the protocol of resumable uploads.
+"""Uploads in progress: the body on disk, its checksums, and the protocol of resumable uploads.
 
-Here belong the bytes that have arrived, and what a Content-Range says. Carrying out an upload, with its preconditions,
-belongs to `proxy.py`. No aiohttp here, so that the rules can be tested without a server.
-The protocol is https://cloud.google.com/storage/docs/performing-resumable-uploads.
+The received bytes and the meaning of a Content-Range. `proxy.py` carries out uploads and checks their preconditions.
+Keep
+aiohttp out, so that the rules can be tested without a server. The protocol is
+https://cloud.google.com/storage/docs/performing-resumable-uploads.
 """
 
 import asyncio
@@ -19,19 +20,19 @@ from typing import Any, Self
 
 try:
     import google_crc32c
-except ImportError:  # An environment made from a lock file that has no google-crc32c.
+except ImportError:  # The lock file of this environment may lack google-crc32c.
     google_crc32c = None  # type: ignore[assignment] # `Body.crc32c` says what that means
 
 _WRITE_BYTES = 1 << 20
-"""How much is hashed and written at once, in a thread: enough that the hand-over does not count."""
+"""Bytes hashed and written at once, in a thread: enough to make the cost of the handoff negligible."""
 
 
 class BadRequestError(Exception):
-    """The request breaks the protocol; the message says how."""
+    """The request violates the protocol; the message says how."""
 
 
 class Body:
-    """Bytes that have arrived, in a file, never in memory as a whole."""
+    """Received bytes, kept in a file and never in memory as a whole."""
 
     def __init__(self, spool: Path) -> None:
         self._file = tempfile.NamedTemporaryFile(dir=spool, delete=False)  # noqa: SIM115 - `close` ends it
@@ -41,10 +42,10 @@ class Body:
         self._crc32c = 0
 
     async def extend(self, chunks: AsyncIterable[bytes], *, skip: int = 0, limit: int | None = None) -> None:
-        """Append what a client sends, but for the first `skip` bytes. What came before a broken connection is kept.
+        """Append the client's bytes, except the first `skip`. Keep what arrived before a broken connection.
 
         Raises:
-            BadRequestError: the body would grow beyond `limit`.
+            BadRequestError: the body would exceed `limit`.
         """
         waiting = bytearray()
         try:
@@ -75,27 +76,27 @@ class Body:
 
     @property
     def md5(self) -> str:
-        """The MD5 as GCS writes it."""
+        """The MD5 in the encoding of GCS."""
         return base64.b64encode(self._md5.digest()).decode()
 
     @property
     def crc32c(self) -> str | None:
-        """The CRC32C as GCS writes it; None where no library computes it fast enough."""
+        """The CRC32C in the encoding of GCS; None if no library computes it fast enough."""
         return base64.b64encode(self._crc32c.to_bytes(4)).decode() if google_crc32c else None
 
     def finish(self) -> None:
-        """Bring the last bytes to the file."""
+        """Flush the last bytes to the file."""
         self._file.flush()
 
     def close(self) -> None:
-        """Give the file up, unless it was moved away."""
+        """Delete the file unless it was moved away."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
 
 @dataclass(kw_only=True)
 class Session:
-    """A resumable upload. `answer` is what the finished upload was answered with, for a client that missed it."""
+    """A resumable upload. `answer` is the response to the finished upload, for a client that missed it."""
 
     bucket: str
     name: str
@@ -108,7 +109,7 @@ class Session:
 
 @dataclass(frozen=True)
 class ContentRange:
-    """What a request to an upload session brings. `start` is None in a question for the state of the session."""
+    """Bytes that a request to an upload session carries. `start` is None in a status query."""
 
     start: int | None
     total: int | None
@@ -117,10 +118,10 @@ class ContentRange:
 
     @classmethod
     def of(cls, header: str | None) -> Self:
-        """Read the header. Without one the request brings the whole body.
+        """Parse the header. Without one, the request carries the whole body.
 
         Raises:
-            BadRequestError: it is none.
+            BadRequestError: the header is not a valid Content-Range.
         """
         if header is None:
             return cls(0, None)
@@ -133,7 +134,7 @@ class ContentRange:
 
 
 def metadata_of_related(content_type: str, head: bytes) -> Mapping[str, Any]:
-    """Read the first part of a multipart/related upload, which lies within the `head` of its body.
+    """Parse the first part of a multipart/related upload, contained in the `head` of its body.
 
     Raises:
         BadRequestError: there is no such part.
@@ -155,10 +156,10 @@ def metadata_of_related(content_type: str, head: bytes) -> Mapping[str, Any]:
 
 
 def check_announced(body: Body, announced: Mapping[str, Any], header: str | None) -> None:
-    """Compare the checksums that came with the metadata, or in X-Goog-Hash, with those of what arrived.
+    """Compare the checksums in the metadata or in X-Goog-Hash with those of the received bytes.
 
     Raises:
-        BadRequestError: one differs.
+        BadRequestError: a checksum differs.
     """
     promised = {"crc32c": announced.get("crc32c"), "md5": announced.get("md5Hash")}
     for item in (header or "").split(","):
