@@ -61,9 +61,7 @@ class Seed:
         return sorted(path for path in self.data.glob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
 
     def fingerprint(self) -> str:
-        """Return a value that changes when there is something new to provision: another name, or a changed file in
-        `data`.
-        """
+        """Return a value that changes when there is something new to provision (a name, or a file in `data`)."""
         files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files()]
         return hashlib.sha256(repr((asdict(self), DAGSTER, files)).encode()).hexdigest()
 

@@ -46,7 +46,7 @@ class Supervisor:
         self._running: dict[str, tuple[Server, subprocess.Popen[bytes]]] = {}
 
     def start(self, project: str, dataset: str) -> dict[str, Any]:
-        """Start all servers and wait until they answer. Retry once if a port was taken in the meantime."""
+        """Start all servers and wait until they answer. Retry if a port was taken in the meantime."""
         last_time = read_json(self._home.ports) or {}
         for attempt in range(1, 4):
             chosen = ports.choose(_PORT_NAMES, last_time)
