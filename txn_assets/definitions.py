@@ -1,4 +1,7 @@
-"""The Dagster code location: loads the configuration and assembles what the other modules define; nothing else."""
+"""Entry point of the Dagster code location: load the configuration and assemble the definitions.
+
+Define assets, checks, jobs, sensors and resources in `defs/`; this module only puts them together.
+"""
 
 import gc
 import sys
@@ -16,23 +19,24 @@ from txn_assets.defs.wiring import make_resources
 
 json_lines.install()
 
-# What is imported stays for as long as the process. Frozen, it is not looked through for garbage each time, nor
-# at the end, for which small files would wait. Not with DuckDB, which complains at exit of what was not collected.
+# Imported modules live as long as the process. Freezing them keeps the garbage collector from scanning them on each
+# pass and at exit, a delay that small files would notice. Skip this with DuckDB: at exit it complains about objects
+# that were not collected.
 if "duckdb" not in sys.modules:
     gc.freeze()
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything, for the configuration and the target in force."""
+    """Return all definitions for the current configuration and target."""
     return build(load_config())
 
 
 def build(config: PipelineConfig) -> dg.Definitions:
-    """Everything, for `config`.
+    """Return all definitions for `config`.
 
     Raises:
-        ConfigError: TXN_TARGET names no target.
+        ConfigError: TXN_TARGET is not a known target.
     """
     remove_old = make_remove_old(config.retention)
     return dg.Definitions(
@@ -42,6 +46,6 @@ def build(config: PipelineConfig) -> dg.Definitions:
         sensors=[new_landed_files],
         schedules=[make_daily_sweep(config.orchestration.schedule), *upkeep_schedules(remove_old)],
         resources=make_resources(config),
-        # One process a run: the steps of five rows would otherwise pay for six interpreters.
+        # One process per run: otherwise a file of five rows would pay for six interpreters.
         executor=threaded_executor,
     )

@@ -1,7 +1,7 @@
-"""`python -m txn_assets.run FILE`: land one file, load it, and say what became of it. `make run` calls it.
+"""`python -m txn_assets.run FILE`: land one file, load it and print the outcome. `make run` calls it.
 
-It runs the same job as the UI and the sensor. What it prints at the end is in `summary.py`, and what it asks before a
-file replaces another in `replacing.py`.
+It runs the same job as the UI and the sensor. The printed summary is in `summary.py`; the check before one file
+replaces another is in `replacing.py`.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from txn_assets.rows.hashing import KEY_VARIABLE, Hasher, make_hasher
 from txn_assets.stores.landed_names import name_limit, too_long
 
 NO_RETRIES = {"dagster/max_retries": "0"}
-"""Tag of runs that a person started, who is there to start them again; the daemon of `make dev` leaves them alone."""
+"""Tag of runs started by hand: the person can rerun them, so the daemon of `make dev` does not retry them."""
 
 
 class UsageError(Exception):
-    """The command cannot do what it was asked to; the message says why and what to do."""
+    """The command cannot do what was asked; the message says why and what to do."""
 
 
 class Progress(logging.Handler):
@@ -46,7 +46,7 @@ class Progress(logging.Handler):
         self.events: list[Event] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line; rejected rows are left to the summary."""
+        """Print one line per event; leave rejected rows to the summary."""
         event = getattr(record, "event", None)
         if isinstance(event, Event):
             self.events.append(event)
@@ -59,7 +59,7 @@ class Progress(logging.Handler):
 
 
 def main() -> int:
-    """Run the command line, and return the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m txn_assets.run", description="Land a CSV file and load it.")
     parser.add_argument("file", nargs="?", type=Path, default=project_root() / "data" / "transactions.csv")
     parser.add_argument("--name", help="land the file under this name instead of its own")
@@ -84,7 +84,7 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
         ConfigError: a secret is missing or too short.
     """
     name = _landed_name(file, name, config)
-    # Dagster would say the same of what is missing, in forty lines and after the file has landed.
+    # Dagster reports missing secrets too, but in forty lines and only after the file has landed.
     hasher = make_hasher(config.security, os.environ.get(KEY_VARIABLE))
     if txn_target() == "gcp" and PASSWORD_VARIABLE not in os.environ:
         message = f"{PASSWORD_VARIABLE} is not set: set it to the password of PostgreSQL."
@@ -105,27 +105,27 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
     return 1 if any(find_failures(result)) or not result.success else 0
 
 
-def execute(config: PipelineConfig, instance: dg.DagsterInstance, **options: Any) -> dg.JobExecutionResult:  # noqa: ANN401 - of execute_job
-    """Runs `load_landed_files` in this process as a run launcher does in another, with its executor.
+def execute(config: PipelineConfig, instance: dg.DagsterInstance, **options: Any) -> dg.JobExecutionResult:  # noqa: ANN401 - passed on to execute_job
+    """Run `load_landed_files` in this process with its executor, as a run launcher does in another process.
 
-    `options` are those of `dagster.execute_job`.
+    `options` are passed to `dagster.execute_job`.
     """
     job = dg.build_reconstructable_job("txn_assets.run", "define_job", (config.model_dump_json(by_alias=True),))
-    # Dagster's own console would repeat every event; the UI has them.
+    # Dagster's own console logger would repeat every event; the UI shows them.
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     return dg.execute_job(job, instance, run_config=quiet, **options)
 
 
 def define_job(config: str) -> dg.JobDefinition:
-    """`load_landed_files` for `config`, in JSON, as `execute` names it."""
+    """Return `load_landed_files` for `config`, a JSON string; `execute` refers to this function by name."""
     return build(PipelineConfig.model_validate_json(config)).resolve_job_def(load_landed_files.name)
 
 
 def land(file: Path, name: str, config: PipelineConfig, hasher: Hasher, *, replace: bool) -> None:
-    """Upload `file` to the landing zone as `name`, unless it is there already, byte for byte.
+    """Upload `file` to the landing zone as `name`, unless the same bytes are already there.
 
     Raises:
-        UsageError: the landing zone or a store refuses, or the file would replace other rows without `replace`.
+        UsageError: the landing zone or a store fails, or the file would replace other rows and `replace` is false.
     """
     from txn_assets.stores.google_errors import FAULTS, explain  # noqa: PLC0415 - see defs/resources.py
 
@@ -163,9 +163,9 @@ def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
 
 
 def _instance() -> dg.DagsterInstance:
-    """The instance of DAGSTER_HOME, or the one of `make dev`."""
+    """Return the instance of DAGSTER_HOME, or that of `make dev` if the variable is not set."""
     if not os.environ.get("DAGSTER_HOME"):
-        from txn_assets.defs.dagster_home import prepare  # noqa: PLC0415 - not in the cluster
+        from txn_assets.defs.dagster_home import prepare  # noqa: PLC0415 - not needed in the cluster
 
         os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config()))))
     return dg.DagsterInstance.get()

@@ -1,11 +1,11 @@
-"""The six assets: from a landed file to three stores that hold it.
+"""The six assets that take a landed file into the three stores.
 
-What each asset is and what it reports. How rows are judged and hashed is in `rows/processing.py`; how a store takes a
-file is in its I/O manager. The README has the graph.
+Rows are validated and hashed in `rows/processing.py`; each store loads files in its I/O manager. The README has the
+graph.
 
 Every asset takes one landed file or several, since a backfill puts many small files into one run. A file that fails is
-left out of the rest of the run and is not recorded as materialized. The others go on, and the checks of the sinks fail
-the run at the end.
+left out of the rest of the run and not recorded as materialized. The other files continue, and the checks of the sinks
+fail the run at the end.
 """
 
 import time
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 MAX_PARTITIONS = 4000
-"""Partitions that one job of BigQuery may write: https://cloud.google.com/bigquery/quotas#partitioned_tables"""
+"""Maximum number of partitions per BigQuery job: https://cloud.google.com/bigquery/quotas#partitioned_tables"""
 
 LANDING_ZONE = dg.AssetSpec(
     "landing_zone", group_name="ingestion", kinds={"gcs"}, description="Where upstream systems drop transaction files."
@@ -48,7 +48,7 @@ def _landed_file_asset(
     *, io_manager_key: str, group_name: str, kinds: set[str], pool: str | None = None, deps: Sequence[dg.AssetSpec] = ()
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     with warnings.catch_warnings():
-        # Back-fill policies are in beta, and the way to put many files into one run.
+        # Backfill policies are in beta, but they are the way to put many files into one run.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.asset(
             partitions_def=landed_files,
@@ -63,7 +63,7 @@ def _landed_file_asset(
 
 @_landed_file_asset(io_manager_key="staging", group_name="ingestion", kinds={"gcs", "csv"}, deps=[LANDING_ZONE])
 def raw_csv(context: dg.AssetExecutionContext, landing: LandingZone, run_files: RunFiles) -> RawFiles:
-    """A landed CSV file, pinned to the generation that this run loads, its header checked."""
+    """A landed CSV file with a checked header, pinned to the generation that this run loads."""
     names = {name: name for name in context.partition_keys}
     files, failed = _each(context, names, lambda name, log: _pin(context, landing, run_files, name, log))
     context.instance.add_dynamic_partitions(LANDED_FILES, [file.version.name for file in files])
@@ -74,7 +74,7 @@ def _pin(
     context: dg.AssetExecutionContext, landing: LandingZone, run_files: RunFiles, name: str, log: StageLog
 ) -> RawFile:
     from txn_assets.rows.csv_header import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
-    from txn_assets.rows.processing import read_header  # noqa: PLC0415 - likewise
+    from txn_assets.rows.processing import read_header  # noqa: PLC0415 - Arrow loads with the first file
 
     started = time.monotonic()
     if refusal := too_long(name, landing.max_name_bytes):
@@ -105,7 +105,7 @@ def _pin(
 def validated_transactions(
     context: dg.AssetExecutionContext, raw_csv: RawFiles, run_files: RunFiles, quarantine: Quarantine
 ) -> ValidatedFiles:
-    """The rows of the file that keep the row contract; the others are in the quarantine, each with its reasons."""
+    """The valid rows of the file; the rejected rows go to the quarantine with their reasons."""
 
     def validate(file: RawFile, log: StageLog) -> ValidatedFile:
         return _validate(context, run_files, quarantine, file.version, log)
@@ -121,7 +121,7 @@ def _validate(
     log: StageLog,
 ) -> ValidatedFile:
     from txn_assets.rows.csv_header import NotATransactionFileError  # noqa: PLC0415 - Arrow loads with the first file
-    from txn_assets.rows.processing import rules_id  # noqa: PLC0415 - likewise
+    from txn_assets.rows.processing import rules_id  # noqa: PLC0415 - Arrow loads with the first file
 
     started = time.monotonic()
     try:
@@ -160,14 +160,14 @@ def _validate(
 def hashed_transactions(
     context: dg.AssetExecutionContext, validated_transactions: ValidatedFiles, run_files: RunFiles
 ) -> HashedFiles:
-    """The valid rows with PII as SHA-256: what every sink gets, and the first value that holds no clear text."""
+    """The valid rows with PII as SHA-256: the input of every sink, and the first value without clear text."""
     files, failed = validated_transactions.by_name, validated_transactions.failed
     return HashedFiles(*_each(context, files, lambda file, log: _hash(context, run_files, file, log), failed))
 
 
 def _hash(context: dg.AssetExecutionContext, run_files: RunFiles, file: ValidatedFile, log: StageLog) -> HashedFile:
     from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
-    from txn_assets.rows.processing import hash_file  # noqa: PLC0415 - likewise
+    from txn_assets.rows.processing import hash_file  # noqa: PLC0415 - Arrow loads with the first file
 
     started = time.monotonic()
     if refusal := file.report.over_limit(run_files.settings.max_invalid_ratio):
@@ -232,11 +232,11 @@ def _each[ItemT, FileT](
     work: Callable[[ItemT, StageLog], FileT],
     failed: tuple[FailedFile, ...] = (),
 ) -> tuple[tuple[FileT, ...], tuple[FailedFile, ...]]:
-    """What `work` makes of each of `items`, which are named, and those of the batch that failed here or before.
+    """Apply `work` to each of `items`, keyed by file name; return the results and all failed files of the batch.
 
     Raises:
         Failure: no file is left.
-        ConfigError: the configuration is at fault, and with it every file.
+        ConfigError: the configuration is wrong, so every file would fail.
     """
     started = time.monotonic()
     log = StageLog(context.log, context.run.run_id, files=len(items) + len(failed))
@@ -248,17 +248,17 @@ def _each[ItemT, FileT](
         except ConfigError:
             raise
         except Exception as error:
-            # Whatever it is, it is of one file. Raised, it would keep the others of the batch from being loaded, and
-            # those of the next night's, which is the same batch.
+            # Any other error concerns one file. Raising it would keep the rest of the batch from loading, tonight and
+            # again in the next nightly run, which has the same batch.
             if len(items) == 1 and not failed:
                 raise
             from txn_assets.stores.google_errors import is_out_of_reach  # noqa: PLC0415 - see defs/resources.py
 
             of_storage = is_out_of_reach(error)
             why = _why(context, error, of_storage=of_storage)
-            # The client has waited for the storage already; each of the files that are left would wait as long.
+            # The client has already waited for the storage; every remaining file would wait just as long.
             for one in (FailedFile(each, why) for each in (names[place:] if of_storage else [name])):
-                context.log.error(str(one))  # noqa: TRY400 - a traceback would quote the error, see _why
+                context.log.error(str(one))  # noqa: TRY400 - the traceback would quote the error, see _why
                 failed += (one,)
             if of_storage:
                 break
@@ -269,7 +269,7 @@ def _each[ItemT, FileT](
 
 
 def _why(context: dg.AssetExecutionContext, error: Exception, *, of_storage: bool) -> str:
-    """The sentence for `error`, without its text where nobody foresaw it: it may quote values of a row."""
+    """Return the message for `error`; leave out the text of unexpected errors, because it may quote row values."""
     if isinstance(error, dg.Failure):
         return error.description or ""
     remedy = "load it again when the storage answers" if of_storage else "materialise it alone for the whole error"

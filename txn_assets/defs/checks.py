@@ -1,7 +1,6 @@
-"""The asset checks: what must hold of a file before and after it is loaded.
+"""The asset checks: what must be true of a file before and after it is loaded.
 
-Here belong the judgements. What they judge was counted by the stages, or is read back from a store. The checks are
-documented in docs/data-contract.md.
+They only compare figures that the assets counted or that a store reads back. See docs/data-contract.md.
 """
 
 import datetime as dt
@@ -36,9 +35,9 @@ def _file_check(
     asset: dg.AssetsDefinition,
     *,
     blocking: bool = False,
-    **options: Any,  # noqa: ANN401 - options of the decorator
+    **options: Any,  # noqa: ANN401 - passed on to the decorator
 ) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
-    """A check of the files of its run; without partitions it would be handed every file that ever landed."""
+    """Define a check of the files in its run; without partitions it would receive every file that ever landed."""
 
     def decorate(function: Callable[..., dg.AssetCheckResult]) -> dg.AssetChecksDefinition:
         with warnings.catch_warnings():
@@ -51,7 +50,7 @@ def _file_check(
 
 @_file_check(validated_transactions, blocking=True)
 def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
-    """Rows in = valid + rejected."""
+    """Check that rows in = valid + rejected."""
     wrong = {
         file.version.name: f"{file.report.records} in, {file.report.valid} valid, {file.report.rejected} rejected"
         for file in validated_transactions
@@ -63,18 +62,18 @@ def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetC
 
 @_file_check(validated_transactions, blocking=True)
 def rejected_share_within_limit(validated_transactions: ValidatedFiles, run_files: RunFiles) -> dg.AssetCheckResult:
-    """No more than `ingestion.max_invalid_ratio` of the rows is rejected."""
+    """Check that at most `ingestion.max_invalid_ratio` of the rows are rejected."""
     limit = run_files.settings.max_invalid_ratio
     refusals = {file.version.name: file.report.over_limit(limit) for file in validated_transactions}
     wrong = {name: refusal for name, refusal in refusals.items() if refusal}
-    # An error stops the whole run: of a batch, `hashed_transactions` leaves these files out instead.
+    # ERROR stops the whole run. If only some files fail, warn: `hashed_transactions` leaves them out.
     severity = ERROR if len(wrong) == len(validated_transactions) else WARN
     return _result(wrong, severity=severity, metadata={"limit": str(limit)})
 
 
 @_file_check(validated_transactions)
 def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
-    """Every row is valid; otherwise how often each reason was given, and the first rows without their values."""
+    """Check that every row is valid; report the count of each reason and the first rejected rows without values."""
     rejected = [file for file in validated_transactions if file.report.rejected]
     wrong = {file.version.name: f"{file.report.rejected} of {file.report.records} rows rejected" for file in rejected}
     metadata = {
@@ -94,7 +93,7 @@ def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckRes
 
 @_file_check(validated_transactions)
 def transaction_ids_unique(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
-    """No transaction id is on two valid rows of a file."""
+    """Check that no two valid rows of a file have the same transaction id."""
     wrong = {
         file.version.name: f"{file.report.repeated_ids} transaction ids are on more than one row"
         for file in validated_transactions
@@ -105,7 +104,7 @@ def transaction_ids_unique(validated_transactions: ValidatedFiles) -> dg.AssetCh
 
 @_file_check(validated_transactions)
 def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
-    """The header has the five columns and no other."""
+    """Check that the header has the five columns and no others."""
     wrong = {
         file.version.name: f"unknown columns, not loaded: {', '.join(file.report.extra_columns)}"
         for file in validated_transactions
@@ -116,7 +115,7 @@ def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckR
 
 @_file_check(validated_transactions)
 def no_stray_quotes(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
-    """No row holds a quote inside an unquoted field; such a quote is loaded as text, for it may be an inch sign."""
+    """Check that no unquoted field contains a quote; it is loaded as text, since it may be an inch sign."""
     wrong = {
         file.version.name: f"rows with a quote inside an unquoted field, loaded as text: {file.report.bare_quotes}"
         for file in validated_transactions
@@ -127,7 +126,7 @@ def no_stray_quotes(validated_transactions: ValidatedFiles) -> dg.AssetCheckResu
 
 @_file_check(hashed_transactions, blocking=True)
 def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
-    """Every PII value is null or 64 hex digits."""
+    """Check that every PII value is null or 64 hex digits."""
     wrong = {
         file.version.name: f"{file.malformed_digests} values are no SHA-256"
         for file in hashed_transactions
@@ -138,7 +137,7 @@ def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
 
 @_file_check(hashed_transactions)
 def hash_is_keyed(hashed_transactions: HashedFiles, run_files: RunFiles) -> dg.AssetCheckResult:
-    """On the gcp target the hash is keyed: a plain hash of a short id is reversed by counting."""
+    """Check that the hash is keyed on the gcp target: a plain hash of a short id can be reversed by enumeration."""
     plain = {file.version.name: file.key_id for file in hashed_transactions if file.key_id == "sha256"}
     if run_files.clients.target != "gcp":
         plain = {}
@@ -147,7 +146,7 @@ def hash_is_keyed(hashed_transactions: HashedFiles, run_files: RunFiles) -> dg.A
 
 
 def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
-    """The check that what landed more than `minutes` ago is in every store."""
+    """Return the check that every file that landed more than `minutes` ago is in every store."""
 
     @dg.asset_check(asset=LANDING_ZONE.key)
     def no_stuck_files(
@@ -156,7 +155,7 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
         bigquery: dg.ResourceParam[SinkIOManager],
         postgres: dg.ResourceParam[SinkIOManager],
     ) -> dg.AssetCheckResult:
-        """Every file that has been in the landing zone for a while is in the three stores, and is a file to load."""
+        """Check that files that landed a while ago can be loaded and are in all three stores."""
         now = dt.datetime.now(dt.UTC)
         objects = {version: left_alone(version) for version in landing.versions()}
         ages = {version: now - landed_at(version.generation) for version in objects}
@@ -197,7 +196,7 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
 def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetChecksDefinition:
     @_file_check(
         sink,
-        # Nothing comes after it: blocking means that the run fails.
+        # Nothing runs after this check, so blocking only makes the run fail.
         blocking=True,
         name="matches_hashed_transactions",
         additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
@@ -212,9 +211,9 @@ def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetC
 
 
 def reconcile(manager: SinkIOManager, files: HashedFiles) -> dg.AssetCheckResult:
-    """Compares what the store of `manager` holds with `files`; a file that failed on its way there is wrong as well.
+    """Compare the contents of the store of `manager` with `files`; report files that failed earlier as well.
 
-    A file of which the store holds a generation that replaces this one is not compared.
+    Skip a file if the store holds a generation that replaces this one.
     """
     exact = not manager.retry_transient(manager.inexact_columns)
     wrong = {one.name: f"not loaded: {one.why}" for one in files.failed}
@@ -238,7 +237,7 @@ def reconcile(manager: SinkIOManager, files: HashedFiles) -> dg.AssetCheckResult
 def _result(
     wrong: dict[str, str], *, severity: dg.AssetCheckSeverity, metadata: dict[str, Any] | None = None
 ) -> dg.AssetCheckResult:
-    """Passed where `wrong`, a sentence a file, is empty."""
+    """Return a result that passes if `wrong`, which has one sentence per failing file, is empty."""
     return dg.AssetCheckResult(
         passed=not wrong,
         severity=severity,
@@ -248,7 +247,7 @@ def _result(
 
 
 def checks(orchestration: Orchestration) -> Iterable[dg.AssetChecksDefinition]:
-    """All checks."""
+    """Yield all checks."""
     yield make_no_stuck_files(orchestration.stuck_after_minutes)
     yield from (
         every_row_accounted_for,

@@ -1,8 +1,7 @@
-"""Dagster's own storage on this machine: a folder of TXN_HOME with the settings of the local instance.
+"""Prepare DAGSTER_HOME for the local instance, a folder below TXN_HOME.
 
-Here belongs where the local instance keeps its runs and events: in the PostgreSQL of the local stack, as the deployment
-does. Starting Dagster does not: `dev.py` does that for people, `run.py` for one file.
-Documented in docs/operations.md.
+Like the deployment, the local instance keeps its runs and events in PostgreSQL, here that of the local stack. `dev.py`
+and `run.py` start Dagster. See docs/operations.md.
 """
 
 from pathlib import Path
@@ -15,13 +14,13 @@ from txn_assets.local.home import write_private
 
 
 def prepare(home: Path, endpoints: Endpoints) -> Path:
-    """The DAGSTER_HOME below `home`, with the `dagster.yaml` of this folder and the address of Dagster's database.
+    """Write `dagster.yaml`, with the address of Dagster's database, below `home` and return the DAGSTER_HOME.
 
-    Not SQLite, Dagster's default: it opens six connections an event and waits for the disk in each, so that the events
-    of many small files took longer than their loads.
+    SQLite, Dagster's default, opens six connections per event and waits for the disk in each: storing the events of
+    many small files took longer than loading them.
     """
     dagster_home = home / "dagster"
-    # Each run of this instance is a process of this machine, and holds a lock there.
+    # Each run of this instance is a process on this machine and holds a lock in this folder.
     (dagster_home / FOLDER).mkdir(parents=True, exist_ok=True)
     settings = Path(__file__).with_name("dagster.yaml").read_text()
     url = {"postgres_url": endpoints.dagster_dsn}
@@ -34,6 +33,6 @@ def prepare(home: Path, endpoints: Endpoints) -> Path:
             "config": url,
         },
     }
-    # It holds a password.
+    # The file contains a password.
     write_private(dagster_home / "dagster.yaml", f"{settings}\n{yaml.safe_dump(storage)}")
     return dagster_home

@@ -1,8 +1,8 @@
-"""Dagster's event log in PostgreSQL, through connections that stay open.
+"""Event log storage in PostgreSQL that keeps its connections open; the local instance uses it.
 
-Here belongs the one class that the `dagster.yaml` of the local instance names. What Dagster stores, and how, is its own
-class's: that opens three connections an event, and a file of a batch is twelve events. Opening one costs PostgreSQL
-more than the statements that follow. Documented in docs/operations.md.
+What is stored, and how, stays in Dagster's own class. That class opens three connections per event, and each file of a
+batch has twelve events. Opening a connection costs PostgreSQL more than the statements that follow. See
+docs/operations.md.
 """
 
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ from sqlalchemy.exc import InternalError
 
 
 class PooledEventLogStorage(PostgresEventLogStorage):
-    """Dagster's own class, with the connection pool that Dagster gives it in the webserver."""
+    """Dagster's PostgreSQL event log storage, with the connection pool that it has in the webserver."""
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:  # noqa: ANN401 - not exported
-        """What `dagster.yaml` asks for: `postgres_url`."""
+        """Create the storage from the `postgres_url` in `dagster.yaml`."""
         storage = cls(config_value["postgres_url"], inst_data=inst_data)
-        # Milliseconds; seconds; and connections beside the first, one for each thread of the daemon that stores events.
+        # Milliseconds, seconds, and the number of extra connections: one per daemon thread that stores events.
         storage.optimize_for_webserver(statement_timeout=600_000, pool_recycle=300, max_overflow=10)
         return storage
 
     def initialize_concurrency_limit_to_default(self, concurrency_key: str) -> bool:
-        """Makes a pool that is used for the first time.
+        """Create a pool on first use, even if another run creates it at the same time.
 
-        Of two runs that do so at once Dagster's own fails the slower one: its INSERT meets the row of the faster, and
-        PostgreSQL takes no further statement in that transaction.
+        Dagster's own method fails the slower of the two runs: its INSERT conflicts with the row of the faster one, and
+        PostgreSQL accepts no further statement in that transaction.
         """
         try:
             return super().initialize_concurrency_limit_to_default(concurrency_key)

@@ -1,7 +1,7 @@
-"""`python -m txn_assets.defs.dev [PORT]`: the local stack, then Dagster's UI and daemon. `make dev` calls it.
+"""`python -m txn_assets.defs.dev [PORT]`: start the local stack, then Dagster's UI and daemon. `make dev` calls it.
 
-`dagster dev` runs in a process group of its own, so that whatever ends this command ends all of it. The settings of its
-instance are in `dagster.yaml`. Documented in docs/operations.md.
+`dagster dev` runs in its own process group, so that it ends completely with this command. The settings of its instance
+are in `dagster.yaml`. See docs/operations.md.
 """
 
 import ctypes
@@ -26,28 +26,28 @@ from txn_assets.local.home import locked
 from txn_assets.local.stack import LocalStackError, ensure_up
 
 SETTINGS = {
-    # So many events of a batch of files are stored by one statement.
+    # Number of events that one statement may store, for batches of files.
     "DAGSTER_EVENT_BATCH_SIZE": "1000",
-    # A sensor that has lost its cursor reads the three ledgers, and so does a sweep, which also lists everything.
+    # A sensor without its cursor reads the three ledgers. A sweep reads them too, and lists all landed objects.
     "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300",
     "DAGSTER_SCHEDULE_GRPC_TIMEOUT_SECONDS": "900",
 }
-"""What Dagster takes from the environment alone; `helm-values/values.yaml` has the same."""
+"""Settings that Dagster reads only from the environment; keep them equal to `helm-values/values.yaml`."""
 
 LOOK_SECONDS = 5.0
-"""How often to look for runs whose process died."""
+"""Seconds between two checks for runs whose process died."""
 
 STOP_SECONDS = 30.0
-"""Time that Dagster and its runs have to stop before they are killed."""
+"""Seconds that Dagster and its runs have to stop before they are killed."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main(port: str = "3000") -> int:
-    """Run `dagster dev` until it or this command is ended; return the exit code."""
+    """Run `dagster dev` until it ends or this command is stopped; return the exit code."""
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Also where SIGINT is ignored, as in the background of a script: Dagster would then ignore SIGTERM as well.
+        # Needed even if SIGINT is ignored, as in background jobs of a script: Dagster would then ignore SIGTERM too.
         signal.signal(number, lambda *_: stop.set())
     try:
         _check_port(port)
@@ -92,19 +92,19 @@ def _start(port: str, dagster_home: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [command, "dev", "-h", "127.0.0.1", "-p", port],
         env=SETTINGS | os.environ | {"DAGSTER_HOME": str(dagster_home)},
-        # Its code location is the one that pyproject.toml and workspace.yaml of the project name.
+        # pyproject.toml and workspace.yaml in the project root name the code location.
         cwd=project_root(),
         stdin=subprocess.DEVNULL,
         process_group=0,
-        # It stops in good order where this command is killed.
-        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509 - there is one thread so far
+        # Shut down cleanly even if this command is killed.
+        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509 - only one thread so far
     )
 
 
 def _watch(dagster: "subprocess.Popen[bytes]", dagster_home: Path, stop: Event) -> None:
-    """Report dead runs until Dagster ends, or is to be ended.
+    """Report dead runs until Dagster ends or `stop` is set.
 
-    Dagster's run monitoring asks the launcher about started runs only; a run may die while it starts or is canceled.
+    Dagster's run monitoring checks started runs only, but a run may also die while it is starting or being canceled.
     """
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
         locks = RunLocks.of(instance)
@@ -112,13 +112,13 @@ def _watch(dagster: "subprocess.Popen[bytes]", dagster_home: Path, stop: Event) 
         while not stop.wait(0.5) and dagster.poll() is None:
             if locks and time.monotonic() > looked + LOOK_SECONDS:
                 looked = time.monotonic()
-                # Without the stack Dagster itself says what it lacks.
+                # If the local stack is down, Dagster itself reports what is missing.
                 with suppress(SQLAlchemyError):
                     locks.report_dead(instance)
 
 
 def _end(dagster: "subprocess.Popen[bytes]") -> None:
-    """End Dagster and all that it started, as Ctrl-C in a terminal does; kill what does not end in time."""
+    """Stop Dagster and everything it started, as Ctrl-C in a terminal does; kill what does not stop in time."""
     _signal_group(dagster.pid, signal.SIGINT)
     deadline = time.monotonic() + STOP_SECONDS
     while _signal_group(dagster.pid, 0) and time.monotonic() < deadline:
@@ -129,7 +129,7 @@ def _end(dagster: "subprocess.Popen[bytes]") -> None:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Send a signal to the processes of a group; return whether there are any."""
+    """Send a signal to a process group; return whether it has any processes."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:

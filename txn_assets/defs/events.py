@@ -1,10 +1,9 @@
-"""What the pipeline says while it works: one event a stage of a file.
+"""Progress events of the pipeline: one per stage and file, as a line for people or JSON for machines.
 
-Here belong the events and their two forms, a line for people and a JSON object for machines. When something is said is
-the caller's concern. No event carries a clear PII value.
+Callers decide when to emit one. No event contains PII in clear text.
 
-Events go to Dagster's log, which the UI and the terminal show. With TXN_LOG_FORMAT=json each goes to standard output
-as one line of JSON, and `json_lines.py` makes the rest of Dagster's output take the same form.
+Events go to Dagster's log, which the UI and the terminal show. With TXN_LOG_FORMAT=json, each event also goes to
+standard output as one line of JSON, and `json_lines.py` puts the rest of Dagster's output into the same form.
 """
 
 import datetime as dt
@@ -21,22 +20,22 @@ from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, ValidationReport
 
 LOGGER = logging.getLogger("txn_assets")
-# Dagster's log has every event already.
+# Dagster's log already has every event.
 LOGGER.propagate = False
 LOGGER.addHandler(logging.NullHandler())
 FORMAT_VARIABLE = "TXN_LOG_FORMAT"
 WRITTEN = "txn_assets_written"
-"""Attribute of a log record whose event is on standard output already."""
+"""Attribute of log records that tells whether the event has already gone to standard output."""
 _OUTPUT = threading.Lock()
 
 
 def writes_json() -> bool:
-    """Tell whether standard output takes one JSON object per line."""
+    """Return whether standard output is one JSON object per line."""
     return os.environ.get(FORMAT_VARIABLE) == "json"
 
 
 def write_line(content: Mapping[str, Any]) -> None:
-    """Write `content` as one line of JSON; lines of several threads do not mix."""
+    """Write `content` as one line of JSON; safe to call from several threads."""
     line = json.dumps(content, default=str) + "\n"
     with _OUTPUT:
         sys.stdout.write(line)
@@ -48,10 +47,10 @@ class Event:
     """Something that happened to a file.
 
     Attributes:
-        message: the sentence for people.
-        stage: the asset that speaks.
+        message: text for people.
+        stage: the asset that emits the event.
         partition: the landed file.
-        details: rows, seconds and what else a machine may ask for.
+        details: rows, seconds and other values for machines.
     """
 
     message: str
@@ -61,7 +60,7 @@ class Event:
     level: int = logging.INFO
 
     def as_json(self, run_id: str) -> dict[str, Any]:
-        """Return the keys of `details` beside time, level, run_id, stage, partition and message."""
+        """Return time, level, run_id, stage, partition and message, plus the keys of `details`."""
         return {
             "time": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
             "level": logging.getLevelName(self.level),
@@ -74,20 +73,20 @@ class Event:
 
 
 SHOWN_FILES = 20
-"""In a run of more files, Dagster's log gets warnings and one line a stage: it keeps each line as an event of its own,
-which takes longer than a small file."""
+"""Maximum number of files per run that are logged one by one. Beyond it, Dagster's log gets warnings and one line per
+stage: Dagster stores each line as an event, which takes longer than loading a small file."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageLog:
-    """Where the events of a stage go, which works on so many `files`."""
+    """Destination of the events of a stage; `files` is the number of files it works on."""
 
     log: logging.Logger
     run_id: str
     files: int
 
     def emit(self, event: Event) -> None:
-        """Sends `event` to Dagster's log, to whoever listens to `LOGGER`, and as JSON where that is asked for."""
+        """Send `event` to Dagster's log, to the handlers of `LOGGER` and, if configured, to standard output as JSON."""
         message = f"{event.partition}: {event.message}"
         as_json = writes_json()
         if as_json:
@@ -97,25 +96,25 @@ class StageLog:
         LOGGER.debug(message, extra={"event": event})
 
     def emit_rejections(self, stage: str, partition: str, report: ValidationReport) -> None:
-        """Sends what `rejections` says; of many files, the counts alone."""
+        """Emit the events of `rejections`; if the run has many files, only the counts."""
         for event in rejections(stage, partition, report, shown=SAMPLE_ROWS if self.files <= SHOWN_FILES else 0):
             self.emit(event)
 
     def done(self, files: int, seconds: float) -> None:
-        """Says how many of many files the stage is done with."""
+        """Log how many files the stage has finished, if the run has many."""
         if self.files > SHOWN_FILES:
             self.log.info(f"{files} of {self.files} files in {seconds:.1f} seconds")
 
 
 def pinned(stage: str, version: FileVersion, seconds: float) -> Event:
-    """The event of a file that was found in the landing zone."""
+    """Return the event for a file that was found in the landing zone."""
     details = {"generation": version.generation, "bytes": version.size, "seconds": round(seconds, 3)}
     message = f"Pinned generation {version.generation}, {version.size} bytes, in {seconds:.2f} seconds"
     return Event(message, stage, version.name, details)
 
 
 def processed(stage: str, partition: str, rows: int, seconds: float, **details: Any) -> Event:  # noqa: ANN401 - any JSON value
-    """The event of a stage that is done with a file."""
+    """Return the event for a file that a stage has finished."""
     shown = "".join(f", {name.replace('_', ' ')} {value}" for name, value in details.items())
     return Event(
         f"Processed {rows} records in {seconds:.2f} seconds{shown}",
@@ -126,7 +125,7 @@ def processed(stage: str, partition: str, rows: int, seconds: float, **details: 
 
 
 def rejections(stage: str, partition: str, report: ValidationReport, *, shown: int = SAMPLE_ROWS) -> list[Event]:
-    """A warning for each of the first `shown` rejected rows, and for a longer list the count of each reason."""
+    """Return a warning for each of the first `shown` rejected rows and, if there are more, the count of each reason."""
     events = []
     for row in report.sample[:shown]:
         reasons = "; ".join(f"{r.field or 'row'} {r.code} ({r.message})" for r in row.reasons)

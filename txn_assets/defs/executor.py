@@ -1,8 +1,8 @@
-"""The executor: the steps of a run in threads of one process, each as soon as what it needs is there.
+"""The executor: run the steps of a run in one process, loading the three stores in parallel threads.
 
-Here belongs when the steps of a run are executed, and on which thread. What a step does is Dagster's. Of Dagster's own
-executors, one runs a step at a time, so that each store waits for the one before it, and the other starts a process for
-each step, which takes longer than loading a small file. Documented in docs/architecture.md.
+It decides when and on which thread a step runs; Dagster executes the step. Dagster's in-process executor runs one step
+at a time, so that each store waits for the one before it. Its multiprocess executor starts a process per step, which
+takes longer than loading a small file. See docs/architecture.md.
 """
 
 import time
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-# An executor is public and what it is made of is not. These are the parts of Dagster's in-process executor; the version
-# of Dagster is pinned, and txn_assets_tests/integration/test_executor.py tells whether the next one still has them.
+# The executor API is public, but its building blocks are not. These are the parts of Dagster's in-process executor. The
+# Dagster version is pinned, and txn_assets_tests/integration/test_executor.py fails if a new version lacks them.
 from dagster._core.execution.api import ExecuteRunWithPlanIterable
 from dagster._core.execution.compute_logs import create_compute_log_file_key
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
     from dagster._core.execution.plan.plan import ExecutionPlan
 
 ASK_SECONDS = 0.2
-"""So often a step is asked for that waits for a pool's slot, or for another try."""
+"""Seconds between checks of a step that is waiting for a pool slot or a retry."""
 
 
 class ThreadedExecutor(dg.Executor):
-    """Executes the steps of a run in this process, those with a pool in threads."""
+    """Execute the steps of a run in this process; steps with a pool run in threads."""
 
     @property
     def retries(self) -> RetryMode:
-        """A step that asks for another try gets it."""
+        """Allow steps to retry."""
         return RetryMode.ENABLED
 
     def execute(
         self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
     ) -> Iterator[dg.DagsterEvent]:
-        """The events of the run, as they happen."""
+        """Yield the events of the run as they happen."""
         if locks := RunLocks.of(plan_context.instance):
             locks.hold(plan_context.run_id)
             locks.report_dead(plan_context.instance)
@@ -75,14 +75,14 @@ class ThreadedExecutor(dg.Executor):
 
 @dg.executor(name="threaded_executor")
 def threaded_executor(_: dg.InitExecutorContext) -> ThreadedExecutor:
-    """One process a run, in which the three stores are loaded at the same time."""
+    """Run all steps in one process and load the three stores in parallel."""
     return ThreadedExecutor()
 
 
 def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "ExecutionPlan") -> Iterator[dg.DagsterEvent]:
     with ExitStack() as stack:
         logs = stack.enter_context(ExitStack())
-        # A run is worth more than what it prints: that its output cannot be kept is said, and no reason to fail.
+        # Failing to capture the output must not fail the run; log it and go on.
         try:
             yield _capture(job_context, execution_plan, logs)
         except Exception:
@@ -91,7 +91,7 @@ def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "Executio
         active = stack.enter_context(
             execution_plan.start(retry_mode=job_context.retry_mode, instance_concurrency_context=pools)
         )
-        # Left first: a run that is cancelled ends when the stores that are being loaded are.
+        # Exits first: a canceled run waits for the stores it is loading.
         threads = stack.enter_context(ThreadPoolExecutor())
         yield from _Steps(job_context, active, threads, pools)
         try:
@@ -101,16 +101,16 @@ def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "Executio
 
 
 def _capture(context: "PlanExecutionContext", plan: "ExecutionPlan", logs: ExitStack) -> dg.DagsterEvent:
-    """Has what the process prints kept until `logs` is closed; the event that says where."""
+    """Capture the output of the process until `logs` is closed; return the event that says where it is kept."""
     manager = context.instance.compute_log_manager
-    log_key = manager.build_log_key_for_run(context.run_id, create_compute_log_file_key())  # type: ignore[no-untyped-call]  # untyped there
+    log_key = manager.build_log_key_for_run(context.run_id, create_compute_log_file_key())  # type: ignore[no-untyped-call]  # untyped in Dagster
     captured = logs.enter_context(manager.capture_logs(log_key))
     event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(context, plan.step_keys_to_execute, log_key, captured)
     return event
 
 
 class _Steps:
-    """The events of all steps of a run; those of a step in a thread together, when it ends."""
+    """Iterator over the events of all steps of a run; a step in a thread yields its events when it ends."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class _Steps:
                     self._running[self._threads.submit(list, dagster_event_sequence_for_step(step))] = step
             for step in ready:
                 if not step.step.pool:
-                    # On the main thread, where an interrupt ends it at once.
+                    # On the main thread, because an interrupt ends it at once there.
                     yield from self._handled(step, dagster_event_sequence_for_step(step))
             if not ready:
                 self._look_at_slots()
@@ -147,16 +147,16 @@ class _Steps:
         plan = self._context.execution_plan
         pools = {plan.get_step_by_key(key).pool for key in self._pools.pending_claim_steps()}
         if self._slots.look({pool for pool in pools if pool}):
-            # Dagster asks again after up to 15 seconds; now there is something to be had.
-            self._pools._pending_timeouts.clear()  # noqa: SLF001 - nothing public says that slots are free again
+            # Dagster would ask again after up to 15 seconds, but slots are free now.
+            self._pools._pending_timeouts.clear()  # noqa: SLF001 - no public way to announce free slots
 
     def _say(self, sentence: str) -> None:
-        """Say it in the UI, and to whoever listens to this process."""
+        """Log `sentence` to the UI and to the listeners of this process."""
         self._context.log.info(sentence)
         LOGGER.info(sentence)
 
     def _ended(self) -> Collection[Future[list[dg.DagsterEvent]]]:
-        """The threads that have ended; none where it is time to ask again which steps are ready."""
+        """Return the threads that have ended; none if it is time to check again which steps are ready."""
         with raise_interrupts_as(dg.DagsterExecutionInterruptedError):
             if self._running:
                 return wait(self._running, timeout=ASK_SECONDS, return_when=FIRST_COMPLETED).done
@@ -170,17 +170,17 @@ class _Steps:
             yield event
             self._active.handle_event(event)
         self._active.verify_complete(self._context, step.step.key)
-        # Steps that are left out from here on: they need one that failed.
+        # Emit events for the steps that are skipped because a step they need failed.
         yield from self._active.plan_events_iterator(self._context)
         yield from _trigger_hook(step, seen)
         _drop_frames(step.step_exception)
 
 
 def _drop_frames(error: BaseException | None) -> None:
-    """Let go of the frames in which a step failed; its event has their text.
+    """Drop the traceback frames of a failed step; its event has their text.
 
-    Dagster keeps the context of a step for as long as the process, and with it the error. Its frames would keep what
-    they use, DuckDB among it, beyond the end of the interpreter, and DuckDB complains of that in a page of text.
+    Dagster keeps the context of a step, and with it the error, until the process exits. The frames would keep their
+    objects alive past the end of the interpreter, and DuckDB complains about that with a page of text.
     """
     while error is not None and error.__traceback__ is not None:
         error.__traceback__ = None

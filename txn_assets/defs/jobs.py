@@ -1,6 +1,6 @@
-"""The jobs: loading landed files, watching that none is stuck, and removing what is old.
+"""The jobs: load landed files, check for stuck files, and remove old partition keys and staged values.
 
-Here belong jobs and what their runs are tagged with. Documented in docs/operations.md.
+What triggers them is in `sensors.py`. See docs/operations.md.
 """
 
 import datetime as dt
@@ -29,7 +29,7 @@ load_landed_files = dg.define_asset_job(
     selection=dg.AssetSelection.assets(*ASSETS),
     description="Loads a landed file, or several, into the three stores.",
     tags={
-        # A run that died with its machine left its clear text there: it starts again from the landing zone.
+        # A run that died with its machine left its clear text there, so retry all steps from the landing zone.
         "dagster/retry_strategy": "ALL_STEPS",
     },
 )
@@ -42,7 +42,7 @@ watch_landing_zone = dg.define_asset_job(
 
 
 def make_remove_old(retention: Retention) -> dg.JobDefinition:
-    """The job that removes old partition keys and staged values, by the ages in `retention`."""
+    """Return the job that removes partition keys and staged values older than `retention` allows."""
 
     @dg.op
     def remove_old_partition_keys(
@@ -52,14 +52,14 @@ def make_remove_old(retention: Retention) -> dg.JobDefinition:
         bigquery: dg.ResourceParam[SinkIOManager],
         postgres: dg.ResourceParam[SinkIOManager],
     ) -> None:
-        """Removes the keys of files that are loaded, or gone, and old."""
-        # The keys first: a file that is registered from here on is none of them, and so is not taken for gone.
+        """Remove old partition keys of files that are loaded or gone."""
+        # Read the keys first: a file registered later is not among them, so it cannot be mistaken for a deleted one.
         keys = context.instance.get_dynamic_partitions(LANDED_FILES)
         landed = {version.name: version.generation for version in landing.versions()}
         ledgers = [sink.retry_transient(sink.held_generations) for sink in (gcs, bigquery, postgres)]
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.partition_days)
         unfinished = dg.RunsFilter(job_name=load_landed_files.name, statuses=UNFINISHED)
-        # A run that waits names its files by the first and the last key of a range.
+        # A queued run names its files by the first and last key of a range.
         in_runs = names_in_runs([run.tags for run in context.instance.get_runs(filters=unfinished)], keys)
         outdated = [key for key in outdated_keys(keys, landed, ledgers, before=before) if key not in in_runs]
         for key in outdated:
@@ -68,7 +68,7 @@ def make_remove_old(retention: Retention) -> dg.JobDefinition:
 
     @dg.op
     def remove_old_staging(context: dg.OpExecutionContext, staging: dg.ResourceParam[ValuesIOManager]) -> None:
-        """Removes what runs staged long ago."""
+        """Remove old staged values."""
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.staging_days)
         removed = staging.remove(outdated_objects(staging.written(), before=before))
         context.log.info(f"removed {removed} staged objects, older than {before:%Y-%m-%d}")

@@ -1,8 +1,7 @@
-"""One JSON object per line on standard output, as the log collector of a cluster reads it.
+"""Write Dagster's own output as one JSON object per line, for the log collector of a cluster.
 
-`install` makes Dagster's own output take that form where TXN_LOG_FORMAT=json asks for it: the events of a run, and the
-errors that DAGSTER_REDACT_USER_CODE_ERRORS keeps out of the UI. What the pipeline itself logs is in `events.py`.
-Documented in docs/operations.md.
+With TXN_LOG_FORMAT=json, `install` covers the events of a run and the errors that DAGSTER_REDACT_USER_CODE_ERRORS keeps
+out of the UI. The pipeline's own events are in `events.py`. See docs/operations.md.
 """
 
 import datetime as dt
@@ -12,35 +11,36 @@ from typing import Any
 
 import dagster as dg
 
-# A run without loggers in its config gets this console logger, and no run from a sensor or the Materialize button has
-# any. Loggers of `Definitions` are only offered for the config; handlers of dagster.yaml write each event once more.
-# txn_assets_tests/deploy/test_logs.py tells whether the next Dagster still looks here.
+# Dagster uses this console logger for runs without loggers in their config. That includes all runs from a sensor
+# or the Materialize button. Loggers in `Definitions` only take effect if the config names them, and handlers in
+# dagster.yaml write each event a second time. txn_assets_tests/deploy/test_logs.py fails if a new Dagster version no
+# longer looks here.
 from dagster import _loggers
 
 from txn_assets.defs.events import WRITTEN, write_line, writes_json
 
 REDACTED_ERRORS = "dagster.redacted_errors"
-"""Name of the logger that Dagster gives an error and its traceback to before it redacts them."""
+"""Name of the logger that gets an error and its traceback before Dagster redacts them."""
 
 
 class JsonLines(logging.Handler):
-    """Writes each record as one line of JSON, a traceback included as one string.
+    """Handler that writes each record as one line of JSON, with the traceback as a string.
 
-    Dagster's JSON formatter writes `<traceback object at 0x…>` for a traceback, and the cause is nowhere else.
+    Dagster's JSON formatter writes `<traceback object at 0x…>` instead, and the cause appears nowhere else.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write `record`, unless the pipeline has written it already."""
+        """Write `record`, unless the pipeline has already written it."""
         if getattr(record, WRITTEN, False):
             return
         try:
             write_line(as_json(record))
-        except Exception:  # noqa: BLE001 - the contract of logging: a handler never fails who logs
+        except Exception:  # noqa: BLE001 - a logging handler must never make its caller fail
             self.handleError(record)
 
 
 def as_json(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what a line says of `record`: of a Dagster event its run, step and type too."""
+    """Return the content of the line for `record`; for a Dagster event, include its run, step and type."""
     content: dict[str, Any] = {
         "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname,
@@ -72,7 +72,7 @@ def as_json(record: logging.LogRecord) -> dict[str, Any]:
     description="A console that writes one JSON object per line.",
 )
 def json_console(context: dg.InitLoggerContext) -> logging.Logger:
-    """Return the logger that stands in for Dagster's colored console."""
+    """Return the logger that replaces Dagster's colored console."""
     logger = logging.getLogger(f"txn_assets.console.{context.logger_config['name']}")
     logger.setLevel(context.logger_config["log_level"].upper())
     logger.handlers = [JsonLines()]
@@ -81,7 +81,7 @@ def json_console(context: dg.InitLoggerContext) -> logging.Logger:
 
 
 def install() -> None:
-    """Write Dagster's events and redacted errors as JSON where TXN_LOG_FORMAT=json asks for it."""
+    """Write Dagster's events and redacted errors as JSON if TXN_LOG_FORMAT=json."""
     if not writes_json():
         return
     _loggers.colored_console_logger = json_console

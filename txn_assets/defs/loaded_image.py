@@ -1,7 +1,7 @@
-"""`python -m txn_assets.defs.loaded_image [IMAGE]`: whose definitions the webserver of this pod shows.
+"""`python -m txn_assets.defs.loaded_image [IMAGE]`: print the image whose definitions this webserver shows.
 
-After an upgrade a webserver may go on with the definitions of the image before, without a word. docs/deploy.md runs
-this in each webserver pod, where it asks that one process over GraphQL. Standard library only.
+After an upgrade, a webserver may silently keep the definitions of the previous image. docs/deploy.md runs this in each
+webserver pod, to ask that one process over GraphQL. Standard library only.
 """
 
 import argparse
@@ -20,7 +20,7 @@ _QUERY = """{ workspaceOrError { ... on RunFiles { locationEntries {
 
 
 def problem(entry: Mapping[str, Any], expected: str | None) -> str | None:
-    """Return what is wrong with one code location of the webserver; None if it is loaded, from `expected` if given."""
+    """Return what is wrong with a code location, or None if it is loaded (from the image `expected`, if given)."""
     failure = (entry["locationOrLoadError"] or {}).get("message")
     if failure or entry["loadStatus"] != "LOADED":
         return f"not loaded: {failure or 'the webserver is still waiting for its code server'}"
@@ -30,13 +30,13 @@ def problem(entry: Mapping[str, Any], expected: str | None) -> str | None:
 
 
 def image(entry: Mapping[str, Any]) -> str:
-    """Return the image of the code server that the definitions came from."""
+    """Return the image of the code server that supplied the definitions."""
     metadata = {item["key"]: item["value"] for item in entry["displayMetadata"]}
     return str(metadata.get("image", "an image without a name"))
 
 
 def main() -> int:
-    """Print one line per code location; return 1 if one is not loaded, or from another image than asked for."""
+    """Print one line per code location; return 1 if one is not loaded or comes from a different image."""
     parser = argparse.ArgumentParser(prog="python -m txn_assets.defs.loaded_image", description=__doc__)
     parser.add_argument("image", nargs="?", help="the image that the definitions must come from")
     parser.add_argument("--port", type=int, default=8080, help="where the webserver listens (default: %(default)s)")

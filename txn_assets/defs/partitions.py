@@ -1,7 +1,6 @@
-"""The partitions: one landed file each.
+"""Partition definition: one partition per landed file.
 
-Here belongs which keys there are. What a landed file is stands in `ledger.FileVersion`; the sensor adds keys as files
-arrive. Documented in docs/operations.md.
+The sensor adds keys as files arrive; `ledger.FileVersion` describes a landed file. See docs/operations.md.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,15 +10,15 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 if TYPE_CHECKING:
-    from dagster._core.instance import DynamicPartitionsStore  # the base class names it in its signature
+    from dagster._core.instance import DynamicPartitionsStore  # in the signature of the base class
 
 LANDED_FILES = "landed_files"
 
 
 class LandedFiles(dg.DynamicPartitionsDefinition):
-    """Dynamic partitions that also know an object that has landed before anybody registered it.
+    """Dynamic partitions that also accept the key of a landed object that is not registered yet.
 
-    So `dagster asset materialize --partition NAME` works on a fresh instance; `raw_csv` registers the key.
+    This makes `dagster asset materialize --partition NAME` work on a fresh instance; `raw_csv` registers the key.
     """
 
     def has_partition_key(
@@ -28,8 +27,8 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
         current_time: datetime | None = None,
         dynamic_partitions_store: "DynamicPartitionsStore | None" = None,
     ) -> bool:
-        """Whether `partition_key` is registered or has landed."""
-        # Dagster asks a dozen times a run for each file, and each time the storage would be asked.
+        """Return whether `partition_key` is registered or has landed."""
+        # Dagster calls this a dozen times per file and run; without the cache, each call would query the storage.
         if partition_key in _KNOWN:
             return True
         known = super().has_partition_key(partition_key, current_time, dynamic_partitions_store)
@@ -41,10 +40,10 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
         return False
 
     def get_partition_keys_in_range(self, partition_key_range: dg.PartitionKeyRange) -> Sequence[str]:
-        """The keys from the first to the last, in the order in which they were registered.
+        """Return the keys from the first to the last, in the order of registration.
 
         Raises:
-            DagsterInvalidInvocationError: one of the two is not registered, so it has no place in the order.
+            DagsterInvalidInvocationError: the first or the last key is not registered, so it has no place in the order.
         """
         first, last = partition_key_range.start, partition_key_range.end
         registered = self.get_partition_keys()
@@ -58,12 +57,12 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
 
 
 _KNOWN: set[str] = set()
-"""Keys that were registered or had landed; one that is gone since is refused by `raw_csv`, which looks for the file."""
+"""Keys that were registered or had landed. Entries may be stale: `raw_csv` fails if the file is gone."""
 MAX_KNOWN = 10_000
 
 
 def _has_landed(name: str) -> bool:
-    from txn_assets.defs.resources import landing_zone  # noqa: PLC0415 - only an unregistered key needs the bucket
+    from txn_assets.defs.resources import landing_zone  # noqa: PLC0415 - needed for unregistered keys only
 
     landing = landing_zone()
     if landing.latest(name) is not None:
@@ -76,8 +75,8 @@ landed_files = LandedFiles(name=LANDED_FILES)
 
 
 def materialize_only(context: dg.OutputContext, names: Iterable[str]) -> None:
-    """Lets Dagster note a materialisation of the files `names` alone, where a batch lost some on its way.
+    """Make Dagster record a materialization for the files `names` only, when some files of a batch failed.
 
-    Dagster has no public way to leave partitions out of a range: it notes what this attribute of the context names.
+    Dagster has no public way to leave partitions out of a range: it records what this attribute of the context names.
     """
     context._asset_partitions_subset = landed_files.subset_with_partition_keys(names)  # noqa: SLF001 - see above

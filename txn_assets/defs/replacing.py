@@ -1,7 +1,7 @@
-"""Whether a file may replace what the stores hold under its name: what `make run` asks before it lands one.
+"""Check whether a file may replace the rows that the stores hold under its name; `make run` does so before landing.
 
-An upload to the landing zone replaces the earlier version of its file without a question. A person at a terminal may
-not know that another file of the same name was loaded. Documented in docs/operations.md.
+An upload to the landing zone replaces the earlier version of a file without asking. A person at a terminal may not know
+that a different file was loaded under the same name. See docs/operations.md.
 """
 
 import datetime as dt
@@ -23,24 +23,24 @@ from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.validation import validate
 
 COMPARED_IDS = 100_000
-"""How many ids of a file are looked for among those that PostgreSQL holds: a bound on memory for files of any size."""
+"""Maximum number of ids of a file to look up in PostgreSQL; bounds memory for files of any size."""
 
 COMPARED_CHARACTERS = 32 << 20
-"""The same bound for ids that are not hashed, and so may be long."""
+"""Maximum total length of those ids, since ids that are not hashed may be long."""
 
 
 class ReplacementError(Exception):
-    """A file would replace rows that do not look like an earlier version of it; the message says how to go on."""
+    """A file would replace rows that do not look like an earlier version of it; the message says what to do."""
 
 
 def check_replacement(
     file: Path, name: str, config: PipelineConfig, hasher: Hasher, *, is_asked_for: bool
 ) -> str | None:
-    """Return what loading `file` as `name` replaces, in words; None if nothing, or the same content.
+    """Describe what loading `file` as `name` would replace; return None if nothing, or the same content.
 
     Raises:
-        ReplacementError: it replaces other rows, and nobody asked for that.
-        Failure: a store cannot be asked.
+        ReplacementError: it would replace other rows and `is_asked_for` is false, or it is not a transaction file.
+        Failure: a store cannot be queried.
     """
     with dg.build_resources({"clients": make_clients(config)}) as opened:
         resources = make_resources(config, opened.clients)
@@ -62,7 +62,7 @@ def check_replacement(
 
 
 def describe(held: LoadRecord) -> str:
-    """Return how many rows a load brought, and when."""
+    """Return a phrase with the row count and time of a load."""
     rows = f"{held.totals.rows:,} row{'s' if held.totals.rows != 1 else ''}"
     if held.loaded_at is None:
         return f"{rows} loaded before"
@@ -70,7 +70,7 @@ def describe(held: LoadRecord) -> str:
 
 
 def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | None) -> str:
-    """Return the sentence for a file that shares none of `ids` with what is `held`; None if they cannot be compared."""
+    """Return the message for a file that shares none of its `ids` with `held`; `ids` is None if not comparable."""
     if ids is None:
         why = "and their ids cannot be compared with those of this file (another hash key, or not in PostgreSQL)"
     elif not ids:
@@ -87,7 +87,7 @@ def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | Non
 
 
 def _first_ids(file: Path, config: PipelineConfig, hasher: Hasher) -> list[str]:
-    """Return the first ids of valid rows, as the stores hold them."""
+    """Return the first ids of valid rows, hashed if the stores hold them hashed."""
     ids: list[str] = []
     characters = 0
     convert = hasher.hexdigest if "transaction_id" in hasher.pii_fields else str

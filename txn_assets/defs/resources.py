@@ -1,8 +1,7 @@
-"""The Dagster resources: clients of the three stores, the landing zone, and the files of a run.
+"""The Dagster resources: store clients, the landing zone, the quarantine and the files of a run.
 
-Here belongs what assets, checks, sensors and I/O managers share. Loading into a store does not: that is in
-`io_managers/`. Clients are imported where they are made, so that loading the code location stays quick.
-Documented in docs/architecture.md.
+Assets, checks, sensors and I/O managers share them; loading into a store is in `io_managers/`. Client libraries are
+imported inside the functions that use them, to keep loading the code location fast. See docs/architecture.md.
 """
 
 import atexit
@@ -41,13 +40,13 @@ if TYPE_CHECKING:
     from txn_assets.local.endpoints import Endpoints
 
 PASSWORD_VARIABLE = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
-"""Of PostgreSQL, on the gcp target."""
+"""Environment variable with the PostgreSQL password on the gcp target."""
 
 READ_CHUNK_BYTES = 16 << 20
-"""How much of a landed object one request reads: a lost connection costs no more than this."""
+"""Bytes of a landed object read per request, and so the most that a lost connection costs."""
 
 _FETCHING = threading.Lock()
-"""The stores are loaded at the same time, each by an I/O manager with a workspace of its own in the same folder."""
+"""Lock around fetching hashed rows: the I/O managers load in parallel, each with its own `RunFiles` in one folder."""
 
 
 class LandedFileError(Exception):
@@ -55,9 +54,9 @@ class LandedFileError(Exception):
 
 
 class Clients(dg.ConfigurableResource["Clients"]):
-    """Opens the clients of the three stores, for the local target or for Google Cloud.
+    """Clients of the three stores, on the local target or on Google Cloud.
 
-    The local target starts the embedded servers at the first client.
+    On the local target, the first client starts the embedded servers.
     """
 
     target: str = Field(description="'local' (embedded servers) or 'gcp'.")
@@ -81,21 +80,21 @@ class Clients(dg.ConfigurableResource["Clients"]):
     _bigquery: "BigQueryClient | None" = PrivateAttr(default=None)
 
     def local_endpoints(self) -> "Endpoints":
-        """Where the embedded servers are; they are started if need be."""
+        """Return the addresses of the embedded servers, starting them if needed."""
         return _local_endpoints()
 
     def storage(self) -> "StorageClient":
-        """A client of Google Cloud Storage, the same each time: it keeps its connections open."""
+        """Return the Google Cloud Storage client, the same one each time because it keeps its connections open."""
         self._storage = self._storage or self._make_storage()
         return self._storage
 
     def bigquery(self) -> "BigQueryClient":
-        """A client of BigQuery, the same each time."""
+        """Return the BigQuery client, the same one each time."""
         self._bigquery = self._bigquery or self._make_bigquery()
         return self._bigquery
 
     def _make_storage(self) -> "StorageClient":
-        from google.cloud import storage  # noqa: PLC0415 - see the head of the module
+        from google.cloud import storage  # noqa: PLC0415 - see the module docstring
 
         if self.target == "gcp":
             return storage.Client(project=self.project_id)
@@ -106,7 +105,7 @@ class Clients(dg.ConfigurableResource["Clients"]):
         )
 
     def _make_bigquery(self) -> "BigQueryClient":
-        from google.cloud import bigquery  # noqa: PLC0415 - see the head of the module
+        from google.cloud import bigquery  # noqa: PLC0415 - see the module docstring
 
         if self.target == "gcp":
             return bigquery.Client(project=self.project_id, location=self.location)
@@ -118,14 +117,14 @@ class Clients(dg.ConfigurableResource["Clients"]):
         )
 
     def postgres(self) -> "psycopg.Connection[Any]":
-        """A new connection to PostgreSQL."""
-        from txn_assets.stores.postgres_connection import connect  # noqa: PLC0415 - see the head of the module
+        """Open a new connection to PostgreSQL."""
+        from txn_assets.stores.postgres_connection import connect  # noqa: PLC0415 - see the module docstring
 
-        # A host that vanished is noticed within a minute at either end: no lock of a dead run outlives the budget.
+        # Both ends notice within a minute that the other is gone, so no lock of a dead run outlives the retry budget.
         settings: dict[str, Any] = {
             "connect_timeout": 10,
             "application_name": "txn_assets",
-            # Rows are sent as UTF-8, whatever the encoding of the database.
+            # Rows are sent as UTF-8, whatever the database encoding.
             "client_encoding": "utf8",
             "keepalives_idle": 20,
             "keepalives_interval": 10,
@@ -180,7 +179,7 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
     )
 
     def latest(self, name: str) -> FileVersion | None:
-        """The current version of the landed file `name`; None where there is none."""
+        """Return the current version of the landed file `name`, or None if there is none."""
         blob = self.clients.storage().bucket(self.bucket).get_blob(f"{self.prefix}/{name}")
         if blob is None:
             return None
@@ -188,15 +187,15 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
 
     @property
     def address(self) -> str:
-        """The landing zone as people write it."""
+        """The gs:// address of the landing zone."""
         return f"gs://{self.bucket}/{self.prefix}/"
 
     def first_new(self, now: dt.datetime) -> str:
-        """The first name that can be new at `now`, where names are dated; else ''."""
+        """Return the first name that can be new at `now` if names begin with a date, else ''."""
         return (now - dt.timedelta(days=self.late_days)).strftime(self.dates) if self.dates else ""
 
     def versions(self, *, start: str = "") -> Iterator[FileVersion]:
-        """The current version of every object from the name `start` on, in order, one request a thousand."""
+        """Yield the current version of each object from the name `start` on, in name order, 1,000 per request."""
         blobs = self.clients.storage().list_blobs(
             self.bucket,
             prefix=f"{self.prefix}/",
@@ -209,21 +208,21 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
             yield FileVersion(name, int(blob.generation), int(blob.size or 0), str(blob.crc32c))
 
     def upload(self, path: Path, name: str) -> FileVersion:
-        """Lands the file at `path` as `name`; the version that it is now."""
+        """Upload the file at `path` as `name` and return its version."""
         blob = self.clients.storage().bucket(self.bucket).blob(f"{self.prefix}/{name}")
         blob.upload_from_filename(str(path), content_type="text/csv", checksum="crc32c")
         return FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
 
     def not_landed(self, name: str) -> str:
-        """The sentence for a file that is not there."""
+        """Return the message for a file that has not landed."""
         return (
             f"No file {name!r} has landed in {self.address}: "
             f"upload it there first, or check the name (the partition key is the object's name below that prefix)."
         )
 
     def head(self, version: FileVersion, size: int) -> bytes:
-        """Return the first `size` bytes of exactly `version`; none if it is gone, which `open` reports."""
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the head of the module
+        """Return the first `size` bytes of exactly `version`, or b"" if it is gone; `open` reports that."""
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the module docstring
 
         blob = self._blob(version)
         try:
@@ -237,38 +236,38 @@ class LandingZone(dg.ConfigurableResource["LandingZone"]):
 
     @contextmanager
     def open(self, version: FileVersion) -> Iterator[BinaryIO]:
-        """The bytes of exactly `version`, checked against its crc32c when they have all been read.
+        """Open exactly `version` for reading; its crc32c is checked once all bytes have been read.
 
         Raises:
-            LandedFileError: the version is gone, or other bytes arrived than were stored.
+            LandedFileError: the version is gone, or the bytes that arrived differ from those stored.
         """
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the head of the module
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the module docstring
 
         blob = self._blob(version)
         try:
-            # Raw: an object stored with content-encoding gzip arrives as it is stored, as its checksum wants it.
+            # Raw: the checksum covers the stored bytes, so an object with content-encoding gzip must stay compressed.
             if version.size <= READ_CHUNK_BYTES:
-                # One request: a reader of chunks asks for the size first, and again for what comes after the end.
+                # A single request: a chunked reader makes one more for the size and one more past the end.
                 stream: BinaryIO = io.BytesIO(blob.download_as_bytes(raw_download=True, checksum=None))
             else:
                 stream = blob.open("rb", chunk_size=READ_CHUNK_BYTES, raw_download=True)
             with stream:
-                yield _Checksummed(stream, version)  # type: ignore[misc]  # it has what readers use of a BinaryIO
+                yield _Checksummed(stream, version)  # type: ignore[misc]  # has the part of BinaryIO that readers use
         except NotFound as error:
             message = f"{version} is gone from the landing zone: it was overwritten or deleted. Load the newer version."
             raise LandedFileError(message) from error
 
 
 class Quarantine(dg.ConfigurableResource["Quarantine"]):
-    """The prefix of the bucket that holds the rejected rows of each file."""
+    """The prefix of the bucket with the rejected rows of each file."""
 
     clients: dg.ResourceDependency[Clients]
     bucket: str = Field(description="Name of the bucket.")
     prefix: str = Field(description="Rejected rows are stored below this prefix.")
 
     def store(self, version: FileVersion, rejected: Path | None) -> str | None:
-        """Makes `rejected` the quarantine of the file, or with None empties it; the address of what is there now."""
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the head of the module
+        """Store `rejected` as the quarantine of the file and return its address; if None, empty it."""
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see the module docstring
 
         name = f"{self.prefix}/{version.name}/rejected.csv"
         blob = self.clients.storage().bucket(self.bucket).blob(name)
@@ -282,7 +281,7 @@ class Quarantine(dg.ConfigurableResource["Quarantine"]):
 
 
 class _Checksummed:
-    """A stream of a landed file that compares the checksum at its end."""
+    """A stream of a landed file that verifies the checksum at the end."""
 
     def __init__(self, stream: BinaryIO, version: FileVersion) -> None:
         self._stream = stream
@@ -299,10 +298,10 @@ class _Checksummed:
 
 
 class RunFiles(dg.ConfigurableResource["RunFiles"]):
-    """The files of a run on this machine, clear text among them: made where they are missing, gone with the run.
+    """Local files of a run, including clear text; created on demand and removed when the run ends.
 
-    A run that is continued on another machine finds none of them. Clear text is then made again from the landing zone,
-    at the pinned generation; hashed rows are fetched from staging.
+    A run that continues on another machine starts without them: it rebuilds the clear text from the landing zone, at
+    the pinned generation, and fetches the hashed rows from staging.
     """
 
     clients: dg.ResourceDependency[Clients]
@@ -320,28 +319,28 @@ class RunFiles(dg.ConfigurableResource["RunFiles"]):
     _today: dt.date = PrivateAttr(default_factory=lambda: dt.datetime.now(dt.UTC).date())
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Makes the folder of the run."""
+        """Create the folder of the run."""
         self._run_id = context.run.run_id if context.run else None
         self._folder = _process_scratch(txn_home()) / (self._run_id or "no-run")
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._available = scratch_space.capacity(self._folder, self.scratch_limit)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
-        """Removes the folder of the run, clear text and all."""
+        """Remove the folder of the run, including clear text."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def run_id(self) -> str | None:
-        """The run that the workspace belongs to."""
+        """Id of the run that owns these files; None outside a run."""
         return self._run_id
 
     @property
     def settings(self) -> Ingestion:
-        """How files are read and which rows are valid."""
+        """Settings for reading files and validating rows."""
         return Ingestion.model_validate(self.ingestion)
 
     def hasher(self) -> Hasher:
-        """The hasher of the deployment.
+        """Return the hasher of the deployment.
 
         Raises:
             ConfigError: the key is missing or too short.
@@ -349,18 +348,18 @@ class RunFiles(dg.ConfigurableResource["RunFiles"]):
         return make_hasher(Security.model_validate(self.security), self.hash_key)
 
     def folder(self, version: FileVersion) -> Path:
-        """The folder of one file version."""
+        """Return the folder of one file version, creating it if needed."""
         folder = self._folder / hashlib.sha256(str(version).encode()).hexdigest()[:16]
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
     def validate_file(self, version: FileVersion) -> "ValidationReport":
-        """Validates `version` from the landing zone into its folder; see `processing.validate_file`.
+        """Validate `version` from the landing zone into its folder; see `processing.validate_file`.
 
         Raises:
             Failure: the scratch space is too small for the file.
         """
-        from txn_assets.rows.processing import validate_file  # noqa: PLC0415 - see the head of the module
+        from txn_assets.rows.processing import validate_file  # noqa: PLC0415 - see the module docstring
 
         self._reserve(version)
         with self.landing.open(version) as stream:
@@ -370,7 +369,7 @@ class RunFiles(dg.ConfigurableResource["RunFiles"]):
 
     def _reserve(self, version: FileVersion) -> None:
         unpacked = version.size
-        # Only a file of some size is worth the request.
+        # Read the head only if the file might not fit: small files are not worth a request.
         if scratch_space.SCRATCH_FACTOR * scratch_space.MAX_EXPANSION * version.size > self._available:
             unpacked = scratch_space.unpacked_size(version.size, self.landing.head(version, scratch_space.HEAD_BYTES))
         before = sum(size for other, size in self._unpacked.items() if other != version)
@@ -379,18 +378,18 @@ class RunFiles(dg.ConfigurableResource["RunFiles"]):
         self._unpacked[version] = unpacked
 
     def valid_rows(self, file: "ValidatedFile") -> Path:
-        """The Arrow stream with the valid rows of `file`, in clear text."""
+        """Return the path of the Arrow stream with the valid rows of `file`, in clear text."""
         path = self.folder(file.version) / "valid.arrow"
         if not path.exists():
             self.validate_file(file.version)
         return path
 
     def drop_clear_text(self, version: FileVersion) -> None:
-        """Removes the clear text of `version`."""
+        """Remove the clear text of `version`."""
         (self.folder(version) / "valid.arrow").unlink(missing_ok=True)
 
     def hashed_rows(self, file: "HashedFile") -> Path:
-        """The Parquet file with the hashed rows of `file`."""
+        """Return the path of the Parquet file with the hashed rows of `file`."""
         path = self.folder(file.version) / "hashed.parquet"
         with _FETCHING:
             if not path.exists():
@@ -408,9 +407,9 @@ def _process_scratch(home: Path) -> Path:
 
 
 def _anonymous() -> "AnonymousCredentials":
-    from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415 - see the head of the module
+    from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415 - see the module docstring
 
-    return AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is untyped here
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]  # untyped in google-auth
 
 
 def _local_endpoints() -> "Endpoints":
@@ -421,10 +420,10 @@ def _local_endpoints() -> "Endpoints":
 
 
 def make_clients(config: PipelineConfig) -> Clients:
-    """The stores that `config` names, for the target that TXN_TARGET names.
+    """Return the store clients for `config` and the target in TXN_TARGET.
 
     Raises:
-        ConfigError: TXN_TARGET names no target.
+        ConfigError: TXN_TARGET is not a known target.
     """
     postgres = config.data_warehouse.postgres
     target = txn_target()
@@ -442,7 +441,7 @@ def make_clients(config: PipelineConfig) -> Clients:
 
 
 def make_landing_zone(config: PipelineConfig, clients: Clients) -> LandingZone:
-    """The landing zone that `config` names."""
+    """Return the landing zone for `config`."""
     lake = config.data_lake
     return LandingZone(
         clients=clients,
@@ -455,7 +454,7 @@ def make_landing_zone(config: PipelineConfig, clients: Clients) -> LandingZone:
 
 
 def make_run_files(config: PipelineConfig, clients: Clients, landing: LandingZone) -> RunFiles:
-    """The workspace for the rules and the hash that `config` names."""
+    """Return the `RunFiles` for the validation rules and the hash in `config`."""
     keyed = config.security.hash.algorithm == "hmac-sha256"
     return RunFiles(
         clients=clients,
@@ -469,7 +468,7 @@ def make_run_files(config: PipelineConfig, clients: Clients, landing: LandingZon
 
 
 def landing_zone() -> LandingZone:
-    """The landing zone of the configuration in force, for code that Dagster hands no resources."""
+    """Return the landing zone of the current configuration, for code that gets no resources from Dagster."""
     config = load_config()
-    # Not processed by Dagster, which would make an instance for it: the bucket needs no secret of the environment.
+    # Built without Dagster, which would create an instance for it. Safe because the bucket needs no secret.
     return make_landing_zone(config, make_clients(config))

@@ -1,7 +1,6 @@
-"""The run launcher of the local instance, which can tell whether the process of a run is alive.
+"""Run launcher of the local instance, with a health check for run processes.
 
-The launcher that Dagster ships for one machine has no health check. How a dead process is known is in
-`run_liveness.py`.
+The launcher that Dagster ships for a single machine has none. `run_liveness.py` detects dead processes.
 """
 
 from dagster import DagsterRun
@@ -14,25 +13,25 @@ from txn_assets.defs.run_liveness import RunLocks
 
 
 class LocalRunLauncher(DefaultRunLauncher):
-    """Dagster's own launcher, with a health check for run monitoring."""
+    """Dagster's default launcher plus a health check for run monitoring."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Run monitoring asks for the health of runs."""
+        """Make run monitoring check the health of runs."""
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Report the runs whose process died, and tell whether `run` is one of them."""
+        """Report the runs whose process died; return FAILED if `run` has ended, else RUNNING."""
         locks = RunLocks.of(self._instance)
         if locks:
             locks.report_dead(self._instance)
         record = self._instance.get_run_by_id(run.run_id)
-        # A run that was reported just now needs no second report: Dagster leaves a run alone whose status has changed.
+        # A run reported just now is not reported twice: Dagster ignores a run whose status has changed.
         return CheckRunHealthResult(WorkerStatus.FAILED if record and record.is_finished else WorkerStatus.RUNNING)
 
     def is_known(self, run_id: str) -> bool:
-        """Tell whether a code server has started a process for the run, and that process lives."""
-        client = self._get_grpc_client_for_termination(run_id)  # type: ignore[no-untyped-call]  # untyped there
+        """Return whether a code server has a live process for the run."""
+        client = self._get_grpc_client_for_termination(run_id)  # type: ignore[no-untyped-call]  # untyped in Dagster
         if client is None:
             return False
         try:

@@ -1,7 +1,7 @@
-"""Which runs of the local instance are alive, and reporting those whose process died.
+"""Find out which runs of the local instance are alive, and report those whose process died.
 
-Each run process holds a lock on a file of its run for as long as it lives, however it ends: the kernel lets go of it.
-Who waits for whom is in `slots.py`. Documented in docs/reliability.md.
+Each run process holds a file lock until it exits; the kernel releases the lock however the process ends. Waiting for
+pool slots is in `slots.py`. See docs/reliability.md.
 """
 
 import datetime as dt
@@ -18,10 +18,10 @@ import dagster as dg
 from txn_assets.local.home import locked
 
 FOLDER = "run-locks"
-"""Name of the folder of lock files, below the root of the instance. Other instances have none."""
+"""Name of the folder with the lock files, below the root of the instance. Only local instances have one."""
 
 UNSEEN_SECONDS = 20.0
-"""Time that a run has between its creation or launch and its lock."""
+"""Seconds a run may take from its creation or launch until it holds its lock."""
 
 ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -29,7 +29,7 @@ ACTIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-"""Statuses of a run that some process works on."""
+"""Statuses of a run that a process is working on."""
 
 DIED = (
     "The process of this run died before the run ended: it was killed, ran out of memory, or the machine went down. "
@@ -39,38 +39,38 @@ DIED = (
 
 @runtime_checkable
 class KnowsRuns(Protocol):
-    """A run launcher that can tell whether it has started a process for a run; see `run_launcher.py`."""
+    """A run launcher that knows whether a run has a live process; see `run_launcher.py`."""
 
     def is_known(self, run_id: str) -> bool:
-        """Tell whether the run has a process that lives."""
+        """Return whether the run has a live process."""
 
 
 @dataclass(frozen=True)
 class RunLocks:
-    """The lock files of an instance whose runs are processes of this machine."""
+    """Lock files of an instance whose runs are processes on this machine."""
 
     folder: Path
 
     @classmethod
     def of(cls, instance: dg.DagsterInstance) -> "RunLocks | None":
-        """Return the locks of `instance`; None unless it is a local instance, as `dagster_home.prepare` makes it."""
+        """Return the locks of `instance`, or None unless it is a local instance made by `dagster_home.prepare`."""
         folder = Path(instance.root_directory) / FOLDER
         return cls(folder) if folder.is_dir() else None
 
     def hold(self, run_id: str) -> None:
-        """Hold the lock of a run until this process ends."""
-        # Guarded, so that nobody finds the file between its making and its locking. Not inherited by child processes:
-        # a server that a run starts must not keep the run alive.
+        """Hold the lock of a run until this process exits."""
+        # The guard keeps others from seeing the file before it is locked. Child processes must not inherit the lock:
+        # a server started by a run would keep the run alive.
         with locked(self._guard):
             descriptor = os.open(self.folder / run_id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
 
     def exists(self, run_id: str) -> bool:
-        """Tell whether a process of the run has ever held its lock, and nobody has removed it since."""
+        """Return whether the run has a lock file: a process held it at some point, and it has not been removed."""
         return (self.folder / run_id).exists()
 
     def released(self) -> set[str]:
-        """Return the runs whose process has ended, by whatever cause."""
+        """Return the runs whose process has ended, for whatever reason."""
         with locked(self._guard):
             return {path.name for path in self.folder.iterdir() if path.suffix != ".lock" and not _is_held(path)}
 
@@ -80,9 +80,9 @@ class RunLocks:
             (self.folder / run_id).unlink(missing_ok=True)
 
     def report_dead(self, instance: dg.DagsterInstance) -> int:
-        """Report the runs whose process died as failed, and free the slots of ended runs; return of how many.
+        """Report runs whose process died, and free the slots of ended runs; return how many had slots.
 
-        Any process may call it at any time, several at once too: one of them does the work.
+        Any process may call this at any time. If several call it at once, one of them does the work.
         """
         with suppress(BlockingIOError), locked(self.folder / "report.lock", wait=False):
             records = instance.get_run_records(dg.RunsFilter(statuses=ACTIVE))
@@ -110,7 +110,7 @@ class RunLocks:
         ended = [
             run_id
             for run_id in holders
-            # A run that was canceled finishes the store that it is loading.
+            # A canceled run first finishes the store it is loading.
             if (run_id not in runs or runs[run_id].is_finished) and (run_id in released or not self.exists(run_id))
         ]
         for run_id in ended:
@@ -119,7 +119,7 @@ class RunLocks:
 
 
 def is_overdue(record: dg.RunRecord, *, knows: Callable[[str], bool]) -> bool:
-    """Tell whether a run without a lock will never take one: its last change is long ago, and no code server has it."""
+    """Return whether a run without a lock will never take one: no recent update, and no code server knows it."""
     since = dt.datetime.now(dt.UTC) - record.update_timestamp
     return since.total_seconds() > UNSEEN_SECONDS and not knows(record.dagster_run.run_id)
 
@@ -130,7 +130,7 @@ def _knows(instance: dg.DagsterInstance) -> Callable[[str], bool]:
 
 
 def _report(instance: dg.DagsterInstance, run_id: str) -> None:
-    # Read again: it may have ended between the listing and the look at its lock.
+    # Read the run again: it may have ended after it was listed.
     run = instance.get_run_by_id(run_id)
     if run is None or run.is_finished:
         return

@@ -1,6 +1,6 @@
-"""What starts runs by itself: the sensor on the landing zone, the daily sweep, and the schedules of the upkeep.
+"""Start runs automatically: the landing-zone sensor, the daily sweep and the upkeep schedules.
 
-Here belong listing, requesting and saying what was looked at. What is new is decided in `arrival.py`. Documented in
+This module lists objects, requests runs and reports what it looked at; `arrival.py` decides which versions are new. See
 docs/operations.md.
 """
 
@@ -31,13 +31,13 @@ from txn_assets.files.ledger import FileVersion
 from txn_assets.files.retention import landed_at
 
 VERSIONS_PER_TICK = 500
-"""The rest waits for the next tick: a tick must end within its time, and the run queue be readable."""
+"""Maximum number of versions per tick, to keep ticks within their timeout and the run queue readable."""
 
 SHOWN_FILES = 20
-"""How many of the objects that are left alone are named."""
+"""Maximum number of ignored objects to list by name."""
 
 LISTING_SECONDS = 30.0
-"""After so long a tick stops listing, and the next goes on there: Dagster gives a tick a minute."""
+"""Stop listing after this many seconds, since Dagster gives a tick one minute; the next tick resumes there."""
 
 
 @dg.sensor(
@@ -53,11 +53,11 @@ def new_landed_files(
     bigquery: dg.ResourceParam[SinkIOManager],
     postgres: dg.ResourceParam[SinkIOManager],
 ) -> dg.SensorResult | dg.SkipReason:
-    """Each new version once, oldest first: alone, or many small ones in one run."""
+    """Request each new version once, oldest first, on its own or with other small files in one run."""
     cursor = Cursor.parse(context.cursor)
     is_held = _in_every_ledger([gcs, bigquery, postgres]) if cursor.is_lost else lambda _: False
     now = dt.datetime.now(dt.UTC)
-    # After an outage names may be new that are older than today's.
+    # After an outage, names older than today's may be new.
     first_new = landing.first_new(min(now, landed_at(cursor.mark)))
     cursor = cursor.begin(now=int(now.timestamp() * 1_000_000), first_new=first_new)
     end = time.monotonic() + LISTING_SECONDS
@@ -85,7 +85,7 @@ def new_landed_files(
 
 
 def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
-    """The schedule that requests what has landed and stands in no ledger, at the times of `cron_schedule`."""
+    """Return the schedule that requests landed versions missing from a ledger, at the times in `cron_schedule`."""
 
     @dg.schedule(
         name="daily_sweep",
@@ -120,7 +120,7 @@ def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
 
 
 def _report(log: logging.Logger, objects: Sequence[LeftAlone]) -> str:
-    """Log what is left alone, and return the sentence."""
+    """Log which objects are ignored and return the message."""
     sentence = list_left_alone(objects, shown=SHOWN_FILES)
     if sentence:
         log.log(logging.INFO if all(one.is_meant for one in objects) else logging.WARNING, sentence)
@@ -128,7 +128,7 @@ def _report(log: logging.Logger, objects: Sequence[LeftAlone]) -> str:
 
 
 def upkeep_schedules(remove_old: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
-    """Looks for stuck files each hour, and removes what is old each week."""
+    """Return the schedules that look for stuck files every hour and remove old data every week."""
     running = dg.DefaultScheduleStatus.RUNNING
     return [
         dg.ScheduleDefinition(job=watch_landing_zone, cron_schedule="0 * * * *", default_status=running),
@@ -137,9 +137,9 @@ def upkeep_schedules(remove_old: dg.JobDefinition) -> list[dg.ScheduleDefinition
 
 
 def missing_versions(landed: list[FileVersion], sinks: Sequence[SinkIOManager]) -> list[FileVersion]:
-    """Return those of the `landed` versions that a sink's ledger does not have, oldest first.
+    """Return the `landed` versions that are missing from at least one sink's ledger, oldest first.
 
-    Equal, not larger: a ledger that ends with a larger generation than the live one holds a version that was replaced.
+    Generations must be equal: a ledger with a larger generation than the live one holds a version that was replaced.
     """
     is_held = _in_every_ledger(sinks)
     return sorted((v for v in landed if not is_held(v)), key=lambda version: version.generation)
@@ -151,24 +151,24 @@ def _in_every_ledger(sinks: Sequence[SinkIOManager]) -> Callable[[FileVersion], 
 
 
 def _queued(instance: dg.DagsterInstance) -> set[str]:
-    """The files of runs that wait in the queue: they load the newest version when they begin."""
+    """Return the files of queued runs; those runs load the newest version when they start."""
     waiting = dg.RunsFilter(job_name=load_landed_files.name, statuses=[dg.DagsterRunStatus.QUEUED])
     keys = list(instance.get_dynamic_partitions(LANDED_FILES))
     return names_in_runs([run.tags for run in instance.get_runs(filters=waiting)], keys)
 
 
 def _register(instance: dg.DagsterInstance, versions: Sequence[FileVersion]) -> tuple[list[str], list[str]]:
-    """The partition keys in their order, once those of `versions` are added at the end; and the added ones."""
+    """Return all partition keys in order, with those of `versions` appended, and the list of added keys."""
     keys = list(instance.get_dynamic_partitions(LANDED_FILES))
     known = set(keys)
-    # Small files first: they stand side by side then, as files that share a run must.
+    # Small files first, so that they are adjacent: files that share a run must be a range of keys.
     by_size = sorted(versions, key=lambda version: version.size >= SMALL_BYTES)
     added = [version.name for version in by_size if version.name not in known]
     return keys + added, added
 
 
 def _request(batch: Sequence[FileVersion], *, sweep: str = "") -> dg.RunRequest:
-    # The sweep asks again for a version whose run failed, so its runs need keys of their own.
+    # The sweep requests a version again if its run failed, so its runs need their own run keys.
     suffix = f"#{sweep}" if sweep else ""
     first, last = batch[0], batch[-1]
     if len(batch) == 1:

@@ -1,6 +1,6 @@
-"""What a run does while its steps wait for a slot of a pool: free the slots of dead runs, and say what it waits for.
+"""Free the slots of dead runs and report what is holding up a run while its steps wait for a pool slot.
 
-Which steps wait is the executor's business. Documented in docs/operations.md.
+The executor decides which steps wait. See docs/operations.md.
 """
 
 import datetime as dt
@@ -13,17 +13,17 @@ from txn_assets.defs.run_liveness import RunLocks
 from txn_assets.files.arrival import KEY_TAG, RANGE_TAGS
 
 LOOK_SECONDS = 2.0
-"""How often a waiting run looks for dead runs."""
+"""Seconds between two checks of a waiting run for dead runs."""
 
 QUIET_SECONDS = 3.0
-"""How long a run waits before it says so: small files take less."""
+"""Seconds a run waits before it says so; small files take less."""
 
 REPEAT_SECONDS = 60.0
-"""How long until a waiting run says the same again."""
+"""Seconds before a waiting run repeats the same message."""
 
 
 class SlotWait:
-    """The waiting of one run for slots, looked at again and again."""
+    """State of one run that waits for slots; call `look` repeatedly."""
 
     def __init__(self, instance: dg.DagsterInstance, run_id: str, say: Callable[[str], None]) -> None:
         self._instance = instance
@@ -35,7 +35,7 @@ class SlotWait:
         self._said: dict[str, float] = {}
 
     def look(self, pools: Collection[str]) -> bool:
-        """Do what is due while the run waits for slots of `pools`; return whether slots of dead runs were freed."""
+        """Free slots of dead runs or report the wait for `pools`, if due; return whether slots were freed."""
         now = time.monotonic()
         if not pools:
             self._begun = None
@@ -57,13 +57,13 @@ class SlotWait:
         slots = self._instance.event_log_storage.get_concurrency_info(pool).claimed_slots
         holders = {slot.run_id for slot in slots} - {self._run_id}
         if not holders:
-            # A step of this run has the slot, or it is free by now.
+            # A step of this run holds the slot, or it is free by now.
             return ""
         return sentence(pool, self._instance.get_run_records(dg.RunsFilter(run_ids=list(holders))))
 
 
 def sentence(pool: str, holders: Iterable[dg.RunRecord]) -> str:
-    """Say for which runs a run waits that needs a slot of `pool`, since when they run, and what to do."""
+    """Return the message that names the runs holding `pool`, since when they run, and what to do."""
     runs = " and ".join(_described(record) for record in holders)
     return (
         f"Waiting for a slot of pool {pool!r}, held by {runs}. This run goes on when that one ends; "

@@ -1,6 +1,6 @@
-"""What `make run` prints when a run is done: the failures, what became of the file, and where to look next.
+"""Build the summary that `make run` prints: failures, row counts per store, and commands to look further.
 
-Everything here is text from what a run reported. Running is in `run.py`.
+This module only formats what a run reported; `run.py` executes the run.
 """
 
 import json
@@ -22,13 +22,13 @@ STORES = {
 }
 
 _ROWS_SHOW_IT = {"no_rejected_rows"}
-"""Checks that repeat what the summary says of the rejected rows."""
+"""Checks that would repeat what the summary already says about rejected rows."""
 
 
 def summarize(
     name: str, events: Iterable[Event], result: dg.JobExecutionResult, config: PipelineConfig, *, seconds: float
 ) -> str:
-    """Return what became of the file `name` in the run `result`, the failures first."""
+    """Return the summary of the file `name` in the run `result`, failures first."""
     checks = result.get_asset_check_evaluations()
     events = list(events)
     done = {event.stage: event.details for event in events if "seconds" in event.details}
@@ -58,7 +58,7 @@ def summarize(
 
 
 def find_failures(result: dg.JobExecutionResult) -> Iterator[str]:
-    """Yield a sentence for each check of severity ERROR and each step that failed."""
+    """Yield a sentence for each failed check of severity ERROR and each failed step."""
     judged = set()
     for check in result.get_asset_check_evaluations():
         if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
@@ -68,7 +68,7 @@ def find_failures(result: dg.JobExecutionResult) -> Iterator[str]:
     for event in result.all_events:
         if event.is_step_failure and event.step_key not in judged:
             yield f"{event.step_key}: {_sentence(event.step_failure_data)}"
-        # Where a step failed, the run's failure says no more than that.
+        # If a step failed, the run's failure adds nothing.
         if event.is_job_failure and not any(other.is_step_failure for other in result.all_events):
             yield _root(event.job_failure_data.error) or str(event.message)
 
@@ -101,19 +101,19 @@ def _commands(name: str, config: PipelineConfig) -> list[str]:
 
 
 def _quote(text: str) -> str:
-    """Return `text` as a Python literal in double quotes, which a shell's single quotes leave alone."""
+    """Return `text` as a Python literal in double quotes, safe inside single quotes in a shell."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def _sentence(data: Any) -> str:  # noqa: ANN401 - Dagster does not export the class
-    """Return the message of a Failure, or of the error at the root."""
+    """Return the message of a Failure, or else of the root cause."""
     if data.user_failure_data and data.user_failure_data.description:
         return str(data.user_failure_data.description)
     return _root(data.error)
 
 
 def _root(error: Any) -> str:  # noqa: ANN401 - Dagster does not export the class
-    """Return the first line of the error at the root; '' if there is none."""
+    """Return the first line of the root cause, or '' if there is none."""
     while error and error.cause:
         error = error.cause
     return str(error.message).strip().splitlines()[0] if error else ""

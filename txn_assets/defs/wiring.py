@@ -1,4 +1,7 @@
-"""The resources and I/O managers for a configuration."""
+"""Build the resources and I/O managers for a configuration.
+
+The classes are in `resources.py` and `io_managers/`.
+"""
 
 from txn_assets.config import PipelineConfig
 from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
@@ -9,7 +12,7 @@ from txn_assets.defs.resources import Clients, Quarantine, make_clients, make_la
 
 
 def make_resources(config: PipelineConfig, clients: Clients | None = None) -> dict[str, object]:
-    """Return the resources and I/O managers that `config` asks for, with `clients` if they are open already."""
+    """Return the resources and I/O managers for `config`; use `clients` if they are already open."""
     lake, warehouse = config.data_lake, config.data_warehouse
     clients = clients or make_clients(config)
     landing = make_landing_zone(config, clients)

@@ -1,1 +1,1 @@
-"""How values get into the stores: one I/O manager per sink, and one for what passes between the assets."""
+"""The I/O managers: one per store, and one for the values that pass between assets."""

@@ -1,8 +1,8 @@
-"""The BigQuery sink: one table that holds exactly the rows of the newest loaded version of each file.
+"""The BigQuery sink: one table with exactly the rows of the newest loaded version of each file.
 
-A load job fills a load table, and one transaction replaces the files from it. The SQL is in `bigquery_sql.py`, the
-tables are in `bigquery_tables.py`, running a job is in `bigquery_jobs.py`; when to load, keep or stand back is
-`ledger.decide`. Documented in docs/reliability.md.
+A load job fills a load table, and one transaction replaces the files from it. SQL is in `bigquery_sql.py`, table
+definitions in `bigquery_tables.py`, running jobs in `bigquery_jobs.py`; `ledger.decide` chooses between load, keep and
+stand back. See docs/reliability.md.
 """
 
 import datetime as dt
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from txn_assets.files.values import HashedFile, HashedFiles
 
 LOAD_TABLE_LIFETIME = dt.timedelta(hours=6)
-"""BigQuery removes the load table of a run that died after this."""
+"""Age at which BigQuery removes the load table that a dead run left behind."""
 
 
 class BigQueryIOManager(SinkIOManager):
-    """Makes the BigQuery table equal to files, and loads their rows from it."""
+    """Load files into the BigQuery table, and read their rows back."""
 
     project_id: str = Field(description="The project of the dataset.")
     dataset: str = Field(description="The dataset.")
@@ -48,7 +48,7 @@ class BigQueryIOManager(SinkIOManager):
         return statements.Tables(self.project_id, self.dataset, self.table)
 
     def handle_output(self, context: "dg.OutputContext", obj: "HashedFiles") -> None:
-        """Load `obj`; see `SinkIOManager`. The metadata says what the queries cost."""
+        """Load `obj` (see `SinkIOManager`) and record the cost of the queries as metadata."""
         before = self._costs
         super().handle_output(context, obj)
         spent = self._costs - before
@@ -85,7 +85,7 @@ class BigQueryIOManager(SinkIOManager):
 
     @property
     def _no_retry(self) -> dict[str, Any]:
-        # One try a request and an end to waiting: `retry_transient` alone tries again, so that budgets do not multiply.
+        # One attempt per request, with a timeout: only `retry_transient` retries, so that budgets do not multiply.
         return {"retry": None, "timeout": self.clients.request_seconds}
 
     def _commit(self, jobs: Jobs, plan: "_Plan", types: dict[str, str]) -> None:
@@ -130,12 +130,12 @@ class BigQueryIOManager(SinkIOManager):
         jobs.run(
             f"txn_load_{work_id}",
             lambda job_id: client.load_table_from_uri(uris, table, job_id=job_id, job_config=config, **no_retry),
-            # A job that loaded a table which somebody has removed since did not load this one.
+            # A finished job does not count if its load table was removed and created again since.
             is_done=lambda _: bool(existed or client.get_table(table, **no_retry).num_rows),
         )
 
     def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
-        """From ledger and table."""
+        """Return the generation in the ledger and the totals in the table, by file name."""
         names = [file.version.name for file in files]
         is_exact = not self.inexact_columns()
         with self._jobs() as jobs:
@@ -148,34 +148,34 @@ class BigQueryIOManager(SinkIOManager):
         }
 
     def held_generations(self) -> dict[str, int]:
-        """From the ledger; empty before the first load."""
+        """Return the generations in the ledger; empty before the first load."""
         with self._jobs() as jobs:
             self._prepare(jobs)
             return dict(row.values() for row in jobs.query(statements.generations_query(self._tables)))
 
     def inexact_columns(self) -> list[str]:
-        """`price`, where the table was made with a binary floating-point column."""
+        """Return `price` if the table has a binary floating-point column for it."""
         table = self.clients.bigquery().get_table(self._tables.data_id, **self._no_retry)
         return [] if statements.is_exact(bigquery_tables.column_types(table)) else ["price"]
 
     def read_rows(self, names: Sequence[str]) -> "pa.Table":
-        """The rows of the files that `names` names."""
+        """Return the rows of the files in `names`."""
         with self._jobs() as jobs:
             held = self._held(jobs, names)
-            # Of a file that the ledger does not know, nobody knows the dates.
+            # The dates of a file that is not in the ledger are unknown, so query all of them.
             dates = _dates(held.values()) if set(names) <= held.keys() else _date_parameters(dt.date.min, dt.date.max)
             rows = jobs.query(statements.rows_query(self._tables), _names(names), *dates)
             return rows.to_arrow(create_bqstorage_client=False)
 
-    def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - other stores keep files apart
-        """The table."""
+    def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - GCS has one object per file
+        """Return the full name of the table."""
         return f"{self.project_id}.{self.dataset}.{self.table}"
 
     def is_transient(self, error: Exception) -> bool:
-        """A lost connection, a server error, too many requests, or another load of the file that was faster."""
+        """Return whether the connection was lost, the server failed or throttled, or another load was faster."""
         from txn_assets.stores.google_errors import is_precondition_failure, is_transient  # noqa: PLC0415 - see defs/resources.py
 
-        # 412: another run changed the table between our look at it and our PATCH.
+        # 412: another run changed the table between our GET and our PATCH.
         return (
             is_transient(error)
             or is_precondition_failure(error)
@@ -184,7 +184,7 @@ class BigQueryIOManager(SinkIOManager):
         )
 
     def explain(self, error: Exception) -> str:
-        """What is wrong and what to do."""
+        """Return what is wrong and what to do."""
         from txn_assets.stores.google_errors import explain  # noqa: PLC0415 - see defs/resources.py
 
         store = f"BigQuery table {self._tables.data_id}"
@@ -204,11 +204,11 @@ class BigQueryIOManager(SinkIOManager):
         )
 
     def _held(self, jobs: Jobs, names: Sequence[str]) -> dict[str, LoadRecord]:
-        """The newest ledger rows of the files; begins the ledger where it has no lock row, which bears no name."""
+        """Return the newest ledger row of each file; create the lock row, whose name is empty, if it is missing."""
         query, parameter = statements.held_query(self._tables), _names(["", *names])
         found = [tuple(row.values()) for row in jobs.query(query, parameter)]
         if not any(row[0] == "" for row in found):
-            # Looked for each time: a run that was killed may have made the ledger without it.
+            # Check every time: a killed run may have created the ledger without its lock row.
             jobs.query(statements.begin_ledger_statement(self._tables))
             found = [tuple(row.values()) for row in jobs.query(query, parameter)]
         records = [_record(row) for row in found if row[0]]
@@ -217,7 +217,7 @@ class BigQueryIOManager(SinkIOManager):
     def _totals(
         self, jobs: Jobs, names: Sequence[str], records: Iterable[LoadRecord], *, is_exact: bool
     ) -> dict[str, Totals]:
-        """The totals of the files that `names` names, in the dates that `records` span."""
+        """Return the totals of the files in `names`, within the dates that `records` span."""
         if not names:
             return {}
         query = statements.totals_query(self._tables, is_exact=is_exact)
@@ -227,12 +227,12 @@ class BigQueryIOManager(SinkIOManager):
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a transaction does.
+    """Work of one transaction.
 
     Attributes:
-        loads: the files whose rows are replaced.
-        records: the new ledger rows: of `loads`, and of the files whose rows stay under another version.
-        held: the ledger rows that the caller saw of these files, by name.
+        loads: files whose rows are replaced.
+        records: new ledger rows, for `loads` and for files whose rows stay the same under a new version.
+        held: ledger rows of these files as the caller read them, by name.
     """
 
     loads: tuple["HashedFile", ...]
@@ -241,7 +241,7 @@ class _Plan:
 
     @property
     def identity(self) -> list[str]:
-        """What names the work: a commit that was refused, since the ledger had moved, is another job than the next."""
+        """Parts of the job id: the next attempt after a commit that was rejected for a ledger change gets a new id."""
         seen = [f"{name}@{held.file.generation}/{held.run_id}" for name, held in sorted(self.held.items())]
         return [record.run_id for record in self.records[:1]] + [str(record.file) for record in self.records] + seen
 
@@ -265,7 +265,7 @@ def _names(names: Sequence[str]) -> "bigquery.ArrayQueryParameter":
 
 
 def _dates(records: Iterable[LoadRecord]) -> list["bigquery.ScalarQueryParameter"]:
-    """The first and last date of `records`; null where none has a date, and only rows without one are meant."""
+    """Return the first and last date of `records` as parameters; null, for rows without a date, if none has one."""
     dates = [date for record in records for date in (record.totals.min_date, record.totals.max_date) if date]
     return _date_parameters(min(dates, default=None), max(dates, default=None))
 
@@ -293,7 +293,7 @@ def _struct(record: LoadRecord, seen: LoadRecord | None) -> "bigquery.StructQuer
         "rules_id": record.rules_id,
         "row_count": totals.rows,
         "sum_price": totals.price,
-        # A Python int would travel as a JSON number.
+        # A Python int would be sent as a JSON number.
         "sum_quantity": Decimal(totals.quantity),
         "min_date": totals.min_date,
         "max_date": totals.max_date,

@@ -1,7 +1,7 @@
-"""The data-lake sink: one object a file, with the five columns, hashed.
+"""The data lake sink: one object per file, with the five columns after hashing.
 
-Here belong the object's metadata, which is this store's ledger, and the upload that replaces it. When to
-load, keep or stand back is `ledger.decide`. Documented in docs/reliability.md.
+The object's metadata is the ledger of this store. `ledger.decide` chooses between load, keep and stand back. See
+docs/reliability.md.
 """
 
 import datetime as dt
@@ -29,7 +29,7 @@ CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
 def metadata_of(record: LoadRecord) -> dict[str, str]:
-    """`record` as the custom metadata of the object."""
+    """Return `record` as custom metadata of the object."""
     totals = record.totals
     return {
         "source_file": record.file.name,
@@ -49,7 +49,7 @@ def metadata_of(record: LoadRecord) -> dict[str, str]:
 
 
 def record_of(metadata: Mapping[str, str]) -> LoadRecord:
-    """The record that `metadata_of` wrote."""
+    """Return the record that `metadata_of` wrote."""
     version = FileVersion(
         metadata["source_file"],
         int(metadata["source_generation"]),
@@ -68,18 +68,18 @@ def record_of(metadata: Mapping[str, str]) -> LoadRecord:
 
 
 class GcsIOManager(SinkIOManager):
-    """Makes the object of a file equal to it, and loads its rows from it."""
+    """Write each file to its object, and read its rows back."""
 
     bucket: str = Field(description="Name of the bucket.")
     path: str = Field(description="Objects are stored below this prefix.")
     file_format: str = Field(description="'csv' or 'parquet'.")
 
-    def as_held(self, file: "HashedFile", *, is_exact: bool) -> "HashedFile":  # noqa: ARG002 - money is decimal text
-        """Return `file` with the totals of the five fields: an object has no source_row."""
+    def as_held(self, file: "HashedFile", *, is_exact: bool) -> "HashedFile":  # noqa: ARG002 - prices are decimal text
+        """Return `file` with the totals of the five columns, since an object has no source_row."""
         return replace(file, totals=replace(file.totals, fingerprint=file.lake_fingerprint))
 
     def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
-        """Replaces the object of each file."""
+        """Replace the object of each file."""
         bucket = self.clients.storage().bucket(self.bucket)
         return {file.version.name: self._replace(bucket, self.as_held(file, is_exact=True), run_id) for file in files}
 
@@ -95,7 +95,7 @@ class GcsIOManager(SinkIOManager):
         action = decide(incoming, held, incoming.totals if same else None, live=live)
         if action is Action.STAND_BACK or (action is Action.KEEP and held and held.file == incoming.file):
             return action
-        # The object becomes visible whole, and only if nobody wrote it since it was looked at.
+        # The upload is atomic, and it fails if another run has written the object since it was read.
         generation = blob.generation if blob is not None else 0
         replacement = bucket.blob(name)
         replacement.metadata = metadata_of(incoming)
@@ -110,7 +110,7 @@ class GcsIOManager(SinkIOManager):
         return action
 
     def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
-        """From the object's metadata, and from its bytes, which are proven by their checksum or fetched."""
+        """Return generation and totals by file name; fetch the object unless a local copy has the same checksum."""
         return {file.version.name: self._holding(file) for file in files}
 
     def _holding(self, file: "HashedFile") -> Holding:
@@ -126,12 +126,12 @@ class GcsIOManager(SinkIOManager):
             path = path.with_suffix(".fetched")
             blob.download_to_filename(str(path), raw_download=True, **self._no_retry)
         totals = hashed_rows.lake_totals(path, file_format=self.file_format)
-        # It has served, and is the largest file of a run: the other stores may still be loading from the same disk.
+        # Remove the largest file of the run now: the other stores may still need the disk space.
         path.unlink()
         return Holding(held.file.generation, totals)
 
     def held(self, name: str) -> LoadRecord | None:
-        """Return what the object's metadata says of the file `name`; None before its first load."""
+        """Return the record in the metadata of the object of `name`, or None before its first load."""
         blob = (
             self.clients.storage()
             .bucket(self.bucket)
@@ -143,10 +143,10 @@ class GcsIOManager(SinkIOManager):
         return record.at(blob.updated)
 
     def held_generations(self) -> dict[str, int]:
-        """From the metadata of the objects in the format of the configuration; of two for one file, the newer counts.
+        """Return the generations in the metadata of objects in the configured format, the newest for each file.
 
-        An object of the format that the lake had before is no load of it: nobody replaces it any more, and where it
-        counted for its file, a version that stands in the new format would be loaded again each night.
+        Ignore objects in a format that the lake used before: they are no longer replaced. If they counted, a version
+        that is already there in the new format would be loaded again every night.
         """
         blobs = self.clients.storage().list_blobs(
             self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken", **self._no_retry
@@ -160,10 +160,10 @@ class GcsIOManager(SinkIOManager):
         return held
 
     def read_rows(self, names: Sequence[str]) -> "pa.Table":
-        """The rows of the objects of the files that `names` names."""
-        import pyarrow as pa  # noqa: PLC0415 - only a consumer of the objects needs it
+        """Return the rows of the files in `names`."""
+        import pyarrow as pa  # noqa: PLC0415 - only needed to read objects
 
-        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - likewise
+        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - only needed to read objects
 
         bucket = self.clients.storage().bucket(self.bucket)
         tables = []
@@ -173,28 +173,28 @@ class GcsIOManager(SinkIOManager):
         return pa.concat_tables(tables)
 
     def inexact_columns(self) -> list[str]:
-        """None: money is decimal text."""
+        """Return no columns: prices are decimal text."""
         return []
 
     def address(self, file: "HashedFile") -> str:
-        """The object."""
+        """Return the gs:// address of the object."""
         return f"gs://{self.bucket}/{object_name(self.path, file.version.name, self.file_format)}"
 
     def is_transient(self, error: Exception) -> bool:
-        """A lost connection, a server error, too many requests, or another run that wrote the object in between."""
+        """Return whether the connection was lost, the server failed or throttled, or another run wrote the object."""
         from txn_assets.stores.google_errors import is_precondition_failure, is_transient  # noqa: PLC0415 - see defs/resources.py
 
         return is_transient(error) or is_precondition_failure(error)
 
     def explain(self, error: Exception) -> str:
-        """What is wrong and what to do."""
+        """Return what is wrong and what to do."""
         from txn_assets.stores.google_errors import explain  # noqa: PLC0415 - see defs/resources.py
 
         return explain(error, f"GCS bucket {self.bucket}")
 
     @property
     def _no_retry(self) -> dict[str, Any]:
-        # One try a request and an end to waiting: `retry_transient` alone tries again, so that budgets do not multiply.
+        # One attempt per request, with a timeout: only `retry_transient` retries, so that budgets do not multiply.
         return {"retry": None, "timeout": self.clients.request_seconds}
 
     def _local_path(self, file: "HashedFile") -> Path:
@@ -213,7 +213,7 @@ class GcsIOManager(SinkIOManager):
 
 def _record(blob: "storage.Blob | None") -> LoadRecord | None:
     if blob is None or not blob.metadata or "source_generation" not in blob.metadata:
-        # An object of the original pipeline says nothing of its source.
+        # Objects of the original pipeline have no metadata about their source.
         return None
     return record_of(blob.metadata)
 

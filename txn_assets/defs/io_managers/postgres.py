@@ -1,7 +1,7 @@
-"""The PostgreSQL sink: one table that holds exactly the rows of the newest loaded version of each file.
+"""The PostgreSQL sink: one table with exactly the rows of the newest loaded version of each file.
 
-The transaction that replaces a file. The statements are in `postgres_sql.py`, what a table must be like is in
-`postgres_catalog.py`, what an error means in `postgres_errors.py`. Documented in docs/reliability.md.
+This module has the transaction that replaces a file. SQL is in `postgres_sql.py`, requirements for existing tables in
+`postgres_catalog.py`, error messages in `postgres_errors.py`. See docs/reliability.md.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class PostgresIOManager(SinkIOManager):
-    """Makes the PostgreSQL table equal to a file, and loads a file's rows from it."""
+    """Load files into the PostgreSQL table, and read their rows back."""
 
     schema_name: str = Field(description="The schema of the table.")
     table: str = Field(description="The table; its ledger is <table>_loads beside it.")
@@ -39,14 +39,14 @@ class PostgresIOManager(SinkIOManager):
         return Table(self.schema_name, self.table)
 
     def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
-        """Replace each file in a transaction of its own."""
+        """Replace each file in its own transaction."""
         with self._connect() as connection:
             is_exact = not self._prepare(connection).inexact
             connection.commit()
             return {file.version.name: self._replace(connection, file, run_id, is_exact=is_exact) for file in files}
 
     def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
-        """Return what ledger and table say."""
+        """Return the generation in the ledger and the totals in the table, by file name."""
         names = [file.version.name for file in files]
         with self._connect() as connection:
             is_exact = not catalog.read(connection, self._table).inexact
@@ -57,21 +57,21 @@ class PostgresIOManager(SinkIOManager):
         }
 
     def held_generations(self) -> dict[str, int]:
-        """Return what the ledger says; nothing before the first load."""
+        """Return the generations in the ledger; empty before the first load."""
         with self._connect() as connection:
             if catalog.read(connection, self._table).ledger is None:
                 return {}
             return dict(connection.execute(statements.generations_query(self._table)).fetchall())
 
     def held(self, name: str) -> LoadRecord | None:
-        """Return the newest ledger row of the file `name`; None before its first load."""
+        """Return the newest ledger row of the file `name`, or None before its first load."""
         with self._connect() as connection:
             if catalog.read(connection, self._table).ledger is None:
                 return None
             return self._held(connection, [name]).get(name)
 
     def holds_any(self, name: str, ids: Sequence[str]) -> bool:
-        """Whether a row of the file `name` has one of `ids`."""
+        """Return whether a row of the file `name` has one of `ids`."""
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_file = %s AND transaction_id = ANY(%s))").format(
             self._table.data
         )
@@ -80,13 +80,13 @@ class PostgresIOManager(SinkIOManager):
         return bool(row and row[0])
 
     def inexact_columns(self) -> list[str]:
-        """Return `price`, where the table was made with a binary floating-point column."""
+        """Return `price` if the table has a binary floating-point column for it."""
         with self._connect() as connection:
             return catalog.read(connection, self._table).inexact
 
     def read_rows(self, names: Sequence[str]) -> "pa.Table":
-        """The rows of the files that `names` names."""
-        import pyarrow as pa  # noqa: PLC0415 - only a consumer of the table needs it
+        """Return the rows of the files in `names`."""
+        import pyarrow as pa  # noqa: PLC0415 - only needed to read rows
 
         columns = list(COLUMNS)
         with self._connect() as connection:
@@ -96,16 +96,16 @@ class PostgresIOManager(SinkIOManager):
             rows = connection.execute(query, [list(names)]).fetchall()
         return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
 
-    def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - other stores keep files apart
-        """Return the table, as psql names it."""
+    def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - GCS has one object per file
+        """Return the name of the table as in psql."""
         return str(self._table)
 
     def is_transient(self, error: Exception) -> bool:
-        """Return whether the connection was lost, another transaction was in the way, or the server restarts."""
+        """Return whether the connection was lost, another transaction interfered, or the server is restarting."""
         return isinstance(error, psycopg.Error) and errors.is_transient(error)
 
     def explain(self, error: Exception) -> str:
-        """Return what is wrong and what to do, without the rows that an error may quote."""
+        """Return what is wrong and what to do, without the row values that an error may quote."""
         if isinstance(error, psycopg.Error):
             return errors.explain(error, self._table)
         return f"PostgreSQL table {self._table} cannot be loaded: {type(error).__name__}, see the log of the run."
@@ -119,11 +119,11 @@ class PostgresIOManager(SinkIOManager):
                 raise StoreError(errors.explain_denial(error, self._table, connection.info.user)) from error
 
     def _prepare(self, connection: "psycopg.Connection[Any]") -> catalog.Catalog:
-        """Make what is missing, and return what was there; where all is there, nothing is issued and nothing locked."""
+        """Create what is missing and return the catalog as found; if nothing is missing, run no DDL, take no lock."""
         found = self._inspect(connection)
         if not catalog.missing(found, self._table):
             return found
-        # CREATE ... IF NOT EXISTS of two sessions at once fails in one of them.
+        # If two sessions run CREATE ... IF NOT EXISTS at the same time, one of them fails.
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [str(self._table)])
         found = self._inspect(connection)
         missing = catalog.missing(found, self._table)
@@ -148,10 +148,10 @@ class PostgresIOManager(SinkIOManager):
         name = file.version.name
         file = self.as_held(file, is_exact=is_exact)
         incoming = file.load_record(run_id)
-        # Fetched before the transaction begins, which must not idle.
+        # Fetch the rows before the transaction begins, so that it does not sit idle.
         path = self.run_files.hashed_rows(file)
         with connection.transaction():
-            # Two loads of one file take turns; loads of other files go on. It ends with the transaction.
+            # Loads of the same file take turns; other files are not affected. The lock ends with the transaction.
             lock = f"{self._table}/{name}"
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
             held = self._held(connection, [name]).get(name)
@@ -161,20 +161,20 @@ class PostgresIOManager(SinkIOManager):
             live = self.live_generation(file.version, held.file.generation if held else None)
             action = decide(incoming, held, in_store, live=live)
             if action is Action.LOAD:
-                # Also where the ledger knows nothing of the file: it may have been lost, and the rows not.
+                # Delete even if the file is not in the ledger: the ledger may have been lost while the rows survived.
                 connection.execute(statements.delete_statement(self._table), [name])
                 self._copy(connection, file, path)
                 self._verify(connection, file, is_exact=is_exact)
             if action is not Action.STAND_BACK:
                 if held and held.file.generation > file.version.generation:
-                    # A live version may have a smaller generation; the newest in the ledger is the one that is held.
+                    # The live version may have a smaller generation, but the newest in the ledger counts as held.
                     connection.execute(statements.forget_statement(self._table), [name, file.version.generation])
                 connection.execute(statements.note_statement(self._table), _ledger_row(incoming))
         return action
 
     def _copy(self, connection: "psycopg.Connection[Any]", file: "HashedFile", path: Path) -> None:
         from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
-        from txn_assets.stores.postgres_copy import pieces  # noqa: PLC0415 - likewise
+        from txn_assets.stores.postgres_copy import pieces  # noqa: PLC0415 - Arrow loads with the first file
 
         with connection.cursor() as cursor:
             with cursor.copy(statements.copy_statement(self._table)) as copy:
@@ -189,12 +189,12 @@ class PostgresIOManager(SinkIOManager):
                 raise StoreError(message)
 
     def _verify(self, connection: "psycopg.Connection[Any]", file: "HashedFile", *, is_exact: bool) -> None:
-        """Compare every column of every row with the file, before the commit.
+        """Compare every column of every row with the file before the commit.
 
         Raises:
             StoreError: something differs; the transaction is rolled back.
         """
-        # Triggers that wait for the commit run now, ahead of the comparison.
+        # Run deferred triggers now, before the comparison.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         name = file.version.name
         found = self._totals(connection, [name], is_exact=is_exact).get(name, NOTHING.totals)
@@ -219,7 +219,7 @@ class PostgresIOManager(SinkIOManager):
 
 
 def record_from_row(row: Sequence[Any]) -> LoadRecord:
-    """The ledger row that `held_query` selects."""
+    """Return the record of a ledger row selected by `held_query`."""
     name, generation, size, crc32c, run_id, key_id, rules_id, *totals, loaded_at = row
     version = FileVersion(name, generation, size, crc32c)
     return LoadRecord(version, run_id, key_id, rules_id, Totals.of_row(tuple(totals)), loaded_at)

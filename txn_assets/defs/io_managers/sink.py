@@ -1,6 +1,6 @@
-"""What the three sinks have in common: the order of a load, its faults, its metadata, and the proof afterwards.
+"""Base class of the three sinks: load files, retry transient errors, record metadata and read rows back.
 
-Here belongs what is the same for every store. How a store replaces a file does not. Documented in docs/reliability.md.
+Keep it independent of the store; replacing a file is up to each subclass. See docs/reliability.md.
 """
 
 import functools
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 class SinkIOManager(dg.ConfigurableIOManager):
-    """A store that is made equal to files.
+    """I/O manager that loads files into a store, replacing their earlier versions.
 
-    After `handle_output` the store holds exactly the rows of each file; where it raised, exactly what it held before.
+    After `handle_output`, the store holds exactly the rows of each file; if it raised, exactly what it held before.
     """
 
     clients: dg.ResourceDependency[Clients]
@@ -39,40 +39,40 @@ class SinkIOManager(dg.ConfigurableIOManager):
 
     @abstractmethod
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
-        """Makes the store equal to `files`; what was done with each, by name. May be called again after a fault."""
+        """Load `files` and return the action taken for each, by name. Must be idempotent, since errors are retried."""
 
     @abstractmethod
     def holdings(self, files: Sequence[HashedFile]) -> dict[str, Holding]:
-        """What the ledger says of each of `files`, by name, and what the store itself computes of its rows."""
+        """Return the ledger generation and the totals computed by the store for each of `files`, by name."""
 
     @abstractmethod
     def held_generations(self) -> dict[str, int]:
-        """The newest generation in the ledger, for each file."""
+        """Return the newest generation in the ledger for each file, by name."""
 
     @abstractmethod
     def read_rows(self, names: Sequence[str]) -> "pa.Table":
-        """The rows that the store holds of the files that `names` names."""
+        """Return the rows that the store holds for the files in `names`."""
 
     @abstractmethod
     def inexact_columns(self) -> list[str]:
-        """Columns of money that the store keeps as binary floating-point numbers."""
+        """Return the money columns that the store keeps as binary floating-point numbers."""
 
     @abstractmethod
     def address(self, file: HashedFile) -> str:
-        """Where a person finds the rows."""
+        """Return the place to find the rows, as shown to people."""
 
     @abstractmethod
     def is_transient(self, error: Exception) -> bool:
-        """Whether another try may succeed."""
+        """Return whether a retry may succeed."""
 
     @abstractmethod
     def explain(self, error: Exception) -> str:
-        """The sentence for `error`: store, cause, remedy."""
+        """Return the message for `error`: store, cause and remedy."""
 
     def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:
         """Return `file` with the totals that the store reads back once it holds it.
 
-        `is_exact` is false where the table keeps prices as binary floating-point numbers.
+        `is_exact` is false if the table keeps prices as binary floating-point numbers.
         """
         if is_exact:
             return file
@@ -81,10 +81,10 @@ class SinkIOManager(dg.ConfigurableIOManager):
         return replace(file, totals=inexact_totals(self.run_files.hashed_rows(file)))
 
     def live_generation(self, version: FileVersion, held: int | None) -> int | None:
-        """Return the generation of the file in the landing zone, asked for only where the store holds another one.
+        """Return the live generation in the landing zone; look it up only if the store holds a different one.
 
         Raises:
-            StoreError: the landing zone does not answer.
+            StoreUnavailableError: the landing zone does not respond.
         """
         if held in (None, version.generation):
             return None
@@ -99,10 +99,10 @@ class SinkIOManager(dg.ConfigurableIOManager):
         return live.generation if live else None
 
     def handle_output(self, context: dg.OutputContext, obj: HashedFiles) -> None:
-        """Loads `obj`; a file of a batch that cannot be loaded is left out, and not noted as materialised.
+        """Load `obj`; leave out files that cannot be loaded, without recording them as materialized.
 
         Raises:
-            Failure: nothing was loaded; with a sentence that says what is wrong and what to do.
+            Failure: nothing was loaded; the message says what is wrong and what to do.
         """
         started = time.monotonic()
         actions, failed = self._load_each(obj.files, context.run_id)
@@ -139,7 +139,7 @@ class SinkIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata(metadata)
 
     def _load_each(self, files: Sequence[HashedFile], run_id: str) -> tuple[dict[str, Action], tuple[FailedFile, ...]]:
-        """Loads `files` together or, where one of them is at fault, one by one, until the store is unavailable."""
+        """Load `files` together or, if one of them fails, one by one; stop when the store is unavailable."""
         try:
             return self._retry_transient(lambda: self.load(files, run_id)), ()
         except StoreUnavailableError as error:
@@ -153,23 +153,23 @@ class SinkIOManager(dg.ConfigurableIOManager):
             try:
                 actions |= self._retry_transient(functools.partial(self.load, [file], run_id))
             except StoreUnavailableError as error:
-                # Each of those that are left would wait as long: for a full batch that is hours, in a pool of one.
+                # Every remaining file would wait just as long. With a full batch, that blocks the pool for hours.
                 failed += [FailedFile(left.version.name, str(error)) for left in files[place:]]
                 break
             except StoreError as error:
                 failed.append(FailedFile(file.version.name, str(error)))
         return actions, tuple(failed)
 
-    def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - what the input is annotated with
-        """The rows of the partitions, as the input is annotated; see `staging.as_kind`."""
+    def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - depends on the annotation of the input
+        """Return the rows of the partitions in the type that the input is annotated with; see `values.as_kind`."""
         rows = self.retry_transient(lambda: self.read_rows(context.asset_partition_keys))
         return as_kind(rows.to_reader(), context.dagster_type.typing_type)
 
     def retry_transient[T](self, attempt: Callable[[], T]) -> T:
-        """What `attempt` returns, passing faults ridden out.
+        """Return the result of `attempt`, retrying transient store errors.
 
         Raises:
-            Failure: with a sentence; Dagster does not retry it, for it has been.
+            Failure: the store error, as a message; Dagster does not retry it, because it has been retried here.
         """
         try:
             return self._retry_transient(attempt)

@@ -1,9 +1,9 @@
-"""Staging: how values pass between the assets of a run, and on to a run that continues it.
+"""Staging: pass values between the assets of a run, and to a run that continues it.
 
-Here belong the manifests, which name the files of a value, and the store of hashed rows. Clear text is never stored: it
-stays in the run's workspace. Documented in docs/architecture.md.
+Staging holds manifests, which list the files of a value, and hashed rows. Never store clear text there: it stays in the
+local `RunFiles` of the run. See docs/architecture.md.
 
-A run writes below `<staging>/<run id>/`, so that two runs of one partition never read each other's values.
+Each run writes below `<staging>/<run id>/`, so two runs of the same partition never read each other's values.
 """
 
 import contextlib
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "manifest"
-"""The key of an asset's metadata that holds the name of its manifest."""
+"""Metadata key of an asset for the name of its manifest."""
 
 
 class ValuesIOManager(dg.ConfigurableIOManager):
-    """Stores and loads the values of `raw_csv`, `validated_transactions` and `hashed_transactions`.
+    """Store and load the values of `raw_csv`, `validated_transactions` and `hashed_transactions`.
 
-    What an input gets depends on its annotation: the value itself, or its rows as `pandas.DataFrame`, `pyarrow.Table`
-    or, without holding them in memory, `pyarrow.RecordBatchReader`.
+    The annotation of an input decides what it gets: the value itself, or its rows as `pandas.DataFrame`,
+    `pyarrow.Table` or, without holding all rows in memory, `pyarrow.RecordBatchReader`.
     """
 
     clients: dg.ResourceDependency[Clients]
@@ -51,7 +51,7 @@ class ValuesIOManager(dg.ConfigurableIOManager):
     _written: dict[str, FileValues] = PrivateAttr(default_factory=dict)
 
     def handle_output(self, context: dg.OutputContext, obj: FileValues) -> None:
-        """Stores `obj`; its clear text is gone once hashed rows are stored."""
+        """Store `obj`; once hashed rows are stored, remove the clear text."""
         asset = context.asset_key.to_python_identifier()
         folder = f"{self.prefix}/{context.run_id}"
         bucket = self.clients.storage().bucket(self.bucket)
@@ -76,14 +76,14 @@ class ValuesIOManager(dg.ConfigurableIOManager):
         return stored
 
     def written(self) -> Iterator[tuple[str, dt.datetime]]:
-        """Every staged object, and when it was written."""
+        """Yield the name of each staged object and the time it was written."""
         blobs = self.clients.storage().list_blobs(
             self.bucket, prefix=f"{self.prefix}/", fields="items(name,timeCreated),nextPageToken"
         )
         return ((blob.name, blob.time_created) for blob in blobs)
 
     def remove(self, names: Iterable[str]) -> int:
-        """Removes staged objects; how many. One that is gone already is none."""
+        """Remove staged objects and return how many; objects that are already gone do not count."""
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see defs/resources.py
 
         bucket = self.clients.storage().bucket(self.bucket)
@@ -94,8 +94,8 @@ class ValuesIOManager(dg.ConfigurableIOManager):
                 removed += 1
         return removed
 
-    def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - what the input is annotated with
-        """The value, or its rows, as the input is annotated."""
+    def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - depends on the annotation of the input
+        """Return the value or its rows, in the type that the input is annotated with."""
         value = self._value(context)
         kind = context.dagster_type.typing_type
         if kind in (RawFiles, ValidatedFiles, HashedFiles, Any):
@@ -104,7 +104,7 @@ class ValuesIOManager(dg.ConfigurableIOManager):
             message = f"raw_csv has no rows yet: annotate its input with RawFiles, not {kind.__name__}."
             raise dg.DagsterInvalidDefinitionError(message)
         if value.failed:
-            # Rows carry no note of what is missing: a part of them would be taken for all.
+            # Rows do not show that others are missing: a part would be mistaken for all of them.
             raise dg.Failure(list_failures(value.failed), allow_retries=False)
         return as_kind(self._rows(value), kind)
 
@@ -117,7 +117,7 @@ class ValuesIOManager(dg.ConfigurableIOManager):
         return self._latest(context)
 
     def _of_lineage(self, instance: dg.DagsterInstance, asset: str) -> Iterator[FileValues]:
-        """What this run made, then what the run that it continues made, and so on."""
+        """Yield the value from this run, then from the run that it continues, and so on."""
         if asset in self._written:
             yield self._written[asset]
         for run_id in _lineage(instance, self.run_files.run_id):
@@ -126,7 +126,7 @@ class ValuesIOManager(dg.ConfigurableIOManager):
                 yield value
 
     def _latest(self, context: dg.InputContext) -> FileValues:
-        """Return what was materialized last for each partition; fail for one that was not, or is no longer kept."""
+        """Return the latest value of each partition; list those without one as failed, and fail if none has one."""
         values: dict[str, FileValues | None] = {}
         files: list[Any] = []
         failed: list[FailedFile] = []
@@ -148,7 +148,7 @@ class ValuesIOManager(dg.ConfigurableIOManager):
             files += value.of({partition}).files
         if not files:
             raise dg.Failure(list_failures(failed), allow_retries=False)
-        return kind(tuple(files), tuple(failed))  # type: ignore[no-any-return]  # one of the three
+        return kind(tuple(files), tuple(failed))  # type: ignore[no-any-return]  # one of the three value types
 
     def _read(self, manifest: str) -> FileValues | None:
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see defs/resources.py
@@ -168,12 +168,12 @@ class ValuesIOManager(dg.ConfigurableIOManager):
 
 
 def as_kind(rows: "pa.RecordBatchReader", kind: type[Any]) -> Any:  # noqa: ANN401 - an instance of `kind`
-    """`rows` as a `pyarrow.RecordBatchReader`, a `pyarrow.Table` or a `pandas.DataFrame`.
+    """Return `rows` as a `pyarrow.RecordBatchReader`, a `pyarrow.Table` or a `pandas.DataFrame`.
 
-    Money is `decimal.Decimal` in a DataFrame and dates are `datetime.date`.
+    In a DataFrame, money is `decimal.Decimal` and dates are `datetime.date`.
 
     Raises:
-        DagsterInvalidDefinitionError: `kind` is none of them.
+        DagsterInvalidDefinitionError: `kind` is a different type.
     """
     name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
     if name == "pyarrow.RecordBatchReader":
@@ -190,7 +190,7 @@ def as_kind(rows: "pa.RecordBatchReader", kind: type[Any]) -> Any:  # noqa: ANN4
 
 
 def _manifest_of(materialization: dg.AssetMaterialization | None) -> str:
-    """Return the name of its manifest; '' for one that a person reported, which comes with no value."""
+    """Return the name of the manifest, or '' if a person reported the materialization, since it has no value then."""
     name = materialization.metadata.get(MANIFEST) if materialization else None
     return str(name.value) if name else ""
 
@@ -200,7 +200,7 @@ def _manifest_name(folder: str, asset: str) -> str:
 
 
 def _lineage(instance: dg.DagsterInstance, run_id: str | None) -> Iterator[str]:
-    """`run_id`, then the run that it continues, and so on."""
+    """Yield `run_id`, then the run that it continues, and so on."""
     while run_id:
         yield run_id
         run = instance.get_run_by_id(run_id)
