@@ -37,8 +37,8 @@ _SETTINGS = {
     "max_connections": "100",
     # The default creates a file in /dev/shm, outside the home and limited to 64 MB in a container.
     "dynamic_shared_memory_type": "sysv",
-    # fsync stays on: committed data survives a crash, as the platform promises. What makes bulk loads cheaper instead is
-    # checkpoints far apart (each makes the log write whole pages again) and memory for the index build.
+    # fsync stays on: committed data survives a crash, as the platform promises. Bulk loads get cheaper with checkpoints
+    # far apart (each makes the log write whole pages again) and with memory for the index build.
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "wal_compression": "lz4",

@@ -1,1 +1,1 @@
-"""Through the public way in, against the embedded servers."""
+"""Tests through the public entry points, against the embedded servers."""

@@ -41,7 +41,7 @@ ROW = make_row()
     ],
 )
 def test_refused_file(deployment: Deployment, content: bytes, sentence: str) -> None:
-    """A file that cannot be a transaction file fails with a sentence, and no sink is touched."""
+    """A file that is not a transaction file fails with one sentence, and no sink is touched."""
     deployment.load("bad.csv", ROW)
     deployment.land("bad.csv", content)
 
@@ -65,7 +65,7 @@ def test_refused_file(deployment: Deployment, content: bytes, sentence: str) -> 
     ids=["bom", "crlf", "gzip", "blank lines", "no last newline", "reordered", "extra column"],
 )
 def test_accepted_file(deployment: Deployment, content: bytes) -> None:
-    """Harmless differences of form load the same row."""
+    """Harmless differences in format load the same row."""
     deployment.land("odd.csv", content)
 
     deployment.materialize("odd.csv")
@@ -83,7 +83,7 @@ def test_accepted_file(deployment: Deployment, content: bytes) -> None:
     ],
 )
 def test_case_is_loaded(deployment: Deployment, case: str, products: list[str], ids: list[str]) -> None:
-    """Blanks before quotes, a byte order mark inside the file, and the empty lines of a spreadsheet."""
+    """Blanks before quotes, a byte order mark inside the file, and a spreadsheet's empty lines are accepted."""
     deployment.land(case, (CASES / case).read_bytes())
 
     deployment.materialize(case)
@@ -94,7 +94,7 @@ def test_case_is_loaded(deployment: Deployment, case: str, products: list[str], 
 
 
 def test_stray_quotes_are_a_warning(deployment: Deployment) -> None:
-    """An inch sign is loaded as text; a comma lost before a quoted field is not."""
+    """An inch sign is loaded as text; a row that lost the comma before a quoted field is not loaded."""
     content = make_file('T1,Pipe 48",1.00,1,2024-01-31', 'T2"Desk, oak",1.00,1,2024-01-31')
     deployment.configure({"ingestion": {"max_invalid_ratio": 1}})
     deployment.land("a.csv", content)
@@ -109,7 +109,7 @@ def test_stray_quotes_are_a_warning(deployment: Deployment) -> None:
 
 
 def test_text_survives(deployment: Deployment) -> None:
-    """Quotes, commas, newlines and any script arrive in each store as they were sent, but for blanks at an end."""
+    """Quotes, commas, newlines and any script arrive in each store as sent, except for blanks at either end."""
     products = ['24" Monitor, "new"', "two\nlines", " padded ", "سجادة صلاة", "=1+1", "'quoted'", "\\N", "NULL"]
 
     deployment.load("t.csv", *[make_row(transaction_id=f"T{n}", product=p) for n, p in enumerate(products)])
@@ -132,7 +132,7 @@ def test_grouped_thousands(deployment: Deployment) -> None:
     ("case", "ids"), [("spreadsheet_ids.csv", [b"X-1"]), ("one_id_five_ways.csv", [b"S-7001"] * 3)]
 )
 def test_spreadsheet_damage(deployment: Deployment, case: str, ids: list[bytes]) -> None:
-    """A destroyed id is rejected with a code of its own; the others are loaded, stripped of blanks and quotes."""
+    """A destroyed id is rejected with a code of its own; the others are loaded without blanks and quotes."""
     deployment.configure({"ingestion": {"max_invalid_ratio": 1}})
     deployment.land("s.csv", (CASES / case).read_bytes())
 
@@ -145,7 +145,7 @@ def test_spreadsheet_damage(deployment: Deployment, case: str, ids: list[bytes])
 
 
 def test_dates_that_block_a_table(deployment: Deployment) -> None:
-    """A day that is far from today is rejected, and would else be a partition for good."""
+    """A date far from today is rejected, because it would create a permanent partition."""
     today = dt.datetime.now(dt.UTC).date()
     days = [dt.date(1, 1, 1), dt.date(1970, 1, 1), today + dt.timedelta(days=360), today + dt.timedelta(days=370)]
 
@@ -159,7 +159,7 @@ def test_dates_that_block_a_table(deployment: Deployment) -> None:
 def test_scratch_too_small(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, compress: Callable[[bytes], bytes]
 ) -> None:
-    """A file that does not fit is refused by its size before its first row; what fits beside it is loaded."""
+    """A file that does not fit is refused by its size before its first row; a file that fits is still loaded."""
     monkeypatch.setenv("TXN_SCRATCH_LIMIT", "100Ki")
     deployment.land("large.csv", compress(make_file(*many_rows(1000))))
     deployment.land("small.csv", make_file(ROW))
@@ -174,7 +174,7 @@ def test_scratch_too_small(
 
 
 def test_unknown_columns_refused(deployment: Deployment) -> None:
-    """With unknown_columns: refuse an extra column fails the file."""
+    """With unknown_columns: refuse, an extra column fails the file."""
     deployment.configure({"ingestion": {"unknown_columns": "refuse"}})
     deployment.land("a.csv", make_file(f"{ROW},x", header=f"{HEADER},note"))
 
@@ -190,7 +190,7 @@ def test_never_landed(deployment: Deployment) -> None:
 
 
 def test_landed_then_deleted(deployment: Deployment) -> None:
-    """A registered file that is gone fails with the sentence of what to do."""
+    """A registered file that was deleted fails with a sentence that says what to do."""
     deployment.load("a.csv", ROW)
     deployment.bucket.blob("landing/transactions/a.csv").delete()
 
@@ -200,7 +200,7 @@ def test_landed_then_deleted(deployment: Deployment) -> None:
 
 
 def test_two_files_for_one_object(deployment: Deployment) -> None:
-    """Two landed names that would share an object of the data lake: the second is refused, the first stays."""
+    """Of two landed names that would share an object in the data lake, the second is refused and the first stays."""
     deployment.load("a.csv.gz.csv", ROW)
     deployment.land("a.csv.gz", make_file(make_row(transaction_id="T9")))
 
@@ -211,7 +211,7 @@ def test_two_files_for_one_object(deployment: Deployment) -> None:
 
 
 def test_name_that_is_too_long(deployment: Deployment) -> None:
-    """A name that fits the landing zone is refused where the names made from it would not fit the bucket."""
+    """A name that fits the landing zone is refused if the names derived from it would not fit the bucket."""
     name = f"{'d/' * 493}a.csv"
     deployment.land(name, make_file(make_row()))
 

@@ -1,4 +1,4 @@
-"""Several files in one run, as a back-fill and the sensor make them: each keeps its own load and its own failure."""
+"""Several files in one run, as a backfill and the sensor make them: each keeps its own load and its own failure."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ BAD_FILES = {
 
 @pytest.mark.parametrize(("bad", "reached"), [("header", 0), ("no valid row", 1), ("too many rejected", 2)])
 def test_bad_file_fails_alone(deployment: Deployment, bad: str, reached: int) -> None:
-    """The others of its batch are loaded; the run fails and names the file, of which no asset behind it is noted."""
+    """A bad file fails alone: the rest of its batch is loaded, and no asset behind the failure is recorded for it."""
     deployment.land("a.csv", make_file(*many_rows(3)))
     deployment.land("bad.csv", BAD_FILES[bad])
     deployment.land("c.csv", make_file(*many_rows(2)))
@@ -52,7 +52,7 @@ def test_bad_file_fails_alone(deployment: Deployment, bad: str, reached: int) ->
 
 
 def test_row_that_one_store_cannot_hold(deployment: Deployment) -> None:
-    """An older table with a narrow column refuses one file of a batch; the others are loaded there as well."""
+    """An older table with a narrow column refuses one file of a batch, and the others are loaded there too."""
     schema = deployment.config.data_warehouse.postgres.schema_
     deployment.pg.execute(f"CREATE SCHEMA {schema}")
     deployment.pg.execute(
@@ -72,7 +72,7 @@ def test_row_that_one_store_cannot_hold(deployment: Deployment) -> None:
 
 
 def test_batch_of_bad_files(deployment: Deployment) -> None:
-    """Where no file is left, the run fails where the last one did, with a sentence for each."""
+    """If no file is left, the run fails where the last file did, with a sentence for each file."""
     deployment.land("a.csv", b"nothing\n")
     deployment.land("b.csv", b"at all\n")
 
@@ -87,7 +87,7 @@ def test_batch_of_bad_files(deployment: Deployment) -> None:
 
 
 def test_sinks_alone_take_what_was_hashed(deployment: Deployment) -> None:
-    """A batch of one sink is fed from staging, and a file that has never been hashed fails alone."""
+    """A batch of one sink reads staged rows, and a file that has never been hashed fails alone."""
     deployment.load("a.csv", *many_rows(3))
     deployment.land("b.csv", make_file(*many_rows(2)))
     deployment.pg.execute(f"TRUNCATE {deployment.pg_table}, {deployment.pg_table}_loads")
@@ -100,7 +100,7 @@ def test_sinks_alone_take_what_was_hashed(deployment: Deployment) -> None:
 
 
 def test_superseded_file_is_no_fault(deployment: Deployment) -> None:
-    """A run whose file has been overwritten and loaded meanwhile changes nothing, and passes."""
+    """A run whose file was overwritten and loaded in the meantime is a no-op and succeeds."""
     deployment.load("a.csv", *many_rows(3))
     older = deployment.materialize("a.csv", select="*hashed_transactions")
     assert older.success
@@ -114,7 +114,7 @@ def test_superseded_file_is_no_fault(deployment: Deployment) -> None:
 
 
 def test_rows_are_never_handed_on_in_part(deployment: Deployment) -> None:
-    """A consumer of the rows of several files gets all of them, or a sentence that names the one that is missing."""
+    """A consumer of the rows of several files gets all of them, or a sentence that names the missing file."""
     deployment.load("a.csv", *many_rows(3))
     deployment.instance.add_dynamic_partitions("landed_files", ["b.csv"])
 
@@ -130,7 +130,7 @@ def test_rows_are_never_handed_on_in_part(deployment: Deployment) -> None:
 
 
 def test_reported_materialization(deployment: Deployment) -> None:
-    """'Report materialization' in the UI brings no value: a sink says what to materialize."""
+    """'Report materialization' in the UI carries no value, so a sink says what to materialize."""
     deployment.land("a.csv", make_file(make_row()))
     deployment.instance.report_runless_asset_event(
         dg.AssetMaterialization(asset_key="hashed_transactions", partition="a.csv")
@@ -142,7 +142,7 @@ def test_reported_materialization(deployment: Deployment) -> None:
 
 
 def test_range_of_files_that_are_not_registered(deployment: Deployment) -> None:
-    """It has no order yet; the message says what to do."""
+    """A range of unregistered files has no order yet, and the message says what to do."""
     for name in ("a.csv", "b.csv"):
         deployment.land(name, make_file(make_row()))
 
@@ -152,7 +152,7 @@ def test_range_of_files_that_are_not_registered(deployment: Deployment) -> None:
 
 @pytest.mark.parametrize(("last", "loaded"), [("a.csv", []), ("b.csv", ["a.csv"])])
 def test_store_goes_down_between_files(deployment: Deployment, last: str, loaded: list[str]) -> None:
-    """While files are loaded one by one, a store that is gone is waited for once, not once for each file left."""
+    """If a store goes down while files are loaded one by one, the run waits for it once instead of once per file."""
     names = ["a.csv", "b.csv", "c.csv", "d.csv"]
     for name in names:
         deployment.land(name, make_file(*many_rows(3)))
@@ -184,7 +184,7 @@ TEXT = "what an error may quote of row T0000001"
 
 
 def test_unforeseen_error_fails_one_file(deployment: Deployment) -> None:
-    """An error that nobody foresaw costs its own file alone; its text, which may quote a row, is told nowhere."""
+    """An unforeseen error fails only its own file, and its text, which may quote a row, is not shown anywhere."""
     names = ["a.csv", "bad.csv", "c.csv"]
 
     result, _ = _with_quarantine(deployment, names, {"bad.csv": Forbidden})
@@ -201,7 +201,7 @@ def test_unforeseen_error_fails_one_file(deployment: Deployment) -> None:
 
 
 def test_unforeseen_error_of_every_file(deployment: Deployment) -> None:
-    """Where no file is left, the run fails as it does for bad files."""
+    """If no file is left, the run fails the way it does for bad files."""
     names = ["a.csv", "b.csv"]
 
     result, _ = _with_quarantine(deployment, names, dict.fromkeys(names, Forbidden))
@@ -213,7 +213,7 @@ def test_unforeseen_error_of_every_file(deployment: Deployment) -> None:
 
 
 def test_unforeseen_error_of_a_file_alone(deployment: Deployment) -> None:
-    """A run of one file ends with the error itself."""
+    """A run of one file fails with the error itself."""
     result, _ = _with_quarantine(deployment, ["a.csv"], {"a.csv": Forbidden})
 
     (step,) = [event for event in result.all_events if event.is_step_failure]
@@ -222,7 +222,7 @@ def test_unforeseen_error_of_a_file_alone(deployment: Deployment) -> None:
 
 @pytest.mark.parametrize(("down_at", "loaded"), [("a.csv", []), ("b.csv", ["a.csv"])])
 def test_storage_goes_down_between_files(deployment: Deployment, down_at: str, loaded: list[str]) -> None:
-    """The client has waited for the storage already: the files that are left do not wait for it as well."""
+    """If the storage goes down, the remaining files do not wait for it, because the client has done so already."""
     names = ["a.csv", "b.csv", "c.csv"]
 
     result, tried = _with_quarantine(deployment, names, {down_at: ServiceUnavailable})
@@ -235,7 +235,7 @@ def test_storage_goes_down_between_files(deployment: Deployment, down_at: str, l
 
 
 def test_configuration_error_in_a_batch(deployment: Deployment) -> None:
-    """It is of no file: the run ends with its own message, which says what to correct."""
+    """A configuration error belongs to no file: the run fails with its own message, which says what to correct."""
     names = ["a.csv", "b.csv"]
 
     result, tried = _with_quarantine(deployment, names, {"a.csv": ConfigError})
@@ -248,7 +248,7 @@ def test_configuration_error_in_a_batch(deployment: Deployment) -> None:
 def _with_quarantine(
     deployment: Deployment, names: Sequence[str], errors: dict[str, type[Exception]]
 ) -> tuple[dg.ExecuteInProcessResult, list[str]]:
-    """Lands and loads `names` with a quarantine that raises the `errors` of files; and the files it was asked for."""
+    """Land and load `names` with a quarantine that raises `errors` by file; return the result and the files tried."""
     tried: list[str] = []
 
     class Failing(Quarantine):
@@ -266,9 +266,9 @@ def _with_quarantine(
 def _materialize_with(
     deployment: Deployment, names: Sequence[str], key: str, fake: type[Any], **fields: Any
 ) -> dg.ExecuteInProcessResult:
-    """Runs all assets for `names`, of which no other is registered, with a fake of the resource `key`.
+    """Run all assets for `names`, the only registered files, with a fake of the resource `key`.
 
-    The fake is the real one in all that it does not override and that `fields` does not replace.
+    The fake behaves like the real resource except where it overrides it or `fields` replaces something.
     """
     definitions = build(deployment.config)
     resources = dict(definitions.resources or {})
@@ -286,10 +286,10 @@ def _materialize_with(
 
 
 def _log(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[str]:
-    """Every message of the run, as the UI shows it."""
+    """Return every message of the run, as the UI shows it."""
     return [entry.user_message for entry in deployment.instance.all_logs(result.run_id)]
 
 
 def _events(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[str]:
-    """Every event of the run with all that it holds."""
+    """Return every event of the run with everything in it."""
     return [dg.serialize_value(entry) for entry in deployment.instance.all_logs(result.run_id)]

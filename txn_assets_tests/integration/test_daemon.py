@@ -1,4 +1,4 @@
-"""The whole of it by itself: `make dev` loads what is dropped into the bucket, and ends without a trace."""
+"""End to end: `make dev` loads what is dropped into the bucket and stops without leaving anything behind."""
 
 import socket
 import subprocess
@@ -12,13 +12,13 @@ from txn_assets_tests.daemon import dagster_dev
 from txn_assets_tests.deployment import Deployment, make_file, many_rows
 
 SECONDS = 150.0
-"""Start, a tick every 30 s, a queue that is looked at every 5 s, and a run: half of it on an idle machine."""
+"""Deadline for startup, a tick every 30 s, a queue polled every 5 s, and a run: twice what an idle machine needs."""
 
 
 def test_dropped_and_overwritten_file(deployment: Deployment, tmp_path: Path) -> None:
-    """A file dropped into the bucket reaches the stores with no hand on it, and so does what overwrites it.
+    """A file dropped into the bucket reaches the stores on its own, and so does the version that overwrites it.
 
-    A second `make dev` is refused meanwhile; SIGTERM ends the first and leaves no process behind.
+    A second `make dev` is refused in the meantime; SIGTERM ends the first and leaves no process behind.
     """
     with dagster_dev(tmp_path) as daemon:
         deployment.land("a.csv", make_file(*many_rows(3)))
@@ -36,7 +36,7 @@ def test_dropped_and_overwritten_file(deployment: Deployment, tmp_path: Path) ->
 
 
 def test_port() -> None:
-    """A port that is taken, or none at all, is refused in one sentence."""
+    """A port that is taken or invalid is refused in one sentence."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = _dev(port)
@@ -58,5 +58,5 @@ def _prices(deployment: Deployment) -> list[str]:
     try:
         return [str(price) for _, _, price, _, _ in deployment.rows("postgres_transactions", "a.csv")]
     except psycopg.errors.UndefinedTable:
-        # The first load makes it.
+        # The first load creates it.
         return []

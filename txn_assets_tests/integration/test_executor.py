@@ -1,4 +1,4 @@
-"""When the steps of a run are executed: the executor that every run has, on small jobs, and with the three stores."""
+"""When the steps of a run are executed: the executor of every run, on small jobs and with the three stores."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ at_work = threading.Event()
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """A persistent instance, in which each pool has one slot."""
+    """Return a persistent instance in which each pool has one slot."""
     pools = {"concurrency": {"pools": {"default_limit": 1, "granularity": "op"}}}
     with dg.instance_for_test(overrides=pools) as made:
         yield made
@@ -40,7 +40,7 @@ def _steps(result: dg.JobExecutionResult, kind: str) -> set[str]:
 
 
 def meeting() -> dg.JobDefinition:
-    """Three steps that wait for each other, each in a pool of its own, and one that needs them all."""
+    """Three steps that wait for each other, each in a pool of its own, and one step that needs them all."""
 
     def wait(pool: str) -> dg.OpDefinition:
         @dg.op(name=pool, pool=pool)
@@ -61,14 +61,14 @@ def meeting() -> dg.JobDefinition:
 
 
 def test_pools_are_used_at_the_same_time(instance: dg.DagsterInstance) -> None:
-    """Steps that need nothing of each other and have different pools run at once, and what needs them comes after."""
+    """Independent steps in different pools run at once, and the step that needs them runs after them."""
     with _run(meeting, instance) as result:
         assert result.success
         assert result.output_for_node("count") == len(POOLS)
 
 
 def one_pool() -> dg.JobDefinition:
-    """Two steps of one pool, each of which fails where it meets the other."""
+    """Two steps of one pool that fail if they overlap."""
 
     @dg.op(pool="postgres")
     def hold() -> None:
@@ -86,18 +86,18 @@ def one_pool() -> dg.JobDefinition:
 
 
 def test_steps_of_one_pool_take_turns(instance: dg.DagsterInstance) -> None:
-    """A pool of one slot holds within a run as well, and who waits for it uses no processor."""
+    """A pool with one slot is respected within a run too, and waiting for the slot uses no CPU."""
     started, before = time.monotonic(), time.process_time()
 
     result = _run(one_pool, instance)
 
     assert result.success
-    # Dagster asks for the slot again after a second or more; without a pause all of it would be processor time.
+    # Dagster asks for the slot again after a second or more; without a pause all of that would be CPU time.
     assert time.process_time() - before < 0.8 * (time.monotonic() - started)
 
 
 def one_fails() -> dg.JobDefinition:
-    """Of two steps at once, one fails; each has a step that needs it."""
+    """Two concurrent steps, one of which fails; each has a downstream step."""
 
     @dg.op(pool="gcs")
     def fail() -> int:
@@ -121,7 +121,7 @@ def one_fails() -> dg.JobDefinition:
 
 
 def test_failure_of_one_leaves_the_others(instance: dg.DagsterInstance) -> None:
-    """Where one step fails, what needs it is left out, all else is done, and the run has failed."""
+    """If one step fails, its downstream steps are skipped, everything else runs, and the run fails."""
     result = _run(one_fails, instance)
 
     assert not result.success
@@ -131,7 +131,7 @@ def test_failure_of_one_leaves_the_others(instance: dg.DagsterInstance) -> None:
 
 
 def retried() -> dg.JobDefinition:
-    """A step that fails at its first try."""
+    """A step that fails at its first attempt."""
 
     @dg.op(pool="gcs", retry_policy=dg.RetryPolicy(max_retries=1))
     def try_twice(context: dg.OpExecutionContext) -> int:
@@ -147,13 +147,13 @@ def retried() -> dg.JobDefinition:
 
 
 def test_retries(instance: dg.DagsterInstance) -> None:
-    """A step with a retry policy is tried again."""
+    """A step with a retry policy is retried."""
     with _run(retried, instance) as result:
         assert result.output_for_node("try_twice") == 1
 
 
 def hooked() -> dg.JobDefinition:
-    """A step with a hook, as teams have them to be told of a failure."""
+    """A step with a hook, as teams use to get notified of a failure."""
 
     @dg.failure_hook
     def tell(context: dg.HookContext) -> None:
@@ -171,7 +171,7 @@ def hooked() -> dg.JobDefinition:
 
 
 def test_hooks(instance: dg.DagsterInstance) -> None:
-    """A hook is called with the step it waited for."""
+    """A hook runs for the step that it waits for."""
     result = _run(hooked, instance)
 
     assert _steps(result, "HOOK_COMPLETED") == {"fail"}
@@ -192,7 +192,7 @@ def printing() -> dg.JobDefinition:
 
 
 def test_output_is_kept(instance: dg.DagsterInstance) -> None:
-    """What a step prints is found in the output of the run."""
+    """What a step prints is in the output of the run."""
     result = _run(printing, instance)
 
     (captured,) = (event for event in result.all_events if event.event_type_value == "LOGS_CAPTURED")
@@ -205,7 +205,7 @@ def test_output_is_kept(instance: dg.DagsterInstance) -> None:
 def test_output_that_cannot_be_kept(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, fails_at: str
 ) -> None:
-    """Where the place for output is out of reach, the steps are done all the same."""
+    """Steps run even if the storage for their output is unreachable."""
 
     @contextmanager
     def capture(_log_key: object) -> Iterator[None]:
@@ -222,11 +222,11 @@ def test_output_that_cannot_be_kept(
 
 
 def interrupted() -> dg.JobDefinition:
-    """A step during which the run is cancelled, and one after it."""
+    """A step during which the run is canceled, and one after it."""
 
     @dg.op(pool="postgres")
     def cancel(context: dg.OpExecutionContext) -> int:
-        # As the UI does, and then the run launcher.
+        # As the UI does, followed by the run launcher.
         context.instance.report_run_canceling(context.run)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.5)
@@ -244,7 +244,7 @@ def interrupted() -> dg.JobDefinition:
 
 
 def test_cancelled_run_finishes_the_store(instance: dg.DagsterInstance) -> None:
-    """A run that is cancelled begins nothing more, and ends when the store that is being loaded is."""
+    """A canceled run starts nothing new and ends once the store that is being loaded is done."""
     result = _run(interrupted, instance)
 
     assert not result.success
@@ -256,7 +256,7 @@ def test_cancelled_run_finishes_the_store(instance: dg.DagsterInstance) -> None:
 
 
 def test_stores_fetch_the_staged_rows_together(deployment: Deployment) -> None:
-    """Three sinks that run at once, in a run that has no file of its own, load the rows that an earlier run staged."""
+    """Three concurrent sinks, in a run that did not stage the file itself, load the rows that an earlier run staged."""
     deployment.land("a.csv", make_file(*many_rows(1000)))
     deployment.materialize("a.csv", select="*hashed_transactions")
 

@@ -1,4 +1,4 @@
-"""The fingerprint: one number for the same rows in three engines, and another once any cell differs."""
+"""The fingerprint: the same number for the same rows in three engines, and a different one once any cell differs."""
 
 import datetime as dt
 from decimal import Decimal
@@ -22,7 +22,7 @@ ROWS = [
 
 
 def rerun_check(deployment: Deployment, store: str, name: str) -> set[str]:
-    """Run the checks of `store` alone, as the button of the UI does; the names of those that failed."""
+    """Run only the checks of `store`, as the UI's button does; return the names of those that failed."""
     job = build(deployment.config).resolve_implicit_global_asset_job_def()
     keys = {key for check in checks(deployment.config.orchestration) for key in check.check_keys}
     wanted = {key for key in keys if key.asset_key == dg.AssetKey(store)}
@@ -34,7 +34,7 @@ def rerun_check(deployment: Deployment, store: str, name: str) -> set[str]:
 
 
 def execute(deployment: Deployment, store: str, statement: str, *, table: str = "") -> list[tuple[Any, ...]]:
-    """Run `statement` in the engine of `store`; {table} is its table, or another one beside it."""
+    """Run `statement` in the engine of `store`; {table} is its table, or the given table next to it."""
     if store == "postgres_transactions":
         cursor = deployment.pg.execute(statement.format(table=f"{deployment.pg_table}{table}"))
         return cursor.fetchall() if cursor.description else []
@@ -58,13 +58,13 @@ EDITS = {
 
 @pytest.mark.parametrize("store", ["bigquery_raw_transactions", "postgres_transactions"])
 def test_each_changed_cell_turns_the_check_red(deployment: Deployment, store: str) -> None:
-    """Counts, sums and dates stay the same in most of these edits, and the check names the file."""
+    """The check fails and names the file, although counts, sums and dates stay the same in most of these edits."""
     deployment.load("a.csv", *ROWS)
     assert not rerun_check(deployment, store, "a.csv")
     for what in ("product", "two prices swapped"):
         execute(deployment, store, EDITS[what])
         assert rerun_check(deployment, store, "a.csv"), what
-        # The next load of the same version sees it too, and restores the rows.
+        # The next load of the same version sees it too and restores the rows.
         deployment.materialize("a.csv")
     assert not rerun_check(deployment, store, "a.csv")
 
@@ -73,7 +73,7 @@ def test_each_changed_cell_turns_the_check_red(deployment: Deployment, store: st
     ("store", "dialect"), [("bigquery_raw_transactions", BIGQUERY), ("postgres_transactions", POSTGRES)]
 )
 def test_each_changed_cell_changes_the_fingerprint(deployment: Deployment, store: str, dialect: Dialect) -> None:
-    """Whatever stays the same beside it: counts, sums, dates and ids."""
+    """A changed cell changes the fingerprint even if counts, sums, dates and ids stay the same."""
     deployment.load("a.csv", *ROWS)
     fingerprint = f"SELECT {select_fingerprint(dialect)} FROM {{table}}"
     found = execute(deployment, store, fingerprint)
@@ -88,7 +88,7 @@ def test_each_changed_cell_changes_the_fingerprint(deployment: Deployment, store
 
 @pytest.mark.parametrize(("old", "new"), [(b"12|C", b"12|D"), (b"0.1234", b"0.1235"), (b"1970-01-01", b"1970-01-02")])
 def test_changed_object_turns_the_check_red(deployment: Deployment, old: bytes, new: bytes) -> None:
-    """An object of the lake that was edited, its metadata kept."""
+    """An edited object of the lake fails the check even if its metadata is kept."""
     deployment.load("a.csv", *ROWS)
     blob = deployment.bucket.get_blob(f"{deployment.config.data_lake.path}/a/processed.csv")
     content, metadata = blob.download_as_bytes(), blob.metadata
@@ -101,7 +101,7 @@ def test_changed_object_turns_the_check_red(deployment: Deployment, old: bytes, 
 
 
 def test_two_edits_of_a_price_that_cancel(deployment: Deployment) -> None:
-    """More decimals than four are not rounded away before they are compared."""
+    """Two edits beyond the fourth decimal that cancel out are found, because prices are compared unrounded."""
     deployment.load("a.csv", *ROWS[:2])
     for store in SINKS[1:]:
         assert not rerun_check(deployment, store, "a.csv")
@@ -115,7 +115,7 @@ def test_two_edits_of_a_price_that_cancel(deployment: Deployment) -> None:
 
 
 def test_optional_fields_may_be_missing(deployment: Deployment) -> None:
-    """A missing value is told from an empty one, and from the next field, in every engine."""
+    """Every engine distinguishes a missing value from an empty one and from the next field."""
     deployment.configure({"ingestion": {"validation": {"required_fields": ["transaction_id"]}}})
     rows = [
         make_row(price="", quantity="", date=""),
@@ -127,7 +127,7 @@ def test_optional_fields_may_be_missing(deployment: Deployment) -> None:
 
 
 def test_live_version_with_a_smaller_generation_wins(deployment: Deployment) -> None:
-    """GCS promises unique generations, not growing ones: what the bucket shows is loaded, and noted as the newest."""
+    """The live version wins with a smaller generation too: GCS promises unique generations, not increasing ones."""
     generation = deployment.land("a.csv", b"transaction_id,product,price,quantity,date\nA,Tea,1.00,1,2024-01-01\n")
     deployment.materialize("a.csv")
     _pretend_larger_generation(deployment, "a.csv", generation)
@@ -145,7 +145,7 @@ def test_live_version_with_a_smaller_generation_wins(deployment: Deployment) -> 
 
 
 def _pretend_larger_generation(deployment: Deployment, name: str, generation: int) -> None:
-    """Let each ledger say that what it holds came from a generation far in the future."""
+    """Make each ledger say that its rows came from a generation far in the future."""
     later = generation + int(dt.timedelta(days=365).total_seconds() * 1e6)
     deployment.pg.execute(f"UPDATE {deployment.pg_table}_loads SET generation = {later}")
     config = bigquery.QueryJobConfig(query_parameters=[bigquery.ScalarQueryParameter("name", "STRING", name)])

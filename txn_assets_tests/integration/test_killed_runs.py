@@ -1,4 +1,4 @@
-"""A killed `make run`: the next one ends normally, and one that has to wait says for whom."""
+"""A killed `make run`: the next one ends normally, and one that has to wait names the run it waits for."""
 
 import os
 import signal
@@ -17,24 +17,24 @@ from txn_assets.defs.run_liveness import DIED, RunLocks
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 
 SECONDS = 90.0
-"""A run takes ten on a busy machine; one that is not done by then hangs."""
+"""Deadline of a run that takes ten seconds on a busy machine; a run that exceeds it hangs."""
 
 
 @pytest.fixture
 def instance(deployment: Deployment, stack_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """The local instance, as `make run` opens it."""
+    """Return the local instance, as `make run` opens it."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     with dg.DagsterInstance.from_config(str(prepare(stack_home, deployment.endpoints))) as opened:
         locks = RunLocks.of(opened)
         assert locks
-        # Those of other tests that kill.
+        # Report the dead runs of other tests first.
         locks.report_dead(opened)
         yield opened
 
 
 @contextmanager
 def _make_run(file: Path) -> Iterator["subprocess.Popen[str]"]:
-    """`make run` in a process group of its own, which is killed at the end."""
+    """Start `make run` in a process group of its own and kill it at the end."""
     command = [sys.executable, "-m", "txn_assets.run", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
@@ -51,7 +51,7 @@ def _kill(process: "subprocess.Popen[str]") -> None:
 
 @contextmanager
 def _slow_store(deployment: Deployment) -> Iterator[None]:
-    """PostgreSQL lets no load of the deployment's table end meanwhile."""
+    """Keep PostgreSQL from finishing any load of the deployment's table inside the block."""
     with deployment.pg.transaction():
         deployment.pg.execute(f"LOCK TABLE {deployment.pg_table} IN ACCESS EXCLUSIVE MODE")
         yield
@@ -97,7 +97,7 @@ def test_run_after_a_killed_run(
 
 
 def test_waiting_run_says_for_whom(deployment: Deployment, instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    """A run that waits for another says which it is, and goes on within seconds when that is killed."""
+    """A run that waits for another names it, and continues within seconds after that one is killed."""
     deployment.load("table.csv", make_row())
     with _make_run(_write(tmp_path, "first.csv")) as first, _slow_store(deployment):
         _wait_until(lambda: _claimed(instance, "postgres"))

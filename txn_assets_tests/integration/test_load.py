@@ -17,7 +17,7 @@ T001 = "e78d6e358171a045d54a628e52c664755d2003250e554d6490a2e3b5794d20a2"
 
 
 def test_sample_file(deployment: Deployment) -> None:
-    """The sample's four valid rows stand in each store, hashed and exact, and the fifth in the quarantine."""
+    """Each store holds the sample's four valid rows, hashed and exact, and the quarantine holds the fifth."""
     deployment.land("transactions.csv", (project_root() / "data" / "transactions.csv").read_bytes())
 
     result = deployment.materialize("transactions.csv")
@@ -43,7 +43,7 @@ def test_sql_types_are_exact(deployment: Deployment) -> None:
 
 
 def test_rows_carry_their_source(deployment: Deployment) -> None:
-    """A row names its file and its record number there, rejected records counted."""
+    """A row names its file and its record number in that file, counting rejected records."""
     deployment.load("a.csv", make_row(), make_row(product=""), make_row(transaction_id="T003"))
 
     rows = deployment.pg.execute(
@@ -54,7 +54,7 @@ def test_rows_carry_their_source(deployment: Deployment) -> None:
 
 
 def test_replay_changes_nothing(deployment: Deployment) -> None:
-    """Loading the same version again leaves rows, ledger and object as they were."""
+    """Loading the same version again leaves rows, ledger and object unchanged."""
     deployment.load("a.csv", *many_rows(5))
     before = _state(deployment)
 
@@ -103,7 +103,7 @@ def test_too_many_rejected(deployment: Deployment) -> None:
 
 
 def test_corrected_rules_replay(deployment: Deployment) -> None:
-    """After the rules are corrected the same version is judged anew, in the quarantine and in each store."""
+    """After the rules are corrected, the same version is validated again, in the quarantine and in each store."""
     deployment.load("a.csv", *many_rows(3), make_row(product="Monitor"))
     deployment.configure({"ingestion": {"validation": {"product_prefix": "Halal"}}})
 
@@ -188,7 +188,7 @@ def test_consumers_choose_their_form(deployment: Deployment) -> None:
 
 
 def test_steps_in_runs_of_their_own(deployment: Deployment) -> None:
-    """Each asset materialised in a run of its own finds its input, clear text made again from the landing zone."""
+    """Assets materialized in separate runs find their inputs, and clear text is read again from the landing zone."""
     deployment.land("a.csv", make_file(*many_rows(6), make_row(product="")))
 
     for asset in ("raw_csv", "validated_transactions", "hashed_transactions", *SINKS):
@@ -198,7 +198,7 @@ def test_steps_in_runs_of_their_own(deployment: Deployment) -> None:
 
 
 def test_registered_files_do_not_matter(deployment: Deployment) -> None:
-    """A run and its checks look at its own files alone, whatever else is registered."""
+    """A run and its checks look only at its own files, whatever else is registered."""
     deployment.instance.add_dynamic_partitions("landed_files", ["never-loaded.csv"])
 
     result = deployment.load("a.csv", *many_rows(3))
@@ -208,7 +208,7 @@ def test_registered_files_do_not_matter(deployment: Deployment) -> None:
 
 
 def test_back_fill_in_one_run(deployment: Deployment) -> None:
-    """A range of files is loaded by one run, each file for itself, with its own ledger row."""
+    """One run loads a range of files, each on its own and with its own ledger row."""
     for name, count in (("a.csv", 2), ("b.csv", 3), ("c.csv", 4), ("d.csv", 5)):
         deployment.land(name, make_file(*many_rows(count)))
     deployment.instance.add_dynamic_partitions("landed_files", ["a.csv", "b.csv", "c.csv", "d.csv"])
@@ -225,7 +225,7 @@ def test_back_fill_in_one_run(deployment: Deployment) -> None:
 
 
 def test_scratch_is_empty_after_a_run(deployment: Deployment, stack_home: Path) -> None:
-    """Nothing of a file is left on the disk of the machine that loaded it."""
+    """A run leaves nothing of a file on the disk of its machine."""
     deployment.load("a.csv", *many_rows(6))
 
     left = [path for path in (stack_home / "scratch").rglob("*") if path.is_file() and path.name != "lock"]

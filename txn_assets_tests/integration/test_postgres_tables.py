@@ -16,12 +16,12 @@ ORIGINAL = {
     "quantity": "integer",
     "date": "date",
 }
-"""The types of the original pipeline's table."""
+"""Column types of the original pipeline's table."""
 EXACT = {**ORIGINAL, "price": "numeric(18,4)"}
 
 
 def make_table(deployment: Deployment, **columns: str) -> None:
-    """Create the schema, and the table of the original pipeline but for `columns`."""
+    """Create the schema, and the original pipeline's table with the types in `columns`."""
     schema = deployment.config.data_warehouse.postgres.schema_
     definition = ", ".join(f'"{name}" {kind}' for name, kind in {**EXACT, **columns}.items())
     deployment.pg.execute(f"CREATE SCHEMA {schema}")
@@ -41,14 +41,14 @@ def column_names(deployment: Deployment) -> list[str]:
 
 
 def paste_remedy(deployment: Deployment, sentence: str) -> None:
-    """Run what a sentence asks for, as its reader would."""
+    """Run the statement that a sentence recommends, as its reader would."""
     _, _, script = sentence.partition(" run: ")
     assert script.endswith(";")
     deployment.pg.execute(script)
 
 
 def make_trigger(deployment: Deployment, body: str) -> None:
-    """Let the table run PL/pgSQL before each row."""
+    """Make the table run PL/pgSQL before each row."""
     schema = deployment.config.data_warehouse.postgres.schema_
     deployment.pg.execute(f"CREATE FUNCTION {schema}.change() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {body} END$$")
     deployment.pg.execute(
@@ -63,7 +63,7 @@ def contents(deployment: Deployment) -> list[list[tuple[object, ...]]]:
 
 
 def test_coarse_price_is_refused(deployment: Deployment) -> None:
-    """A column that would round prices is named before the first row, and nothing is changed."""
+    """A column that would round prices is named before the first row, and nothing changes."""
     make_table(deployment, price="numeric(10,2)")
     deployment.land("coarse.csv", (CASES / "coarse_scale.csv").read_bytes())
 
@@ -82,7 +82,7 @@ def test_coarse_price_is_refused(deployment: Deployment) -> None:
 
 
 def test_coarse_price_is_enough_for_the_rules(deployment: Deployment) -> None:
-    """Where no valid price has more decimals than the column, the column stays."""
+    """If no valid price has more decimals than the column, the column stays."""
     make_table(deployment, price="numeric(10,2)")
     deployment.configure({"ingestion": {"validation": {"max_decimals": 2}}})
 
@@ -103,7 +103,7 @@ def test_coarse_price_is_enough_for_the_rules(deployment: Deployment) -> None:
     ],
 )
 def test_column_that_cannot_hold_every_value(deployment: Deployment, column: str, kind: str) -> None:
-    """It is named with the statement that mends it, which does."""
+    """A column that cannot hold every value is named with the statement that fixes it, and the statement works."""
     make_table(deployment, **{column: kind})
 
     result = load(deployment, "a.csv", *many_rows(3))
@@ -116,7 +116,7 @@ def test_column_that_cannot_hold_every_value(deployment: Deployment, column: str
 
 
 def test_all_faults_come_in_one_sentence(deployment: Deployment) -> None:
-    """Whoever mends the table does so once."""
+    """All faults come in one sentence, so that the table can be fixed in one go."""
     make_table(deployment, price="money", date="text")
 
     sentence = failure(load(deployment, "a.csv", make_row()))
@@ -161,7 +161,7 @@ def test_column_that_is_not_there(deployment: Deployment, made: str) -> None:
     ],
 )
 def test_table_that_holds_every_value(deployment: Deployment, columns: dict[str, str]) -> None:
-    """Other types and other columns than the platform's own are left as they are."""
+    """Types and columns that differ from the platform's own but hold every value are left alone."""
     make_table(deployment, **columns)
 
     result = load(deployment, "a.csv", *many_rows(3))
@@ -193,14 +193,14 @@ LOUD = [
     ({"price": "numeric CONSTRAINT cheap CHECK (price < 50)"}, {"price": "99.00"}, '"cheap"'),
     ({"product": "text CONSTRAINT one_each UNIQUE"}, {"product": "Halal Laptop"}, '"one_each"'),
 ]
-"""Columns of a table, a row that they refuse, and the name that the sentence must have."""
+"""Columns of a table, a row that they refuse, and the name that the sentence must mention."""
 
 
 @pytest.mark.parametrize(("columns", "row", "named"), LOUD, ids=[named.strip('"') for *_, named in LOUD])
 def test_value_that_a_column_refuses(
     deployment: Deployment, columns: dict[str, str], row: dict[str, str], named: str
 ) -> None:
-    """The load fails and names the column or the constraint; the statement that mends it does."""
+    """The load fails and names the column or the constraint, and the statement that fixes it works."""
     make_table(deployment, **columns)
     rows = [make_row(**{"price": "1.00", **row}), make_row(transaction_id="T002", **{"price": "2.00", **row})]
 
@@ -214,7 +214,7 @@ def test_value_that_a_column_refuses(
 
 
 def test_null_in_a_required_column(deployment: Deployment) -> None:
-    """A field that may be empty by the rules and not by the table is named with both remedies."""
+    """A field that may be empty by the rules but not in the table is named with both remedies."""
     make_table(deployment, product="text NOT NULL")
     deployment.configure({"ingestion": {"validation": {"required_fields": ["transaction_id", "price"]}}})
 
@@ -227,7 +227,7 @@ def test_null_in_a_required_column(deployment: Deployment) -> None:
 
 
 def test_trigger_that_drops_a_row(deployment: Deployment) -> None:
-    """The sentence counts the rows and names the cause; the version before stays."""
+    """The sentence counts the rows and names the cause; the previous version stays."""
     load(deployment, "a.csv", *many_rows(3))
     make_trigger(deployment, "IF NEW.quantity = 9 THEN RETURN NULL; END IF; RETURN NEW;")
 
@@ -249,7 +249,7 @@ def test_trigger_that_drops_a_row(deployment: Deployment) -> None:
     ],
 )
 def test_changed_value_is_rolled_back(deployment: Deployment, change: str, found: str) -> None:
-    """Rows are compared before the commit: where one was changed, table and ledger are as they were before."""
+    """Rows are compared before the commit: if one was changed, table and ledger roll back."""
     load(deployment, "a.csv", *many_rows(3))
     before = contents(deployment)
     make_trigger(deployment, f"{change} RETURN NEW;")
@@ -264,7 +264,7 @@ def test_changed_value_is_rolled_back(deployment: Deployment, change: str, found
 
 
 def test_trigger_that_waits_for_the_commit(deployment: Deployment) -> None:
-    """What a deferred trigger does to the rows is seen as well."""
+    """Changes made by a deferred trigger are detected too."""
     load(deployment, "a.csv", *many_rows(3))
     before = contents(deployment)
     schema = deployment.config.data_warehouse.postgres.schema_
@@ -284,7 +284,7 @@ def test_trigger_that_waits_for_the_commit(deployment: Deployment) -> None:
 
 
 def test_rows_that_cannot_be_deleted(deployment: Deployment) -> None:
-    """A rule that keeps the rows of the version before would leave both: nothing is changed."""
+    """If a rule keeps the previous version's rows, nothing changes, because the table would hold both versions."""
     load(deployment, "a.csv", *many_rows(3))
     before = contents(deployment)
     deployment.pg.execute(f"CREATE RULE keep AS ON DELETE TO {deployment.pg_table} DO INSTEAD NOTHING")
@@ -309,7 +309,7 @@ def test_lost_ledger_doubles_no_rows(deployment: Deployment, lost: str) -> None:
 
 
 def test_incomplete_ledger_is_named(deployment: Deployment) -> None:
-    """A ledger that lacks a column is not patched: the sentence says how to have it made anew, with no row lost."""
+    """A ledger that lacks a column is not patched: the sentence says how to recreate it without losing a row."""
     load(deployment, "a.csv", *many_rows(3))
     deployment.pg.execute(f"ALTER TABLE {deployment.pg_table}_loads DROP COLUMN rules_id")
 
@@ -322,7 +322,7 @@ def test_incomplete_ledger_is_named(deployment: Deployment) -> None:
 
 
 def test_ledger_without_its_key_is_named(deployment: Deployment) -> None:
-    """Half of a restore leaves tables without their keys."""
+    """A ledger without its key, as a partial restore leaves it, is named."""
     load(deployment, "a.csv", *many_rows(3))
     deployment.pg.execute(f"ALTER TABLE {deployment.pg_table}_loads DROP CONSTRAINT transactions_loads_pkey")
 
@@ -334,7 +334,7 @@ def test_ledger_without_its_key_is_named(deployment: Deployment) -> None:
 
 
 def test_view_is_named(deployment: Deployment) -> None:
-    """COPY fills no view."""
+    """A view is named, because COPY cannot fill one."""
     schema = deployment.config.data_warehouse.postgres.schema_
     deployment.pg.execute(f"CREATE SCHEMA {schema}")
     deployment.pg.execute(f"CREATE VIEW {deployment.pg_table} AS SELECT 1 AS one")

@@ -20,7 +20,7 @@ def _dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _run(deployment: Deployment, file: Path, *rows: str, name: str | None = None, replace: bool = False) -> str:
-    """Write `file`, load it as `make run` does, and return what was printed."""
+    """Write `file`, load it the way `make run` does, and return what was printed."""
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(make_file(*rows))
     out = io.StringIO()
@@ -29,7 +29,7 @@ def _run(deployment: Deployment, file: Path, *rows: str, name: str | None = None
 
 
 def test_another_month_under_the_same_name(deployment: Deployment, tmp_path: Path) -> None:
-    """It is refused with both ways on, and neither the stores nor the landing zone change."""
+    """Another month under the same name is refused with both ways to proceed, and nothing changes."""
     deployment.load("export.csv", *JANUARY)
     landed = deployment.objects()
 
@@ -46,7 +46,7 @@ def test_another_month_under_the_same_name(deployment: Deployment, tmp_path: Pat
 
 
 def test_a_name_of_its_own(deployment: Deployment, tmp_path: Path) -> None:
-    """With --name both are loaded."""
+    """With --name both files are loaded."""
     deployment.load("export.csv", *JANUARY)
 
     _run(deployment, tmp_path / "feb" / "export.csv", *FEBRUARY, name="feb.csv")
@@ -56,7 +56,7 @@ def test_a_name_of_its_own(deployment: Deployment, tmp_path: Path) -> None:
 
 
 def test_a_corrected_file(deployment: Deployment, tmp_path: Path) -> None:
-    """One id in common is enough: the file replaces its earlier version, and says so."""
+    """One common id is enough: the file replaces its earlier version and says so."""
     deployment.load("export.csv", *JANUARY)
 
     printed = _run(deployment, tmp_path / "export.csv", *FEBRUARY, JANUARY[2])
@@ -66,7 +66,7 @@ def test_a_corrected_file(deployment: Deployment, tmp_path: Path) -> None:
 
 
 def test_the_same_content(deployment: Deployment, tmp_path: Path) -> None:
-    """It replaces nothing, also where the landing zone has been emptied since."""
+    """The same content replaces nothing, even if the landing zone has been emptied since."""
     deployment.load("export.csv", *JANUARY)
     deployment.bucket.blob(f"{deployment.config.data_lake.landing}/export.csv").delete()
 
@@ -91,7 +91,7 @@ def test_ids_that_cannot_be_compared(
 
 
 def test_a_file_without_valid_rows(deployment: Deployment, tmp_path: Path) -> None:
-    """It would not be loaded, and does not take the place of a loaded file in the landing zone either."""
+    """A file without valid rows would not be loaded, so it does not replace a loaded file in the landing zone."""
     deployment.load("export.csv", *JANUARY)
 
     with pytest.raises(UsageError, match="this file has no valid row with an id"):
@@ -99,7 +99,7 @@ def test_a_file_without_valid_rows(deployment: Deployment, tmp_path: Path) -> No
 
 
 def test_a_file_that_is_none(deployment: Deployment, tmp_path: Path) -> None:
-    """What cannot be read as transactions does not take the place of a loaded file in the landing zone."""
+    """A file that cannot be read as transactions does not replace a loaded file in the landing zone."""
     deployment.load("export.csv", *JANUARY)
     landed = deployment.objects()
     file = tmp_path / "export.csv"

@@ -31,7 +31,7 @@ def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_summary(deployment: Deployment) -> None:
-    """The summary counts the rows in, valid, rejected with reasons, and what each store holds."""
+    """The summary counts the rows read, valid, rejected with reasons, and held by each store."""
     out = io.StringIO()
 
     code = run(project_root() / "data" / "transactions.csv", deployment.config, out)
@@ -45,7 +45,7 @@ def test_summary(deployment: Deployment) -> None:
 
 
 def test_summary_of_warnings(deployment: Deployment) -> None:
-    """A repeated id and a column that is not loaded are in the summary."""
+    """The summary names a repeated id and a column that is not loaded."""
     out = io.StringIO()
 
     code = run(CASES / "repeated_id_extra_column.csv", deployment.config, out)
@@ -57,7 +57,7 @@ def test_summary_of_warnings(deployment: Deployment) -> None:
 
 
 def test_second_run_is_unchanged(deployment: Deployment, tmp_path: Path) -> None:
-    """The same file again is recognised by every store."""
+    """Every store recognizes the same file on the second run."""
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row()))
     run(file, deployment.config, io.StringIO())
@@ -70,7 +70,7 @@ def test_second_run_is_unchanged(deployment: Deployment, tmp_path: Path) -> None
 
 
 def test_failure_is_one_sentence(deployment: Deployment, tmp_path: Path) -> None:
-    """A file that cannot be loaded ends with the sentence of the failing asset and exit code 1, with no traceback."""
+    """A file that cannot be loaded ends with the failing asset's sentence and exit code 1, without a traceback."""
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row(quantity="0")))
 
@@ -80,12 +80,12 @@ def test_failure_is_one_sentence(deployment: Deployment, tmp_path: Path) -> None
     summary = done.stdout.partition("\n\n")[2]
     assert summary.startswith("FAILED  validated_transactions: No valid transactions in a.csv.")
     assert "Traceback" not in done.stdout
-    # DuckDB would complain there of what is not gone at exit.
+    # DuckDB would complain there about anything still open at exit.
     assert done.stderr == ""
 
 
 def test_failed_check(deployment: Deployment, tmp_path: Path) -> None:
-    """A check of severity ERROR is a failure, once, at the head of the summary; the rejected rows follow once each."""
+    """A failed check of severity ERROR shows once, at the top of the summary; each rejected row follows once."""
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row(), make_row(quantity="0"), make_row(price="")))
     out = io.StringIO()
@@ -116,7 +116,7 @@ def test_refusals(
     environ: dict[str, str],
     sentence: str,
 ) -> None:
-    """What cannot be done is refused in one sentence on standard error."""
+    """Impossible requests are refused in one sentence on standard error."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
 
@@ -128,7 +128,7 @@ def test_refusals(
 
 
 def test_name_that_the_bucket_refuses(deployment: Deployment, tmp_path: Path) -> None:
-    """What the landing zone refuses is said in one sentence, with the cause that it gave."""
+    """A name that the landing zone refuses is reported in one sentence with the cause that the bucket gave."""
     file = tmp_path / f"{'n' * 240}.csv"
     file.write_bytes(make_file(make_row()))
 
@@ -141,7 +141,7 @@ def test_name_that_the_bucket_refuses(deployment: Deployment, tmp_path: Path) ->
 
 
 def test_name_that_is_too_long_for_what_is_named_after_it(deployment: Deployment, tmp_path: Path) -> None:
-    """The name fits the landing zone; the quarantine's would not: the file is not landed."""
+    """A file is not landed if its name fits the landing zone but the quarantine's name would be too long."""
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row()))
 
@@ -158,7 +158,7 @@ def test_name_that_is_too_long_for_what_is_named_after_it(deployment: Deployment
 def test_gcp_without_secrets(
     deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str | None, sentence: str
 ) -> None:
-    """On the gcp target what is missing is said in one sentence."""
+    """On the gcp target, whatever is missing is reported in one sentence."""
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row()))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
@@ -180,7 +180,7 @@ def _make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_make_takes_a_name_as_typed(deployment: Deployment, tmp_path: Path) -> None:
-    """Neither make nor the shell reads a file's name."""
+    """Neither make nor the shell interprets a file's name."""
     name = 'tick`touch gone` cost$USD $(shell touch gone) it\'s "quoted".csv'
     (tmp_path / name).write_bytes(make_file(make_row()))
 
@@ -192,7 +192,7 @@ def test_make_takes_a_name_as_typed(deployment: Deployment, tmp_path: Path) -> N
 
 
 def test_make_takes_name_and_replace() -> None:
-    """NAME= and REPLACE=1 are the options of the command; a NAME in the environment is somebody else's."""
+    """NAME= and REPLACE=1 become the command's options; a NAME in the environment is ignored."""
     plain = _make("PYTHON=echo", "FILE=a.csv")
     both = _make("PYTHON=echo", "FILE=a.csv", "NAME=b$c.csv", "REPLACE=1")
 
@@ -216,7 +216,7 @@ def test_missing_key(deployment: Deployment, tmp_path: Path, monkeypatch: pytest
 
 
 def test_failure_of_the_run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a run fails before its first step, its cause is printed in one line."""
+    """If a run fails before its first step, the cause is printed in one line."""
     monkeypatch.setattr(RunFiles, "setup_for_execution", lambda *_: 1 / 0)
     out = io.StringIO()
 
@@ -227,7 +227,7 @@ def test_failure_of_the_run(deployment: Deployment, monkeypatch: pytest.MonkeyPa
 
 
 def test_json_log(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """With TXN_LOG_FORMAT=json each stage of a file is one JSON object a line, and so is each rejected row."""
+    """With TXN_LOG_FORMAT=json each stage of a file is one JSON object per line, and so is each rejected row."""
     monkeypatch.setenv("TXN_LOG_FORMAT", "json")
     deployment.land("a.csv", make_file(make_row(), make_row(product="")))
 

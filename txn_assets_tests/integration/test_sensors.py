@@ -26,7 +26,7 @@ def _evaluate_sweep(deployment: Deployment) -> object:
     now = dt.datetime.now(dt.UTC)
     resources = {name: (definitions.resources or {})[name] for name in schedule.required_resource_keys}
     with (
-        # A context of a schedule opens its instance by reference, which one in memory has not.
+        # A schedule context opens its instance by reference, which an in-memory instance does not have.
         dg.DagsterInstance.local_temp() as instance,
         dg.build_schedule_context(instance, scheduled_execution_time=now, resources=resources) as context,
     ):
@@ -57,7 +57,7 @@ def test_new_and_overwritten_files_are_requested_once(deployment: Deployment) ->
 
 
 def test_what_is_no_file_is_left_alone(deployment: Deployment) -> None:
-    """Empty and unfinished objects are skipped, and the message says what was looked at, and once why."""
+    """Empty and unfinished objects are skipped; the message says what was checked, and gives each reason once."""
     cursor = _cursor(_tick(deployment))
     for name, content in (("empty.csv", b""), ("a.csv.tmp", b"x"), (".hidden.csv", b"x")):
         deployment.land(name, content)
@@ -84,7 +84,7 @@ def test_sweep_reports_what_is_left_alone(deployment: Deployment) -> None:
 
 
 def test_sweep_requests_what_a_ledger_lacks(deployment: Deployment) -> None:
-    """The sweep requests a landed version that one store has not loaded, and nothing when all have."""
+    """The sweep requests a landed version that one store has not loaded, and nothing once all have it."""
     deployment.load("a.csv", make_row())
     deployment.materialize("transactions.csv")
     assert _sweep(deployment) == []
@@ -95,7 +95,7 @@ def test_sweep_requests_what_a_ledger_lacks(deployment: Deployment) -> None:
 
 
 def test_objects_of_another_format_are_not_counted(deployment: Deployment) -> None:
-    """After the lake's format has changed, what has not been loaded in the new one is requested, and nothing else."""
+    """After a change of the lake's format, only what has not been loaded in the new format is requested."""
     deployment.configure({"data_lake": {"format": "parquet"}})
     deployment.load("a.csv", make_row())
     deployment.materialize("transactions.csv")
@@ -108,7 +108,7 @@ def test_objects_of_another_format_are_not_counted(deployment: Deployment) -> No
 
 
 def test_copied_object_of_an_older_version(deployment: Deployment) -> None:
-    """Where two objects name one source file, the newer generation counts, in whichever order they are listed."""
+    """If two objects name one source file, the newer generation counts, in whichever order they are listed."""
     deployment.load("a.csv", make_row())
     folder = f"{deployment.config.data_lake.path}"
     older = deployment.bucket.get_blob(f"{folder}/a/processed.csv")
@@ -125,7 +125,7 @@ def test_copied_object_of_an_older_version(deployment: Deployment) -> None:
 
 
 def test_many_small_files_share_a_run(deployment: Deployment) -> None:
-    """They are requested as one range of partitions, which loads them all; the next tick requests nothing."""
+    """Many small files are requested as one range of partitions, which loads them all, and not requested again."""
     cursor = _cursor(_tick(deployment))
     names = [f"{n:02d}.csv" for n in range(FEW_FILES + 2)]
     for name in names:
@@ -144,7 +144,7 @@ def test_many_small_files_share_a_run(deployment: Deployment) -> None:
 
 
 def test_lost_cursor(deployment: Deployment) -> None:
-    """A sensor that has forgotten all requests what the ledgers lack, and nothing else."""
+    """A sensor that lost its cursor requests what the ledgers lack, and nothing else."""
     deployment.load("a.csv", make_row())
     deployment.land("b.csv", make_file(make_row()))
     deployment.materialize("transactions.csv")
@@ -155,7 +155,7 @@ def test_lost_cursor(deployment: Deployment) -> None:
 
 
 def test_dated_names(deployment: Deployment) -> None:
-    """Where names begin with their date, a tick lists what can be new and no more."""
+    """If names begin with their date, a tick lists only what can be new."""
     deployment.configure({"data_lake": {"landing_dates": "%Y/%m/%d/", "landing_late_days": 2}})
     today = dt.datetime.now(dt.UTC)
     days = [(today - dt.timedelta(days=days)).strftime("%Y/%m/%d") for days in (0, 1, 30)]
@@ -167,12 +167,12 @@ def test_dated_names(deployment: Deployment) -> None:
     second = _tick(deployment, _cursor(first))
 
     assert isinstance(second, dg.SkipReason)
-    # The name that is not dated sorts behind every date.
+    # The name without a date sorts after every date.
     assert "Nothing new among 3 objects" in str(second.skip_message)
 
 
 def test_dated_names_after_an_outage(deployment: Deployment) -> None:
-    """A sensor that was off for longer than files may be late lists from where it was."""
+    """A sensor that was off for longer than the lookback lists from where it stopped."""
     deployment.configure({"data_lake": {"landing_dates": "%Y/%m/%d/", "landing_late_days": 2}})
     cursor = json.loads(_cursor(_tick(deployment)) or "")
     cursor["mark"] -= 20 * 24 * 3600 * 1_000_000

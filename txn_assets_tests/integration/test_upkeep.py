@@ -1,4 +1,4 @@
-"""Stuck files are reported, and what is old is removed."""
+"""Upkeep: stuck files are reported, and old data is removed."""
 
 import datetime as dt
 
@@ -19,7 +19,7 @@ def _run(deployment: Deployment, job: str) -> dg.ExecuteInProcessResult:
 
 
 def test_fresh_files_are_not_stuck(deployment: Deployment) -> None:
-    """What has just landed is on its way."""
+    """A file that has just landed is not reported as stuck."""
     deployment.land("a.csv", make_file(make_row()))
 
     (check,) = _run(deployment, "watch_landing_zone").get_asset_check_evaluations()
@@ -28,7 +28,7 @@ def test_fresh_files_are_not_stuck(deployment: Deployment) -> None:
 
 
 def test_stuck_files_are_counted(deployment: Deployment) -> None:
-    """Each store says how many it lacks, and the oldest files are named."""
+    """Each store says how many files it lacks, and the oldest files are named."""
     first = deployment.land("a.csv", make_file(make_row()))
     for name in ("notes.txt", "_unfinished.csv", "folder/.hidden.csv"):
         deployment.land(name, b"x")
@@ -49,7 +49,7 @@ def test_stuck_files_are_counted(deployment: Deployment) -> None:
 
 
 def test_old_is_removed_and_history_stays(deployment: Deployment) -> None:
-    """Keys of files that are gone leave the list of partitions; ledgers and rows stay."""
+    """Keys of deleted files leave the list of partitions; ledgers and rows stay."""
     deployment.load("a.csv", make_row())
     deployment.load("b.csv", make_row())
     deployment.instance.add_dynamic_partitions("landed_files", ["never-landed.csv"])
@@ -64,7 +64,7 @@ def test_old_is_removed_and_history_stays(deployment: Deployment) -> None:
 
 
 def test_keys_of_an_unfinished_run_stay(deployment: Deployment) -> None:
-    """It names its files by the first and the last key of a range, and would load others, or none, without one."""
+    """The keys of an unfinished run stay, because it names its files by the first and last key of a range."""
     names = ["a.csv", "b.csv", "c.csv"]
     deployment.instance.add_dynamic_partitions("landed_files", [*names, "d.csv"])
     job = build(deployment.config).resolve_job_def("load_landed_files")
@@ -77,7 +77,7 @@ def test_keys_of_an_unfinished_run_stay(deployment: Deployment) -> None:
 
 
 def _age(deployment: Deployment, name: str, *, days: int) -> None:
-    """Makes the three ledgers say that `name` was loaded long ago, and takes it out of the landing zone."""
+    """Make the three ledgers say that `name` was loaded long ago, and delete it from the landing zone."""
     long_ago = int((dt.datetime.now(dt.UTC) - dt.timedelta(days=days)).timestamp() * 1_000_000)
     deployment.bucket.blob(f"{deployment.config.data_lake.landing}/{name}").delete()
     deployment.pg.execute(

@@ -45,7 +45,7 @@ def bucket_name() -> str:
 
 @pytest.fixture(scope="session")
 def seed(tmp_path_factory: pytest.TempPathFactory) -> Seed:
-    """What the stacks of these tests hold; `data` has one file."""
+    """Return the seed of these tests' stacks; `data` has one file."""
     data = tmp_path_factory.mktemp("data")
     shutil.copy(project_root() / "data" / "transactions.csv", data)
     return Seed(
@@ -62,7 +62,7 @@ def seed(tmp_path_factory: pytest.TempPathFactory) -> Seed:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, seed: Seed) -> Iterator[Stack]:
-    """A stack that no test stops."""
+    """Return a stack that no test stops."""
     home = tmp_path_factory.mktemp("stack")
     yield Stack(home, seed, local_stack.ensure_up(home, seed))
     local_stack.down(home)
@@ -70,7 +70,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, seed: Seed) -> Iterator[Stac
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A home for a stack of the test's own, which is stopped afterwards. Its name needs quoting everywhere."""
+    """Yield a home for a stack of the test's own, stopped afterwards. Its name needs quoting everywhere."""
     path = tmp_path / "o'brien's home"
     yield path
     local_stack.down(path)
@@ -78,7 +78,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def cli() -> RunCli:
-    """Return what runs `python -m txn_assets.local` and returns its result."""
+    """Return a function that runs `python -m txn_assets.local` and returns its result."""
 
     def run(
         *arguments: str, home: Path, folder: Path | None = None, **environment: str

@@ -1,7 +1,6 @@
 """`gcloud storage`, `bq` and `gsutil` with the variables that `python -m txn_assets.local env` prints.
 
-The tools come with Google's Cloud CLI. Where that is not installed, test_gcs_shim.py has the requests that are theirs
-alone.
+The tools come with Google's Cloud CLI. test_gcs_shim.py covers their special requests for machines without it.
 """
 
 import os
@@ -26,7 +25,7 @@ def _run(stack: Stack, *command: str) -> str:
 
 
 def test_settings_are_their_own(stack: Stack) -> None:
-    """Neither the account nor the settings of the person at the terminal are used or changed."""
+    """The account and the settings of the person at the terminal are neither used nor changed."""
     environ = exports.variables(stack.endpoints, project_id=stack.seed.project_id, home=stack.home)
 
     files = {name: Path(environ[name]) for name in ("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", "BIGQUERYRC", "BOTO_CONFIG")}
@@ -52,5 +51,5 @@ def test_copy_and_remove(bucket: Bucket, stack: Stack, tmp_path: Path, tool: str
 
 
 def test_query(stack: Stack) -> None:
-    """A query is answered, without a flag or a login."""
+    """A query is answered without a flag or a login."""
     assert "| 42 |" in _run(stack, "bq", "query", "--use_legacy_sql=false", "SELECT 42 AS n")

@@ -11,13 +11,13 @@ from txn_assets_tests.local.conftest import Stack
 
 @pytest.fixture(scope="module")
 def instance(stack: Stack) -> Iterator[dg.DagsterInstance]:
-    """The local instance, as `make dev` and `make run` open it."""
+    """Return the local instance, as `make dev` and `make run` open it."""
     with dg.DagsterInstance.from_config(str(prepare(stack.home, stack.endpoints))) as opened:
         yield opened
 
 
 def test_history_is_shared(instance: dg.DagsterInstance, stack: Stack) -> None:
-    """What one process registers, the next finds."""
+    """One process sees what another process registered."""
     instance.add_dynamic_partitions("landed_files", ["a.csv"])
 
     with dg.DagsterInstance.from_config(str(prepare(stack.home, stack.endpoints))) as another:
@@ -25,7 +25,7 @@ def test_history_is_shared(instance: dg.DagsterInstance, stack: Stack) -> None:
 
 
 def test_second_run_at_a_new_pool(instance: dg.DagsterInstance) -> None:
-    """A run that has seen no pool goes on where another has made it meanwhile."""
+    """A run that has not seen a pool continues after another run creates the pool."""
     storage = instance.event_log_storage
     storage.initialize_concurrency_limit_to_default("postgres")
 
@@ -35,6 +35,6 @@ def test_second_run_at_a_new_pool(instance: dg.DagsterInstance) -> None:
 
 
 def test_settings_are_private(instance: dg.DagsterInstance, stack: Stack) -> None:
-    """Nobody else reads the password of the database."""
+    """The file with the database password is readable only by its owner."""
     assert instance.root_directory == str(stack.home / "dagster")
     assert (stack.home / "dagster" / "dagster.yaml").stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""Each way in which the stack cannot start, and what is said then: one sentence, exit code 1, no traceback."""
+"""Each way in which the stack fails to start, and the message: one sentence, exit code 1, no traceback."""
 
 import os
 import pwd
@@ -54,7 +54,7 @@ def test_a_home_that_cannot_be_made_is_named(cli: RunCli, tmp_path: Path, comman
 
 
 def test_status_of_no_stack_says_so(cli: RunCli, tmp_path: Path) -> None:
-    """`status` of a home without a stack fails, says how to start it, and makes nothing."""
+    """`status` of a home without a stack fails, says how to start it, and creates nothing."""
     result = cli("status", home=tmp_path / "home")
     assert result.returncode == 1
     assert "python -m txn_assets.local up" in result.stderr
@@ -62,7 +62,7 @@ def test_status_of_no_stack_says_so(cli: RunCli, tmp_path: Path) -> None:
 
 
 def test_a_server_with_damaged_data_is_named_with_the_end_of_its_log(home: Path, seed: Seed) -> None:
-    """The message says which server, what to do, and what the server itself said; nothing is left running."""
+    """The message names the server, what to do, and what the server itself said; nothing is left running."""
     ensure_up(home, seed)
     down(home)
     (Home(home).postgres / "data" / "global" / "pg_control").write_bytes(b"")
@@ -76,7 +76,7 @@ def test_a_server_with_damaged_data_is_named_with_the_end_of_its_log(home: Path,
 
 
 def test_a_port_that_is_stolen_before_its_server_binds_it_is_replaced(home: Path, seed: Seed) -> None:
-    """The start is tried again on other ports."""
+    """The start is retried on other ports if a port was taken."""
     place = Home(home)
     place.stack.mkdir(parents=True)
     stolen = 29_871
@@ -118,21 +118,21 @@ def test_root_steps_down_below_a_folder_that_nobody_else_may_enter(tmp_path: Pat
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down")
 def test_root_steps_down_where_namespaces_are_forbidden_too(tmp_path: Path) -> None:
-    """As in most containers: the child is `nobody` and passes through a folder that nobody else may enter."""
+    """Without namespaces, as in most containers, the child is `nobody` and passes through a closed folder."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     program = private / "program"
     program.touch(mode=0o700)
     nobody = pwd.getpwnam("nobody").pw_uid
     os.chown(program, nobody, -1)
-    # `test -x` asks access(2), as initdb does.
+    # `test -x` calls access(2), as initdb does.
     command = ["sh", "-c", 'id -u; test -x "$0" && echo reached', str(program)]
     done = subprocess.run(command, preexec_fn=_become_nobody, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"{nobody}\nreached\n", "")
 
 
 def test_another_system_than_linux_is_told_so(tmp_path: Path, seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the servers need of the kernel is not there, which would else show as something odd."""
+    """A system other than Linux is refused up front, because a missing kernel feature would show as an odd error."""
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(LocalStackError, match="run on Linux, not on darwin"):
         ensure_up(tmp_path, seed)

@@ -18,7 +18,7 @@ from txn_assets.local.stack import status
 from txn_assets_tests.local.conftest import Stack
 
 BIG = os.urandom(9 << 20)
-"""More than 8 MiB, from which the client uploads by the resumable protocol."""
+"""Content above 8 MiB, which the client uploads with the resumable protocol."""
 
 
 def upload(bucket: Bucket, name: str, content: bytes, **conditions: int) -> Blob:
@@ -30,7 +30,7 @@ def upload(bucket: Bucket, name: str, content: bytes, **conditions: int) -> Blob
 
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
 def test_an_upload_that_must_be_the_first_is_refused_if_it_is_not(bucket: Bucket, content: bytes) -> None:
-    """`if_generation_match=0` holds once, and what was there stays."""
+    """`if_generation_match=0` succeeds once, and the existing object stays."""
     first = upload(bucket, "a", content, if_generation_match=0)
     with pytest.raises(PreconditionFailed):
         upload(bucket, "a", content[::-1], if_generation_match=0)
@@ -40,7 +40,7 @@ def test_an_upload_that_must_be_the_first_is_refused_if_it_is_not(bucket: Bucket
 
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
 def test_an_upload_over_a_generation_is_refused_if_there_is_a_later_one(bucket: Bucket, content: bytes) -> None:
-    """`if_generation_match` takes the generation that is there, and no other."""
+    """`if_generation_match` accepts the current generation and no other."""
     first = upload(bucket, "a", b"first")
     second = upload(bucket, "a", content, if_generation_match=first.generation)
     assert second.generation > first.generation
@@ -49,7 +49,7 @@ def test_an_upload_over_a_generation_is_refused_if_there_is_a_later_one(bucket: 
 
 
 def test_a_resumable_upload_keeps_metadata_type_and_checksum(bucket: Bucket) -> None:
-    """What the client sent along with a big object is there when it is read back."""
+    """A big object keeps the metadata and content type that the client sent with it."""
     blob = bucket.blob("a")
     blob.metadata = {"source": "é"}
     blob.content_encoding = "identity"
@@ -77,7 +77,7 @@ def test_a_resumable_upload_keeps_metadata_type_and_checksum(bucket: Bucket) -> 
 def test_a_request_for_a_stale_generation_is_refused(
     bucket: Bucket, request_stale: Callable[[Bucket, int], object]
 ) -> None:
-    """Each operation compares, and changes nothing if it does not match."""
+    """Each operation checks its precondition and changes nothing if it does not hold."""
     stale = upload(bucket, "a", b"old").generation
     upload(bucket, "a", b"new")
     upload(bucket, "b", b"other")
@@ -87,7 +87,7 @@ def test_a_request_for_a_stale_generation_is_refused(
 
 
 def test_an_older_generation_is_not_found(bucket: Bucket) -> None:
-    """A read or a delete that is pinned to a generation never takes another one."""
+    """A read or delete that is pinned to a generation never touches another one."""
     old = upload(bucket, "a", b"old").generation
     new = upload(bucket, "a", b"new").generation
     with pytest.raises(NotFound):
@@ -98,7 +98,7 @@ def test_an_older_generation_is_not_found(bucket: Bucket) -> None:
 
 
 def test_of_many_first_uploads_at_once_one_wins(bucket: Bucket) -> None:
-    """Check and change are one step, for small and big objects in a race for the same name."""
+    """Check and change are atomic, for small and big objects that race for the same name."""
 
     def attempt(number: int) -> bytes | None:
         content = bytes([number]) * (10 if number % 2 else len(BIG))
@@ -114,7 +114,7 @@ def test_of_many_first_uploads_at_once_one_wins(bucket: Bucket) -> None:
 
 
 def test_a_resumable_upload_goes_on_after_a_broken_connection(bucket: Bucket, stack: Stack) -> None:
-    """What arrived is kept, the client can ask how much that is, and repeat a part of it."""
+    """The received bytes are kept; the client can ask how many there are and repeat part of them."""
     server = urlsplit(stack.endpoints.gcs_url)
     location = start_upload(stack, bucket, "a", {})
     with socket.create_connection((server.hostname or "", server.port or 0)) as connection:
@@ -132,12 +132,12 @@ def test_a_resumable_upload_goes_on_after_a_broken_connection(bucket: Bucket, st
     status_code, _, content = put(location, BIG[repeated:], f"bytes {repeated}-{len(BIG) - 1}/{len(BIG)}")
     assert status_code == 200
     assert bucket.blob("a").download_as_bytes() == BIG
-    # A client that missed the answer asks again.
+    # A client that missed the response asks again.
     assert put(location, b"", f"bytes */{len(BIG)}")[0::2] == (200, content)
 
 
 def test_a_resumable_upload_with_a_wrong_checksum_makes_no_object(bucket: Bucket, stack: Stack) -> None:
-    """An announced checksum is compared with what arrived."""
+    """An announced checksum is compared with the received bytes."""
     location = start_upload(stack, bucket, "a", {"crc32c": "AAAAAA=="})
     status_code, _, content = put(location, b"content", "bytes 0-6/7")
     assert status_code == 400
@@ -146,7 +146,7 @@ def test_a_resumable_upload_with_a_wrong_checksum_makes_no_object(bucket: Bucket
 
 
 def test_a_stream_of_unknown_length_is_ended_by_its_last_piece(bucket: Bucket) -> None:
-    """`blob.open("wb")` sends pieces without a total, and works under a precondition as well."""
+    """`blob.open("wb")` sends chunks without a total, and works with a precondition too."""
     with bucket.blob("a").open("wb", chunk_size=1 << 20, if_generation_match=0) as file:
         for begin in range(0, len(BIG), 1_000_000):
             file.write(BIG[begin : begin + 1_000_000])
@@ -157,7 +157,7 @@ def test_a_stream_of_unknown_length_is_ended_by_its_last_piece(bucket: Bucket) -
 @pytest.mark.parametrize("name", ["a b.csv", "é日本.csv", "#?%+&=;.csv", "100%2F.csv", "\"q'`$(x).csv", "tab\t.csv"])
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
 def test_any_name_is_kept(bucket: Bucket, name: str, content: bytes) -> None:
-    """Names with blanks, marks of URLs and of shells, and Unicode are stored, listed, copied and read as they are."""
+    """Names with blanks, URL and shell characters, and Unicode are stored, listed, copied and read unchanged."""
     blob = upload(bucket, f"in/{name}", content)
     assert [found.name for found in bucket.list_blobs(prefix=f"in/{name}")] == [f"in/{name}"]
     assert bucket.copy_blob(blob, bucket, f"copy/{name}").download_as_bytes() == content
@@ -168,7 +168,7 @@ def test_any_name_is_kept(bucket: Bucket, name: str, content: bytes) -> None:
 @pytest.mark.parametrize("name", ["a//b", "../outside", "a/../b", "a/./b", "/a", "held/below", "folder", "a" * 250])
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
 def test_a_name_that_cannot_be_a_path_is_refused(bucket: Bucket, name: str, content: bytes) -> None:
-    """What fake-gcs-server would merge with another object, or write outside of its folder, is an error at once."""
+    """A name that fake-gcs-server would merge with another object or write outside its folder is refused."""
     upload(bucket, "held", b"")
     upload(bucket, "folder/inside", b"")
     with pytest.raises(BadRequest, match="keeps objects as files"):
@@ -190,7 +190,7 @@ def test_a_big_upload_is_held_by_nobody_in_memory(bucket: Bucket, stack: Stack) 
 
 
 def test_an_upload_as_gcloud_begins_it(bucket: Bucket, stack: Stack) -> None:
-    """`gcloud storage` and `gsutil` begin resumable uploads at an address of their own."""
+    """`gcloud storage` and `gsutil` can start resumable uploads at their own address."""
     location = start_upload(stack, bucket, "a", {}, path="/resumable/upload/storage/v1/b")
 
     status_code, _, _ = put(location, b"content", "bytes 0-6/7")
@@ -200,7 +200,7 @@ def test_an_upload_as_gcloud_begins_it(bucket: Bucket, stack: Stack) -> None:
 
 
 def test_a_delete_is_answered_without_content(bucket: Bucket, stack: Stack) -> None:
-    """`gcloud storage rm` reads a body where there is a 200."""
+    """A delete is answered with 204, because `gcloud storage rm` reads a body after a 200."""
     upload(bucket, "a", b"content")
     connection = http.client.HTTPConnection(urlsplit(stack.endpoints.gcs_url).netloc, timeout=20)
 
@@ -215,7 +215,7 @@ def test_a_delete_is_answered_without_content(bucket: Bucket, stack: Stack) -> N
 def start_upload(
     stack: Stack, bucket: Bucket, name: str, metadata: dict[str, str], *, path: str = "/upload/storage/v1/b"
 ) -> str:
-    """Begin a resumable upload by hand, and return where it goes."""
+    """Start a resumable upload by hand and return its location."""
     connection = http.client.HTTPConnection(urlsplit(stack.endpoints.gcs_url).netloc, timeout=20)
     target = f"{path}/{bucket.name}/o?uploadType=resumable&name={name}"
     connection.request("POST", target, json.dumps(metadata))
@@ -225,7 +225,7 @@ def start_upload(
 
 
 def put(location: str, content: bytes, content_range: str) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Send a piece, or a question, to a resumable upload."""
+    """Send a chunk or a status query to a resumable upload."""
     connection = http.client.HTTPConnection(urlsplit(location).netloc, timeout=20)
     connection.request("PUT", location, content, {"Content-Range": content_range})
     response = connection.getresponse()

@@ -1,4 +1,4 @@
-"""Whatever is killed at whatever moment, there is one whole stack afterwards, with what it held."""
+"""Whatever is killed, at any moment, there is one complete stack afterwards, with the data it held."""
 
 import contextlib
 import signal
@@ -29,14 +29,14 @@ ensure_up(pathlib.Path(sys.argv[1]), Seed(**dict(zip(names, sys.argv[2:9])), dat
 
 
 def start(home: Path, seed: Seed) -> "subprocess.Popen[bytes]":
-    """A process of its own that needs the stack."""
+    """Start a process that needs the stack."""
     names = (seed.bucket, seed.landing, seed.project_id, seed.dataset, seed.location)
     arguments = [str(home), *names, seed.postgres_user, seed.postgres_dbname, str(seed.data)]
     return subprocess.Popen([sys.executable, "-c", STARTER, *arguments], cwd=project_root())
 
 
 def servers_of(home: Path) -> dict[str, list[psutil.Process]]:
-    """The servers that run below `home` by name, found without asking the stack; those of PostgreSQL by their first."""
+    """Return the servers below `home` by name, without asking the stack; for PostgreSQL, its first process."""
     signs = {"local-bigquery": "bigquery", "fake-gcs": "fake-gcs-server", "gcs_shim": "gcs", " -D ": "postgres"}
     found: dict[str, list[psutil.Process]] = {}
     for process in psutil.process_iter():
@@ -49,7 +49,7 @@ def servers_of(home: Path) -> dict[str, list[psutil.Process]]:
 
 
 def counts(home: Path) -> dict[str, int]:
-    """How many of each server run."""
+    """Return how many of each server run."""
     return {name: len(found) for name, found in servers_of(home).items() if name != "other"}
 
 
@@ -57,7 +57,7 @@ ONE_OF_EACH = {"bigquery": 1, "fake-gcs-server": 1, "gcs": 1, "postgres": 1}
 
 
 class Clients:
-    """The three stores of a stack with one row in each."""
+    """Clients of a stack's three stores, each store with one row."""
 
     def __init__(self, endpoints: Endpoints, seed: Seed) -> None:
         settings: dict[str, Any] = {
@@ -84,10 +84,10 @@ class Clients:
 
 
 def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
-    """Servers are killed together; then the supervisor while PostgreSQL cannot end; then a starter half-way.
+    """Kills lose nothing and double nothing: all servers, then the supervisor while PostgreSQL hangs, then a starter.
 
-    After each there is one server of each kind on the data, and the data are whole. At last somebody clears away the
-    state files, and `down` still finds what runs.
+    After each kill there is one server of each kind on the data, and the data is complete. Finally the state files are
+    deleted, and `down` still finds what runs.
     """
     Clients(ensure_up(home, seed), seed).fill()
     servers = servers_of(home)
@@ -100,7 +100,7 @@ def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
     assert counts(home) == ONE_OF_EACH
 
     (postgres,) = servers_of(home)["postgres"]
-    # It cannot follow its supervisor before it wakes up again, so a second one on its data would show.
+    # PostgreSQL cannot follow its supervisor until it is resumed, so a second one on its data would show.
     postgres.suspend()
     postgres.parent().kill()  # type: ignore[union-attr] # its supervisor
     with start(home, seed) as starter:
@@ -129,7 +129,7 @@ def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
 
 
 def test_fresh_homes_at_one_instant_are_separate_stacks(tmp_path: Path, seed: Seed) -> None:
-    """Two first starts share no port, process or file, though both unpack and initialise at the same time."""
+    """Two first starts share no port, process or file, although both unpack and initialize at the same time."""
     homes = (tmp_path / "one", tmp_path / "two")
     try:
         starters = [start(home, seed) for home in homes]

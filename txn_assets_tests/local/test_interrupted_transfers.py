@@ -1,4 +1,4 @@
-"""Transfers that break, race or are overtaken, as the real client of GCS sees them."""
+"""Transfers that break, race or are overtaken, as the real GCS client sees them."""
 
 import base64
 import contextlib
@@ -24,11 +24,11 @@ from txn_assets_tests.local.conftest import Stack, processes_of
 
 MIB = 1 << 20
 BIG = 9 * MIB
-"""Above 8 MiB the client uploads in several requests."""
+"""Size above 8 MiB, at which the client uploads in several requests."""
 
 
 class BreakingProxy:
-    """Passes bytes on, and drops one connection: the first that uploads `after` bytes, or that one's answer."""
+    """A proxy that drops one connection: the first that uploads `after` bytes, or the response to that upload."""
 
     def __init__(self, target: str, *, after: int, answer_lost: bool) -> None:
         parts = urlsplit(target)
@@ -81,14 +81,14 @@ class BreakingProxy:
 
 @pytest.fixture(params=["chunk broken off", "answer lost"])
 def breaking(stack: Stack, request: pytest.FixtureRequest) -> Iterator[BreakingProxy]:
-    """A connection that breaks once, in the middle of the third MiB or before the answer to it."""
+    """Yield a connection that breaks once, in the middle of the third MiB or before its response."""
     proxy = BreakingProxy(stack.endpoints.gcs_url, after=5 * MIB // 2, answer_lost=request.param == "answer lost")
     yield proxy
     proxy.listener.close()
 
 
 def test_the_client_goes_on_after_a_broken_connection(bucket: Bucket, breaking: BreakingProxy) -> None:
-    """It notices nothing of the break; the object is right, checksum and precondition and all."""
+    """The client does not notice the break, and the object is right, including checksum and precondition."""
     content = os.urandom(5 * MIB)
     client = Client(
         project="some-project",
@@ -106,7 +106,7 @@ def test_the_client_goes_on_after_a_broken_connection(bucket: Bucket, breaking: 
 
 
 def test_a_precondition_holds_when_the_upload_ends(bucket: Bucket) -> None:
-    """What was absent when a big upload began and is there when it ends is not overwritten."""
+    """An object created during a big upload with `if_generation_match=0` is not overwritten when the upload ends."""
 
     class Interrupted(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -120,7 +120,7 @@ def test_a_precondition_holds_when_the_upload_ends(bucket: Bucket) -> None:
 
 
 def test_an_unfinished_upload_leaves_no_object(bucket: Bucket, stack: Stack) -> None:
-    """Neither chunks without an end nor half of a single request become an object."""
+    """Neither an unfinished chunked upload nor half of a single request becomes an object."""
     writer = bucket.blob("unfinished").open("wb", chunk_size=MIB)
     writer.write(bytes(3 * MIB))
     half = http.client.HTTPConnection(urlsplit(stack.endpoints.gcs_url).netloc)
@@ -134,19 +134,19 @@ def test_an_unfinished_upload_leaves_no_object(bucket: Bucket, stack: Stack) -> 
 
 
 def test_a_reader_of_one_generation_is_not_given_the_next(bucket: Bucket) -> None:
-    """After an overwrite its next chunk is 404: not other bytes, nor a short end."""
+    """After an overwrite, the reader's next chunk is a 404 instead of other bytes or a premature end."""
     blob = bucket.blob("pinned")
     blob.upload_from_string(bytes(MIB))
     with bucket.blob("pinned", generation=blob.generation).open("rb", chunk_size=MIB // 4) as reader:
         assert reader.read(MIB // 4) == bytes(MIB // 4)
-        # Shorter than where the reader is: for that a server may answer 416, which the client takes for the end.
+        # This is shorter than the reader's position: a server may then answer 416, which the client takes for the end.
         bucket.blob("pinned").upload_from_string(b"short")
         with pytest.raises(NotFound):
             reader.read()
 
 
 def test_neither_direction_of_a_huge_object_is_held_in_memory(bucket: Bucket, stack: Stack, tmp_path: Path) -> None:
-    """300 MB up and down again cost the shim less than 64 MB."""
+    """Uploading and downloading 300 MB takes less than 64 MB of the shim's memory."""
     source, copy = tmp_path / "source", tmp_path / "copy"
     with source.open("wb") as file:
         file.truncate(300_000_000)

@@ -1,4 +1,4 @@
-"""What a running stack looks like from outside: ports, files, environment, landed files."""
+"""A running stack from the outside: ports, files, environment, landed files."""
 
 import gzip
 import io
@@ -37,25 +37,25 @@ def test_only_loopback_ports_are_open(stack: Stack) -> None:
 
 
 def test_nothing_is_written_outside_of_the_home(stack: Stack) -> None:
-    """Working folders, and the files that servers hold open for writing or share as memory, lie below the home."""
+    """Working directories, and files that servers hold open for writing or share as memory, are below the home."""
     inside = str(stack.home)
     for process in processes_of(stack.home):
         assert process.cwd().startswith(inside)
         written = [file.path for file in process.open_files() if file.mode != "r"]
         mapped = [region.path for region in process.memory_maps() if region.path.startswith(("/dev/shm", "/tmp"))]  # noqa: S108 - a comparison
-        # The programs themselves are mapped too, wherever the project lies.
+        # The programs themselves are mapped too, wherever the project is.
         shared = [path for path in mapped if not path.startswith(str(project_root()))]
         assert [path for path in written + shared if not path.startswith(inside)] == []
 
 
 def test_secrets_are_readable_by_their_owner_alone(stack: Stack) -> None:
-    """The folder of the servers and the state, which hold the password, are closed to others."""
+    """The servers' folder and the state file, which hold the password, are closed to others."""
     assert Home(stack.home).state.stat().st_mode & 0o777 == 0o600
     assert Home(stack.home).stack.stat().st_mode & 0o777 == 0o700
 
 
 def test_servers_get_nothing_of_the_callers_environment(home: Path, seed: Seed) -> None:
-    """A secret in the environment of whoever starts the stack is in none of its processes."""
+    """A secret in the starter's environment is in none of the stack's processes."""
     environment = os.environ | {"TXN_HOME": str(home), "TXN_HASH_KEY": "do-not-pass-me-on" * 2, "DATA_DIR": "/nowhere"}
     subprocess.run(
         [sys.executable, "-m", "txn_assets.local", "up"], env=environment, check=True, stdout=subprocess.PIPE
@@ -65,7 +65,7 @@ def test_servers_get_nothing_of_the_callers_environment(home: Path, seed: Seed) 
 
 
 def test_the_exported_environment_serves_psql_and_both_clients(stack: Stack) -> None:
-    """After `eval "$(python -m txn_assets.local env)"` the tools need no argument."""
+    """After `eval "$(python -m txn_assets.local env)"` the tools need no arguments."""
     clients = (
         "from google.cloud import bigquery, storage\n"
         "print([bucket.name for bucket in storage.Client().list_buckets()])\n"
@@ -93,14 +93,14 @@ def test_the_exported_environment_serves_psql_and_both_clients(stack: Stack) -> 
 
 
 def test_importing_the_package_imports_no_client() -> None:
-    """Entry points that find the stack running do not pay for Google's clients or psycopg."""
+    """Entry points that find the stack running do not import Google's clients or psycopg."""
     code = "import sys, txn_assets.local.stack; print({'google.cloud', 'psycopg', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
 def test_a_load_job_reads_parquet_from_the_bucket(stack: Stack) -> None:
-    """BigQuery and GCS know each other: a gs:// URI, blanks and Unicode included, loads what was uploaded."""
+    """BigQuery reads from our GCS: a gs:// URI, even with blanks and Unicode, loads what was uploaded."""
     rows = 10_000
     parquet = io.BytesIO()
     pq.write_table(pa.table({"id": range(rows), "price": pa.array([Decimal("0.1000")] * rows)}), parquet)
@@ -121,7 +121,7 @@ def test_a_load_job_reads_parquet_from_the_bucket(stack: Stack) -> None:
 
 
 def test_csv_files_of_the_data_folder_are_landed(stack: Stack, another_seed: Seed) -> None:
-    """Plain and gzipped CSV files lie below the landing prefix under their names, others do not."""
+    """Plain and gzipped CSV files are below the landing prefix under their names, and other files are not."""
     shutil.copy(project_root() / "data" / "transactions.csv", another_seed.data)
     (another_seed.data / "b.csv.gz").write_bytes(gzip.compress(b"b"))
     (another_seed.data / "notes.txt").write_text("no")
@@ -144,7 +144,7 @@ def test_a_changed_file_is_landed_again_and_an_unchanged_one_is_not(stack: Stack
 
 
 def test_a_file_that_somebody_else_landed_is_left_alone(stack: Stack, another_seed: Seed) -> None:
-    """A correction that was uploaded under the name of a file of the data folder is not undone."""
+    """A correction uploaded under the name of a file in the data folder is not overwritten."""
     (another_seed.data / "a.csv").write_text("first")
     _landed(stack, another_seed)
     _bucket(stack, another_seed).blob("landing/transactions/a.csv").upload_from_string("corrected")

@@ -52,7 +52,7 @@ def test_up_in_a_pipeline_returns_and_leaves_the_servers_running(home: Path, see
 
 
 def test_down_stops_all_and_what_they_held_survives(home: Path, seed: Seed) -> None:
-    """After `down` no process of the stack is left; after the next start its data and its ports are the same."""
+    """After `down` no process of the stack is left; after the next start its data and ports are the same."""
     endpoints = ensure_up(home, seed)
     with psycopg.connect(endpoints.postgres_dsn) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS value")
@@ -68,7 +68,7 @@ def test_down_stops_all_and_what_they_held_survives(home: Path, seed: Seed) -> N
 
 
 def test_a_killed_supervisor_takes_the_stack_down_and_the_next_need_starts_it(home: Path, seed: Seed) -> None:
-    """Nothing is left behind half, and `ensure_up` repairs it on the same ports."""
+    """Killing the supervisor leaves nothing behind, and `ensure_up` starts the stack again on the same ports."""
     endpoints = ensure_up(home, seed)
     processes = processes_of(home)
     os.kill(processes[0].pid, signal.SIGKILL)
@@ -79,7 +79,7 @@ def test_a_killed_supervisor_takes_the_stack_down_and_the_next_need_starts_it(ho
 
 
 def test_a_stack_that_is_up_costs_little(stack: Stack) -> None:
-    """Every entry point calls `ensure_up`, so asking a running stack takes milliseconds."""
+    """Checking a running stack takes milliseconds, because every entry point calls `ensure_up`."""
     durations = []
     for _ in range(10):
         begin = time.perf_counter()
@@ -89,7 +89,7 @@ def test_a_stack_that_is_up_costs_little(stack: Stack) -> None:
 
 
 def test_a_recycled_pid_is_not_killed(home: Path) -> None:
-    """A process that got the pid of a server of long ago is left alone."""
+    """A process that got the pid of a former server is left alone."""
     with subprocess.Popen(["sleep", "60"]) as stranger:
         place = Home(home)
         place.stack.mkdir(parents=True)
@@ -100,7 +100,7 @@ def test_a_recycled_pid_is_not_killed(home: Path) -> None:
 
 
 def test_the_stack_ends_when_its_home_is_deleted(home: Path, seed: Seed) -> None:
-    """Nobody could stop it any more."""
+    """The stack ends when its home is deleted, because nobody could stop it after that."""
     ensure_up(home, seed)
     processes = processes_of(home)
     home.rename(home.with_name("deleted"))
@@ -112,7 +112,7 @@ def test_the_stack_ends_when_its_home_is_deleted(home: Path, seed: Seed) -> None
 def test_the_seed_of_another_configuration_is_provided_without_a_restart(
     stack: Stack, another_seed: Seed, cli: RunCli
 ) -> None:
-    """Another bucket or database name on a running stack is made, and the servers stay."""
+    """Another bucket or database name is created on the running stack, and the servers stay."""
     before = processes_of(stack.home)
     endpoints = ensure_up(stack.home, another_seed)
     assert endpoints == stack.endpoints

@@ -14,11 +14,11 @@ from txn_assets.config import project_root
 from txn_assets_tests.local.conftest import RunCli
 
 ADDRESS = "127.0.0.2"
-"""A second address of this machine; a cluster's bridge in earnest."""
+"""A second address of this machine; in real use, a cluster's bridge."""
 
 
 def test_the_gcp_target_loads_a_file_through_the_second_address(home: Path, cli: RunCli, tmp_path: Path) -> None:
-    """With the exports of `env` on that address, TXN_TARGET=gcp loads all three stores, as pods of a cluster do."""
+    """With the exports of `env` on that address, TXN_TARGET=gcp loads all three stores, as a cluster's pods do."""
     up = cli("up", "--listen", ADDRESS, home=home)
     assert up.returncode == 0, up.stderr
     assert re.search(rf"^forward +up +http://{ADDRESS}:", up.stdout, re.MULTILINE)
@@ -67,7 +67,7 @@ def test_the_gcp_target_loads_a_file_through_the_second_address(home: Path, cli:
 
 @pytest.mark.parametrize("address", ["203.0.113.7", "0.0.0.0", "127.0.0.1", "localhost"])  # noqa: S104 - what is refused
 def test_an_address_that_is_not_one_of_this_machines_is_refused(address: str, home: Path, cli: RunCli) -> None:
-    """Another machine's address, all addresses, loopback itself and a name end in one sentence; nothing starts."""
+    """Another machine's address, all addresses, loopback and a name are refused in one sentence; nothing starts."""
     done = cli("up", "--listen", address, home=home)
     assert done.returncode == 1
     assert done.stderr.startswith(f"--listen {address}: ")
@@ -76,7 +76,7 @@ def test_an_address_that_is_not_one_of_this_machines_is_refused(address: str, ho
 
 
 def test_an_address_that_has_gone_is_named_with_the_way_out(home: Path, cli: RunCli) -> None:
-    """A stack whose second address is gone, as after a restart of the machine, says so; `down` forgets the address."""
+    """A stack whose second address is gone, as after a reboot, says so; `down` forgets the address."""
     (home / "stack").mkdir(parents=True)
     (home / "stack" / "listen").write_text("203.0.113.7")
     done = cli("up", home=home)

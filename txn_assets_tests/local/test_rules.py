@@ -1,4 +1,4 @@
-"""The rules of the shim without a server, and of the stack without a process."""
+"""The shim's rules without a server, and the stack's without a process."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ NOW = Version(generation=7, metageneration=2)
     ],
 )
 def test_conditions(parameters: dict[str, str], now: Version, holds: bool) -> None:
-    """A condition holds or not, and generation 0 stands for an object that is not there."""
+    """A condition holds or not, and generation 0 means that there is no object."""
     assert Conditions.of(parameters).hold(now) is holds
     assert Conditions.of(parameters).demand_something() is bool(parameters)
 
@@ -47,25 +47,25 @@ def test_conditions(parameters: dict[str, str], now: Version, holds: bool) -> No
     ],
 )
 def test_content_range(header: str | None, expected: ContentRange) -> None:
-    """Each form of the header in which a client sends a piece or a question is understood."""
+    """Each form of the header that a client sends with a chunk or a status query is parsed."""
     assert ContentRange.of(header) == expected
 
 
 def test_a_content_range_that_is_none_is_refused() -> None:
-    """A header of another form is not guessed at."""
+    """A header in any other form is refused instead of guessed at."""
     with pytest.raises(BadRequestError, match="items 0-1"):
         ContentRange.of("items 0-1/2")
 
 
 @pytest.mark.parametrize("boundary", ["b", '"b"', "'b'"])
 def test_metadata_of_a_multipart_upload(boundary: str) -> None:
-    """The name of the object is found however a client quotes the boundary."""
+    """The object's name is found however a client quotes the boundary."""
     head = b'--b\r\nContent-Type: application/json\r\n\r\n{"name": "a"}\r\n--b\r\nContent-Type: text/csv\r\n\r\n1,2'
     assert metadata_of_related(f"multipart/related; boundary={boundary}", head) == {"name": "a"}
 
 
 def test_ports_of_last_time_are_kept_while_they_are_free() -> None:
-    """The same ports come back, each name has its own, and a port out of our range is not trusted."""
+    """The same ports come back, each name has its own, and a port outside our range is not reused."""
     first = ports.choose(("a", "b"), {})
     assert ports.choose(("a", "b"), first) == first
     again = ports.choose(("a", "b"), {"a": first["a"], "b": first["a"]})
@@ -88,7 +88,7 @@ def test_the_dsn_is_quoted() -> None:
 
 
 def test_a_failed_write_leaves_the_state_as_it_was(tmp_path: Path) -> None:
-    """State files are replaced whole or not at all."""
+    """State files are replaced completely or not at all."""
     state = Home(tmp_path).state
     write_json(state, {"a": 1})
     with pytest.raises(TypeError):

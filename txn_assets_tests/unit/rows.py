@@ -1,6 +1,6 @@
-"""Rows, CSV texts and files for the tests, each valid until a test says in what it deviates.
+"""Rows, CSV texts and files for the tests, each valid except where a test overrides something.
 
-Here belong makers and generators that more than one test module uses. Assertions do not.
+Only makers and generators that more than one test module uses; keep assertions out.
 """
 
 import csv
@@ -24,7 +24,7 @@ type Values = tuple[bytes, ...]
 
 
 def make_row(**overrides: str) -> dict[str, str]:
-    """A valid row as a CSV file holds it, but for `overrides`."""
+    """Return a valid row as a CSV file holds it, with `overrides`."""
     return {
         "transaction_id": "T001",
         "product": "Halal Laptop",
@@ -35,7 +35,7 @@ def make_row(**overrides: str) -> dict[str, str]:
 
 
 def csv_bytes(rows: Iterable[Mapping[str, str]], *, columns: Sequence[str] = FIELDS) -> bytes:
-    """`rows` under a header, as Python's writer quotes them."""
+    """Return `rows` below a header, quoted the way Python's writer quotes them."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -44,13 +44,13 @@ def csv_bytes(rows: Iterable[Mapping[str, str]], *, columns: Sequence[str] = FIE
 
 
 def open_csv(data: bytes, **sizes: int) -> CsvFile:
-    """`data` as a file, read in blocks of `sizes`."""
+    """Open `data` as a file, read in blocks of `sizes`."""
     return CsvFile(io.BytesIO(data), Sizes(**sizes))
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What the blocks of a file add up to: a record is its five values, or the code of what is wrong with it."""
+    """Concatenated blocks of a file. A record is its five values, or the code of its fault."""
 
     records: tuple[Values | str, ...]
     blocks: int
@@ -58,17 +58,17 @@ class Contents:
 
     @property
     def codes(self) -> list[str]:
-        """What is wrong with the records that could not be read."""
+        """Return the faults of the records that could not be read."""
         return [record for record in self.records if isinstance(record, str)]
 
     @property
     def texts(self) -> list[tuple[str, ...]]:
-        """The readable records as text."""
+        """Return the readable records as text."""
         return [tuple(value.decode() for value in record) for record in self.records if isinstance(record, tuple)]
 
 
 def read_all(data: bytes, **sizes: int) -> Contents:
-    """All records of the CSV file `data`, in its order."""
+    """Return all records of the CSV file `data`, in file order."""
     file = open_csv(data, **sizes)
     records: list[Values | str] = []
     blocks = bare_quotes = 0
@@ -82,7 +82,7 @@ def read_all(data: bytes, **sizes: int) -> Contents:
                 strict=True,
             )
         )
-        # A record that stands in neither or in both would show here.
+        # Catches a record in neither or in both.
         assert len(found) == parsed.records == parsed.fields.num_rows + len(parsed.unreadable)
         records += [found[index] for index in range(parsed.records)]
         blocks += 1
@@ -91,7 +91,7 @@ def read_all(data: bytes, **sizes: int) -> Contents:
 
 
 def hostile_csv(*, max_size: int = 20) -> st.SearchStrategy[bytes]:
-    """What may stand below a header: records good and bad, stray quotes, every line end, NULs and bytes of no text."""
+    """Generate what may follow a header: good and bad records, stray quotes, all line ends, NULs, non-text bytes."""
     piece = st.sampled_from(
         [
             b'"', b'"', b'""', b",", b",", b",", b"\n", b"\n", b"\r", b"\r\n", b"a", b" ", b"\0", b"\xff",
@@ -105,7 +105,7 @@ def hostile_csv(*, max_size: int = 20) -> st.SearchStrategy[bytes]:
 
 
 class Rejected(NamedTuple):
-    """One of the rejected rows; its fields are None where it could not be read into fields."""
+    """A rejected row; its fields are None if it could not be split into fields."""
 
     source_row: int
     fields: tuple[str | None, ...]
@@ -113,7 +113,7 @@ class Rejected(NamedTuple):
 
 
 def rejected_rows(rows: Sequence[Rejected]) -> RejectedRows:
-    """`rows` in columns."""
+    """Return `rows` as columns."""
     columns = [pa.array([row.fields[place] for row in rows], pa.string()) for place in range(len(FIELDS))]
     return RejectedRows(
         pa.array([row.source_row for row in rows], pa.int64()),
@@ -123,6 +123,6 @@ def rejected_rows(rows: Sequence[Rejected]) -> RejectedRows:
 
 
 def rejected_list(rows: RejectedRows) -> list[Rejected]:
-    """Columns as rows."""
+    """Return the columns as rows."""
     fields = zip(*(column.to_pylist() for column in rows.fields.columns), strict=True)
     return list(map(Rejected, rows.source_row.to_pylist(), fields, rows.reasons))

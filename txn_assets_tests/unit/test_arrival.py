@@ -1,4 +1,4 @@
-"""What the sensor requests: a table of cases, and that nothing is lost or asked twice."""
+"""What the sensor requests: a table of cases, and that nothing is lost or requested twice."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -40,7 +40,7 @@ def _after(looks: int) -> Callable[[], bool]:
 def select(
     listed: Iterable[FileVersion], cursor: Cursor, *, now: int = NOW, first_new: str = "", **options: Any
 ) -> Selection:
-    """A tick at `now`, with a cursor as Dagster hands it back."""
+    """Run a tick at `now`, with a cursor as Dagster returns it."""
     begun = Cursor.parse(cursor.text()).begin(now=now, first_new=first_new)
     return arrival.select((version for version in listed if version.name >= begun.start), begun, **options)
 
@@ -63,7 +63,7 @@ def _requested(selection: Selection) -> list[str]:
     ],
 )
 def test_left_alone(name: str, size: int, why: str, is_meant: bool) -> None:
-    """What is not loaded is reported with the reason, once for each version."""
+    """A file that is not loaded is reported with the reason, once per version."""
     version = make_version(name, size=size)
     first = select([version], Cursor(), limit=10)
     second = select([version], first.cursor, limit=10)
@@ -76,7 +76,7 @@ def test_left_alone(name: str, size: int, why: str, is_meant: bool) -> None:
 
 
 def test_left_alone_behind_the_mark() -> None:
-    """What a pass has dealt with is neither reported again nor remembered: a cursor does not grow with the bucket."""
+    """A file before the high-water mark is neither reported again nor kept in the cursor."""
     version = make_version("a.txt")
     first = select([version], Cursor(), limit=10)
     later = select([version], first.cursor, limit=10, now=NOW + 2 * LOOKBACK)
@@ -87,7 +87,7 @@ def test_left_alone_behind_the_mark() -> None:
 
 
 def test_many_are_left_alone() -> None:
-    """Of a long list the first are named, and the others counted."""
+    """A long list names the first files and counts the rest."""
     objects = [LeftAlone(make_version(f"{n}.txt"), "it is empty") for n in range(5)]
 
     assert list_left_alone(objects, shown=1) == "Left alone: '0.txt' (it is empty) and 4 more."
@@ -101,7 +101,7 @@ def test_many_are_left_alone() -> None:
     ],
 )
 def test_odd_names_are_requested(name: str) -> None:
-    """Blanks, any script, '#', '%', folders, and capitals make good keys."""
+    """Blanks, any script, '#', '%', folders and capitals are valid in keys."""
     assert _requested(select([make_version(name)], Cursor(), limit=10)) == [f"{name}@{NOW}"]
 
 
@@ -115,7 +115,7 @@ def test_overwritten() -> None:
 
 
 def test_deleted_files_do_not_matter() -> None:
-    """When the newest object is gone, nothing older is asked again."""
+    """After the newest object is deleted, no older object is requested again."""
     versions = [make_version(f"{n}.csv", NOW + n) for n in range(5)]
     first = select(versions, Cursor(), limit=10)
 
@@ -123,7 +123,7 @@ def test_deleted_files_do_not_matter() -> None:
 
 
 def test_equal_stamps() -> None:
-    """Objects of one generation stamp are each requested, also when the limit parts them."""
+    """Objects with the same generation stamp are each requested, even if the limit separates them."""
     versions = [make_version(f"{n}.csv") for n in range(5)]
     first = select(versions, Cursor(), limit=3)
     second = select(versions, first.cursor, limit=3)
@@ -132,7 +132,7 @@ def test_equal_stamps() -> None:
 
 
 def test_late_arrival() -> None:
-    """An object that shows up with a stamp before the newest one is requested, within the lookback."""
+    """An object that appears with a stamp before the newest one is requested, within the lookback."""
     first = select([make_version("b.csv")], Cursor(), limit=10)
     late = make_version("a.csv", NOW - LOOKBACK + 1)
 
@@ -152,12 +152,12 @@ def test_late_arrival() -> None:
     ],
 )
 def test_unreadable_cursor(text: str | None) -> None:
-    """A missing, damaged or older cursor starts afresh."""
+    """A missing, damaged or older cursor starts over."""
     assert Cursor.parse(text) == Cursor()
 
 
 def test_oldest_first() -> None:
-    """Under a limit the oldest go first, and the rest is counted as waiting."""
+    """With a limit, the oldest files go first and the rest is counted as waiting."""
     versions = [make_version(f"{n}.csv", NOW + n) for n in range(10)]
     random.Random(1).shuffle(versions)
 
@@ -173,7 +173,7 @@ def test_oldest_first() -> None:
     limit=st.integers(1, 4),
 )
 def test_each_version_once(arrivals: list[list[tuple[int, int]]], limit: int) -> None:
-    """Whatever lands between ticks in order, every last version is requested, and no version twice."""
+    """Whatever lands between ticks in order, every latest version is requested, and no version twice."""
     bucket: dict[str, FileVersion] = {}
     clock, cursor, requested = NOW, Cursor(), []
     ticks: list[list[tuple[int, int]]] = [*arrivals, *([[]] * 60)]
@@ -198,7 +198,7 @@ def test_each_version_once(arrivals: list[list[tuple[int, int]]], limit: int) ->
 def test_tick_that_runs_out_of_time_loses_nothing(
     arrivals: list[list[tuple[int, int]]], limit: int, patience: int
 ) -> None:
-    """Where each tick lists a few names only, every last version is requested all the same, and none twice."""
+    """If each tick lists only a few names, every latest version is still requested, and none twice."""
     bucket: dict[str, FileVersion] = {}
     clock, cursor, requested = NOW, Cursor(), []
     ticks: list[list[tuple[int, int]]] = [*arrivals, *([[]] * 80)]
@@ -217,7 +217,7 @@ def test_tick_that_runs_out_of_time_loses_nothing(
 
 
 def test_pass_longer_than_the_lookback_loses_nothing() -> None:
-    """What lands ahead of the place where a tick stopped is requested, also where the next tick comes hours later."""
+    """Files that land ahead of where a tick stopped are requested, even if the next tick comes hours later."""
     old = [make_version("a.csv"), make_version("n.csv")]
     first = select(old, Cursor(), limit=10, out_of_time=_after(0))
     ahead, behind = make_version("b.csv", NOW + 1), make_version("z.csv", NOW + 2 * LOOKBACK)
@@ -234,7 +234,7 @@ def test_pass_longer_than_the_lookback_loses_nothing() -> None:
 
 
 def test_object_at_which_a_tick_stopped_may_be_deleted() -> None:
-    """The next tick goes on behind its name."""
+    """If the object at which a tick stopped is deleted, the next tick continues after its name."""
     versions = [make_version(f"{n}.csv", NOW + n) for n in range(4)]
     first = select(versions, Cursor(), limit=10, out_of_time=_after(1))
 
@@ -252,7 +252,7 @@ def test_renamed() -> None:
 
 
 def test_cursor_shrinks_when_nothing_arrives() -> None:
-    """Dagster keeps it with each tick: an hour later it names no object any more."""
+    """The cursor, which Dagster stores with each tick, names no object after an hour without arrivals."""
     versions = [make_version(f"{n}.csv", NOW - n) for n in range(100)]
     first = select(versions, Cursor(), limit=100)
 
@@ -262,7 +262,7 @@ def test_cursor_shrinks_when_nothing_arrives() -> None:
 
 
 def test_lost_cursor_asks_the_ledgers_until_a_pass_is_complete() -> None:
-    """Also where the pass takes several ticks; otherwise each tick behind the first would load all again."""
+    """After a lost cursor, the ledgers are consulted until a pass is complete, even if the pass takes several ticks."""
     versions = [make_version(f"{n}.csv", NOW + n) for n in range(6)]
     cursor, asked = Cursor(), []
     for start in (0, 2, 4):
@@ -274,12 +274,12 @@ def test_lost_cursor_asks_the_ledgers_until_a_pass_is_complete() -> None:
 
 
 def test_empty_landing_zone_is_a_complete_pass() -> None:
-    """The ledgers are not asked at each tick for want of a file."""
+    """An empty landing zone counts as a complete pass, so the ledgers are not consulted at every tick."""
     assert not select([], Cursor(), limit=10).cursor.is_lost
 
 
 def test_fresh_cursor_asks_the_ledgers() -> None:
-    """What every store holds is known, although the cursor is not."""
+    """A fresh cursor consults the ledgers, so that files that every store holds are not requested."""
     held, new = make_version("a.csv"), make_version("b.csv")
 
     selection = select([held, new], Cursor(), limit=10, is_held=lambda version: version == held)
@@ -289,7 +289,10 @@ def test_fresh_cursor_asks_the_ledgers() -> None:
 
 
 def test_dated_names_are_listed_from_the_first_that_can_be_new() -> None:
-    """Once all that waited is requested; before, from where the last pass began; with a fresh cursor, from the head."""
+    """Dated names are listed from the first date that can be new, once every waiting file has been requested.
+
+    Before that, listing starts where the last pass started; with a fresh cursor, at the beginning.
+    """
     versions = [make_version(f"2026/11/2{n}.csv", NOW + n) for n in range(4)]
     first = select(versions, Cursor(), limit=10)
     more = [make_version(f"2026/11/2{n}.csv", NOW + n) for n in range(4, 8)]
@@ -312,7 +315,7 @@ def test_dated_names_are_listed_from_the_first_that_can_be_new() -> None:
     ids=["one file", "a range", "a key that was removed", "no file"],
 )
 def test_files_of_a_run(tags: dict[str, str], names: set[str]) -> None:
-    """A run says by its tags which files it loads, and a sweep leaves those of queued runs alone."""
+    """A run's tags say which files it loads, and a sweep leaves the files of queued runs alone."""
     assert names_in_runs([tags], ["a.csv", "b.csv", "c.csv", "d.csv"]) == names
 
 
@@ -320,13 +323,13 @@ class TestBatches:
     """Which files share a run."""
 
     def test_few_files_have_runs_of_their_own(self) -> None:
-        """Up to five, each under its own name."""
+        """Up to five files get a run each, under their own names."""
         versions = [make_version(f"{n}.csv") for n in range(FEW_FILES)]
 
         assert list(batches(versions, [v.name for v in versions])) == [(v,) for v in versions]
 
     def test_many_small_files_share(self) -> None:
-        """In the order of their keys, up to the limits of a batch."""
+        """Many small files share runs in key order, up to the limits of a batch."""
         versions = [make_version(f"{n}.csv") for n in range(BATCH_FILES + 20)]
 
         first, second = batches(versions, [v.name for v in versions])
@@ -335,14 +338,14 @@ class TestBatches:
         assert len(first) == BATCH_FILES
 
     def test_large_file_is_alone(self) -> None:
-        """It takes its own time, and its own memory."""
+        """A large file gets a run of its own, because it needs its own time and memory."""
         small = [make_version(f"{n}.csv") for n in range(20)]
         large = make_version("large.csv", size=SMALL_BYTES)
 
         assert set(batches([*small, large], [*(v.name for v in small), "large.csv"])) == {(large,), tuple(small)}
 
     def test_bytes_are_bounded(self) -> None:
-        """Files just below the limit of a small one share a run with few others."""
+        """Files just below the size limit share a run with few others."""
         versions = [make_version(f"{n}.csv", size=SMALL_BYTES - 1) for n in range(100)]
 
         sizes = [sum(v.size for v in batch) for batch in batches(versions, [v.name for v in versions])]

@@ -1,4 +1,4 @@
-"""Which BigQuery tables can hold every valid row, and how the tables are made."""
+"""Which BigQuery tables can hold every valid row, and how the tables are created."""
 
 import copy
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ def make_field(name: str, kind: str, **overrides: Any) -> bigquery.SchemaField:
 
 
 def faults_of(*fields: bigquery.SchemaField, **rules: Any) -> list[str]:
-    """Return what is said of a table with these columns."""
+    """Return the faults of a table with these columns."""
     return column_faults(TABLE, fields, Needs("month", ValidationRules(**rules), ("transaction_id",)))
 
 
@@ -52,7 +52,7 @@ def faults_of(*fields: bigquery.SchemaField, **rules: Any) -> list[str]:
     ids=repr,
 )
 def test_fitting(fitting: bigquery.SchemaField, rules: dict[str, Any]) -> None:
-    """No valid value changes in silence, and every row finds a place."""
+    """A table fits if no valid value changes silently and every row finds a place."""
     assert faults_of(fitting, **rules) == []
 
 
@@ -106,22 +106,24 @@ def make_table(**resource: Any) -> bigquery.Table:
     ],
 )
 def test_expiration_is_named(table: bigquery.Table, option: str) -> None:
-    """With the statement that ends it."""
+    """An expiration is named with the statement that removes it."""
     (sentence,) = expiration_faults(table)
     assert f"ALTER TABLE `{TABLE}` SET OPTIONS ({option})" in sentence
 
 
 def test_no_expiration() -> None:
-    """Rows and ledger stay."""
+    """Without an expiration there is no fault, because rows and ledger stay."""
     assert expiration_faults(make_table(timePartitioning={"type": "MONTH", "field": "date"})) == []
 
 
 @dataclass
 class FakeClient:
-    """Keeps tables, and gives new ones the expirations of their dataset, as BigQuery does and the emulator half does.
+    """A client that keeps tables and gives new ones the expirations of their dataset.
+
+    BigQuery does the same; the emulator does only half of it.
 
     Attributes:
-        keeps_expiring: whether it is the sandbox, where no table is kept for good.
+        keeps_expiring: whether it behaves like the sandbox, which keeps no table permanently.
     """
 
     defaults: dict[str, Any] = field(default_factory=dict)
@@ -157,14 +159,14 @@ class FakeClient:
 
 
 def prepare_with(client: FakeClient, partition_by: PartitionBy = "month") -> dict[str, str]:
-    """Return the column types that `prepare` finds or makes."""
+    """Return the column types that `prepare` finds or creates."""
     needs = Needs(partition_by, ValidationRules(), ("transaction_id",))
     return prepare(client, Tables(*TABLE.split(".")), needs, no_retry={})  # type: ignore[arg-type]  # a fake
 
 
 @pytest.mark.parametrize("partition_by", ["month", "day"])
 def test_new_table(partition_by: PartitionBy) -> None:
-    """Partitioned as configured, clustered, and compared with case whatever the dataset says."""
+    """A new table is partitioned as configured, clustered, and case-sensitive whatever the dataset says."""
     client = FakeClient()
 
     assert prepare_with(client, partition_by=partition_by) == COLUMNS
@@ -177,7 +179,7 @@ def test_new_table(partition_by: PartitionBy) -> None:
 
 
 def test_default_expirations_of_the_dataset_are_cleared() -> None:
-    """Both, on both tables."""
+    """Both default expirations of the dataset are cleared on both tables."""
     client = FakeClient({"expirationTime": "1800000000000", "expirationMs": str(60 * DAY_MS)})
 
     prepare_with(client)
@@ -187,7 +189,7 @@ def test_default_expirations_of_the_dataset_are_cleared() -> None:
 
 
 def test_expirations_that_cannot_be_cleared_are_refused() -> None:
-    """As in the sandbox: old rows would vanish at once, and nobody would say why."""
+    """Expirations that cannot be cleared, as in the sandbox, are refused, because old rows would vanish silently."""
     client = FakeClient({"expirationMs": str(60 * DAY_MS)}, keeps_expiring=True)
 
     with pytest.raises(StoreError, match="expire 60 days after their date"):
@@ -197,7 +199,7 @@ def test_expirations_that_cannot_be_cleared_are_refused() -> None:
 
 
 def test_existing_expiration_is_refused_not_cleared() -> None:
-    """Somebody set it."""
+    """An existing expiration is refused instead of cleared, because somebody set it."""
     client = FakeClient()
     prepare_with(client)
     client.tables["raw_loads"]["expirationTime"] = "1800000000000"
@@ -207,7 +209,7 @@ def test_existing_expiration_is_refused_not_cleared() -> None:
 
 
 def test_existing_columns_are_compared_without_case() -> None:
-    """`Transaction_ID` is there already; what is missing is added."""
+    """An existing column `Transaction_ID` matches regardless of case, and missing columns are added."""
     client = FakeClient()
     prepare_with(client)
     kept = [make_field(name.upper(), COLUMNS[name]) for name in FIELDS]
@@ -220,7 +222,7 @@ def test_existing_columns_are_compared_without_case() -> None:
 
 
 def test_existing_table_keeps_its_partitioning() -> None:
-    """Days stay days."""
+    """An existing table that is partitioned by day stays partitioned by day."""
     client = FakeClient()
     prepare_with(client, partition_by="day")
 
@@ -230,7 +232,7 @@ def test_existing_table_keeps_its_partitioning() -> None:
 
 
 def test_view_is_refused() -> None:
-    """Nothing can be written to it."""
+    """A view is refused, because nothing can be written to it."""
     client = FakeClient(tables={"raw": make_table(type="VIEW").to_api_repr()})
 
     with pytest.raises(StoreError, match="is a view"):
@@ -238,7 +240,7 @@ def test_view_is_refused() -> None:
 
 
 def test_ledger_gets_the_columns_it_lacks() -> None:
-    """An older version of the platform made it."""
+    """A ledger that an older version of the platform created gets the columns that it lacks."""
     client = FakeClient()
     prepare_with(client)
     older = dict(list(LEDGER_COLUMNS.items())[:-1])

@@ -27,7 +27,7 @@ type Write = Callable[[str], Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a configuration file and gives its path."""
+    """Return a function that writes a configuration file and returns its path."""
 
     def write_text(text: str) -> Path:
         path = tmp_path / "config.yaml"
@@ -38,7 +38,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def changed(**keys: object) -> str:
-    """The shared configuration with some keys set, each given as `section__key`."""
+    """Return the shared configuration with some keys changed, each given as `section__key`."""
     content = copy.deepcopy(SHARED)
     for path, value in keys.items():
         *sections, key = path.split("__")
@@ -50,22 +50,22 @@ def changed(**keys: object) -> str:
 
 
 def load(path: Path, **environ: str) -> PipelineConfig:
-    """The configuration at `path`, with nothing else in the environment."""
+    """Load the configuration at `path`, with nothing else in the environment."""
     return load_config(path, environ=environ)
 
 
 def refusal(path: Path, **environ: str) -> str:
-    """What is said of a configuration that cannot be used."""
+    """Return the message about a configuration that cannot be used."""
     with pytest.raises(ConfigError) as caught:
         load(path, **environ)
     return str(caught.value)
 
 
 class TestSharedFile:
-    """The organisation's file, as it stands."""
+    """The organization's file, unchanged."""
 
     def test_loads(self) -> None:
-        """Its values are the platform's."""
+        """The shared file loads, and its values are the platform's."""
         config = load(SHARED_FILE)
         assert config.data_lake.gcs_bucket == "hijra-transactions"
         assert config.data_warehouse.table == "raw_transactions"
@@ -73,7 +73,7 @@ class TestSharedFile:
         assert config.orchestration.schedule == "0 0 * * *"
 
     def test_what_the_platform_adds_has_defaults(self) -> None:
-        """The file need not know of them."""
+        """Settings that the platform adds have defaults, so the file may omit them."""
         config = load(SHARED_FILE)
         assert config.data_lake.landing == "landing/transactions"
         assert config.data_lake.format == "csv"
@@ -83,7 +83,7 @@ class TestSharedFile:
         assert len(config.ingestion.validation.required_fields) == 5
 
     def test_cannot_be_changed_afterwards(self) -> None:
-        """A run has one configuration."""
+        """A loaded configuration is immutable, because a run has one configuration."""
         with pytest.raises(ValueError, match="frozen"):
             load(SHARED_FILE).data_lake.path = "x"
 
@@ -92,31 +92,31 @@ class TestPlace:
     """Which file is read."""
 
     def test_project_file_is_the_default(self) -> None:
-        """Whatever the working directory is."""
+        """The project's file is the default, whatever the working directory is."""
         assert load_config(environ={}) == load(SHARED_FILE)
 
     def test_txn_config_names_another(self, write: Write) -> None:
-        """As the environment of a pod does."""
+        """TXN_CONFIG names another file, as in the environment of a pod."""
         path = write(changed(data_lake__path="elsewhere"))
         assert load_config(environ={"TXN_CONFIG": str(path)}).data_lake.path == "elsewhere"
 
     def test_missing_file(self, tmp_path: Path) -> None:
-        """The message names the variable that chooses the file."""
+        """The message about a missing file names the variable that selects the file."""
         path = tmp_path / "none.yaml"
         assert refusal(path) == (
             f"Cannot read the configuration {path}: No such file or directory. Set TXN_CONFIG to the file to use."
         )
 
     def test_bucket_name_overrides_the_bucket(self, write: Write) -> None:
-        """One file serves several environments."""
+        """BUCKET_NAME overrides the bucket, so that one file serves several environments."""
         assert load(write(changed()), BUCKET_NAME="another-bucket").data_lake.gcs_bucket == "another-bucket"
 
     def test_empty_bucket_name_overrides_nothing(self, write: Write) -> None:
-        """A variable that is set to nothing is not set."""
+        """An empty variable counts as unset."""
         assert load(write(changed()), BUCKET_NAME="").data_lake.gcs_bucket == "hijra-transactions"
 
     def test_bucket_name_is_held_to_the_rules(self, write: Write) -> None:
-        """Like the one in the file."""
+        """A bucket name from the environment must follow the same rules as one in the file."""
         assert "data_lake.gcs_bucket" in refusal(write(changed()), BUCKET_NAME="Not A Bucket")
 
 
@@ -124,42 +124,42 @@ class TestYaml:
     """Text that holds no configuration."""
 
     def test_place_of_a_syntax_error_is_named(self, write: Write) -> None:
-        """Line and column, as editors count them."""
+        """A syntax error is reported with line and column, counted as editors count them."""
         assert "line 2, column 10 is not valid YAML" in refusal(write("pipeline: [1\ndata_lake: {}\n"))
 
     @pytest.mark.parametrize("text", ["", "just text", "- a\n- b\n"])
     def test_file_without_a_mapping_is_refused(self, write: Write, text: str) -> None:
-        """An empty file too."""
+        """A file without a mapping is refused, and so is an empty file."""
         assert "holds no configuration" in refusal(write(text))
 
     def test_key_that_stands_twice_is_refused(self, write: Write) -> None:
-        """YAML would silently take the last."""
+        """A repeated key is refused, because YAML would silently take the last one."""
         message = refusal(write(changed() + "pipeline: {name: x, version: y}\n"))
         assert "the key 'pipeline' stands twice" in message
 
     def test_nested_key_that_stands_twice_is_refused(self, write: Write) -> None:
-        """At any depth."""
+        """A repeated key is refused at any depth."""
         assert "the key 'path' stands twice" in refusal(write("data_lake:\n  path: a\n  path: b\n"))
 
     def test_template_that_was_not_filled_in_is_refused(self, write: Write) -> None:
-        """`{{ … }}` is a mapping for a key, which no key can be."""
+        """An unfilled template is refused: `{{ … }}` is a mapping used as a key."""
         assert "is not valid YAML" in refusal(write("data_lake:\n  gcs_bucket: {{ bucket }}\n"))
 
     def test_merged_mappings_are_read(self, write: Write) -> None:
-        """`<<` takes the keys of an anchor, and may be overridden."""
+        """`<<` merges the keys of an anchor, which may be overridden."""
         text = changed().replace("kubernetes:\n", "kubernetes:\n  <<: {namespace: merged, helm_chart: merged}\n")
         config = load(write(text))
         assert config.kubernetes.namespace == "data-pipeline"
 
     def test_bytes_that_are_no_text(self, tmp_path: Path) -> None:
-        """A file in another encoding is named as such."""
+        """The message about a file in another encoding says so."""
         path = tmp_path / "config.yaml"
         path.write_bytes("pipeline: caf\u00e9".encode("latin-1"))
         assert "not UTF-8 text" in refusal(path)
 
 
 class TestKeys:
-    """What the keys may be."""
+    """Which keys are allowed."""
 
     @pytest.mark.parametrize(
         ("path", "near"),
@@ -172,12 +172,12 @@ class TestKeys:
         ],
     )
     def test_typing_error_gets_the_nearest_key(self, write: Write, path: str, near: str) -> None:
-        """At any depth, in optional sections too."""
+        """A typo gets the nearest key, at any depth and in optional sections too."""
         message = refusal(write(changed(**{path: "x"})))
         assert f"{path.replace('__', '.')} is not a known key; {near}" in message
 
     def test_key_like_no_other_gets_the_known_ones(self, write: Write) -> None:
-        """Those of its section."""
+        """An unknown key that resembles no other gets the list of its section's keys."""
         message = refusal(write(changed(data_mart__zzz=1)))
         assert "data_mart.zzz is not a known key; known keys here: dataset, table" in message
 
@@ -190,29 +190,29 @@ class TestKeys:
         ],
     )
     def test_literal_secret_is_refused(self, write: Write, path: str, variable: str) -> None:
-        """With the variable that is its place, and without the secret."""
+        """A literal secret is refused with the variable to use instead, without repeating the secret."""
         message = refusal(write(changed(**{path: "hunter2"})))
         assert f"must not stand in a file: set the environment variable {variable}" in message
         assert "hunter2" not in message
 
     def test_address_with_a_password_is_not_repeated(self, write: Write) -> None:
-        """Whoever puts a URL in the place of a section does not find its password in a log."""
+        """A URL in place of a section is refused without repeating its password."""
         message = refusal(write(changed(data_warehouse__postgres="postgresql://user:hunter2@host/db")))
         assert "data_warehouse.postgres" in message
         assert "hunter2" not in message
 
     def test_missing_keys_are_named(self, write: Write) -> None:
-        """Whole sections too."""
+        """Missing keys are named, and so are missing sections."""
         content = {name: section for name, section in SHARED.items() if name != "data_lake"}
         assert "data_lake is missing" in refusal(write(yaml.safe_dump(content)))
 
     def test_wrong_value_is_shown(self, write: Write) -> None:
-        """With what it should be."""
+        """A wrong value is shown with what it should be."""
         message = refusal(write(changed(data_lake__format="xml")))
         assert "data_lake.format: input should be 'csv' or 'parquet', not 'xml'" in message
 
     def test_all_faults_are_in_one_message(self, write: Write) -> None:
-        """Nobody mends a file in five rounds."""
+        """All faults are in one message, so that one round of fixes is enough."""
         message = refusal(
             write(
                 changed(
@@ -240,23 +240,23 @@ class TestKeys:
         ],
     )
     def test_overlapping_prefixes_are_refused(self, write: Write, keys: dict[str, str], inner: str, outer: str) -> None:
-        """The platform must not feed on its own output."""
+        """Overlapping prefixes are refused, because the platform would read its own output."""
         message = refusal(write(changed(**keys)))
         assert f"data_lake.{inner} lies inside data_lake.{outer}" in message
 
     def test_prefixes_with_a_common_start_stand_apart(self, write: Write) -> None:
-        """`raw` is no folder of `raw-2`."""
+        """Prefixes that only share leading characters are allowed: `raw` is not a folder of `raw-2`."""
         assert load(write(changed(data_lake__landing="raw/transactions-in"))).data_lake.landing == "raw/transactions-in"
 
     @pytest.mark.parametrize("name", ["price", "quantity", "date", "customer"])
     def test_pii_fields_are_text(self, write: Write, name: str) -> None:
-        """A hash does not fit into a number or a date."""
+        """PII fields must be text, because a hash does not fit into a number or a date."""
         message = refusal(write(changed(security__pii_fields=["transaction_id", name])))
         assert f"security.pii_fields: {name} cannot be hashed, only transaction_id, product can" in message
 
     @pytest.mark.parametrize(("letters", "accepted"), [(57, True), (58, False)])
     def test_postgres_table_leaves_room_for_its_ledger(self, write: Write, letters: int, accepted: bool) -> None:
-        """PostgreSQL cuts names at 63 bytes, and `<table>_loads` would become the table itself."""
+        """PostgreSQL truncates names at 63 bytes, so the table's name must leave room for `<table>_loads`."""
         path = write(changed(data_warehouse__postgres={"table": "t" * letters}))
         if accepted:
             assert load(path).data_warehouse.postgres.table == "t" * letters
@@ -265,21 +265,21 @@ class TestKeys:
 
     @pytest.mark.parametrize("schedule", ["daily", "0 0 * *", "0 0 * * * *"])
     def test_schedule_is_a_cron_line(self, write: Write, schedule: str) -> None:
-        """Of five fields."""
+        """A schedule is a cron expression with five fields."""
         assert "orchestration.schedule" in refusal(write(changed(orchestration__schedule=schedule)))
 
     @pytest.mark.parametrize("ratio", [-0.1, 1.1])
     def test_ratio_is_a_share(self, write: Write, ratio: float) -> None:
-        """Between none and all."""
+        """A ratio lies between 0 and 1."""
         assert "ingestion.max_invalid_ratio" in refusal(write(changed(ingestion__max_invalid_ratio=ratio)))
 
     def test_small_numbers_keep_their_decimal_value(self, write: Write) -> None:
-        """YAML reads 0.1 as a binary float; the rule is a tenth."""
+        """0.1 means exactly a tenth, although YAML reads it as a binary float."""
         config = load(write(changed(ingestion__validation__min_price=0.1)))
         assert config.ingestion.validation.min_price == Decimal("0.1")
 
     def test_bounds_of_dates_are_days(self, write: Write) -> None:
-        """As YAML has them, and as the run gets them, in JSON."""
+        """Date bounds are days, both as YAML parses them and as the run gets them, in JSON."""
         config = load(write(changed(ingestion__validation__min_date=dt.date(2020, 1, 1))))
         assert PipelineConfig.model_validate_json(config.model_dump_json(by_alias=True)) == config
         assert (config.ingestion.validation.min_date, config.ingestion.validation.max_date) == (
@@ -288,45 +288,45 @@ class TestKeys:
         )
 
     def test_bounds_in_the_wrong_order_are_refused(self, write: Write) -> None:
-        """They would reject every row."""
+        """Bounds in the wrong order are refused, because they would reject every row."""
         assert "ingestion.validation.max_date is before min_date" in refusal(
             write(changed(ingestion__validation__max_date="1969-12-31"))
         )
 
 
 class TestEnvironment:
-    """What the environment chooses."""
+    """What the environment selects."""
 
     def test_target_is_local_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nobody loads production by accident."""
+        """The target is local by default, so that nobody loads production by accident."""
         monkeypatch.delenv("TXN_TARGET", raising=False)
         assert txn_target() == "local"
 
     def test_unknown_target_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With those that there are."""
+        """An unknown target is refused with the list of valid targets."""
         monkeypatch.setenv("TXN_TARGET", "prod")
         with pytest.raises(ConfigError, match=r"TXN_TARGET is 'prod': set it to 'local' .* or 'gcp'"):
             txn_target()
 
     def test_home_is_the_projects_own_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whatever the working directory is."""
+        """The home is the project's own by default, whatever the working directory is."""
         monkeypatch.delenv("TXN_HOME", raising=False)
         assert txn_home() == project_root() / ".local"
 
     def test_home_may_be_relative(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """To the working directory, as for any program."""
+        """A relative home is relative to the working directory, as for any program."""
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("TXN_HOME", "there")
         assert txn_home() == tmp_path / "there"
 
     @pytest.mark.parametrize(("text", "size"), [("8Gi", 8 << 30), ("", None)])
     def test_scratch_limit(self, monkeypatch: pytest.MonkeyPatch, text: str, size: int | None) -> None:
-        """None unless it is set."""
+        """There is no scratch limit unless it is set."""
         monkeypatch.setenv("TXN_SCRATCH_LIMIT", text)
         assert scratch_limit() == size
 
     def test_scratch_limit_that_is_no_size_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With an example."""
+        """An invalid scratch limit is refused with an example of a valid one."""
         monkeypatch.setenv("TXN_SCRATCH_LIMIT", "8GB")
         with pytest.raises(ConfigError, match=r"TXN_SCRATCH_LIMIT is '8GB': set it to .* such as 8Gi"):
             scratch_limit()

@@ -1,4 +1,4 @@
-"""Which errors of Google's clients are transient, which are of every file, and what a person is told to do."""
+"""Which errors of Google's clients are transient, which concern every file, and what remedy is shown."""
 
 import json
 from http import HTTPStatus
@@ -22,14 +22,14 @@ def _of_another_family() -> ValidationError:
 
 
 def answered(status: int, reason: str, message: str = "no") -> exceptions.GoogleAPICallError:
-    """Return the error of a request that the server answered with `status` and `reason`."""
+    """Return the error for a response with `status` and `reason`."""
     error = exceptions.from_http_status(status, message, errors=[{"reason": reason, "message": message}])  # type: ignore[no-untyped-call]  # untyped there
     assert isinstance(error, exceptions.GoogleAPICallError)
     return error
 
 
 def failed_job(reason: str, message: str = "no") -> exceptions.GoogleAPICallError:
-    """Return the error of a BigQuery job that failed, as BigQuery's client makes it from the job."""
+    """Return the error of a failed BigQuery job, as BigQuery's client makes it from the job."""
     result = {"reason": reason, "message": message}
     error = _error_result_to_exception(result, [result])  # type: ignore[no-untyped-call]  # untyped there
     assert isinstance(error, exceptions.GoogleAPICallError)
@@ -37,7 +37,7 @@ def failed_job(reason: str, message: str = "no") -> exceptions.GoogleAPICallErro
 
 
 def of_an_upload(status: int, reason: str) -> InvalidResponse:
-    """Return the error of an upload, which the storage client leaves unread."""
+    """Return the error of an upload, which the storage client leaves unparsed."""
     response = requests.Response()
     response.status_code = status
     response._content = json.dumps({"error": {"errors": [{"reason": reason}]}}).encode()
@@ -64,7 +64,7 @@ NOT_FOUND = answered(404, "notFound")
     ids=repr,
 )
 def test_transient(error: Exception) -> None:
-    """A server that has too much to do, and one that cannot be heard, may answer the next time."""
+    """An overloaded or unreachable server is a transient error."""
     assert is_transient(error)
 
 
@@ -85,14 +85,14 @@ def test_transient(error: Exception) -> None:
     ids=repr,
 )
 def test_permanent(error: Exception) -> None:
-    """What is not there stays away, and an error of another library is never taken for a fault of the store."""
+    """A missing resource is a permanent error, and another library's error is never blamed on the store."""
     assert not is_transient(error)
     assert not is_out_of_reach(error)
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, requests.ConnectionError(), RefreshError("no token")])  # type: ignore[no-untyped-call]  # untyped there
 def test_out_of_reach(error: Exception) -> None:
-    """Where the storage does not answer, or lets nobody in, no other file need be tried."""
+    """If the storage does not respond or denies access, no other file is tried."""
     assert is_out_of_reach(error)
 
 
@@ -131,14 +131,14 @@ def test_out_of_reach(error: Exception) -> None:
     ],
 )
 def test_remedy_follows_the_reason(error: Exception, remedy: str) -> None:
-    """A 403 is a missing role, a quota or a policy; each has something else to do about it."""
+    """The remedy follows the reason: a 403 may be a missing role, a quota or a policy."""
     sentence = explain(error, "BigQuery table p.d.t")
     assert sentence.startswith("BigQuery table p.d.t cannot be used: ")
     assert remedy in sentence
 
 
 def test_cause_of_a_failed_job_is_told_once() -> None:
-    """The client appends every error of the job to the first one's message."""
+    """The cause of a failed job is shown once, although the client appends every error of the job to the first."""
     sentence = explain(failed_job("invalidQuery", "Syntax error at [1:1]"), "BigQuery")
     assert sentence.count("Syntax error") == 1
     assert "reason" not in sentence
@@ -146,7 +146,7 @@ def test_cause_of_a_failed_job_is_told_once() -> None:
 
 @pytest.mark.parametrize(("reason", "lost"), [("conditionNotMet", True), ("orgPolicyConstraintFailed", False)], ids=str)
 def test_a_policy_is_no_lost_race(reason: str, lost: bool) -> None:
-    """Both are 412."""
+    """A policy error is not a lost race, although both are 412."""
     assert is_precondition_failure(answered(HTTPStatus.PRECONDITION_FAILED, reason)) is lost
 
 
@@ -162,5 +162,5 @@ def test_a_policy_is_no_lost_race(reason: str, lost: bool) -> None:
     ],
 )
 def test_conflicts_are_told_from_other_faults(message: str, conflict: bool) -> None:
-    """Only they are worth another try, and a table's name is none."""
+    """Conflicts are distinguished from other errors, because only they are worth a retry."""
     assert bigquery_sql.is_conflict(message) is conflict

@@ -1,4 +1,4 @@
-"""Hashed rows as files: their totals in SQL are those of plain Python, and the lake keeps each text as it is."""
+"""Hashed rows as files: SQL totals equal those of plain Python, and the lake keeps each text unchanged."""
 
 import datetime as dt
 import hashlib
@@ -56,7 +56,7 @@ LIGHT = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCh
 
 
 def make_hashed_row(**overrides: object) -> Row:
-    """A hashed row, but for `overrides`."""
+    """Return a hashed row with `overrides`."""
     return {
         "transaction_id": HASHER.hexdigest("T001"),
         "product": "Halal Laptop",
@@ -67,21 +67,21 @@ def make_hashed_row(**overrides: object) -> Row:
 
 
 def stored(rows: list[Row], path: Path) -> Path:
-    """`rows` as a Parquet file of hashed rows."""
+    """Write `rows` as a Parquet file of hashed rows."""
     numbered = [{"source_file": "a.csv", "source_row": number, **row} for number, row in enumerate(rows, start=1)]
     pa.parquet.write_table(pa.Table.from_pylist(numbered, schema=SCHEMA), path)
     return path
 
 
 def in_lake(rows: list[Row], folder: Path, file_format: str = "csv") -> Path:
-    """`rows` as the file of the lake."""
+    """Write `rows` as the file of the lake."""
     target = folder / f"it's.{file_format}"
     write_lake(stored(rows, folder / "hashed.parquet"), target, file_format=file_format)
     return target
 
 
 def by_python(rows: list[Row]) -> Totals:
-    """The totals of `rows`, added up here."""
+    """Compute the totals of `rows` in Python."""
 
     def present(name: str) -> list[Any]:
         return [row[name] for row in rows if row[name] is not None]
@@ -98,7 +98,7 @@ def by_python(rows: list[Row]) -> Totals:
 
 
 def _row_number(row: Row, source_row: int | None) -> int:
-    """The number of a row in the fingerprint, computed here."""
+    """Compute the number of a row in the fingerprint."""
 
     def text(value: object) -> str:
         return "" if value is None else str(value)
@@ -110,36 +110,36 @@ def _row_number(row: Row, source_row: int | None) -> int:
     days = None if row["date"] is None else (row["date"] - dt.date(1970, 1, 1)).days
     numbers = [row["quantity"], days, price, *([] if source_row is None else [source_row])]
     texts = [length("transaction_id"), row["transaction_id"], length("product"), row["product"]]
-    return int(hashlib.md5("|".join(map(text, [*numbers, *texts])).encode()).hexdigest()[:15], 16)  # noqa: S324 - no secret
+    return int(hashlib.md5("|".join(map(text, [*numbers, *texts])).encode()).hexdigest()[:15], 16)  # noqa: S324 - not a secret
 
 
 class TestTotals:
-    """What a file adds up to."""
+    """Totals of a file."""
 
     @given(ROWS)
     @LIGHT
     def test_equal_a_computation_in_python(self, rows: list[Row]) -> None:
-        """Exactly, past the range of the columns' own types, and with nulls."""
+        """Totals are exact, beyond the range of the columns' own types and with nulls."""
         with TemporaryDirectory() as folder:
             found, in_lake = totals(stored(rows, Path(folder) / "rows"))
             assert found == by_python(rows)
             assert in_lake == sum(_row_number(row, None) for row in rows) % 2**60
 
     def test_sums_may_exceed_the_columns(self, tmp_path: Path) -> None:
-        """A hundred times the largest price and quantity."""
+        """Sums may reach a hundred times the largest price and quantity."""
         rows = [make_hashed_row(price=Decimal("99999999999999.9999"), quantity=MAX_QUANTITY)] * 100
         found, _ = totals(stored(rows, tmp_path / "rows"))
         assert (found.price, found.quantity) == (Decimal("9999999999999999.9900"), 100 * MAX_QUANTITY)
 
     def test_fingerprint_does_not_depend_on_the_order(self, tmp_path: Path) -> None:
-        """A store keeps its rows in any order."""
+        """The fingerprint ignores the order, because a store keeps its rows in any order."""
         rows = [make_hashed_row(transaction_id=HASHER.hexdigest(text)) for text in "abc"]
         forth, back = (totals(stored(some, tmp_path / "rows"))[1] for some in (rows, rows[::-1]))
         assert forth == back
 
     @pytest.mark.parametrize("file_format", ["csv", "parquet"])
     def test_row_that_is_there_twice_shows(self, tmp_path: Path, file_format: str) -> None:
-        """A pair of equal rows does not cancel, as it would in an XOR."""
+        """A duplicated row changes the fingerprint, whereas an XOR would cancel a pair of equal rows."""
         once, thrice = (
             lake_totals(in_lake([make_hashed_row()] * count, tmp_path, file_format), file_format=file_format)
             for count in (1, 3)
@@ -147,7 +147,7 @@ class TestTotals:
         assert once.fingerprint != thrice.fingerprint
 
     def test_price_is_left_out_of_an_inexact_table(self, tmp_path: Path) -> None:
-        """A binary float has no text to compare; every other column counts."""
+        """An inexact table leaves the price out, because a binary float has no exact text; the rest counts."""
         rows = [make_hashed_row(price=price, product=product) for price, product in ((1, "a"), (2, "a"), (1, "b"))]
         one, other_price, other_product = (inexact_totals(stored([row], tmp_path / "rows")).fingerprint for row in rows)
         assert one == other_price != other_product
@@ -161,7 +161,7 @@ class TestLake:
     @example(rows=[make_hashed_row(product=None, price=None, quantity=None, date=None, transaction_id=None)] * 2)
     @LIGHT
     def test_has_the_totals_and_texts_of_the_rows(self, file_format: str, rows: list[Row]) -> None:
-        """Quotes, commas, line ends, blanks and nulls are read back as they were."""
+        """Quotes, commas, line ends, blanks and nulls are read back unchanged."""
         with TemporaryDirectory() as folder:
             path = in_lake(rows, Path(folder), file_format)
             in_lake_number = sum(_row_number(row, None) for row in rows) % 2**60
@@ -184,27 +184,27 @@ class TestLake:
         ],
     )
     def test_money_is_plain_decimal_text(self, tmp_path: Path, price: str, text: str) -> None:
-        """Two decimals as people write money, more where they are needed; never a binary float."""
+        """Money is decimal text with two decimals, or more if needed, and never a binary float."""
         lines = in_lake([make_hashed_row(price=Decimal(price))], tmp_path).read_text(encoding="utf-8").splitlines()
         assert lines == [",".join(FIELDS), f"{HASHER.hexdigest('T001')},Halal Laptop,{text},2,2023-10-01"]
 
     def test_file_without_rows_has_its_header(self, tmp_path: Path) -> None:
-        """Readers find the columns."""
+        """A file without rows still has its header, so that readers find the columns."""
         assert in_lake([], tmp_path).read_text(encoding="utf-8") == ",".join(FIELDS) + "\n"
 
     def test_parquet_has_the_types_of_the_rows(self, tmp_path: Path) -> None:
-        """Money is a decimal there too."""
+        """The Parquet file has the types of the rows, with money as a decimal."""
         schema = pa.parquet.read_schema(in_lake([make_hashed_row()], tmp_path, "parquet"))
         assert [(field.name, field.type) for field in schema] == [(name, SCHEMA.field(name).type) for name in FIELDS]
 
     @pytest.mark.parametrize("product", ["x" * (1 << 20), '"' * (1 << 20)], ids=["letters", "quotes"])
     def test_field_of_a_mebibyte_can_be_read_back(self, tmp_path: Path, product: str) -> None:
-        """The longest field that a landed file may have, also where each of its characters is escaped."""
+        """The longest field that a landed file may have can be read back, even if each character is escaped."""
         path = in_lake([make_hashed_row(product=product)], tmp_path)
         assert lake_totals(path, file_format="csv").rows == 1
 
     def test_order_of_the_file_is_kept(self, tmp_path: Path) -> None:
-        """Readers of the original pipeline's file expect it."""
+        """The order of the file is kept, because readers of the original pipeline's file expect it."""
         rows = [make_hashed_row(product=f"p{number}") for number in range(5000)]
         path = in_lake(rows, tmp_path)
         products = read_lake(path.read_bytes(), file_format="csv")["product"].to_pylist()
@@ -216,23 +216,23 @@ class TestMalformedDigests:
 
     @pytest.mark.parametrize("value", ["T001", "", "E78D" * 16, "e78d" * 15, "e78d" * 17, "e78d" * 16 + "\n"])
     def test_anything_else_is_counted(self, tmp_path: Path, value: str) -> None:
-        """64 lower-case hex digits and no more."""
+        """Anything other than 64 lowercase hex digits is counted."""
         rows = [make_hashed_row(), make_hashed_row(transaction_id=value), make_hashed_row(transaction_id=None)]
         assert malformed_digests(stored(rows, tmp_path / "rows"), pii_fields=PII) == 1
 
     def test_each_column_counts(self, tmp_path: Path) -> None:
-        """A row may have two."""
+        """Each PII column counts, so a row may count twice."""
         path = stored([make_hashed_row(transaction_id="T001")], tmp_path / "rows")
         assert malformed_digests(path, pii_fields=("transaction_id", "product")) == 2
 
     def test_without_pii_nothing_is_malformed(self, tmp_path: Path) -> None:
-        """There is nothing to hash."""
+        """Without PII columns nothing is malformed."""
         path = stored([make_hashed_row(transaction_id="T001")], tmp_path / "rows")
         assert malformed_digests(path, pii_fields=()) == 0
 
 
 def test_several_files_are_read_as_one_stream(tmp_path: Path) -> None:
-    """In batches, in order, with the columns that every sink gets."""
+    """Several files are read as one stream of batches, in order, with the columns that every sink gets."""
     rows = [make_hashed_row(quantity=number) for number in range(1, 11)]
     paths = [stored(rows[:4], tmp_path / "one"), stored(rows[4:], tmp_path / "two")]
     reader = read(paths, batch_size=3)
@@ -251,7 +251,7 @@ def test_several_files_are_read_as_one_stream(tmp_path: Path) -> None:
     ],
 )
 def test_partitions_are_counted(tmp_path: Path, days: list[str | None], months: int, count_of_days: int) -> None:
-    """Rows without a date share one."""
+    """Partitions are counted, and rows without a date share one."""
     rows = [make_hashed_row(date=day and dt.date.fromisoformat(day)) for day in days]
     path = stored(rows, tmp_path / "rows")
     assert count_partitions(path, partition_by="month") == months

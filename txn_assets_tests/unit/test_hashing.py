@@ -23,26 +23,26 @@ TEXTS = st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_charac
 
 
 def hashed(rows: pa.Table, hasher: Hasher) -> pa.Table:
-    """`rows` as the query that hashes a file selects them."""
+    """Select `rows` with the query that hashes a file."""
     query = f"SELECT {hasher.select_list()} FROM rows"
     with CONNECTION.cursor() as cursor:
         return cursor.register("rows", rows).sql(query, params=dict(hasher.parameters())).to_arrow_table()
 
 
 def by_sql(values: list[str | None], hasher: Hasher) -> list[str | None]:
-    """`values` as transaction ids, hashed by that query."""
+    """Hash `values` as transaction ids with that query."""
     blank = pa.nulls(len(values), pa.string())
     rows = pa.table([pa.array(values, pa.string()), *[blank] * 4], names=list(FIELDS))
     return [row["transaction_id"] for row in hashed(rows, hasher).to_pylist()]
 
 
 def test_plain_hash_is_what_readers_of_the_original_pipeline_expect() -> None:
-    """Hex SHA-256 of the UTF-8 bytes."""
+    """The plain hash is hex SHA-256 of the UTF-8 bytes, as readers of the original pipeline expect."""
     assert make_hasher(Security(), None).hexdigest("T001") == T001
 
 
 def test_keyed_hash_is_hmac() -> None:
-    """RFC 2104 with SHA-256."""
+    """The keyed hash is HMAC with SHA-256 (RFC 2104)."""
     key = "k" * 32
     expected = hmac.new(key.encode(), b"T001", hashlib.sha256).hexdigest()
     assert make_hasher(KEYED, key).hexdigest("T001") == expected
@@ -52,7 +52,7 @@ def test_keyed_hash_is_hmac() -> None:
 @example(["T001", None, "", "حلال", "\U0001f600", "'; --"])
 @settings(max_examples=40, deadline=None)
 def test_sql_gives_the_plain_hash(values: list[str | None]) -> None:
-    """Whole columns are hashed by DuckDB, quarantined rows by Python: an id has one hash. Null stays null."""
+    """SQL and Python give the same hash, so that stored rows and quarantined rows match. Null stays null."""
     hasher = Hasher(("transaction_id",), None, "sha256")
     assert by_sql(values, hasher) == [None if value is None else hasher.hexdigest(value) for value in values]
 
@@ -60,25 +60,25 @@ def test_sql_gives_the_plain_hash(values: list[str | None]) -> None:
 @given(TEXTS, st.one_of(st.binary(min_size=32, max_size=150), st.sampled_from([b"k" * 63, b"k" * 64, b"k" * 65])))
 @settings(max_examples=60, deadline=None)
 def test_sql_gives_the_keyed_hash(values: list[str | None], key: bytes) -> None:
-    """For keys up to the block of SHA-256, and for longer ones, which are hashed first."""
+    """The keyed hash is right for keys up to the block size of SHA-256 and for longer ones, which are hashed first."""
     hasher = Hasher(("transaction_id",), key, "2026-01")
     assert by_sql(values, hasher) == [None if value is None else hasher.hexdigest(value) for value in values]
 
 
 def test_only_configured_columns_are_hashed() -> None:
-    """The others are selected as they are."""
+    """Only configured columns are hashed; the others are selected unchanged."""
     hasher = Hasher(("product",), None, "sha256")
     (row,) = hashed(pa.Table.from_pylist([make_row()]), hasher).to_pylist()
     assert row == make_row(product=hasher.hexdigest("Halal Laptop"))
 
 
 def test_keyed_hasher_without_columns_binds_nothing() -> None:
-    """A query refuses a value that it has no place for."""
+    """A keyed hasher without columns binds no parameter, because a query refuses a value without a placeholder."""
     assert by_sql(["T001"], Hasher((), b"k" * 32, "2026-01")) == ["T001"]
 
 
 def test_key_is_never_shown() -> None:
-    """A hasher may stand in a log or a traceback; its key may not."""
+    """A hasher's key never appears in its repr, because a hasher may end up in a log or a traceback."""
     key = "0123456789abcdef0123456789abcdef"
     hasher = make_hasher(KEYED, key)
     assert key not in repr(hasher)
@@ -87,20 +87,20 @@ def test_key_is_never_shown() -> None:
 
 @pytest.mark.parametrize(("key", "length"), [(None, 0), ("", 0), ("short", 5), ("k" * 31, 31)])
 def test_missing_or_short_key_is_refused(key: str | None, length: int) -> None:
-    """With its length and a way to make a better one, and without the key."""
+    """A missing or short key is refused with its length and a way to generate a better one, without showing the key."""
     with pytest.raises(ConfigError, match=f"TXN_HASH_KEY has {length} bytes: .* `openssl rand -hex 32`") as caught:
         make_hasher(KEYED, key)
     assert not key or key not in str(caught.value)
 
 
 def test_key_without_a_name_is_refused() -> None:
-    """The ledger could not tell a rotated key from the old one."""
+    """A key without a name is refused, because the ledger could not tell a rotated key from the old one."""
     with pytest.raises(ConfigError, match=r"security\.hash\.key_id is missing"):
         make_hasher(Security(hash=Hash(algorithm="hmac-sha256")), "k" * 32)
 
 
 def test_ledger_tells_keys_apart() -> None:
-    """Plain and keyed hashes, and two keys, have different names."""
+    """Plain and keyed hashes, and two keys, have different names in the ledger."""
     other = Security(hash=Hash(algorithm="hmac-sha256", key_id="2027-01"))
     assert [make_hasher(security, "k" * 32).key_id for security in (Security(), KEYED, other)] == [
         "sha256", "2026-01", "2027-01",
@@ -108,6 +108,6 @@ def test_ledger_tells_keys_apart() -> None:
 
 
 def test_key_of_any_bytes() -> None:
-    """Bytes of the environment that are no UTF-8 are part of the key as they are."""
+    """Non-UTF-8 bytes in the environment variable are part of the key unchanged."""
     raw = b"\xff\xfe" + b"k" * 30
     assert make_hasher(KEYED, raw.decode("utf-8", "surrogateescape")).key == raw

@@ -1,4 +1,4 @@
-"""The layers of the package: imports go downward only, and never in a circle."""
+"""The layers of the package: imports only go downward, and never in a circle."""
 
 import ast
 from collections.abc import Iterator
@@ -8,21 +8,21 @@ from pathlib import Path
 from txn_assets.config import project_root
 
 LAYERS = ("files", "rows", "stores", "local", "defs", "entry")
-"""From the bottom to the top."""
+"""Layers from bottom to top."""
 SAME_LAYER = {"config": "rows", "definitions": "entry", "run": "entry"}
 ENTRY_POINTS = ("txn_assets.local.dev", "txn_assets.local.__main__")
-"""Commands below `local/`, which may import whatever they start."""
+"""Commands below `local/` that may import whatever they start."""
 
 
 def modules() -> dict[str, Path]:
-    """Every module of the package by its dotted name."""
+    """Return every module of the package by its dotted name."""
     root = project_root()
     found = {path: path.relative_to(root).with_suffix("").parts for path in (root / "txn_assets").rglob("*.py")}
     return {".".join(parts).removesuffix(".__init__"): path for path, parts in found.items()}
 
 
 def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The modules of the package that a module imports, inside functions too."""
+    """Return the modules of the package that a module imports, including imports inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
@@ -32,7 +32,7 @@ def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
 
 
 def rank(module: str) -> int:
-    """The place of a module's layer, counted from the bottom."""
+    """Return the rank of a module's layer, counted from the bottom."""
     if module in ENTRY_POINTS:
         return LAYERS.index("entry")
     folder = module.split(".")[1]
@@ -40,7 +40,7 @@ def rank(module: str) -> int:
 
 
 def test_no_import_points_upward() -> None:
-    """A module imports from its own layer and those below."""
+    """A module imports only from its own layer and those below."""
     known = {name: path for name, path in modules().items() if name != "txn_assets"}
     upward = [
         f"{module} imports {target}"
@@ -52,14 +52,14 @@ def test_no_import_points_upward() -> None:
 
 
 def test_no_circles() -> None:
-    """Whatever a module needs can be loaded before it."""
+    """Imports between modules form no cycle."""
     known = modules()
     graph = {module: {target for target in imports(path, known) if target != module} for module, path in known.items()}
-    # Raises CycleError, which lists the circle.
+    # Raises CycleError, which lists the cycle.
     TopologicalSorter(graph).prepare()
 
 
 def test_every_folder_is_in_a_layer() -> None:
-    """A new folder finds its place here first."""
+    """Every folder, including a new one, belongs to a layer."""
     folders = {module.split(".")[1] for module in modules() if "." in module}
     assert folders == {*LAYERS, *SAME_LAYER} - {"entry"}

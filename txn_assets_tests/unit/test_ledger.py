@@ -1,4 +1,4 @@
-"""The decision between loading, keeping and standing back, and the totals that it rests on."""
+"""The decision between loading, keeping and standing back, and the totals that it relies on."""
 
 import datetime as dt
 from dataclasses import replace
@@ -14,7 +14,7 @@ OTHER = replace(TOTALS, rows=3)
 
 
 def make_record(*, generation: int = 2, crc32c: str = "AAAAAA==", **overrides: Any) -> LoadRecord:
-    """The ledger row of a load, but for `overrides`."""
+    """Return the ledger row of a load, with `overrides`."""
     record = LoadRecord(FileVersion("a.csv", generation, 300, crc32c), "run", "sha256", "rules", TOTALS)
     return replace(record, **overrides)
 
@@ -42,7 +42,7 @@ INCOMING = make_record()
     ],
 )
 def test_decision(held: LoadRecord | None, in_store: Totals | None, action: Action) -> None:
-    """What a load of the second generation does with what it finds."""
+    """A load of the second generation decides according to what it finds."""
     assert decide(INCOMING, held, in_store) is action
 
 
@@ -58,26 +58,26 @@ def test_decision(held: LoadRecord | None, in_store: Totals | None, action: Acti
     ],
 )
 def test_live_version_wins(held: int, live: int | None, action: Action) -> None:
-    """Of two generations the one in the landing zone is right, whichever is larger."""
+    """Of two generations, the one in the landing zone wins, even if it is smaller."""
     assert decide(INCOMING, make_record(generation=held, crc32c="BBBBBB=="), None, live=live) is action
 
 
 def test_same_content_disregards_who_loaded_it_and_when() -> None:
-    """Run, time, generation and size are no content."""
+    """Run, time, generation and size are not part of the content."""
     later = make_record(generation=9, run_id="later").at(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
     assert later.same_content(INCOMING)
 
 
 def test_file_version_reads_as_name_at_generation() -> None:
-    """The run key of a sensor's request."""
+    """A file version reads as name@generation, the run key of a sensor's request."""
     assert str(INCOMING.file) == "a.csv@2"
 
 
 class TestTotals:
-    """What a store says that it holds."""
+    """Totals of what a store holds."""
 
     def test_equal_totals_have_no_differences(self) -> None:
-        """Scale is none: 1274.9600 of a store is 1274.96."""
+        """Equal totals have no differences, whatever their scale: a store's 1274.9600 is 1274.96."""
         assert TOTALS.differences(replace(TOTALS, price=Decimal("1274.9600"))) == {}
 
     @pytest.mark.parametrize(
@@ -92,26 +92,26 @@ class TestTotals:
         ],
     )
     def test_each_difference_is_named_with_both_values(self, name: str, value: object) -> None:
-        """So that a message can say which store has what."""
+        """Each difference is named with both values, so that a message can say what each store has."""
         other = replace(TOTALS, **{name: value})  # type: ignore[arg-type]  # each value fits its attribute
         assert TOTALS.differences(other) == {name: (getattr(TOTALS, name), value)}
 
     @pytest.mark.parametrize(("price", "found"), [("1274.9601", False), ("1274.97", True)])
     def test_rounding_of_a_binary_column_is_no_difference(self, price: str, found: bool) -> None:
-        """A table of the original pipeline sums in binary floating point; a cent is still a cent."""
+        """A difference within the rounding of the original table's binary floats does not count, but a cent does."""
         differences = TOTALS.differences(replace(TOTALS, price=Decimal(price)), exact_price=False)
         assert ("price" in differences) is found
 
     def test_inexact_price_excuses_nothing_else(self) -> None:
-        """Rows are counted exactly in any table."""
+        """An inexact price excuses no other difference: rows are counted exactly in any table."""
         other = replace(TOTALS, price=Decimal("1274.9601"), rows=5)
         assert TOTALS.differences(other, exact_price=False) == {"rows": (4, 5)}
 
     def test_store_without_rows_has_totals_of_nothing(self) -> None:
-        """Sums over no rows are null in SQL."""
+        """A store without rows has zero totals, although SQL sums over no rows are null."""
         assert Totals.of_row((0, None, None, None, None, None)) == Totals(0, Decimal(0), 0, None, None, 0)
 
     def test_numbers_of_a_query_become_exact(self) -> None:
-        """Drivers give sums of whole numbers as decimals."""
+        """Sums of integers become exact integers, although drivers return them as decimals."""
         row = (4, Decimal("1274.9600"), Decimal(19), TOTALS.min_date, TOTALS.max_date, 0x123)
         assert Totals.of_row(row) == TOTALS

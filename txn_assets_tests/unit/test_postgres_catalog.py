@@ -1,4 +1,4 @@
-"""What the PostgreSQL sink makes of a catalog and of an error, with no server behind it."""
+"""What the PostgreSQL sink makes of a catalog and of an error, without a server."""
 
 from decimal import Decimal
 
@@ -33,25 +33,25 @@ COMPLETE = Catalog(
 
 
 def with_column(name: str, kind: str) -> Catalog:
-    """Return a complete catalog but for the type of one column."""
+    """Return a complete catalog with another type for one column."""
     columns = {**COMPLETE_COLUMNS, name: Column(kind)}
     return Catalog(schema=True, data=Relation("r", columns), ledger=LEDGER, indexed=frozenset({"source_file"}))
 
 
 def test_nothing_is_issued_where_all_is_there() -> None:
-    """A role that owns nothing loads into complete tables, whatever became of the index on the date."""
+    """A role that owns nothing loads into complete tables, even without the index on the date."""
     assert missing(COMPLETE, TABLE) == []
     assert list(faults(COMPLETE, TABLE, RULES)) == []
 
 
 def test_everything_is_made_in_an_empty_database() -> None:
-    """In an order in which each statement finds what it needs."""
+    """An empty database gets every object, in an order in which each statement finds what it needs."""
     made = [" ".join(statement.as_string().split()[:2]) for statement in missing(EMPTY, TABLE)]
     assert made == ["CREATE SCHEMA", "CREATE TABLE", "CREATE INDEX", "CREATE INDEX", "CREATE TABLE"]
 
 
 def test_original_table_gets_its_source() -> None:
-    """The columns of the original pipeline stay as they are."""
+    """The original pipeline's table gets the source columns, and its own columns stay unchanged."""
     original = Relation("r", {name: Column(COLUMNS[name]) for name in FIELDS})
     catalog = Catalog(schema=True, data=original, ledger=None, indexed=frozenset())
     first, *others = [statement.as_string() for statement in missing(catalog, TABLE)]
@@ -64,7 +64,7 @@ def test_original_table_gets_its_source() -> None:
 
 @given(st.integers(1, 40), st.integers(-5, 12), st.integers(0, 4))
 def test_price_is_refused_where_it_would_be_rounded(precision: int, scale: int, max_decimals: int) -> None:
-    """A column takes the smallest step that a valid price can have as it is, or is refused."""
+    """A column takes the smallest step that a valid price can have unchanged, or is refused."""
     step = Decimal(1).scaleb(-max_decimals)
     rounded = step != round(step, scale)
     catalog = with_column("price", f"numeric({precision},{scale})")
@@ -72,7 +72,7 @@ def test_price_is_refused_where_it_would_be_rounded(precision: int, scale: int, 
 
 
 def test_remedy_keeps_what_a_wide_column_holds() -> None:
-    """It has as many digits before the point as before."""
+    """The remedy keeps as many digits before the point as the column had."""
     (fault,) = faults(with_column("price", "numeric(30,2)"), TABLE, RULES)
     assert fault.remedy
     assert fault.remedy.as_string().endswith('TYPE numeric(32,4) USING "price"::numeric(32,4)')
@@ -80,7 +80,7 @@ def test_remedy_keeps_what_a_wide_column_holds() -> None:
 
 @pytest.mark.parametrize(("hashed", "refused"), [(("transaction_id",), True), ((), False)])
 def test_short_text_matters_to_hashes_alone(hashed: tuple[str, ...], refused: bool) -> None:
-    """Each hash is too long; of clear texts PostgreSQL refuses those that are."""
+    """A short text column is refused for hashes only; PostgreSQL itself refuses clear texts that are too long."""
     catalog = with_column("transaction_id", "character varying(36)")
     assert bool(faults(catalog, TABLE, Rules(4, hashed))) is refused
 
@@ -105,13 +105,13 @@ def test_short_text_matters_to_hashes_alone(hashed: tuple[str, ...], refused: bo
     ],
 )
 def test_type_that_would_change_a_value(column: str, kind: str) -> None:
-    """The column is named, with its type."""
+    """A type that would change a value is refused, naming the column and its type."""
     (fault,) = faults(with_column(column, kind), TABLE, RULES)
     assert fault.problem.startswith(f'column "{column}" is {kind}')
 
 
 def test_file_names_that_are_the_same_by_collation() -> None:
-    """A column that takes `A.csv` for `a.csv` would lose one file for the other."""
+    """A collation that treats `A.csv` as `a.csv` is refused, because one file would replace the other."""
     columns = {**COMPLETE_COLUMNS, "source_file": Column("text", deterministic=False)}
     catalog = Catalog(schema=True, data=Relation("r", columns), ledger=LEDGER, indexed=frozenset({"source_file"}))
     (fault,) = faults(catalog, TABLE, RULES)
@@ -120,13 +120,13 @@ def test_file_names_that_are_the_same_by_collation() -> None:
 
 
 def test_database_that_cannot_hold_every_text() -> None:
-    """There is no statement for it: a database keeps its encoding."""
+    """A database that cannot hold every text has no remedy, because a database keeps its encoding."""
     catalog = Catalog(schema=True, data=None, ledger=None, indexed=frozenset(), encoding="LATIN1")
     assert "encoded in LATIN1" in sentence(faults(catalog, TABLE, RULES), TABLE)
 
 
 def test_names_are_quoted_in_remedies() -> None:
-    """A remedy can be pasted, whatever the names are."""
+    """Names are quoted in remedies, so that a remedy can be pasted whatever the names are."""
     evil = Table('pub"lic', "x; DROP TABLE y")
     (fault,) = faults(with_column("price", "money"), evil, RULES)
     assert fault.remedy
@@ -144,5 +144,5 @@ def test_names_are_quoted_in_remedies() -> None:
     ],
 )
 def test_column_of_a_refused_value(context: str | None, column: str | None) -> None:
-    """PostgreSQL names it in the context of the error, in the language of the server."""
+    """The column of a refused value is taken from the context of the error, in any server language."""
     assert copied_column(context) == column

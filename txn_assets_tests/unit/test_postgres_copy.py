@@ -16,7 +16,7 @@ _UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
 
 
 def make_batch(*rows: dict[str, Any]) -> pa.RecordBatch:
-    """A batch of valid rows but for what each of `rows` overrides."""
+    """Return a batch of valid rows with the overrides in each of `rows`."""
     usual = {
         "source_file": "a.csv",
         "source_row": 1,
@@ -30,7 +30,7 @@ def make_batch(*rows: dict[str, Any]) -> pa.RecordBatch:
 
 
 def read_back(batch: pa.RecordBatch, *, piece_bytes: int = PIECE_BYTES) -> list[tuple[str | None, ...]]:
-    """The values that PostgreSQL takes from the text, by the rules of its documentation."""
+    """Return the values that PostgreSQL reads from the text, by the rules of its documentation."""
     text = b"".join(pieces([batch], piece_bytes=piece_bytes)).decode()
     assert text == "" or text.endswith("\n")
     return [tuple(map(_value, line.split("\t"))) for line in text.split("\n")[:-1]]
@@ -41,22 +41,22 @@ def _value(field: str) -> str | None:
 
 
 def as_text(row: dict[str, Any]) -> tuple[str | None, ...]:
-    """A row of a batch as PostgreSQL reads it."""
+    """Return a row of a batch as PostgreSQL reads it."""
     return tuple(None if value is None else str(value) for value in row.values())
 
 
 def test_row_as_text() -> None:
-    """Money is plain decimal text."""
+    """A row becomes text with money as plain decimals."""
     assert read_back(make_batch({})) == [("a.csv", "1", "e7", "Halal Laptop", "999.9900", "2", "2023-10-01")]
 
 
 def test_nothing_is_sent_for_no_rows() -> None:
-    """Not an empty line, which would be a row."""
+    """No rows produce no text, because an empty line would be a row."""
     assert read_back(make_batch()) == []
 
 
 def test_rows_of_a_batch_stand_by_date() -> None:
-    """So that PostgreSQL's index on date is filled from one end to the other."""
+    """Rows of a batch are sorted by date, so that PostgreSQL fills the index on date in order."""
     late, early = dt.date(2023, 2, 1), dt.date(2023, 1, 1)
     rows = read_back(make_batch({"date": late}, {"date": early}, {"date": late}))
     assert [row[-1] for row in rows] == ["2023-01-01", "2023-02-01", "2023-02-01"]
@@ -79,7 +79,7 @@ ROWS = st.lists(
 @given(ROWS, st.integers(1, 200))
 @settings(max_examples=200, deadline=None)
 def test_any_value_comes_back(rows: list[dict[str, Any]], piece_bytes: int) -> None:
-    """Whatever the text holds, and wherever it is cut."""
+    """Any value comes back, whatever the text holds and wherever it is cut."""
     batch = make_batch(*({"source_row": number} | row for number, row in enumerate(rows)))
     found = read_back(batch, piece_bytes=piece_bytes)
     assert sorted(found, key=lambda row: int(row[1] or 0)) == [as_text(row) for row in batch.to_pylist()]

@@ -1,4 +1,4 @@
-"""The two stages as functions of files: what they write and report, and that clear ids stand where they may alone."""
+"""The two stages as functions of files: what they write and report, and that clear ids stay where they are allowed."""
 
 import csv
 import datetime as dt
@@ -34,40 +34,40 @@ VERSION = FileVersion("it's.csv", 1, 1, "AAAAAA==")
 
 
 def validated(data: bytes, folder: Path, *, hasher: Hasher = PLAIN, **ingestion: Any) -> ValidationReport:
-    """The report on the CSV file `data`; valid.arrow and rejected.csv are in `folder`."""
+    """Return the report on the CSV file `data`; valid.arrow and rejected.csv are in `folder`."""
     settings = Ingestion.model_validate(ingestion)
     return validate_file(BytesIO(data), folder, ingestion=settings, hasher=hasher, today=TODAY)
 
 
 def valid_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of valid.arrow."""
+    """Return the rows of valid.arrow."""
     return list(read_valid([folder / "valid.arrow"]).read_all().to_pylist())
 
 
 def hashed_rows(folder: Path, *, hasher: Hasher = PLAIN) -> list[dict[str, Any]]:
-    """The rows that `hash_file` makes of valid.arrow."""
+    """Return the rows that `hash_file` makes of valid.arrow."""
     path = folder / "it's hashed.parquet"
     hash_file(folder / "valid.arrow", path, file=VERSION, hasher=hasher)
     return list(pa.parquet.read_table(path).to_pylist())
 
 
 class TestSampleFile:
-    """`data/transactions.csv`, which the original pipeline came with."""
+    """`data/transactions.csv`, the original pipeline's sample."""
 
     @pytest.fixture
     def report(self, tmp_path: Path) -> ValidationReport:
-        """What validation finds in it."""
+        """Return the validation report."""
         return validated((project_root() / "data" / "transactions.csv").read_bytes(), tmp_path)
 
     def test_four_rows_are_valid_and_one_is_not(self, report: ValidationReport) -> None:
-        """T004 has no product."""
+        """Four rows are valid, and T004 is rejected because it has no product."""
         assert (report.records, report.valid, report.rejected) == (5, 4, 1)
         assert report.reasons == {"product: missing": 1}
         assert [row.source_row for row in report.sample] == [4]
 
     @pytest.mark.usefixtures("report")
     def test_hashed_rows(self, tmp_path: Path) -> None:
-        """The four, with the number of their record, their money exact and their ids hashed."""
+        """The four valid rows have their record number, exact money and hashed ids."""
         rows = hashed_rows(tmp_path)
         assert list(rows[0]) == list(COLUMNS)
         assert [(row["source_row"], row["transaction_id"], row["price"]) for row in rows] == [
@@ -78,10 +78,10 @@ class TestSampleFile:
 
 
 class TestReport:
-    """What validation says of a file."""
+    """What validation says about a file."""
 
     def test_reasons_are_counted_by_field_and_code(self, tmp_path: Path) -> None:
-        """The most frequent first; a row that could not be read counts as a row."""
+        """Reasons are sorted by frequency, and an unreadable row counts as a row."""
         rows = [make_row(quantity="0"), make_row(), make_row(price="x"), make_row(price="y")]
         report = validated(csv_bytes(rows) + b"T1,x\n", tmp_path)
         assert list(report.reasons.items()) == [
@@ -91,30 +91,30 @@ class TestReport:
         ]
 
     def test_sample_is_short(self, tmp_path: Path) -> None:
-        """A file of rejected rows fills no log."""
+        """The sample of rejected rows is short, so that a bad file does not fill the log."""
         report = validated(csv_bytes([make_row(price="x")] * 30), tmp_path)
         assert [row.source_row for row in report.sample] == list(range(1, SAMPLE_ROWS + 1))
 
     def test_ids_on_several_rows_are_counted_once_each(self, tmp_path: Path) -> None:
-        """Valid rows alone count, and rows without an id have none to repeat."""
+        """Repeated ids are counted once each, among valid rows with an id."""
         ids = ["a", "a", "a", "b", "c", "c", "", ""]
         rows = [make_row(transaction_id=text) for text in ids] + [make_row(transaction_id="b", price="x")]
         rules = {"required_fields": [name for name in FIELDS if name != "transaction_id"]}
         assert validated(csv_bytes(rows), tmp_path, validation=rules).repeated_ids == 2
 
     def test_extra_columns_are_named(self, tmp_path: Path) -> None:
-        """So that a check can show them."""
+        """Extra columns are named, so that a check can show them."""
         data = csv_bytes([make_row(note="x")], columns=(*FIELDS, "note"))
         assert validated(data, tmp_path).extra_columns == ("note",)
 
     def test_file_without_rows_is_reported(self, tmp_path: Path) -> None:
-        """Its empty outputs can be read like any other."""
+        """A file without rows is reported, and its empty outputs can be read like any other."""
         report = validated(f"{HEADER}\n".encode(), tmp_path)
         assert (report.records, report.valid, report.rejected, report.repeated_ids) == (0, 0, 0, 0)
         assert valid_rows(tmp_path) == hashed_rows(tmp_path) == []
 
     def test_valid_rows_have_one_schema_throughout(self, tmp_path: Path) -> None:
-        """Also those that the judge let pass, with their nulls."""
+        """Valid rows have one schema throughout, including rows with nulls that the judge accepted."""
         rows = [make_row(), make_row(product="", price=" 5 ", quantity="2.0"), make_row(price="")]
         validated(csv_bytes(rows), tmp_path, validation={"required_fields": ["transaction_id"]})
         reader = read_valid([tmp_path / "valid.arrow"])
@@ -127,7 +127,7 @@ class TestReport:
 
 
 class TestGroupedThousands:
-    """4.500 beside 3,95 is four and a half thousand, and must not be loaded as 4.50."""
+    """4.500 next to 3,95 means four and a half thousand and must not be loaded as 4.50."""
 
     @pytest.mark.parametrize(
         "prices",
@@ -140,12 +140,12 @@ class TestGroupedThousands:
         ids=["all", "beside two decimals", "the other way round", "in different blocks"],
     )
     def test_file_is_refused(self, tmp_path: Path, prices: list[str]) -> None:
-        """With the counts of both kinds, and what to do."""
+        """The file is refused with the counts of both kinds and what to do."""
         with pytest.raises(NotATransactionFileError, match=r"decimal comma \(rows: \d\).*three decimals \(rows: \d\)"):
             validated(csv_bytes(make_row(price=price) for price in prices), tmp_path)
 
     def test_case(self, tmp_path: Path) -> None:
-        """The file that was loaded as 4.50 and 1.25."""
+        """The case file that used to load as 4.50 and 1.25 is refused."""
         with pytest.raises(NotATransactionFileError, match=r"comma \(rows: 2\).*decimals \(rows: 2\)"):
             validated((CASES / "grouped_thousands.csv").read_bytes(), tmp_path)
 
@@ -159,7 +159,7 @@ class TestGroupedThousands:
         ids=["three decimals alone", "two decimals beside a comma", "grouping by commas"],
     )
     def test_other_files_are_not(self, tmp_path: Path, prices: list[str], rejected: int) -> None:
-        """What cannot be read wrongly is loaded; the others are rejected rows."""
+        """Unambiguous prices are loaded, and the others are rejected rows."""
         assert validated(csv_bytes(make_row(price=price) for price in prices), tmp_path).rejected == rejected
 
 
@@ -167,66 +167,66 @@ class TestSpreadsheetDamage:
     """Ids that went through a spreadsheet."""
 
     def test_blanks_are_stripped_before_hashing(self, tmp_path: Path) -> None:
-        """One id has one hash, however it was padded."""
+        """Blanks are stripped before hashing, so that an id has one hash however it was padded."""
         rows = [make_row(transaction_id=text) for text in (" S-7001 ", "\tS-7001", "S-7001")]
         report = validated(csv_bytes(rows), tmp_path)
         assert report.repeated_ids == 1
         assert {row["transaction_id"] for row in hashed_rows(tmp_path)} == {hashlib.sha256(b"S-7001").hexdigest()}
 
     def test_lost_ids_are_rejected(self, tmp_path: Path) -> None:
-        """By a code of their own, and without the id."""
+        """Lost ids are rejected with a code of their own, without showing the id."""
         report = validated((CASES / "spreadsheet_ids.csv").read_bytes(), tmp_path)
         assert (report.valid, report.reasons) == (1, {"transaction_id: spreadsheet_damage": 2})
         assert "REF" not in (tmp_path / "rejected.csv").read_text()
 
 
 class TestDatesOfARun:
-    """`max_date` is reckoned from the day of the run."""
+    """`max_date` is relative to the day of the run."""
 
     def test_day_more_than_a_year_ahead_is_rejected(self, tmp_path: Path) -> None:
-        """Such as a year that was mistyped; and any day before 1970."""
+        """A date more than a year ahead, such as a mistyped year, is rejected, and so is any date before 1970."""
         dates = ["1969-12-31", "1970-01-01", "2025-09-02", "2025-09-03", "2924-09-01"]
         report = validated(csv_bytes(make_row(date=date) for date in dates), tmp_path)
         assert (report.valid, report.reasons) == (2, {"date: date_out_of_range": 3})
         assert [str(row["date"]) for row in valid_rows(tmp_path)] == ["1970-01-01", "2025-09-02"]
 
     def test_configured_bounds_count(self, tmp_path: Path) -> None:
-        """Whatever day it is."""
+        """Configured bounds apply whatever day it is."""
         dates = ["1900-01-01", "1950-01-01", "2100-01-01", "2100-01-02"]
         rules = {"min_date": "1950-01-01", "max_date": "2100-01-01"}
         assert validated(csv_bytes(make_row(date=date) for date in dates), tmp_path, validation=rules).valid == 2
 
 
 class TestUnknownColumns:
-    """`ingestion.unknown_columns`."""
+    """Setting `ingestion.unknown_columns`."""
 
     DATA = csv_bytes([make_row(note="x")], columns=(*FIELDS, "note"))
 
     def test_refused_where_configured(self, tmp_path: Path) -> None:
-        """With their names."""
+        """With `refuse`, unknown columns are refused by name."""
         with pytest.raises(NotATransactionFileError, match=r"1 unknown columns \(note\)"):
             validated(self.DATA, tmp_path, unknown_columns="refuse")
 
     def test_refused_before_the_file_is_read(self) -> None:
-        """The header is enough."""
+        """The header alone is enough to refuse the file."""
         with pytest.raises(NotATransactionFileError, match="note"):
             read_header(BytesIO(self.DATA), Ingestion(unknown_columns="refuse"))
 
     def test_header_is_read_alone(self) -> None:
-        """A large file is not fetched for it."""
+        """Only the header is read, so that a large file is not fetched."""
         stream = BytesIO(self.DATA + b"x" * 200_000)
         assert read_header(stream, Ingestion()) == (*FIELDS, "note")
         assert stream.tell() <= 1 << 17
 
     def test_long_header_is_read_as_when_loading(self, tmp_path: Path) -> None:
-        """A file that would load is not refused ahead of it."""
+        """A long header is read the way loading reads it, so that a loadable file is not refused early."""
         extra = [f"column_{number}" for number in range(10_000)]
         data = f"{HEADER},{','.join(extra)}\n".encode()
         assert validated(data, tmp_path).extra_columns == tuple(extra)
         assert read_header(BytesIO(data), Ingestion()) == (*FIELDS, *extra)
 
     def test_row_glued_to_the_header_is_not_reported(self, tmp_path: Path) -> None:
-        """The report and the metadata are kept: they must hold no clear value."""
+        """A row glued to the header is not reported, because reports and metadata must hold no clear value."""
         data = f"{HEADER},CLEAR-001,Desk,9.99,1,2024-01-31\n".encode() + csv_bytes([make_row()]).partition(b"\n")[2]
         reported = repr((validated(data, tmp_path), read_header(BytesIO(data), Ingestion())))
         assert "column 6" in reported
@@ -237,7 +237,7 @@ CLEAR_IDS = [f"CLEAR-{number:03}" for number in range(60)]
 
 
 def hostile_file() -> bytes:
-    """Rows that are wrong in every way there is, each with an id of its own."""
+    """Generate rows that are wrong in every possible way, each with an id of its own."""
     wrong = [
         {"product": ""}, {"price": "dear"}, {"price": "-1"}, {"quantity": "0"}, {"date": "soon"}, {"product": "\0"},
         {"price": "", "quantity": "", "date": ""}, {},
@@ -253,7 +253,7 @@ def hostile_file() -> bytes:
 
 @pytest.mark.parametrize("key", [None, b"k" * 32])
 def test_no_clear_id_leaves_the_scratch_folder(tmp_path: Path, key: bytes | None) -> None:
-    """Neither the quarantine, nor the report, nor the hashed file holds one, however a row was broken."""
+    """Neither the quarantine, nor the report, nor the hashed file holds a clear id, however a row was broken."""
     hasher = Hasher(("transaction_id",), key, "sha256")
     report = validated(hostile_file(), tmp_path, hasher=hasher)
     assert (report.valid, report.rejected) == (1, 15)
@@ -268,7 +268,7 @@ def test_no_clear_id_leaves_the_scratch_folder(tmp_path: Path, key: bytes | None
 
 
 def test_quarantine_has_every_rejected_row(tmp_path: Path) -> None:
-    """In the order of the file."""
+    """The quarantine holds every rejected row, in file order."""
     report = validated(csv_bytes([make_row(price="x"), make_row(), make_row(date="y")]), tmp_path)
     with (tmp_path / "rejected.csv").open(encoding="utf-8", newline="") as file:
         assert [row["source_row"] for row in csv.DictReader(file)] == ["1", "3"]
@@ -291,18 +291,18 @@ class TestRulesId:
         ],
     )
     def test_differs_where_the_rules_differ(self, rules: dict[str, Any]) -> None:
-        """A change of rules loads a file again."""
+        """Different rules have different names, so that a change of rules loads a file again."""
         assert rules_id(ValidationRules.model_validate(rules)) != rules_id(ValidationRules())
 
     def test_same_rules_have_one_name(self) -> None:
-        """However the numbers and lists are written."""
+        """The same rules have one name, however numbers and lists are written."""
         one = ValidationRules(min_price=Decimal(1), required_fields=frozenset({"price", "date"}))
         other = ValidationRules.model_validate({"min_price": "1.00", "required_fields": ["date", "price"]})
         assert one == other
         assert rules_id(one) == rules_id(other)
 
     def test_is_the_same_in_every_process(self) -> None:
-        """Sets have another order in each; a file must not be loaded again for that."""
+        """The name is the same in every process, although sets are ordered differently in each."""
         program = "from txn_assets.rows.processing import rules_id, ValidationRules; print(rules_id(ValidationRules()))"
         other_process = subprocess.run(
             [sys.executable, "-c", program],

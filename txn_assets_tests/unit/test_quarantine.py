@@ -1,4 +1,4 @@
-"""The quarantine: what a rejected row looks like, and that nobody's PII is read from it."""
+"""The quarantine: what a rejected row looks like, and that it reveals no PII."""
 
 import csv
 import io
@@ -20,35 +20,35 @@ REASON = Reason("price", "decimal_parsing", "Input should be a plain decimal num
 
 
 def make_rejected(*reasons: Reason, source_row: int = 1, **overrides: str) -> Rejected:
-    """A rejected row that is valid but for `overrides`."""
+    """Return a rejected row that is valid except for `overrides`."""
     return Rejected(source_row, tuple(make_row(**overrides).values()), reasons or (REASON,))
 
 
 def written(*rows: Rejected, hasher: Hasher = PLAIN) -> str:
-    """The quarantine file of `rows`."""
+    """Return the quarantine file of `rows`."""
     file = io.BytesIO()
     QuarantineWriter(file, hasher).write(rejected_rows(rows))
     return file.getvalue().decode()
 
 
 def read(text: str) -> list[dict[str, str]]:
-    """A quarantine file as a spreadsheet reads it."""
+    """Read a quarantine file the way a spreadsheet does."""
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def test_header_stands_also_without_rows() -> None:
-    """A file without rejected rows is told from one that was never written."""
+    """A file without rejected rows still gets a header, which distinguishes it from one that was never written."""
     assert written() == ",".join(COLUMNS) + "\n"
 
 
 def test_row_is_shown_as_sent() -> None:
-    """With its number, so that it is found in the file."""
+    """A row is shown as sent, with its record number."""
     (row,) = read(written(make_rejected(source_row=7, price="dear", product="a,\nb")))
     assert (row["source_row"], row["product"], row["price"], row["quantity"]) == ("7", "a,\nb", "dear", "2")
 
 
 def test_reasons_are_json() -> None:
-    """A person reads them, a program too."""
+    """Reasons are JSON, for people and programs."""
     reasons = (REASON, Reason("", "too_few_fields", "The row has 4 fields, the header 5"))
     (row,) = read(written(make_rejected(*reasons)))
     assert json.loads(row["reasons"]) == [
@@ -58,7 +58,7 @@ def test_reasons_are_json() -> None:
 
 @pytest.mark.parametrize("hasher", [PLAIN, KEYED])
 def test_pii_is_hashed(hasher: Hasher) -> None:
-    """Each configured column, with the hash of the stores, so that a row is found by its hashed id."""
+    """Each configured column is hashed as in the stores, so that a row can be found by its hashed id."""
     text = written(make_rejected(), hasher=hasher)
     (row,) = read(text)
     for name in hasher.pii_fields:
@@ -67,34 +67,34 @@ def test_pii_is_hashed(hasher: Hasher) -> None:
 
 
 def test_pii_is_hashed_without_the_blanks_around_it() -> None:
-    """As in the stores."""
+    """PII is hashed without surrounding blanks, as in the stores."""
     (row,) = read(written(make_rejected(transaction_id="\u00a0T001 ")))
     assert row["transaction_id"] == PLAIN.hexdigest("T001")
 
 
 @pytest.mark.parametrize("value", ["", " \t"])
 def test_missing_pii_stays_empty(value: str) -> None:
-    """The hash of nothing would look like an id."""
+    """Missing PII stays empty, because the hash of nothing would look like an id."""
     (row,) = read(written(make_rejected(transaction_id=value)))
     assert row["transaction_id"] == ""
 
 
 def test_unreadable_row_shows_no_field() -> None:
-    """Nobody can say which of its parts holds PII."""
+    """An unreadable row shows no field, because any part of it may hold PII."""
     (row,) = read(written(Rejected(3, (None,) * 5, (Reason("", "unclosed_quote", "A quoted field is not closed"),))))
     assert [row[name] for name in make_row()] == [""] * 5
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_runs_as_a_formula(start: str) -> None:
-    """A spreadsheet takes such a start for a formula unless a quote stands ahead of it."""
+    """A cell that a spreadsheet would run as a formula gets a leading quote."""
     (row,) = read(written(make_rejected(product=f"{start}cmd|' /C calc'!A0", price=f"{start}1")))
     assert (row["product"], row["price"]) == (f"'{start}cmd|' /C calc'!A0", f"'{start}1")
 
 
 @pytest.mark.parametrize("value", ["", "x", "a=b", "5", " =1"])
 def test_other_text_is_left_alone(value: str) -> None:
-    """The quarantine shows what was sent."""
+    """Other text is shown as sent."""
     assert formula_safe(pa.array([value])).to_pylist() == [value]
 
 
@@ -105,7 +105,7 @@ def test_other_text_is_left_alone(value: str) -> None:
 )
 @settings(max_examples=100, deadline=None)
 def test_any_text_can_be_read_back(rows: list[dict[str, str]]) -> None:
-    """Quotes, line ends and NULs break no row of the file."""
+    """Any text can be read back, because quotes, line ends and NULs break no row of the file."""
     rejected = [
         Rejected(number, tuple(row[name] for name in make_row()), (REASON,)) for number, row in enumerate(rows, start=1)
     ]

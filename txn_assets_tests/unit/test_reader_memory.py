@@ -1,4 +1,4 @@
-"""Memory while a file is validated: below 1 GiB, whatever the file holds. Each file has a process of its own."""
+"""Memory during validation stays below 1 GiB, whatever the file holds. Each file gets its own process."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ print(report.valid, report.rejected, resource.getrusage(resource.RUSAGE_SELF).ru
     ("extra", "filler", "mebibytes", "rejected"),
     [
         (0, ",,,,\\n", 16, 0),
-        # Fewer, since rejecting a row takes longest; as one block they took 1.2 GiB.
+        # Fewer rows, because rejecting a row takes longest; as one block they took 1.2 GiB.
         (0, "x\\n", 6, 3 << 20),
         (0, '"', 16, 1),
         (10_000, "x", 16, 1),
@@ -38,7 +38,7 @@ print(report.valid, report.rejected, resource.getrusage(resource.RUSAGE_SELF).ru
     ids=["blank lines", "rejected rows", "quotes", "endless field", "endless record"],
 )
 def test_memory_is_below_one_gibibyte(tmp_path: Path, extra: int, filler: str, mebibytes: int, rejected: int) -> None:
-    """With many times `filler` behind ten good rows."""
+    """Memory stays below 1 GiB for a file with many copies of `filler` after ten good rows."""
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(extra), filler, str(mebibytes << 20)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     valid, found, kibibytes = map(int, done.stdout.split())

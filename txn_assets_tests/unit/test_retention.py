@@ -1,4 +1,4 @@
-"""What is old enough to go."""
+"""What is old enough to remove."""
 
 import datetime as dt
 
@@ -13,7 +13,7 @@ NEW = int((NOW - dt.timedelta(days=5)).timestamp() * 1_000_000)
 
 
 def test_generation_is_a_moment() -> None:
-    """In microseconds since 1970."""
+    """A generation is a time in microseconds since 1970."""
     assert landed_at(NEW) == NOW - dt.timedelta(days=5)
 
 
@@ -31,14 +31,14 @@ def test_generation_is_a_moment() -> None:
     ids=["old", "new", "old, not loaded", "overwritten", "old and gone", "new and gone", "known to nobody"],
 )
 def test_key(landed: dict[str, int], held: list[int], outdated: bool) -> None:
-    """A key goes when its file is old and in every store, or gone from the landing zone."""
+    """A key is removed if its file is old and in every store, or gone from the landing zone."""
     ledgers = [{"a.csv": generation} if generation else {} for generation in held]
 
     assert outdated_keys(["a.csv"], landed, ledgers, before=BEFORE) == (["a.csv"] if outdated else [])
 
 
 def test_staged_objects_go_by_age() -> None:
-    """Those written before the bound."""
+    """Staged objects written before the cutoff are removed."""
     objects = [("old", BEFORE - dt.timedelta(seconds=1)), ("new", BEFORE)]
 
     assert outdated_objects(objects, before=BEFORE) == ["old"]

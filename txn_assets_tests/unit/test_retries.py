@@ -1,4 +1,4 @@
-"""Riding out passing faults: how often, how long, and what is said in the end."""
+"""Retries of transient errors: how often, for how long, and the final message."""
 
 import itertools
 import time
@@ -9,24 +9,24 @@ import pytest
 from txn_assets.stores.retries import Budget, StoreError, retry_transient
 
 SOON = Budget(seconds=30, first_pause=0.0001, longest_pause=0.001)
-"""Ample time and tiny pauses."""
+"""Budget with ample time and tiny pauses."""
 SPENT = Budget(seconds=0.02, first_pause=0.001, longest_pause=0.002)
-"""A budget that is soon used up."""
+"""Budget that runs out quickly."""
 
 
 class PassingError(Exception):
-    """A fault that may pass."""
+    """A transient error."""
 
 
 class Store:
-    """Fails with each of `faults`, then answers."""
+    """A store that raises each of `faults`, then answers."""
 
     def __init__(self, *faults: Exception) -> None:
         self._faults = iter(faults)
         self.tries = 0
 
     def __call__(self) -> str:
-        """One try."""
+        """Make one attempt."""
         self.tries += 1
         for fault in self._faults:
             raise fault
@@ -34,7 +34,7 @@ class Store:
 
 
 def ride(attempt: Callable[[], str], budget: Budget = SOON) -> str:
-    """`retry_transient` with a plain sentence for every fault."""
+    """Call `retry_transient` with a plain sentence for every fault."""
     return retry_transient(
         attempt,
         is_transient=lambda error: isinstance(error, PassingError),
@@ -45,14 +45,14 @@ def ride(attempt: Callable[[], str], budget: Budget = SOON) -> str:
 
 @pytest.mark.parametrize("faults", [0, 1, 7])
 def test_passing_faults_are_ridden_out(faults: int) -> None:
-    """One try for each, and one that succeeds."""
+    """Each transient error is retried, and the attempt after the last one succeeds."""
     store = Store(*[PassingError()] * faults)
     assert ride(store) == "loaded"
     assert store.tries == faults + 1
 
 
 def test_lasting_fault_is_raised_at_once() -> None:
-    """A wrong password does not become right."""
+    """A permanent error, such as a wrong password, is raised at once."""
     store = Store(PermissionError("secret"), PermissionError())
     with pytest.raises(StoreError, match=r"^The store cannot be loaded: PermissionError\.$") as caught:
         ride(store)
@@ -61,7 +61,7 @@ def test_lasting_fault_is_raised_at_once() -> None:
 
 
 def test_lasting_fault_behind_a_passing_one_is_raised_at_once() -> None:
-    """Each fault is judged by itself."""
+    """A permanent error after a transient one is raised at once, because each error is classified on its own."""
     store = Store(PassingError(), PermissionError(), PassingError())
     with pytest.raises(StoreError):
         ride(store)
@@ -69,7 +69,7 @@ def test_lasting_fault_behind_a_passing_one_is_raised_at_once() -> None:
 
 
 def test_store_error_of_the_attempt_is_passed_on() -> None:
-    """It is explained already."""
+    """A StoreError from the attempt is passed on, because it is already explained."""
     error = StoreError("The object belongs to another file.")
     with pytest.raises(StoreError) as caught:
         ride(Store(error))
@@ -77,7 +77,7 @@ def test_store_error_of_the_attempt_is_passed_on() -> None:
 
 
 def test_interrupt_is_not_ridden_out() -> None:
-    """Who stops a run means it."""
+    """An interrupt is not retried."""
 
     def stop() -> str:
         raise KeyboardInterrupt
@@ -87,7 +87,7 @@ def test_interrupt_is_not_ridden_out() -> None:
 
 
 def test_gives_up_within_the_budget() -> None:
-    """It neither tries for ever nor pauses past its end, and says how long it tried."""
+    """Retries end within the budget, no pause exceeds it, and the message says how long it tried."""
     store = Store(*[PassingError()] * 10_000)
     start = time.monotonic()
     with pytest.raises(StoreError, match="It did not pass within 0 seconds") as caught:
@@ -98,7 +98,7 @@ def test_gives_up_within_the_budget() -> None:
 
 
 def test_no_pause_reaches_past_the_budget() -> None:
-    """A pause at whose end there is no time left for a try is not made."""
+    """A pause that would leave no time for another attempt is skipped."""
     store = Store(*[PassingError()] * 100)
     start = time.monotonic()
     with pytest.raises(StoreError):
@@ -108,7 +108,7 @@ def test_no_pause_reaches_past_the_budget() -> None:
 
 
 def test_pauses_double_up_to_the_longest() -> None:
-    """Each is drawn between nothing and its bound."""
+    """Pauses double up to the maximum, and each is drawn between zero and its bound."""
     bounds = [1, 2, 4, 8, 10, 10]
     draws = [list(itertools.islice(Budget(first_pause=1, longest_pause=10).pauses(), 6)) for _ in range(300)]
     for bound, drawn in zip(bounds, zip(*draws, strict=True), strict=True):
@@ -117,5 +117,5 @@ def test_pauses_double_up_to_the_longest() -> None:
 
 
 def test_pauses_never_end() -> None:
-    """A long budget with short pauses makes thousands of tries."""
+    """A long budget with short pauses allows thousands of attempts."""
     assert len(list(itertools.islice(Budget(first_pause=0.001, longest_pause=0.01).pauses(), 2000))) == 2000

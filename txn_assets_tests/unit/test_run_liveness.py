@@ -1,4 +1,4 @@
-"""Which runs of a machine are alive, by the locks of their processes; and what a waiting run says."""
+"""Which runs of a machine are alive, by the locks of their processes, and what a waiting run says."""
 
 import datetime as dt
 import json
@@ -28,13 +28,13 @@ def nothing() -> None:
 
 @dg.job
 def idle() -> None:
-    """A job whose runs these tests make by hand."""
+    """A job whose runs these tests create by hand."""
     nothing()
 
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """An instance whose runs are processes of this machine, on SQLite."""
+    """Return an instance whose runs are processes of this machine, on SQLite."""
     (tmp_path / FOLDER).mkdir()
     with dg.instance_for_test(temp_dir=str(tmp_path)) as made:
         yield made
@@ -73,7 +73,7 @@ def _process(locks: RunLocks, run_id: str) -> "subprocess.Popen[str]":
     ],
 )
 def test_killed_process(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, end: dg.DagsterRunStatus) -> None:
-    """A run is left alone while its process lives, and reported once that was killed, with the reason."""
+    """A run is left alone while its process lives, and reported once with the reason after a kill."""
     locks = _locks(instance)
     run_id = instance.create_run_for_job(idle, status=status).run_id
     with _process(locks, run_id) as process:
@@ -91,7 +91,7 @@ def test_killed_process(instance: dg.DagsterInstance, status: dg.DagsterRunStatu
 
 
 def test_slots_of_a_killed_process(instance: dg.DagsterInstance) -> None:
-    """The slots of a dead run are free, as is its place among those that wait."""
+    """A dead run frees its slots and its place among the waiting runs."""
     locks, storage = _locks(instance), instance.event_log_storage
     storage.set_concurrency_slots("postgres", 1)
     run_id = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTED).run_id
@@ -108,7 +108,7 @@ def test_slots_of_a_killed_process(instance: dg.DagsterInstance) -> None:
 
 
 def test_left_over_lock(instance: dg.DagsterInstance) -> None:
-    """The lock file of a run that had ended when its process was killed says nothing and is removed."""
+    """The lock file of a run that had ended when its process was killed is ignored and removed."""
     locks = _locks(instance)
     run_id = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.SUCCESS).run_id
     with _process(locks, run_id) as process:
@@ -121,7 +121,7 @@ def test_left_over_lock(instance: dg.DagsterInstance) -> None:
 
 
 def test_run_without_a_lock(instance: dg.DagsterInstance) -> None:
-    """A run that was just made may take its lock yet; after a while it will not, unless a code server knows it."""
+    """A new run may still take its lock; after a while it will not, unless a code server knows it."""
     run_id = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTING).run_id
     _locks(instance).report_dead(instance)
     assert _status(instance, run_id) is dg.DagsterRunStatus.STARTING
@@ -135,7 +135,7 @@ def test_run_without_a_lock(instance: dg.DagsterInstance) -> None:
 
 
 def test_health_check(tmp_path: Path) -> None:
-    """Run monitoring is told of a dead process; a code server that is gone knows no run."""
+    """Run monitoring learns of a dead process; a code server that is gone knows no run."""
     (tmp_path / FOLDER).mkdir()
     launcher = {"run_launcher": {"module": "txn_assets.defs.run_launcher", "class": "LocalRunLauncher"}}
     with dg.instance_for_test(overrides=launcher, temp_dir=str(tmp_path)) as instance:
@@ -153,7 +153,7 @@ def test_health_check(tmp_path: Path) -> None:
 
 
 def test_instance_of_another_kind() -> None:
-    """Where runs are not processes of this machine, no lock says anything about them."""
+    """If runs are not processes of this machine, locks say nothing about them."""
     with dg.instance_for_test() as instance:
         assert RunLocks.of(instance) is None
 

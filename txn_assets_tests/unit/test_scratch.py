@@ -1,4 +1,4 @@
-"""Scratch space: readable by its owner alone, and gone with the process that made it, however that ends."""
+"""Scratch space: readable only by its owner, and removed with the process that created it, however that ends."""
 
 import signal
 import subprocess
@@ -25,7 +25,7 @@ with open_scratch(Path(sys.argv[1])) as folder:
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """Another process that keeps clear text in scratch space, and its folder."""
+    """Yield another process that keeps clear text in scratch space, and its folder."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=project_root()
     ) as process:
@@ -35,7 +35,7 @@ def holder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 
 def test_folder_is_gone_afterwards(tmp_path: Path) -> None:
-    """With all that lies in it."""
+    """The folder is removed afterwards with everything in it."""
     with open_scratch(tmp_path) as folder:
         (folder / "deep").mkdir()
         (folder / "deep" / "clear.csv").write_text("T001")
@@ -43,7 +43,7 @@ def test_folder_is_gone_afterwards(tmp_path: Path) -> None:
 
 
 def test_folder_is_gone_after_a_failure(tmp_path: Path) -> None:
-    """A run that fails leaves no clear text."""
+    """A failed run leaves no clear text."""
 
     def fail() -> None:
         with open_scratch(tmp_path) as folder:
@@ -57,13 +57,13 @@ def test_folder_is_gone_after_a_failure(tmp_path: Path) -> None:
 
 
 def test_folder_is_its_owners_alone(tmp_path: Path) -> None:
-    """Mode 0700, and so is the folder above it."""
+    """The folder and the folder above it have mode 0700."""
     with open_scratch(tmp_path) as folder:
         assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
 
 
 def test_runs_have_folders_of_their_own(tmp_path: Path) -> None:
-    """Two runs in one process too."""
+    """Each run has its own folder, even two runs in one process."""
     with open_scratch(tmp_path) as one, open_scratch(tmp_path) as other:
         assert one != other
         assert one.exists()
@@ -72,7 +72,7 @@ def test_runs_have_folders_of_their_own(tmp_path: Path) -> None:
 def test_folder_of_a_killed_process_is_removed_by_the_next(
     tmp_path: Path, holder: tuple[subprocess.Popen[str], Path]
 ) -> None:
-    """Nobody else would remove its clear text."""
+    """The folder of a dead process is removed, because nothing else would remove its clear text."""
     process, left = holder
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -82,14 +82,14 @@ def test_folder_of_a_killed_process_is_removed_by_the_next(
 
 
 def test_folder_of_a_living_process_is_kept(tmp_path: Path, holder: tuple[subprocess.Popen[str], Path]) -> None:
-    """Its run still reads it."""
+    """The folder of a live process is kept, because its run still reads it."""
     _, used = holder
     with open_scratch(tmp_path):
         assert (used / "clear.csv").exists()
 
 
 def test_many_may_come_and_go_at_once(tmp_path: Path) -> None:
-    """A folder that vanishes while another run looks at it is that run's own doing, and no error."""
+    """A folder that vanishes while another run looks at it is not an error."""
 
     def come_and_go(_: int) -> bool:
         with open_scratch(tmp_path) as folder:

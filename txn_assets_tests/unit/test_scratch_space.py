@@ -11,7 +11,7 @@ from txn_assets.files.scratch_space import HEAD_BYTES, SCRATCH_FACTOR, parse_siz
 
 
 def csv_of(rows: int) -> bytes:
-    """Rows as they come, which compress as ids and prices do."""
+    """Return typical rows, which compress the way ids and prices do."""
     drawn = random.Random(1)
     lines = (
         f"T{drawn.randrange(10**9)},Halal Mouse,{drawn.randrange(9999)}.99,2,2024-01-0{n % 9 + 1}\n"
@@ -26,18 +26,18 @@ def csv_of(rows: int) -> bytes:
     + [(text, None) for text in ("", "8G", "8 Gi", "Gi", "-1", "0", "8.5Gi", "٣", "8GiB")],
 )
 def test_sizes_are_those_of_kubernetes(text: str, size: int | None) -> None:
-    """So that the same value is given to the volume and to the run."""
+    """Sizes use Kubernetes notation, so that volume and run take the same value."""
     assert parse_size(text) == size
 
 
 def test_plain_file_counts_as_it_is() -> None:
-    """Whatever its first bytes."""
+    """A plain file counts with its size, whatever its first bytes."""
     assert unpacked_size(10**9, b"transaction_id,product") == unpacked_size(10**9, b"") == 10**9
 
 
 @pytest.mark.parametrize("members", [1, 2, 30])
 def test_compressed_file_is_estimated(members: int) -> None:
-    """Also if it is of several members, the first of them a header alone."""
+    """A compressed file is estimated, even if it has several members and the first holds only a header."""
     content = csv_of(60_000)
     size = len(content) // members
     parts = [content[n * size : (n + 1) * size] for n in range(members)]
@@ -46,26 +46,26 @@ def test_compressed_file_is_estimated(members: int) -> None:
 
 
 def test_head_that_unpacks_far_is_not_unpacked_whole() -> None:
-    """A hostile file costs no memory, and is known for what it is."""
+    """A head that expands enormously is not fully unpacked, so that a hostile file costs no memory."""
     packed = gzip.compress(b"0" * (64 << 20))
     assert unpacked_size(len(packed), packed) > 50 << 20
 
 
 @given(st.binary(max_size=200), st.integers(0, 10))
 def test_damage_is_left_to_the_reader(rest: bytes, cut: int) -> None:
-    """Whatever follows the magic, the estimate is no smaller than the file."""
+    """Whatever follows the gzip magic, the estimate is no smaller than the file."""
     for head in (b"\x1f\x8b" + rest, gzip.compress(rest)[:-cut]):
         assert unpacked_size(len(head), head) >= len(head)
 
 
 def test_file_that_fits_is_not_refused() -> None:
-    """To the byte."""
+    """A file that fits exactly is accepted."""
     assert refusal("a.csv", unpacked=100, before=0, available=100 * SCRATCH_FACTOR) is None
     assert refusal("a.csv", unpacked=100, before=50, available=150 * SCRATCH_FACTOR) is None
 
 
 def test_refusal_has_the_numbers() -> None:
-    """What is needed, what is there, and what to do."""
+    """The refusal says what is needed, what is available, and what to do."""
     sentence = refusal("a.csv", unpacked=4 << 30, before=0, available=8 << 30)
     assert sentence is not None
     assert "a.csv" in sentence

@@ -1,7 +1,6 @@
-"""The statements and names that the sinks build, with no store behind them.
+"""The statements and names that the sinks build, without a store.
 
-That the statements do what they say is shown against the stores; here stand their quoting, their columns and their
-agreement with the rows of staging.
+Quoting, columns and agreement with the staged rows only; integration tests show that the statements work.
 """
 
 import datetime as dt
@@ -29,7 +28,7 @@ EVIL = postgres_sql.Table('pub"lic', "x; DROP TABLE y")
 
 
 class TestObjectNames:
-    """Where a landed file lies in the lake."""
+    """Names of landed files in the lake."""
 
     @pytest.mark.parametrize(
         ("partition", "name"),
@@ -42,11 +41,11 @@ class TestObjectNames:
         ],
     )
     def test_object_is_named_after_the_partition(self, partition: str, name: str) -> None:
-        """Without its `.csv`, folders kept."""
+        """The object has the partition's name without `.csv`, including folders."""
         assert object_name("raw/transactions", partition, "csv") == name
 
     def test_object_is_named_after_its_format(self) -> None:
-        """Readers choose by the name."""
+        """The object's name ends with its format, because readers choose by the name."""
         assert object_name("raw", "a.csv", "parquet") == "raw/a/processed.parquet"
 
 
@@ -57,12 +56,12 @@ class TestObjectMetadata:
         "totals", [RECORD.totals, Totals(0, Decimal(0), 0, None, None, 0)], ids=["rows", "no rows"]
     )
     def test_record_is_read_back(self, totals: Totals) -> None:
-        """All of it, exactly."""
+        """A record is read back completely and exactly."""
         record = replace(RECORD, totals=totals)
         assert gcs.record_of(gcs.metadata_of(record)) == record
 
     def test_values_are_text(self) -> None:
-        """GCS keeps nothing else."""
+        """Metadata values are text, because GCS keeps nothing else."""
         assert {type(value) for value in gcs.metadata_of(RECORD).values()} == {str}
 
 
@@ -70,7 +69,7 @@ class TestLedgerRow:
     """The ledger of a PostgreSQL table."""
 
     def test_record_is_read_back(self) -> None:
-        """`held_query` selects the columns in the order that `record_from_row` takes them."""
+        """`held_query` selects the columns in the order in which `record_from_row` takes them."""
         moment = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
         row = (
             *("a.csv", 7, 300, "AAAAAA==", "run", "sha256", "rules"),
@@ -87,7 +86,7 @@ class TestLedgerRow:
         assert selected.split(", ") == list(postgres_sql.LEDGER_COLUMNS)
 
     def test_note_binds_each_column_once(self) -> None:
-        """But for `loaded_at`, which is the server's clock."""
+        """The statement binds each column once, except `loaded_at`, which is the server's clock."""
         statement = postgres_sql.note_statement(TABLE).as_string()
         assert statement.count("%s") == len(postgres_sql.LEDGER_COLUMNS) - 1
         assert "ON CONFLICT (source_file, generation) DO UPDATE" in statement
@@ -95,10 +94,10 @@ class TestLedgerRow:
 
 
 class TestPostgresStatements:
-    """What is said to PostgreSQL."""
+    """Statements for PostgreSQL."""
 
     def test_names_are_quoted(self) -> None:
-        """No name of the configuration becomes SQL."""
+        """Names are quoted, so that no configured name becomes SQL."""
         schema, *statements = (
             statement.as_string()
             for statement in (
@@ -117,41 +116,41 @@ class TestPostgresStatements:
             assert statement.count("DROP TABLE") == statement.count('"x; DROP TABLE y')
 
     def test_copy_takes_the_columns_of_staging(self) -> None:
-        """In their order: the text has no names."""
+        """COPY takes the columns in staging order, because the text has no names."""
         names = ", ".join(f'"{name}"' for name in hashed_rows.COLUMNS)
         assert postgres_sql.copy_statement(TABLE).as_string() == f'COPY "public"."t" ({names}) FROM STDIN (FORMAT text)'
 
     def test_table_has_the_fields_and_their_source(self) -> None:
-        """Money is exact."""
+        """The table has the fields and their source, with exact money."""
         assert tuple(postgres_sql.COLUMNS) == (*FIELDS, "source_file", "source_row")
         assert postgres_sql.COLUMNS["price"] == "numeric(18,4)"
 
 
 class TestBigQueryStatements:
-    """What is said to BigQuery."""
+    """Statements for BigQuery."""
 
     TABLES = bigquery_sql.Tables("hijra-project", "warehouse", "raw")
 
     def test_names_are_quoted(self) -> None:
-        """Projects have hyphens."""
+        """Names are quoted, because projects have hyphens."""
         assert self.TABLES.data == "`hijra-project.warehouse.raw`"
         assert self.TABLES.ledger == "`hijra-project.warehouse.raw_loads`"
 
     def test_load_table_has_the_columns_of_the_parquet_file(self) -> None:
-        """In their order."""
+        """The load table has the columns of the Parquet file, in order."""
         assert tuple(bigquery_sql.LOAD_COLUMNS) == hashed_rows.COLUMNS
 
     def test_table_has_the_fields_and_their_source(self) -> None:
-        """Money is exact."""
+        """The table has the fields and their source, with exact money."""
         assert tuple(bigquery_sql.COLUMNS) == (*FIELDS, "source_file", "source_row")
         assert bigquery_sql.COLUMNS["price"] == "NUMERIC"
 
     def test_ledgers_have_the_same_columns(self) -> None:
-        """Whoever compares the stores joins them."""
+        """The ledgers have the same columns, so that they can be joined to compare the stores."""
         assert list(bigquery_sql.LEDGER_COLUMNS) == list(postgres_sql.LEDGER_COLUMNS)
 
     def test_replacing_is_one_transaction(self) -> None:
-        """Rows and ledger change together, after a look at whether the ledger is as the caller saw it."""
+        """Rows and ledger change in one transaction, after checking that the ledger is as the caller saw it."""
         steps = bigquery_sql.replace_script(self.TABLES, "_staging", {}).split(";\n")
         assert (
             " ".join(step.split()[0] for step in steps)
@@ -161,22 +160,22 @@ class TestBigQueryStatements:
         assert steps[4].endswith("FROM `hijra-project.warehouse._staging`")
 
     def test_rows_without_a_date_are_replaced_too(self) -> None:
-        """The range of dates that spares partitions must not spare them."""
+        """Rows without a date are replaced too, despite the date range that limits the partitions."""
         assert "OR date IS NULL" in bigquery_sql.replace_script(self.TABLES, "_staging", {})
 
     def test_without_staging_only_the_ledger_changes(self) -> None:
-        """A version with the same rows touches none."""
+        """A version with the same rows changes only the ledger."""
         script = bigquery_sql.replace_script(self.TABLES, None, {})
         assert self.TABLES.data not in script
         assert f"INSERT INTO {self.TABLES.ledger}" in script
 
     def test_values_are_cast_to_the_types_of_the_table(self) -> None:
-        """A table of the original pipeline keeps its FLOAT."""
+        """Values are cast to the table's types, so that the original pipeline's table keeps its FLOAT."""
         script = bigquery_sql.replace_script(self.TABLES, "_staging", {"price": "FLOAT64", "quantity": "INT64"})
         assert "CAST(price AS FLOAT64), CAST(quantity AS INT64), CAST(date AS DATE)" in script
 
     def test_every_statement_on_the_table_is_bounded_by_date(self) -> None:
-        """Bytes would grow with the table, and `require_partition_filter` refuses the others."""
+        """Every statement filters by date; others would scan the whole table or fail `require_partition_filter`."""
         statements = [
             bigquery_sql.totals_query(self.TABLES, is_exact=True),
             bigquery_sql.rows_query(self.TABLES),
@@ -190,7 +189,7 @@ class TestBigQueryStatements:
         assert not [sql for sql in statements if self.TABLES.data in sql and sql not in reading and "INSERT" not in sql]
 
     def test_numbers_of_the_ledger_travel_as_text(self) -> None:
-        """A JSON number loses digits beyond 2^53."""
+        """Numbers of the ledger travel as text, because a JSON number loses digits beyond 2^53."""
         values = bigquery._struct(RECORD, None).to_api_repr()["parameterValue"]["structValues"]
         assert [name for name, value in values.items() if not isinstance(value["value"], str)] == []
         assert values["sum_quantity"]["value"] == str(2**70)

@@ -1,6 +1,6 @@
 """The row contract: each field, and each rule that a deployment may add.
 
-Whether files are judged by it is `test_validation.py`'s concern.
+`test_validation.py` tests that files are validated by it.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ from txn_assets_tests.unit.rows import make_row
 
 
 def codes(row: dict[str, str], **rules: Any) -> dict[str, str]:
-    """Field and code of each fault of `row` under `rules`; empty for a valid row."""
+    """Return field and code of each fault of `row` under `rules`; empty for a valid row."""
     try:
         contract(ValidationRules(**rules)).model_validate(row)
     except ValidationError as error:
@@ -26,12 +26,12 @@ def codes(row: dict[str, str], **rules: Any) -> dict[str, str]:
 
 
 def without(*names: str) -> dict[str, str]:
-    """A valid row but for its missing fields."""
+    """Return a valid row without the given fields."""
     return {name: value for name, value in make_row().items() if name not in names}
 
 
 def test_valid_row_has_exact_values() -> None:
-    """Text, money as a decimal, a whole number and a day."""
+    """A valid row has exact values: text, money as a decimal, an integer and a date."""
     assert Transaction.model_validate(make_row()) == Transaction(
         transaction_id="T001",
         product="Halal Laptop",
@@ -43,25 +43,25 @@ def test_valid_row_has_exact_values() -> None:
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_is_required(field: str) -> None:
-    """Unless the rules say otherwise."""
+    """Every field is required unless the rules say otherwise."""
     assert codes(without(field)) == {field: "missing"}
 
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_field_that_is_not_required_may_be_missing(field: str) -> None:
-    """`required_fields` leaves it out; the value is then null."""
+    """A field that `required_fields` leaves out may be missing; its value is then null."""
     rules = ValidationRules(required_fields=frozenset(FIELDS) - {field})  # type: ignore[arg-type]  # names of fields
     assert getattr(contract(rules).model_validate(without(field)), field) is None
 
 
 def test_field_that_is_not_required_must_still_be_right() -> None:
-    """Missing is one thing, wrong another."""
+    """A field that is not required must still be valid if it is present."""
     required = frozenset(FIELDS) - {"price"}
     assert codes(make_row(price="dear"), required_fields=required) == {"price": "decimal_parsing"}
 
 
 def test_unknown_field_is_refused() -> None:
-    """The contract has five fields."""
+    """An unknown field is refused, because the contract has five fields."""
     assert codes(make_row(note="x")) == {"note": "extra_forbidden"}
 
 
@@ -75,19 +75,19 @@ class TestText:
          "5'", "A+", "1.5+E", "a\u200bb", "नमस्ते", "\u0301"],
     )  # fmt: skip
     def test_any_text_is_taken_as_sent(self, field: str, value: str) -> None:
-        """Nothing inside it is changed."""
+        """Text inside the field is taken unchanged."""
         assert getattr(Transaction.model_validate(make_row(**{field: value})), field) == value
 
     @pytest.mark.parametrize("value", [" x y ", "\tx y", "x y\n", "\u00a0x y\u2003", "\x1fx y\x85"])
     def test_blanks_at_both_ends_are_stripped(self, field: str, value: str) -> None:
-        """Two ids that differ in a blank would have two hashes, which nobody can repair later."""
+        """Blanks at both ends are stripped, because two ids that differ in a blank would get two hashes for good."""
         assert getattr(Transaction.model_validate(make_row(**{field: value})), field) == "x y"
 
     @pytest.mark.parametrize(
         "value", ["", " ", "\t\n", "\u00a0\u2003", "\u200b", "\ufeff \u2060", "\u3164", "\u2800", "\ufe0f", "\x01"]
     )
     def test_text_that_nobody_can_see_is_refused(self, field: str, value: str) -> None:
-        """White space, zero-width and control characters name nothing."""
+        """Text of only white space, zero-width and control characters is refused."""
         assert codes(make_row(**{field: value})) == {field: "blank"}
 
     @pytest.mark.parametrize(
@@ -95,23 +95,23 @@ class TestText:
         ['="S-7001"', '=""', ' ="S-7001" ', "#REF!", "#N/A", " #NAME?", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!"],
     )
     def test_spreadsheet_damage_is_refused(self, field: str, value: str) -> None:
-        """A formula or an error value took the place of the text."""
+        """A formula or an error value in place of the text is refused."""
         assert codes(make_row(**{field: value})) == {field: "spreadsheet_damage"}
 
     def test_nul_is_refused(self, field: str) -> None:
-        """PostgreSQL stores none."""
+        """NUL is refused, because PostgreSQL cannot store it."""
         assert codes(make_row(**{field: "a\0b"})) == {field: "nul_character"}
 
 
 @pytest.mark.parametrize("value", ["1.23457E+17", "1E+05", "1,2e+10", "'S-7001", " '7"])
 def test_spreadsheet_damage_to_an_id(value: str) -> None:
-    """A number whose digits are gone, or the mark of a text cell; in a product's name both may be meant."""
+    """An id that lost its digits or has a text cell's mark is refused; a product name may have either."""
     assert codes(make_row(transaction_id=value)) == {"transaction_id": "spreadsheet_damage"}
     assert codes(make_row(product=value)) == {}
 
 
 class TestPrice:
-    """Money: an exact decimal, at most 14 digits before the point and 4 after."""
+    """Money: an exact decimal with at most 14 digits before the point and 4 after."""
 
     @pytest.mark.parametrize(
         ("text", "value"),
@@ -129,7 +129,7 @@ class TestPrice:
         ],
     )
     def test_plain_decimal_is_taken_exactly(self, text: str, value: str) -> None:
-        """As people and programs write it."""
+        """A plain decimal, as people and programs write it, is taken exactly."""
         assert Transaction.model_validate(make_row(price=text)).price == Decimal(value)
 
     @pytest.mark.parametrize(
@@ -138,59 +138,59 @@ class TestPrice:
          ".", "$5"],
     )  # fmt: skip
     def test_anything_else_is_refused(self, text: str) -> None:
-        """An exponent means that a spreadsheet has lost digits."""
+        """Anything else is refused; an exponent means that a spreadsheet lost digits."""
         assert codes(make_row(price=text)) == {"price": "decimal_parsing"}
 
     def test_number_of_absurd_length_is_refused_unread(self) -> None:
-        """Reading it would take quadratic time."""
+        """A number of absurd length is refused without parsing it, which would take quadratic time."""
         assert codes(make_row(price="1" * 101)) == {"price": "decimal_parsing"}
 
     def test_negative_price_is_refused(self) -> None:
-        """Zero is the least."""
+        """A negative price is refused; zero is the minimum."""
         assert codes(make_row(price="-0.01")) == {"price": "greater_than_equal"}
 
     def test_fifth_decimal_is_refused(self) -> None:
-        """It would be lost in NUMERIC(18,4)."""
+        """A fifth decimal is refused, because NUMERIC(18,4) would drop it."""
         assert codes(make_row(price="0.12345")) == {"price": "decimal_max_places"}
 
     def test_fifteenth_whole_digit_is_refused(self) -> None:
-        """It does not fit into NUMERIC(18,4)."""
+        """A fifteenth whole digit is refused, because it does not fit into NUMERIC(18,4)."""
         assert codes(make_row(price="100000000000000")) == {"price": "decimal_whole_digits"}
 
 
 class TestQuantity:
-    """A whole number from 1."""
+    """An integer from 1."""
 
     @pytest.mark.parametrize(
         ("text", "value"), [("1", 1), (" 7\t", 7), ("+3", 3), ("007", 7), ("2.0", 2), (str(MAX_QUANTITY), MAX_QUANTITY)]
     )
     def test_whole_number_is_taken(self, text: str, value: int) -> None:
-        """2.0 too: pandas writes it where a column had gaps."""
+        """An integer is taken, and so is 2.0, which pandas writes for columns with gaps."""
         assert Transaction.model_validate(make_row(quantity=text)).quantity == value
 
     @pytest.mark.parametrize(
         "text", ["", "two", "1.5", "1.000", "1.00", "5.", "1e3", "1_000", "1,000", "٣", "0x10", "True", "9" * 101]
     )
     def test_anything_else_is_refused(self, text: str) -> None:
-        """Nothing is rounded."""
+        """Anything else is refused, because nothing is rounded."""
         assert codes(make_row(quantity=text)) == {"quantity": "int_parsing"}
 
     @pytest.mark.parametrize("text", ["0", "-1", "-0"])
     def test_less_than_one_is_refused(self, text: str) -> None:
-        """Nobody sells none."""
+        """A quantity below one is refused."""
         assert codes(make_row(quantity=text)) == {"quantity": "greater_than_equal"}
 
     def test_more_than_the_stores_hold_is_refused(self) -> None:
-        """INT64 and bigint end at 2^63 - 1."""
+        """A quantity above 2^63 - 1, the maximum of INT64 and bigint, is refused."""
         assert codes(make_row(quantity=str(MAX_QUANTITY + 1))) == {"quantity": "less_than_equal"}
 
 
 class TestDate:
-    """ISO 8601, a day that the calendar has."""
+    """An ISO 8601 date that exists in the calendar."""
 
     @pytest.mark.parametrize("text", ["2023-10-01", " 2024-02-29 ", "1970-01-01", "9999-12-31"])
     def test_iso_date_is_taken(self, text: str) -> None:
-        """With blanks around it or none."""
+        """An ISO date is taken, with or without surrounding blanks."""
         assert Transaction.model_validate(make_row(date=text)).date == dt.date.fromisoformat(text.strip())
 
     @pytest.mark.parametrize(
@@ -198,49 +198,49 @@ class TestDate:
         ["", "01.10.2023", "10/01/2023", "20231001", "2023-10-1", "2023-W40-7", "2023-10-01T00:00:00", "1696118400"],
     )  # fmt: skip
     def test_other_form_is_refused(self, text: str) -> None:
-        """Whether a day or a month comes first is never guessed."""
+        """Any other format is refused, because the order of day and month is never guessed."""
         assert codes(make_row(date=text)) == {"date": "date_format"}
 
     @pytest.mark.parametrize("text", ["2023-02-29", "2023-04-31", "2023-13-01", "0000-01-01", "2023-00-10"])
     def test_day_that_is_none_is_refused(self, text: str) -> None:
-        """The form is right, the day is not."""
+        """A date in the right format that does not exist is refused."""
         assert codes(make_row(date=text)) == {"date": "date_parsing"}
 
     @pytest.mark.parametrize("text", ["1969-12-31", "0001-01-01"])
     def test_day_before_1970_is_refused(self, text: str) -> None:
-        """The default of `min_date`: most of such days are a column of zeros or a slip of the year."""
+        """A date before 1970, the default of `min_date`, is refused: most are a column of zeros or a mistyped year."""
         assert codes(make_row(date=text)) == {"date": "date_out_of_range"}
 
 
 class TestRules:
-    """`ingestion.validation`: what a deployment asks beyond the default."""
+    """`ingestion.validation`: what a deployment requires beyond the default."""
 
     def test_default_rules_are_the_contract_itself(self) -> None:
-        """So that there is one definition of a valid row."""
+        """The default rules are the contract itself, so that a valid row has one definition."""
         assert contract(ValidationRules()) is Transaction
 
     @pytest.mark.parametrize(("price", "found"), [("9.99", {"price": "greater_than_equal"}), ("10", {})])
     def test_min_price(self, price: str, found: dict[str, str]) -> None:
-        """The bound itself is allowed."""
+        """`min_price` allows the bound itself."""
         assert codes(make_row(price=price), min_price="10") == found
 
     @pytest.mark.parametrize(("quantity", "found"), [("101", {"quantity": "less_than_equal"}), ("100", {})])
     def test_max_quantity(self, quantity: str, found: dict[str, str]) -> None:
-        """The bound itself is allowed."""
+        """`max_quantity` allows the bound itself."""
         assert codes(make_row(quantity=quantity), max_quantity=100) == found
 
     @pytest.mark.parametrize("price", ["1.234", "0.001"])
     def test_max_decimals_refuses_more(self, price: str) -> None:
-        """Cents and no finer."""
+        """`max_decimals` refuses more decimals."""
         assert codes(make_row(price=price), max_decimals=2) == {"price": "decimal_max_places"}
 
     @pytest.mark.parametrize("price", ["1", "1.23", "1.2300"])
     def test_max_decimals_allows_as_many(self, price: str) -> None:
-        """Zeros behind them are no decimals."""
+        """`max_decimals` ignores trailing zeros."""
         assert codes(make_row(price=price), max_decimals=2) == {}
 
     def test_max_decimals_leaves_the_whole_digits(self) -> None:
-        """Fewer decimals do not make room for more before the point."""
+        """Fewer decimals do not allow more digits before the point."""
         assert codes(make_row(price="99999999999999"), max_decimals=0) == {}
         assert codes(make_row(price="100000000000000"), max_decimals=0) == {"price": "decimal_max_digits"}
 
@@ -254,30 +254,30 @@ class TestRules:
         ],
     )
     def test_min_date_and_max_date(self, date: str, found: dict[str, str]) -> None:
-        """The bounds themselves are allowed."""
+        """`min_date` and `max_date` allow the bounds themselves."""
         assert codes(make_row(date=date), min_date="1899-12-31", max_date="2024-02-29") == found
 
     @pytest.mark.parametrize(
         ("rules", "last"), [({}, dt.date(2025, 3, 1)), ({"max_date": "2024-06-30"}, dt.date(2024, 6, 30))]
     )
     def test_max_date_of_a_run(self, rules: dict[str, Any], last: dt.date) -> None:
-        """A year after its day, unless the configuration has one."""
+        """`max_date` of a run is a year after its day unless the configuration sets one."""
         assert ValidationRules.model_validate(rules).on(dt.date(2024, 2, 29)).max_date == last
 
     @pytest.mark.parametrize("product", ["halal Laptop", "Laptop Halal"])
     def test_product_prefix_refuses_others(self, product: str) -> None:
-        """It stands at the start, letter for letter."""
+        """The product must start with the exact prefix."""
         assert codes(make_row(product=product), product_prefix="Halal") == {"product": "string_pattern_mismatch"}
 
     def test_product_prefix_is_compared_without_the_blanks_around_a_product(self) -> None:
-        """They are no part of it."""
+        """Blanks around the product are ignored when the prefix is compared."""
         assert codes(make_row(product=" Halal Laptop"), product_prefix="Halal") == {}
 
     @given(prefix=st.text(max_size=8), rest=st.text(max_size=3))
     @example(prefix="".join(map(chr, range(1, 256))), rest="")
     @settings(max_examples=60, deadline=None)
     def test_product_prefix_is_text_and_no_pattern(self, prefix: str, rest: str) -> None:
-        """Whatever characters it has."""
+        """The prefix is text, not a pattern, whatever characters it has."""
         prefix = prefix.replace("\0", "0").lstrip()
         product = f"{prefix}x{rest}".replace("\0", "0")
         # The row may be wrong in another way: ="x" is.
@@ -301,7 +301,7 @@ class TestRules:
         ],
     )
     def test_rules_that_make_no_sense_are_refused(self, rules: dict[str, Any]) -> None:
-        """When the configuration is read, not when a file comes."""
+        """Contradictory rules are refused when the configuration is read, not when a file arrives."""
         with pytest.raises(ValidationError):
             ValidationRules.model_validate(rules)
 
@@ -328,7 +328,7 @@ class TestRules:
     ],
 )
 def test_no_message_carries_the_value(field: str, value: str) -> None:
-    """What is said of a row may be logged."""
+    """No message carries the value, so that messages may be logged."""
     rules = ValidationRules(min_price=Decimal(10), max_quantity=5, product_prefix="Halal", max_decimals=2)
     with pytest.raises(ValidationError) as caught:
         contract(rules).model_validate(make_row(**{field: value}))

@@ -1,6 +1,6 @@
-"""The fast path and the row contract are one: whatever a file holds, the verdicts are those of a row-by-row loop.
+"""The fast path and the row contract agree: whatever a file holds, the verdicts match a row-by-row loop.
 
-The contract itself is tested in `test_transaction.py`, the reading of records in `test_csv_reader.py`.
+`test_transaction.py` tests the contract itself, `test_csv_reader.py` the reading of records.
 """
 
 import datetime as dt
@@ -104,13 +104,13 @@ RULES = {
 
 
 def few_of(kinds: Mapping[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    """Up to three of `kinds`: with more, hardly a row would reach the border between valid and not."""
+    """Draw up to three of `kinds`; with more, hardly any row would be on the border between valid and invalid."""
     pairs = [st.tuples(st.just(name), values) for name, values in kinds.items()]
     return st.lists(st.one_of(*pairs), max_size=3).map(dict)
 
 
 def make_rules(settings: Mapping[str, Any]) -> ValidationRules:
-    """The default rules, but for `settings`; of days that contradict each other the last counts."""
+    """Return the default rules with `settings`; of contradicting dates the last one counts."""
     if "max_date" in settings and settings["max_date"] < settings.get("min_date", dt.date(1970, 1, 1)):
         settings = {**settings, "min_date": settings["max_date"]}
     return ValidationRules(**settings)
@@ -122,7 +122,7 @@ DEFAULT_RULES = ValidationRules()
 
 
 def judged_alone(values: Sequence[bytes], rules: ValidationRules) -> Outcome:
-    """What the contract says of one row, asked for this row alone: the reference."""
+    """Return the contract's verdict on a single row: the reference."""
     row, wrong = {}, set()
     for name, value in zip(FIELDS, values, strict=True):
         try:
@@ -139,7 +139,7 @@ def judged_alone(values: Sequence[bytes], rules: ValidationRules) -> Outcome:
 
 
 def by_loop(records: Iterable[Values | str], rules: ValidationRules) -> dict[int, Outcome]:
-    """The outcome of each record by a loop with the model."""
+    """Return the outcome of each record from a loop with the model."""
     return {
         number: frozenset({("", record)}) if isinstance(record, str) else judged_alone(record, rules)
         for number, record in enumerate(records, start=1)
@@ -147,7 +147,7 @@ def by_loop(records: Iterable[Values | str], rules: ValidationRules) -> dict[int
 
 
 def by_path(verdicts: Iterable[Verdict]) -> dict[int, Outcome]:
-    """The outcome of each record by the product's own way."""
+    """Return the outcome of each record from the product's own path."""
     outcomes: dict[int, Outcome] = {}
     for verdict in verdicts:
         assert verdict.records == verdict.valid.num_rows + len(verdict.rejected)
@@ -166,25 +166,25 @@ def by_path(verdicts: Iterable[Verdict]) -> dict[int, Outcome]:
 
 
 def columns_of(rows: Sequence[Mapping[str, str]]) -> pa.RecordBatch:
-    """`rows` as columns of text."""
+    """Return `rows` as columns of text."""
     arrays = [pa.array([row[name] for row in rows], pa.string()) for name in FIELDS]
     return pa.RecordBatch.from_arrays(arrays, names=list(FIELDS))
 
 
 def parsed(rows: Sequence[Mapping[str, str]]) -> ParsedBlock:
-    """`rows` as the reader hands them over."""
+    """Return `rows` as the reader passes them on."""
     arrays = [pa.array([row[name].encode() for row in rows], pa.binary()) for name in FIELDS]
     fields = pa.RecordBatch.from_arrays(arrays, names=list(FIELDS))
     return ParsedBlock(len(rows), fields, pa.array(range(len(rows)), pa.int64()), ())
 
 
 def outcomes_of(data: bytes, rules: ValidationRules = DEFAULT_RULES, **sizes: int) -> dict[int, Outcome]:
-    """The outcome of each record of the CSV file `data`."""
+    """Return the outcome of each record of the CSV file `data`."""
     return by_path(validate(open_csv(data, **sizes), rules, batch_size=3, threads=2))
 
 
 def rejections_of(data: bytes, rules: ValidationRules = DEFAULT_RULES) -> list[Rejected]:
-    """The rejected rows of the CSV file `data`."""
+    """Return the rejected rows of the CSV file `data`."""
     verdicts = validate(open_csv(data), rules, batch_size=3, threads=1)
     return [row for verdict in verdicts for row in rejected_list(verdict.rejected)]
 
@@ -197,7 +197,7 @@ class TestOneTruth:
     def test_what_the_screen_accepts_the_contract_accepts(
         self, rows: list[dict[str, str]], rules: ValidationRules
     ) -> None:
-        """Under any rules; the values are compared in the next test."""
+        """Screen and judge agree under any rules; the next test compares the values."""
         accepted = screen(columns_of(rows), rules).to_pylist()
         for row, plainly_valid in zip(rows, accepted, strict=True):
             if plainly_valid:
@@ -208,7 +208,7 @@ class TestOneTruth:
     def test_rows_get_the_verdicts_and_values_of_a_loop(
         self, rows: list[dict[str, str]], rules: ValidationRules, batch_size: int
     ) -> None:
-        """Whichever of the two decides, and however many rows Pydantic gets at once."""
+        """The outcome is the same whichever of the two decides, and however many rows Pydantic gets at once."""
         found = by_path([validate_records(parsed(rows), rules, batch_size=batch_size)])
         assert found == by_loop([tuple(row[name].encode() for name in FIELDS) for row in rows], rules)
 
@@ -217,7 +217,7 @@ class TestOneTruth:
     def test_file_gets_the_verdicts_of_a_loop(
         self, rows: list[dict[str, str]], rules: ValidationRules, block_bytes: int
     ) -> None:
-        """From the bytes of a well-formed file to the numbered rows, in small blocks and two threads."""
+        """A well-formed file becomes the right numbered rows, in small blocks and two threads."""
         data = csv_bytes(rows)
         expected = by_loop([tuple(row[name].encode() for name in FIELDS) for row in rows], rules)
         assert outcomes_of(data, rules, block_bytes=block_bytes, field_bytes=200) == expected
@@ -228,15 +228,15 @@ class TestOneTruth:
     def test_hostile_file_gets_the_verdicts_of_a_loop(
         self, body: bytes, rules: ValidationRules, block_bytes: int
     ) -> None:
-        """No record is lost, counted twice or numbered wrongly, whatever stands in the file."""
+        """No record is lost, counted twice or numbered wrongly, whatever the file holds."""
         data = HEADER.encode() + b"\n" + body
         expected = by_loop(read_all(data, field_bytes=100).records, rules)
         assert outcomes_of(data, rules, block_bytes=block_bytes, field_bytes=100) == expected
 
     @pytest.mark.parametrize("pattern", ["{}", "{}x", "x{}", "5E{}7", '{}"x"', "{}REF!"])
     def test_every_common_character(self, pattern: str) -> None:
-        """Alone, and at each end of a text: nothing that the screen accepts is blank, stripped or damage."""
-        codes = [*range(0xD800), *range(0xE000, 0x11000), *range(0xE0000, 0xE0200)]  # but for surrogates and the rare
+        """For every common character, alone or at either end, the judge takes unchanged what the screen accepts."""
+        codes = [*range(0xD800), *range(0xE000, 0x11000), *range(0xE0000, 0xE0200)]  # except surrogates and the rare
         characters = [chr(code) for code in codes]
         texts = pa.array([pattern.format(character) for character in characters], pa.string())
         others = {name: pa.repeat(value, len(texts)) for name, value in make_row().items()}
@@ -248,7 +248,7 @@ class TestOneTruth:
 
 
 class TestScreen:
-    """The screen has to be worth its while."""
+    """The screen has to be worth its cost."""
 
     @pytest.mark.parametrize(
         "row",
@@ -262,11 +262,11 @@ class TestScreen:
         ],
     )
     def test_plain_rows_need_no_judge(self, row: dict[str, str]) -> None:
-        """A screen that accepts nothing would pass every property."""
+        """Plain rows need no judge; a screen that accepts nothing would pass every property."""
         assert screen(columns_of([row]), DEFAULT_RULES).to_pylist() == [True]
 
     def test_plain_rows_need_no_judge_under_narrow_rules(self) -> None:
-        """At each bound."""
+        """Plain rows need no judge at each bound."""
         day = dt.date(2023, 10, 1)
         rules = ValidationRules(
             min_price=Decimal("9.99"),
@@ -281,17 +281,17 @@ class TestScreen:
 
     @pytest.mark.parametrize("min_price", ["0.00001", "1E+17", "9" * 18, "0." + "0" * 17 + "1"])
     def test_bound_of_any_size_can_be_screened(self, min_price: str) -> None:
-        """Whatever the configuration accepts as `min_price` must not end a run."""
+        """Any `min_price` that the configuration accepts can be screened without ending a run."""
         rules = ValidationRules(min_price=Decimal(min_price))
         expected = {1: judged_alone([value.encode() for value in make_row().values()], rules)}
         assert by_path([validate_records(parsed([make_row()]), rules, batch_size=1)]) == expected
 
 
 class TestRejectedRows:
-    """What is said of a row that did not pass."""
+    """What is said about a row that did not pass."""
 
     def test_each_fault_of_a_row_is_a_reason(self) -> None:
-        """So that its sender mends it at once."""
+        """Each fault of a row is a reason, so that its sender can fix all at once."""
         (row,) = rejections_of(csv_bytes([make_row(product="", price="dear", quantity="0", date="soon")]))
         assert {(reason.field, reason.code) for reason in row.reasons} == {
             ("product", "missing"),
@@ -301,19 +301,19 @@ class TestRejectedRows:
         }
 
     def test_fields_are_as_sent(self) -> None:
-        """The quarantine shows them; it hashes what identifies a person."""
+        """Fields are as sent, because the quarantine shows them and hashes what identifies a person."""
         sent = make_row(product=" x ", price="1,5")
         (row,) = rejections_of(csv_bytes([sent]))
         assert row.fields == tuple(sent.values())
 
     def test_bytes_that_are_no_text_are_shown_escaped(self) -> None:
-        """Whoever corrects the file finds them again."""
+        """Bytes that are not text are shown escaped, so that whoever fixes the file can find them."""
         (row,) = rejections_of(f"{HEADER}\nT1,".encode() + b"caf\xe9,1,1,2020-01-01\n")
         assert row.fields == ("T1", r"caf\xe9", "1", "1", "2020-01-01")
         assert row.reasons == (Reason("product", "not_utf8", "The bytes are not UTF-8 text"),)
 
     def test_field_that_is_not_required_must_still_be_text(self) -> None:
-        """Its bytes are not taken for a missing value."""
+        """The bytes of an optional field are not taken for a missing value."""
         rules = ValidationRules(required_fields=frozenset({"price"}))
         data = f"{HEADER}\n".encode() + b"T1,caf\xe9,1,1,2020-01-01\nT2,,1,1,2020-01-01\n"
         assert outcomes_of(data, rules) == {
@@ -322,12 +322,12 @@ class TestRejectedRows:
         }
 
     def test_unreadable_record_has_no_fields(self) -> None:
-        """Nobody can say which of its parts is which."""
+        """An unreadable record has no fields, because its parts cannot be told apart."""
         (row,) = rejections_of(f"{HEADER}\nT1,x,1,1\n".encode())
         assert row == Rejected(1, (None,) * 5, (Reason("", "too_few_fields", "The row has 4 fields, the header 5"),))
 
     def test_rows_are_numbered_across_blocks(self) -> None:
-        """By their record in the file, from 1, the header excluded."""
+        """Rows are numbered by their record in the file across blocks, from 1, without the header."""
         rows = [make_row(price="dear" if number % 7 == 0 else "1") for number in range(1, 60)]
         outcomes = outcomes_of(csv_bytes(rows), block_bytes=100, field_bytes=100)
         assert [number for number, found in outcomes.items() if isinstance(found, frozenset)] == [
@@ -335,7 +335,7 @@ class TestRejectedRows:
         ]  # fmt: skip
 
     def test_reasons_are_counted(self) -> None:
-        """By field and code."""
+        """Reasons are counted by field and code."""
         rows = [make_row(price="dear"), make_row(price="x", quantity="0")]
         assert count_reasons(rejected_rows(rejections_of(csv_bytes(rows)))) == {
             ("price", "decimal_parsing"): 2,
@@ -355,11 +355,11 @@ class TestRejectedRows:
         ],
     )
     def test_decimal_commas_are_counted(self, price: str, commas: int) -> None:
-        """Where a comma may be grouping it is not one."""
+        """A comma counts as a decimal comma unless it may be grouping."""
         assert count_decimal_commas(rejected_rows(rejections_of(csv_bytes([make_row(price=price)])))) == commas
 
     def test_no_message_carries_a_value(self) -> None:
-        """Of any row, readable or not."""
+        """No message carries a value, whether or not the row is readable."""
         body = b'7777,"7777"7,7,7\n"7777\n7777,7\n7777,\xff7777,7777.77777,77.7,2077-77-77\n'
         rows = rejections_of(f"{HEADER}\n".encode() + body)
         assert len(rows) == 4
@@ -370,7 +370,7 @@ class TestRejectedRows:
 @example(["999", "4.500", " 4.500", "+.500", "0.5000", "1.50", "x.500"])
 @settings(max_examples=100, deadline=None)
 def test_three_decimals_are_counted(prices: list[str]) -> None:
-    """Of valid rows alone, whichever of screen and judge decided."""
+    """Three decimals are counted among valid rows only, whichever of screen and judge decided."""
     rows = [make_row(price=price) for price in prices]
     verdict = validate_records(parsed(rows), DEFAULT_RULES, batch_size=3)
     valid = [prices[number - 1] for number in verdict.valid["source_row"].to_pylist()]
@@ -378,7 +378,7 @@ def test_three_decimals_are_counted(prices: list[str]) -> None:
 
 
 def test_giving_up_early_ends_the_threads() -> None:
-    """A consumer that stops, for instance because its disk is full, is not held up by what was read ahead."""
+    """A consumer that stops early, for instance because its disk is full, is not delayed by the read-ahead."""
     verdicts = validate(
         open_csv(csv_bytes([make_row()] * 500), block_bytes=100, field_bytes=100),
         DEFAULT_RULES,

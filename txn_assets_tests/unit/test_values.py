@@ -1,4 +1,4 @@
-"""The values between the assets: their JSON, and their parts."""
+"""The values between the assets: their JSON and their parts."""
 
 import datetime as dt
 import json
@@ -33,12 +33,12 @@ TOTALS = Totals(2, Decimal("99999999999999.9999"), 2**70, dt.date(2023, 10, 1), 
 
 
 def make_version(name: str = "a.csv") -> FileVersion:
-    """A landed file; generations have 16 digits."""
+    """Return a landed file; generations have 16 digits."""
     return FileVersion(name, 1_700_000_000_000_001, 300, "AAAAAA==")
 
 
 def make_hashed(name: str = "a.csv") -> HashedFile:
-    """A hashed file that is not stored yet."""
+    """Return a hashed file that is not stored yet."""
     return HashedFile(make_version(name), "rules", "sha256", TOTALS, 0, 0)
 
 
@@ -53,44 +53,44 @@ def make_hashed(name: str = "a.csv") -> HashedFile:
     ids=lambda value: type(value).__name__,
 )
 def test_json_gives_back_the_same_value(value: FileValues) -> None:
-    """Of the same kind, with exact money, large numbers and dates, and nulls."""
+    """JSON gives back the same value of the same kind, with exact money, large numbers, dates and nulls."""
     back = from_json(to_json(value))
     assert type(back) is type(value)
     assert back == value
 
 
 def test_json_names_its_kind() -> None:
-    """A person who opens the object sees what it is."""
+    """The JSON names its kind, for people who open the object."""
     assert list(json.loads(to_json(RawFiles(())))) == ["RawFiles"]
 
 
 def test_money_is_text_in_json() -> None:
-    """A number of JSON would become a binary float in other readers."""
+    """Money is text in JSON, because other readers would turn a number into a binary float."""
     assert json.loads(to_json(HashedFiles((make_hashed(),))))["HashedFiles"]["files"][0]["totals"]["price"] == (
         "99999999999999.9999"
     )
 
 
 def test_files_of_some_partitions() -> None:
-    """A run of several files hands each consumer its own."""
+    """A run of several files gives each consumer its own files."""
     files = HashedFiles((make_hashed("a.csv"), make_hashed("b.csv"), make_hashed("c.csv")))
     assert [file.version.name for file in files.of({"a.csv", "c.csv"})] == ["a.csv", "c.csv"]
     assert (len(files), len(files.of([]))) == (3, 0)
 
 
 def test_map_makes_files_of_files() -> None:
-    """The value itself is not changed."""
+    """`map` returns new files and leaves the original value unchanged."""
     files = HashedFiles((make_hashed(),))
     assert [file.uri for file in files.map(lambda file: file.at("gs://b/x"))] == ["gs://b/x"]
     assert [file.uri for file in files] == [""]
 
 
 def test_address_of_a_stored_file() -> None:
-    """Bucket and object of its URI; the object's name may have slashes."""
+    """The URI gives bucket and object, whose name may have slashes."""
     file = make_hashed().at("gs://bucket/staging/a b/x.parquet")
     assert (file.bucket, file.object_name) == ("bucket", "staging/a b/x.parquet")
 
 
 def test_load_record_says_what_a_load_puts_into_a_store() -> None:
-    """Of this version, under this key and these rules, by this run."""
+    """The load record describes this version, under this key and these rules, by this run."""
     assert make_hashed().load_record("run") == LoadRecord(make_version(), "run", "sha256", "rules", TOTALS)

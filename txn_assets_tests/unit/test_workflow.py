@@ -1,6 +1,6 @@
-"""The workflow of CI: what it may do, for how long, and that its commands exist.
+"""The CI workflow: what it may do, for how long, and that its commands exist.
 
-Here belong statements about the file. Whether a step succeeds, a runner says.
+Only statements about the file; a runner shows whether a step succeeds.
 """
 
 import re
@@ -21,7 +21,7 @@ def _commands() -> list[str]:
 
 
 def test_least_privileges() -> None:
-    """The token reads the repository and nothing else, no job asks for more, and no checkout keeps it."""
+    """The token can only read the repository, no job asks for more, and no checkout keeps it."""
     assert WORKFLOW["permissions"] == {"contents": "read"}
     assert not [name for name, job in JOBS.items() if "permissions" in job]
     checkouts = [s for job in JOBS.values() for s in job["steps"] if s.get("uses", "").startswith("actions/checkout@")]
