@@ -1,1 +1,1 @@
-"""The tests: `unit` (the core, no server), `integration` (through the real servers), `local` and `deploy`."""
+"""The tests: `unit` (the core, no server), `integration` (the real servers), `local`, `deploy`, `faults`, `soak`."""

@@ -1,4 +1,4 @@
-"""One local stack for all tests, in a folder of its own, and a deployment of its own for each test that asks."""
+"""One local stack for all tests, in its own folder, and a separate deployment for each test that asks for one."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from txn_assets_tests.deployment import Deployment, make_config
 
 @pytest.fixture(scope="session")
 def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """TXN_HOME with the local stack up; TXN_TEST_HOME names one to keep between runs, which is quicker."""
+    """Yield TXN_HOME with the local stack up; TXN_TEST_HOME names one to keep between runs, which is faster."""
     from txn_assets.config import load_config
     from txn_assets.local.endpoints import seed_from
     from txn_assets.local.stack import down, ensure_up
@@ -26,7 +26,7 @@ def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def deployment(stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    """A deployment with a bucket, a dataset and a schema of its own."""
+    """Yield a deployment with its own bucket, dataset and schema."""
     monkeypatch.setenv("TXN_HOME", str(stack_home))
     monkeypatch.setenv("TXN_TARGET", "local")
     for name in ("BUCKET_NAME", "TXN_HASH_KEY", "TXN_LOG_FORMAT"):
@@ -39,5 +39,5 @@ def deployment(stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the test of the daemon: it waits most of its minute, beside the others instead of behind them."""
+    """Run the daemon's test first: it mostly waits, so the other tests can run beside it."""
     items.sort(key=lambda item: item.path.name != "test_daemon.py")

@@ -1,6 +1,6 @@
-"""`dagster dev` as a child: webserver, daemon, code server and runs, which are ended together.
+"""`dagster dev` as a child process: webserver, daemon, code server and runs, stopped together.
 
-It is started and ended as `make dev` is, and leaves no process behind. All of it is in one session.
+It starts and stops the way `make dev` does and leaves no process behind. All its processes share one session.
 """
 
 import os
@@ -17,18 +17,18 @@ from txn_assets.local import ports
 from txn_assets.local.home import tail
 
 PATIENCE_SECONDS = 20.0
-"""An orderly end takes a few; whoever needs longer is killed."""
+"""Timeout of an orderly shutdown, which takes a few seconds; after that the processes are killed."""
 
 
 class DaemonError(Exception):
-    """`dagster dev` ended by itself, or what was waited for did not come; the message ends with its log."""
+    """`dagster dev` exited by itself, or a wait timed out; the message ends with its log."""
 
 
 class Daemon:
     """A running `dagster dev`, for the configuration that the environment names."""
 
     def __init__(self, home: Path) -> None:
-        """Starts it as `make dev` does; its log is below `home`."""
+        """Start it the way `make dev` does; its log is below `home`."""
         self.log = home / "dagster-dev.log"
         port = ports.choose(("webserver",), {})["webserver"]
         with self.log.open("ab") as output:
@@ -41,10 +41,10 @@ class Daemon:
             )
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float) -> None:
-        """Returns when `condition` holds.
+        """Return once `condition` holds.
 
         Raises:
-            DaemonError: it does not within `seconds`, or `dagster dev` has ended.
+            DaemonError: it did not hold within `seconds`, or `dagster dev` exited.
         """
         deadline = time.monotonic() + seconds
         while not condition():
@@ -55,22 +55,22 @@ class Daemon:
             time.sleep(0.5)
 
     def terminate(self, *, seconds: float) -> None:
-        """Sends SIGTERM, and waits until it has ended.
+        """Send SIGTERM and wait for the exit.
 
         Raises:
-            TimeoutExpired: it has not within `seconds`.
+            TimeoutExpired: it did not exit within `seconds`.
         """
         self._process.terminate()
         self._process.wait(seconds)
 
     def stop(self) -> None:
-        """Ends it in good order, then kills what is left of it."""
+        """Shut it down in an orderly way, then kill what is left of it."""
         with suppress(subprocess.TimeoutExpired):
             self.terminate(seconds=PATIENCE_SECONDS)
         self.kill()
 
     def kill(self) -> None:
-        """Kills it and all that it started, at once, and waits until they are gone."""
+        """Kill it and everything it started, at once, and wait until they are gone."""
         while members := self.members():
             for member in members:
                 with suppress(psutil.NoSuchProcess):
@@ -79,7 +79,7 @@ class Daemon:
         self._process.wait()
 
     def members(self) -> list[psutil.Process]:
-        """Its processes that run."""
+        """Return its running processes."""
         members = []
         for process in psutil.process_iter():
             try:
@@ -92,7 +92,7 @@ class Daemon:
 
 @contextmanager
 def dagster_dev(home: Path) -> Iterator[Daemon]:
-    """`dagster dev` with its storage below `home`; no process of it is left afterwards."""
+    """Run `dagster dev` with its storage below `home`; leave no process of it behind."""
     daemon = Daemon(home)
     try:
         yield daemon

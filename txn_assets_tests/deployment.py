@@ -1,4 +1,4 @@
-"""A deployment as tests use it: land a file, materialise it, read the stores with their own clients."""
+"""A deployment as tests use it: land a file, materialize it, read the stores with their own clients."""
 
 import copy
 import csv
@@ -33,7 +33,7 @@ type Row = tuple[str, str, Decimal, int, str]
 
 
 def make_row(**overrides: str) -> str:
-    """A valid row of a CSV file, but for what a test overrides."""
+    """Return a valid row of a CSV file, with a test's overrides."""
     row = {
         "transaction_id": "T001",
         "product": "Halal Laptop",
@@ -47,17 +47,17 @@ def make_row(**overrides: str) -> str:
 
 
 def make_file(*rows: str, header: str = HEADER) -> bytes:
-    """A CSV file."""
+    """Return a CSV file."""
     return "".join(f"{line}\n" for line in (header, *rows)).encode()
 
 
 def many_rows(count: int, *, start: int = 0, price: str = "1.50", day: str = "2023-10-01") -> list[str]:
-    """Valid rows with ids that count up."""
+    """Return valid rows with consecutive ids."""
     return [make_row(transaction_id=f"T{start + n:07d}", price=price, date=day) for n in range(count)]
 
 
 def make_config(path: Path, overrides: Mapping[str, Any] | None = None) -> None:
-    """Writes the project's configuration with names of its own, and with `overrides` merged in."""
+    """Write the project's configuration with names of its own and `overrides` merged in."""
     content = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
     name = uuid.uuid4().hex[:12]
     content["data_lake"]["gcs_bucket"] = f"bucket-{name}"
@@ -74,7 +74,7 @@ def _merged(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
 
 @dataclass
 class Deployment:
-    """A bucket, a dataset and a schema on the local stack, and an instance of Dagster."""
+    """A bucket, a dataset and a schema on the local stack, and a Dagster instance."""
 
     config_path: Path
     instance: dg.DagsterInstance
@@ -86,7 +86,7 @@ class Deployment:
     @classmethod
     @contextmanager
     def open(cls, config_path: Path) -> Iterator["Deployment"]:
-        """A deployment for the configuration at `config_path`."""
+        """Open a deployment for the configuration at `config_path`."""
         config = load_config(config_path)
         endpoints = ensure_up(txn_home(), seed_from(config))
         project, credentials = config.data_warehouse.project_id, AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is untyped
@@ -102,32 +102,32 @@ class Deployment:
 
     @property
     def config(self) -> PipelineConfig:
-        """The configuration in force."""
+        """Return the configuration in force."""
         return load_config(self.config_path)
 
     def configure(self, overrides: Mapping[str, Any]) -> None:
-        """Changes the configuration for the runs that follow."""
+        """Change the configuration for subsequent runs."""
         content = yaml.safe_load(self.config_path.read_text())
         self.config_path.write_text(yaml.safe_dump(_merged(content, overrides)))
 
     @property
     def bucket(self) -> storage.Bucket:
-        """The bucket."""
+        """Return the bucket."""
         return self.gcs.bucket(self.config.data_lake.gcs_bucket)
 
     @property
     def bq_table(self) -> str:
-        """The BigQuery table."""
+        """Return the BigQuery table."""
         warehouse = self.config.data_warehouse
         return f"{warehouse.project_id}.{warehouse.dataset}.{warehouse.table}"
 
     @property
     def pg_table(self) -> str:
-        """The PostgreSQL table."""
+        """Return the PostgreSQL table."""
         return f"{self.config.data_warehouse.postgres.schema_}.transactions"
 
     def land(self, name: str, content: bytes) -> int:
-        """Uploads a file to the landing zone; its generation."""
+        """Upload a file to the landing zone; return its generation."""
         blob = self.bucket.blob(f"{self.config.data_lake.landing}/{name}")
         blob.upload_from_string(content, content_type="text/csv")
         return int(blob.generation)
@@ -135,7 +135,7 @@ class Deployment:
     def materialize(
         self, name: str | None, *, select: str = "*", raise_on_error: bool = True, tags: Mapping[str, str] | None = None
     ) -> dg.JobExecutionResult:
-        """Runs the assets that `select` names for the landed file `name`."""
+        """Run the assets in `select` for the landed file `name`."""
         keys = dg.AssetSelection.from_string(select).resolve(ASSETS)
         return execute(
             self.config,
@@ -146,23 +146,23 @@ class Deployment:
         )
 
     def materialize_batch(self, *names: str, select: str = "*") -> dg.JobExecutionResult:
-        """Runs the assets for several landed files in one run, as a back-fill of their partitions does."""
+        """Run the assets for several landed files in one run, as a backfill of their partitions does."""
         self.instance.add_dynamic_partitions("landed_files", list(names))
         in_order = [name for name in self.instance.get_dynamic_partitions("landed_files") if name in names]
         tags = {"dagster/asset_partition_range_start": in_order[0], "dagster/asset_partition_range_end": in_order[-1]}
         return self.materialize(None, select=select, raise_on_error=False, tags=tags)
 
     def load(self, name: str, *rows: str) -> dg.JobExecutionResult:
-        """Lands a file of `rows` and materialises it whole."""
+        """Land a file of `rows` and materialize all assets for it."""
         self.land(name, make_file(*rows))
         return self.materialize(name)
 
     def rows(self, store: str, name: str) -> list[Row]:
-        """The rows that `store`, an asset, holds of the file `name`, in order; read with the store's own client."""
+        """Return the rows that `store`, an asset, holds of the file `name`, in order; use the store's own client."""
         return {"gcs_raw": self._gcs_rows, "bigquery_raw_transactions": self._bq_rows}.get(store, self._pg_rows)(name)
 
     def rows_everywhere(self, name: str) -> list[Row]:
-        """The rows of the file `name`, which all three stores must agree upon."""
+        """Return the rows of the file `name` after checking that all three stores agree on them."""
         gcs, bq, pg = (self.rows(store, name) for store in SINKS)
         assert gcs == bq == pg
         return pg
@@ -187,18 +187,18 @@ class Deployment:
         return sorted((r[0], r[1], r[2], r[3], r[4].isoformat()) for r in rows)
 
     def quarantined(self, name: str) -> list[dict[str, str]]:
-        """The rows in the quarantine of the file `name`."""
+        """Return the rows in the quarantine of the file `name`."""
         blob = self.bucket.get_blob(f"{self.config.data_lake.quarantine}/{name}/rejected.csv")
         return list(csv.DictReader(io.StringIO(blob.download_as_text(), newline=""))) if blob else []
 
     def objects(self) -> dict[str, bytes]:
-        """Every object of the bucket, uncompressed."""
+        """Return every object of the bucket, uncompressed."""
         contents = {blob.name: blob.download_as_bytes() for blob in self.gcs.list_blobs(self.bucket)}
         return {n: gzip.decompress(c) if c.startswith(b"\x1f\x8b") else c for n, c in contents.items()}
 
 
 def failure(result: dg.JobExecutionResult | dg.ExecuteInProcessResult) -> str:
-    """The sentence of the first step that failed."""
+    """Return the message of the first step that failed."""
     event = next(event for event in result.all_events if event.is_step_failure)
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
@@ -208,5 +208,5 @@ def failure(result: dg.JobExecutionResult | dg.ExecuteInProcessResult) -> str:
 
 
 def failed_checks(result: dg.JobExecutionResult) -> set[str]:
-    """The names of the checks that did not pass."""
+    """Return the names of the checks that did not pass."""
     return {check.check_name for check in result.get_asset_check_evaluations() if not check.passed}

@@ -1,7 +1,8 @@
-"""`python -m txn_assets_tests.sample check|quarantine`: what CI asks after `data/transactions.csv` has been loaded.
+"""Check the stores after loading `data/transactions.csv`: `python -m txn_assets_tests.sample check|quarantine`.
 
-Here belongs what the sample file must leave behind, read from the stores with their own clients. Loading it does not
-belong here: CI does that with Dagster's own command. Documented in docs/ci.md.
+It reads what the sample file must leave behind with the stores' own clients. CI loads the file with Dagster's own
+command
+first; see docs/ci.md.
 """
 
 import argparse
@@ -24,11 +25,11 @@ EXPECTED = [
         ("T005", "Monitor", "199.99", 2, "2023-10-05"),
     )
 ]
-"""T004 has no product."""
+"""Valid rows of the sample; T004 has no product."""
 
 
 def main() -> int:
-    """Runs the command line; the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m txn_assets_tests.sample")
     commands = parser.add_subparsers(required=True)
     commands.add_parser("check", help="compare the three stores with the file").set_defaults(run=check)
@@ -41,7 +42,7 @@ def main() -> int:
 
 
 def check(deployment: Deployment, _: argparse.Namespace) -> int:
-    """Prints rows and sum of each store; 1 where one of them holds other rows than it must."""
+    """Print rows and sum of each store; return 1 if one of them holds the wrong rows."""
     found = {store: deployment.rows(store, NAME) for store in SINKS}
     for store, rows in found.items():
         state = "as expected" if rows == sorted(EXPECTED) else f"NOT AS EXPECTED: {rows}"
@@ -50,7 +51,7 @@ def check(deployment: Deployment, _: argparse.Namespace) -> int:
 
 
 def quarantine(deployment: Deployment, arguments: argparse.Namespace) -> int:
-    """Downloads the quarantine of the file to the folder, with its name below the prefix."""
+    """Download the quarantine of the file to the folder, under its name below the prefix."""
     prefix = f"{deployment.config.data_lake.quarantine}/"
     for blob in deployment.bucket.list_blobs(prefix=f"{prefix}{NAME}/"):
         path = arguments.folder / blob.name.removeprefix(prefix)

@@ -1,8 +1,7 @@
 """The official chart, rendered from our values by a real Helm.
 
-Here belong finding both and running the one on the other. Neither is part of the project: DAGSTER_CHART_DIR names an
-unpacked chart, HELM a binary (default: the `helm` on PATH), HELM_OPTIONS more options of each command. What is rendered
-is judged in `manifests.py`.
+Neither is part of the project: DAGSTER_CHART_DIR names an unpacked chart, HELM a binary (default: the `helm` on PATH),
+HELM_OPTIONS extra options for each command. `manifests.py` checks the rendered objects.
 """
 
 import os
@@ -18,18 +17,18 @@ from txn_assets_tests.deploy.values_files import ENVIRONMENTS, FOLDER, NAMESPACE
 
 
 def chart_folder() -> Path | None:
-    """The unpacked chart, if the environment names one."""
+    """Return the unpacked chart, if the environment names one."""
     folder = os.environ.get("DAGSTER_CHART_DIR")
     return Path(folder) if folder else None
 
 
 def helm() -> str | None:
-    """The Helm to use, if there is one."""
+    """Return the Helm to use, if there is one."""
     return os.environ.get("HELM") or shutil.which("helm")
 
 
 def missing() -> str | None:
-    """Why nothing can be rendered here, as a sentence; None if it can."""
+    """Return why nothing can be rendered here, as a sentence; None if rendering is possible."""
     if chart_folder() is None:
         return "no chart: DAGSTER_CHART_DIR names no unpacked Dagster chart"
     if helm() is None:
@@ -38,11 +37,11 @@ def missing() -> str | None:
 
 
 def render(environment: str, *, options: Sequence[str] = ()) -> list[Manifest]:
-    """Every object that an installation of `environment` would create, with more values set on the command line.
+    """Render every object that an installation of `environment` creates, with extra values set on the command line.
 
-    `shared` is helm-values/values.yaml alone.
+    `shared` means helm-values/values.yaml alone.
     """
-    # Without its test hook, a pod that runs only when somebody asks for `helm test`, and has no security context.
+    # Skip the chart's test hook: its pod runs only for `helm test` and has no security context.
     arguments = ["--namespace", NAMESPACE, "--skip-tests", *_value_files(environment)]
     arguments += [argument for option in options for argument in ("--set-string", option)]
     output = _helm("template", RELEASE, str(chart_folder()), *arguments)
@@ -50,7 +49,7 @@ def render(environment: str, *, options: Sequence[str] = ()) -> list[Manifest]:
 
 
 def lint(environment: str) -> str:
-    """What `helm lint --strict` says; it raises if Helm is not content."""
+    """Return the output of `helm lint --strict`; raise if it fails."""
     return _helm("lint", "--strict", str(chart_folder()), "--namespace", NAMESPACE, *_value_files(environment))
 
 

@@ -1,6 +1,6 @@
-"""What the deployment tests share, and the list of what was checked.
+"""Fixtures of the deployment tests, and the list of what was checked.
 
-Here belong fixtures of this folder and the summary that `make deploy-check` prints. Checks do not.
+Keep checks out. `make deploy-check` prints the summary.
 """
 
 import os
@@ -20,25 +20,25 @@ STATEMENT = "statement"
 
 @pytest.fixture(params=sorted(ENVIRONMENTS), scope="session")
 def environment(request: pytest.FixtureRequest) -> str:
-    """Each environment in turn."""
+    """Return each environment in turn."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def values(environment: str) -> Values:
-    """The merged values of the environment. A test that changes them works on a copy."""
+    """Return the merged values of the environment. A test that changes them works on a copy."""
     return merged(environment)
 
 
 @pytest.fixture(scope="session")
 def run_job(values: Values) -> Manifest:
-    """The Job of a run without job tags, as the Materialize button starts it."""
+    """Return the Job of a run without job tags, as the Materialize button starts it."""
     return launched_job(values)
 
 
 @pytest.fixture(scope="session")
 def deploy_checks() -> Path:
-    """The platform team's folder of checks. The project's own rules run without it."""
+    """Return the platform team's folder of checks. The project's own rules run without it."""
     folder = Path(os.environ.get("TXN_DEPLOY_CHECKS") or ROOT.parent / "shared" / "deploy-checks")
     if not (folder / "check_values.py").is_file():
         pytest.skip(f"no deploy-checks in {folder}: TXN_DEPLOY_CHECKS names the folder")
@@ -47,7 +47,7 @@ def deploy_checks() -> Path:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep the first line of a test's docstring, which states what it checks, with its report."""
+    """Attach the first line of a test's docstring, which says what it checks, to its report."""
     report = yield
     statement = (getattr(getattr(item, "obj", None), "__doc__", None) or item.name).strip().splitlines()[0]
     report.user_properties.append((STATEMENT, statement))
@@ -55,7 +55,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in a line each what was checked, and what was not and why, where the make target asks for it."""
+    """Print what was checked, and what was skipped and why, in one line each, if the make target asks for it."""
     if not os.environ.get("DEPLOY_CHECK_SUMMARY"):
         return
     for outcome, title in (("passed", "checked"), ("skipped", "not checked here")):

@@ -1,7 +1,7 @@
-"""Whether a Kubernetes object is one that a cluster would take, and that the platform team would.
+"""Check that a Kubernetes object is acceptable to a cluster and to the platform team.
 
-Here belong checks of finished objects: run Jobs, rendered manifests, the extraManifests of the values. Checks of values
-are in `rules.py`. The restricted standard: kubernetes.io, "Pod Security Standards".
+For finished objects: run Jobs, rendered manifests, the extraManifests of the values. `rules.py` checks the values
+themselves. The restricted standard: kubernetes.io, "Pod Security Standards".
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from kubernetes_validate.utils import latest_version
 type Manifest = dict[str, Any]
 
 OLDEST = "1.29"
-"""The oldest Kubernetes that the platform supports; the newest is the newest that the schemas know."""
+"""Oldest Kubernetes version that the platform supports; the newest is the newest one in the schemas."""
 
 SAFE_VOLUMES = {"configMap", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 SAFE_SECCOMP = {"RuntimeDefault", "Localhost"}
@@ -23,17 +23,17 @@ POD_TEMPLATES = {"Deployment", "StatefulSet", "DaemonSet", "Job"}
 
 
 def kubernetes_versions() -> list[str]:
-    """The versions that every object is validated for."""
+    """Return the versions that every object is validated against."""
     return [OLDEST, latest_version()]
 
 
 def name_of(manifest: Manifest) -> str:
-    """Kind and name, for messages."""
+    """Return kind and name, for messages."""
     return f"{manifest['kind']}/{manifest['metadata']['name']}"
 
 
 def invalid(manifest: Manifest) -> list[str]:
-    """What the API's schemas say against `manifest`, unknown keys included."""
+    """Return the schema errors of `manifest`, including unknown keys."""
     found = []
     for version in kubernetes_versions():
         try:
@@ -49,7 +49,7 @@ def invalid(manifest: Manifest) -> list[str]:
 
 
 def pod_spec(manifest: Manifest) -> Manifest | None:
-    """The specification of the pods that `manifest` makes, if it makes any."""
+    """Return the specification of the pods that `manifest` creates, if any."""
     if manifest["kind"] == "Pod":
         return dict(manifest["spec"])
     if manifest["kind"] not in POD_TEMPLATES:
@@ -64,13 +64,13 @@ def pod_spec(manifest: Manifest) -> Manifest | None:
 
 
 def containers(manifest: Manifest) -> list[Manifest]:
-    """Every container of the pods that `manifest` makes, init containers first; none if it makes no pods."""
+    """Return every container of the pods that `manifest` creates, init containers first; none if it creates no pods."""
     spec = pod_spec(manifest)
     return [] if spec is None else _containers(spec)
 
 
 def pod_problems(manifest: Manifest) -> list[str]:
-    """What is wrong with the pods of `manifest`, by the restricted standard and by our own rules."""
+    """Return the problems with the pods of `manifest`, by the restricted standard and by our own rules."""
     spec = pod_spec(manifest)
     if spec is None:
         return []
@@ -90,7 +90,7 @@ def pod_problems(manifest: Manifest) -> list[str]:
 
 
 def unsafe_pod(spec: Manifest) -> Iterator[str]:
-    """What the restricted standard refuses in the pod itself."""
+    """Return what the restricted standard refuses in the pod itself."""
     for key in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(key):
             yield f"{key} is on"
@@ -100,7 +100,7 @@ def unsafe_pod(spec: Manifest) -> Iterator[str]:
 
 
 def unsafe_container(container: Manifest, spec: Manifest) -> Iterator[str]:
-    """What the restricted standard, and our wish for a read-only root file system, refuse in one container."""
+    """Return what the restricted standard, or our read-only root file system, refuses in one container."""
     name = container["name"]
     own: Manifest = container.get("securityContext") or {}
     pod: Manifest = spec.get("securityContext") or {}
@@ -123,7 +123,7 @@ def unsafe_container(container: Manifest, spec: Manifest) -> Iterator[str]:
 
 
 def repeated(container: Manifest, spec: Manifest) -> Iterator[str]:
-    """Variables, volumes and mount points that arrive twice, and mounts of no volume."""
+    """Return duplicate variables, volumes and mount points, and mounts without a volume."""
     name = container["name"]
     volumes = [volume["name"] for volume in spec.get("volumes") or []]
     mounts = container.get("volumeMounts") or []
@@ -141,7 +141,7 @@ def repeated(container: Manifest, spec: Manifest) -> Iterator[str]:
 
 
 def resource_problems(resources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Quantities that do not parse, and requests above their limits."""
+    """Return quantities that do not parse, and requests above their limits."""
     parsed: dict[tuple[str, str], Any] = {}
     for kind, amounts in resources.items():
         for resource, amount in amounts.items():

@@ -1,9 +1,11 @@
-"""What the network policies of the values let through, as a cluster would decide it.
+"""Which connections the network policies of the values allow, decided the way a cluster does.
 
-Here belong who the pods are and the decision. Which ways must be open and which shut is in `test_network.py`. Pods are
-known by the labels that the chart and the run launcher give them, which `test_chart.py` compares with a rendered chart.
-The rules: kubernetes.io, "Network Policies": what no policy selects is open; of several policies one that allows is
-enough; a connection needs its source's egress and its target's ingress.
+`test_network.py` says which connections must be open or closed. Pods are identified by the labels that the chart and
+the
+run launcher give them; `test_chart.py` compares those with a rendered chart. The rules (kubernetes.io, "Network
+Policies"): a pod that no policy selects is open; one allowing policy is enough; a connection needs its source's egress
+and
+its target's ingress.
 """
 
 import ipaddress
@@ -33,7 +35,7 @@ PODS: dict[str, Labels] = {
 
 
 def allowed(policies: Sequence[Manifest], source: Party, target: Party, port: int, protocol: str = "TCP") -> bool:
-    """Whether a connection from `source` to `port` of `target` comes about."""
+    """Return whether a connection from `source` to `port` of `target` is allowed."""
     entrance = (protocol, port)
     return _direction(policies, source, target, entrance, "Egress") and _direction(
         policies, target, source, entrance, "Ingress"
@@ -41,7 +43,7 @@ def allowed(policies: Sequence[Manifest], source: Party, target: Party, port: in
 
 
 def selects(selector: Mapping[str, Any], labels: Labels) -> bool:
-    """Whether a label selector finds a pod with these labels. An empty one finds every pod."""
+    """Return whether a label selector matches a pod with these labels. An empty one matches every pod."""
     for expression in selector.get("matchExpressions") or []:
         inside = labels.get(expression["key"]) in expression["values"]
         if inside != (expression["operator"] == "In"):
@@ -52,7 +54,7 @@ def selects(selector: Mapping[str, Any], labels: Labels) -> bool:
 def _direction(
     policies: Sequence[Manifest], subject: Party, peer: Party, entrance: tuple[str, int], direction: str
 ) -> bool:
-    """Whether the policies that select `subject` let it talk to `peer`, or be talked to by it."""
+    """Return whether the policies that select `subject` allow it to connect to `peer`, or `peer` to connect to it."""
     if isinstance(subject, str):
         return True
     own = [

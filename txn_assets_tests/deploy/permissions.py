@@ -1,9 +1,10 @@
-"""What the accounts of a deployment have to be allowed, and what docs/deploy.md allows them.
+"""What the accounts of a deployment need to be allowed, and what docs/deploy.md allows them.
 
-The first is read from the calls in the code, the second from the commands of the page, run with a `gcloud` and a `bq`
-that only keep what they are told. `python -m txn_assets_tests.deploy.permissions` prints the table that the page has.
+The needs come from the calls in the code, the grants from the commands of the page, run with a fake `gcloud` and `bq`
+that
+only record their arguments. `python -m txn_assets_tests.deploy.permissions` prints the page's table.
 Permissions of methods: https://cloud.google.com/storage/docs/access-control/iam-json and
-https://cloud.google.com/bigquery/docs/access-control. Of a load job from a bucket:
+https://cloud.google.com/bigquery/docs/access-control. For a load job from a bucket:
 https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#required_permissions.
 """
 
@@ -35,7 +36,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "download_as_bytes": ("storage.objects.get",),
     "download_to_file": ("storage.objects.get",),
     "download_to_filename": ("storage.objects.get",),
-    # Of a bucket or of an object.
+    # For a bucket or an object.
     "exists": ("storage.buckets.get", "storage.objects.get"),
     "get_blob": ("storage.objects.get",),
     "get_bucket": ("storage.buckets.get",),
@@ -52,23 +53,23 @@ METHODS: dict[str, tuple[str, ...]] = {
     "reload": ("storage.buckets.get", "storage.objects.get"),
     "rewrite": ("storage.objects.create", "storage.objects.delete", "storage.objects.get"),
     "update_table": ("bigquery.tables.get", "bigquery.tables.update"),
-    # Delete, since what is uploaded may replace an object.
+    # Delete is needed because an upload may replace an object.
     "upload_from_file": ("storage.objects.create", "storage.objects.delete"),
     "upload_from_filename": ("storage.objects.create", "storage.objects.delete"),
     "upload_from_string": ("storage.objects.create", "storage.objects.delete"),
 }
-"""Methods of the client libraries that send a request, and what the request needs."""
+"""Methods of the client libraries that send a request, and the permissions that the request needs."""
 
 WITHOUT = {
     *("blob", "bucket", "from_api_repr", "from_service_account_info", "to_api_repr", "to_arrow", "close"),
-    # Of a job: whoever created it may ask after it and cancel it.
+    # For jobs: whoever created one may query and cancel it.
     *("cancel", "done", "exception", "get_job", "result"),
-    # With our own key, where there is one; without it the UI shows no link.
+    # Uses our own key, if there is one; without it the UI shows no link.
     "generate_signed_url",
     # Of dicts, sets and checksums. Blob.update and Bucket.update are not used.
     "update",
 }
-"""Methods that send no request, or one that needs no permission of its own."""
+"""Methods that send no request, or one that needs no extra permission."""
 
 ROLES: dict[str, set[str]] = {
     # https://cloud.google.com/storage/docs/access-control/iam-roles
@@ -96,7 +97,7 @@ class Need:
 
 @dataclass(frozen=True, order=True)
 class Grant:
-    """A role that the page gives to an account, perhaps under a condition."""
+    """A role that the page grants to an account, perhaps under a condition."""
 
     account: str
     where: str
@@ -126,7 +127,7 @@ def log_calls() -> set[str]:
 
 
 def unknown() -> set[str]:
-    """Return the methods of which nobody has said what they need."""
+    """Return the methods whose needs are not listed yet."""
     return (code_calls() | log_calls()) - set(METHODS) - WITHOUT
 
 
@@ -164,7 +165,7 @@ def roles_for(need: Need, grants: Sequence[Grant]) -> list[str]:
 
 
 def grants(script: str) -> list[Grant]:
-    """Return the roles that the commands of `script` give, in the order of the page."""
+    """Return the roles that the commands of `script` grant, in page order."""
     with tempfile.TemporaryDirectory() as folder:
         recorded = Path(folder) / "recorded"
         stub = f'gcloud() {{ echo "gcloud $*" >>"{recorded}"; }}\nbq() {{ echo "bq $*" >>"{recorded}"; }}\n'
@@ -188,14 +189,14 @@ def _grant(command: str) -> Grant | None:
 
 
 def page_script() -> str:
-    """Return the commands of docs/deploy.md that set the names and give the roles."""
+    """Return the commands of docs/deploy.md that set the names and grant the roles."""
     page = (ROOT / "docs" / "deploy.md").read_text()
     sections = [section for section in page.split("\n## ") if section.startswith(("1. ", "4. "))]
     return "\n".join(re.findall(r"^```sh\n(.*?)^```", "\n".join(sections), re.MULTILINE | re.DOTALL))
 
 
 def table() -> str:
-    """Return every permission beside the roles that give it, in Markdown."""
+    """Return every permission with the roles that grant it, in Markdown."""
     given = grants(page_script())
     lines = ["| account | where | permission | from |", "|---|---|---|---|"]
     for need in needs():

@@ -1,7 +1,7 @@
-"""The commands of the pods, run on this machine.
+"""The pods' commands, run on this machine.
 
-The commands and variables are those of the values, of the chart and of the image; what only a cluster has (its volumes,
-Google's services) is replaced by the caller. What the processes must say and do is in the tests.
+Commands and variables come from the values, the chart and the image; the caller replaces what only a cluster has (its
+volumes, Google's services). The tests say what the processes must print and do.
 """
 
 import os
@@ -21,9 +21,9 @@ BIN = Path(sys.executable).parent
 
 
 def environment(values: Values, **own: str) -> dict[str, str]:
-    """Return the variables of a code server or a run pod, with `own` in the place of what a cluster provides.
+    """Return the variables of a code server or a run pod, with `own` in place of what a cluster provides.
 
-    `PATH` and `HOME` are this machine's. Secrets and mounted files are the caller's to give.
+    `PATH` and `HOME` are this machine's. The caller provides secrets and mounted files.
     """
     (block,) = re.findall(r"^ENV PATH=.*?[^\\]\n", (ROOT / "Dockerfile").read_text(), re.MULTILINE | re.DOTALL)
     image = dict(re.findall(r"(\w+)=(\S+)", block))
@@ -43,7 +43,7 @@ def code_server(values: Values, folder: Path, variables: Mapping[str, str]) -> I
     """Run the code server as the chart starts it, and yield its port and the file with its output."""
     location = code_location(values)
     port = free_port()
-    # The chart's arguments, but for the address: nobody outside this machine is to reach it.
+    # These are the chart's arguments except for the address, because nobody outside this machine should reach it.
     command = ["dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(port), *location["dagsterApiGrpcArgs"]]
     image = f"{location['image']['repository']}:{location['image']['tag']}"
     with running(command, folder / "code-server.log", {**variables, "DAGSTER_CURRENT_IMAGE": image}) as log:

@@ -1,8 +1,9 @@
 """The project's own rules for Helm values.
 
-Here belong the mistakes that the chart's schema lets through: each has cost somebody a deployment. One function a rule;
-it takes merged values and yields sentences. Kubernetes objects are judged in `manifests.py`.
-The keys below are those of chart 1.13.27. Documented in docs/deploy.md, "What is known to go wrong".
+They catch mistakes that the chart's schema accepts; each of them has broken a deployment. A rule is a function that
+takes
+merged values and yields sentences. `manifests.py` checks Kubernetes objects. The keys below are those of chart 1.13.27.
+See docs/deploy.md, "What is known to go wrong".
 """
 
 import re
@@ -31,7 +32,7 @@ TOP_LEVEL_KEYS = {
     *("migrate", "nameOverride", "pipelineRun", "postgresql", "pythonLogs", "rabbitmq", "rbacEnabled", "redis"),
     *("retention", "runLauncher", "scheduler", "serviceAccount", "telemetry"),
 }
-# Without nameOverride and fullnameOverride: the schema takes them, and no template reads them here.
+# Without nameOverride and fullnameOverride: the schema accepts them, but no template reads them here.
 USER_DEPLOYMENTS_KEYS = {
     *("deployments", "enabled", "enableSubchart", "imagePullSecrets", "includeInstance", "rbacEnabled"),
     "serviceAccount",
@@ -66,12 +67,12 @@ MOVING_TAGS = {"", "latest", "main", "stable"}
 
 
 def problems(values: Values) -> list[str]:
-    """Everything that the rules have against `values`."""
+    """Return every problem that the rules find in `values`."""
     return [problem for rule in RULES for problem in rule(values)]
 
 
 def keys_are_known(values: Values) -> Iterator[str]:
-    """A key that no template reads does nothing, and the chart says nothing."""
+    """Reject keys that no template reads, because the chart ignores them silently."""
     for path, found, known in (
         ("", values, TOP_LEVEL_KEYS),
         ("dagster-user-deployments.", values["dagster-user-deployments"], USER_DEPLOYMENTS_KEYS),
@@ -85,7 +86,7 @@ def keys_are_known(values: Values) -> Iterator[str]:
 
 
 def run_k8s_config_is_known(values: Values) -> Iterator[str]:
-    """Keys inside runK8sConfig are free-form to the chart; a typo there stops every run at its launch."""
+    """Reject unknown keys in runK8sConfig: the chart accepts any key there, and a typo stops every run at launch."""
     for section, content in run_launcher(values)["runK8sConfig"].items():
         model = RUN_K8S_CONFIG.get(section)
         if model is None:
@@ -95,14 +96,14 @@ def run_k8s_config_is_known(values: Values) -> Iterator[str]:
 
 
 def resources_are_sound(values: Values) -> Iterator[str]:
-    """The schema takes any string for a quantity."""
+    """Reject quantities that do not parse, because the schema accepts any string."""
     for path, resources in _find(values, {"resources", "initContainerResources"}):
-        # A StatefulSet's volume claim has the key too, with the same form.
+        # A StatefulSet's volume claim has the key too, in the same format.
         yield from (f"{path}: {problem}" for problem in resource_problems(resources))
 
 
 def containers_have_resources(values: Values) -> Iterator[str]:
-    """A pod without requests is the first one that a node under pressure drops."""
+    """Require requests and limits: a pod without requests is the first one evicted from a node under pressure."""
     for path, section in _containers(values):
         for kind in ("requests", "limits"):
             if not {"cpu", "memory"} <= set((section.get("resources") or {}).get(kind) or {}):
@@ -110,7 +111,7 @@ def containers_have_resources(values: Values) -> Iterator[str]:
 
 
 def names_are_dns_names(values: Values) -> Iterator[str]:
-    """A name that is no DNS name fails in the cluster, after the upgrade has begun."""
+    """Reject names that are not DNS names, which fail in the cluster after the upgrade has begun."""
     location = code_location(values)
     labels = [
         ("code location", location["name"]),
@@ -130,7 +131,7 @@ def names_are_dns_names(values: Values) -> Iterator[str]:
 
 
 def names_are_the_charts(values: Values) -> Iterator[str]:
-    """Names that we write where the chart computes them: a wrong one is found when a pod starts, or a user logs in."""
+    """Require names that match what the chart computes: a wrong one shows only when a pod starts or a user logs in."""
     if values["global"].get("fullnameOverride") != RELEASE:
         yield f"global.fullnameOverride: must be {RELEASE}, which the other names here begin with"
         return
@@ -144,7 +145,7 @@ def names_are_the_charts(values: Values) -> Iterator[str]:
 
 
 def variables_are_set_once(values: Values) -> Iterator[str]:
-    """Lists of variables are joined, not merged: a variable in two of them arrives twice, and one of them loses."""
+    """Reject variables set twice: lists of variables are joined instead of merged, and one of the values loses."""
     launcher = run_launcher(values)
     for path, env in _find(values, {"env"}):
         for name in _repeats([variable["name"] for variable in env] if isinstance(env, list) else []):
@@ -164,11 +165,11 @@ def variables_are_set_once(values: Values) -> Iterator[str]:
 
 
 def no_secret_is_literal(values: Values) -> Iterator[str]:
-    """Values are in git and in the release's Secret, readable by whoever may read either."""
+    """Reject literal secrets: values are in git and in the release's Secret, which many people can read."""
     for path, env in _find(values, {"env"}):
         pairs = env.items() if isinstance(env, dict) else ((v["name"], v.get("value")) for v in env)
         for name, value in pairs:
-            # A path is where a secret is mounted, not the secret.
+            # A path says where a secret is mounted and is not the secret itself.
             if value is not None and SECRET_NAME.search(name) and not str(value).startswith("/"):
                 yield f"{path}: {name} has a literal value"
     for variable in run_launcher(values).get("envVars") or []:
@@ -182,7 +183,7 @@ def no_secret_is_literal(values: Values) -> Iterator[str]:
 
 
 def images_have_a_tag_of_their_own(values: Values) -> Iterator[str]:
-    """A moving tag runs what happens to lie on the node, and replicas of one Deployment may differ."""
+    """Reject moving tags: they run whatever image is on the node, and replicas of one Deployment may differ."""
     for path, image in _find(values, {"image"}):
         tag = image.rpartition(":")[2] if isinstance(image, str) else str(image.get("tag") or "")
         if tag in MOVING_TAGS or (isinstance(image, str) and ":" not in image):
@@ -190,13 +191,13 @@ def images_have_a_tag_of_their_own(values: Values) -> Iterator[str]:
 
 
 def runs_do_not_inherit_the_code_server(values: Values) -> Iterator[str]:
-    """A code location's `resources` override the run launcher's."""
+    """Reject `resources` of a code location in launched runs, because they override the run launcher's."""
     if (code_location(values).get("includeConfigInLaunchedRuns") or {"enabled": True})["enabled"]:
         yield "includeConfigInLaunchedRuns: the code server's resources would override the run launcher's"
 
 
 def replicas_can_be_told_apart_from_releases(values: Values) -> Iterator[str]:
-    """Only `dagster api grpc` gets the fixed server id that several replicas need."""
+    """Require `dagster api grpc` for several replicas, because only that command gets the fixed server id they need."""
     location = code_location(values)
     if location.get("replicaCount", 1) > 1 and location.get("codeServerArgs"):
         yield "codeServerArgs: more than one replica needs dagsterApiGrpcArgs"
@@ -206,13 +207,13 @@ def replicas_can_be_told_apart_from_releases(values: Values) -> Iterator[str]:
 
 
 def migration_is_by_hand(values: Values) -> Iterator[str]:
-    """The chart's migration is a Job; Jobs are immutable; the next upgrade fails on it."""
+    """Reject the chart's migration: it is a Job, Jobs are immutable, and the next upgrade fails on it."""
     if values["migrate"]["enabled"]:
         yield "migrate.enabled: breaks the next upgrade"
 
 
 def ingress_renders_offline(values: Values) -> Iterator[str]:
-    """Without a cluster to ask, the chart leaves the ingress out unless this key names the API."""
+    """Require the API version of the ingress: without it, and without a cluster to ask, the chart omits the ingress."""
     if values["ingress"].get("apiVersion") != "networking.k8s.io/v1/Ingress":
         yield "ingress.apiVersion: must be networking.k8s.io/v1/Ingress"
     if values["ingress"]["enabled"] and not values["ingress"]["dagsterWebserver"]["tls"]["enabled"]:
@@ -220,7 +221,7 @@ def ingress_renders_offline(values: Values) -> Iterator[str]:
 
 
 def probes_ask_the_port_that_listens(values: Values) -> Iterator[str]:
-    """The chart's default probes stay at port 80 when service.port changes."""
+    """Require probes on the service port: the chart's default probes stay at port 80 when service.port changes."""
     webserver = values["dagsterWebserver"]
     for probe in ("readinessProbe", "livenessProbe"):
         if webserver[probe]["httpGet"]["port"] != webserver["service"]["port"]:
@@ -230,7 +231,7 @@ def probes_ask_the_port_that_listens(values: Values) -> Iterator[str]:
 
 
 def a_dead_pods_slot_is_soon_free(values: Values) -> Iterator[str]:
-    """The slot of a pod that died is kept that much longer, and no other run can load into the store meanwhile."""
+    """Limit how long a dead pod keeps its slot, because no other run can load into that store in the meantime."""
     monitoring = values["dagsterDaemon"]["runMonitoring"]
     seconds = monitoring.get("freeSlotsAfterRunEndSeconds")
     if not monitoring.get("enabled") or not seconds or seconds > monitoring.get("pollIntervalSeconds", 120):
@@ -241,7 +242,7 @@ def a_dead_pods_slot_is_soon_free(values: Values) -> Iterator[str]:
 
 
 def events_are_written_once(values: Values) -> Iterator[str]:
-    """Handlers of dagster.yaml write each event beside Dagster's console logger, not in its place."""
+    """Reject log handlers in dagster.yaml that write each event in addition to Dagster's console logger."""
     for key in ("dagsterHandlerConfig", "managedPythonLoggers"):
         if values["pythonLogs"].get(key):
             yield f"pythonLogs.{key}: writes each event of a run once more; TXN_LOG_FORMAT=json is enough"
@@ -250,7 +251,7 @@ def events_are_written_once(values: Values) -> Iterator[str]:
 
 
 def ports_name_their_protocol(values: Values) -> Iterator[str]:
-    """Server-side apply merges ports by number and protocol, and older API servers refuse one without a protocol."""
+    """Require a protocol on ports: server-side apply merges by number and protocol, and older API servers need it."""
     for path, ports in _find(values.get("extraManifests") or [], {"ports"}):
         for port in ports:
             if "protocol" not in port:
@@ -258,7 +259,7 @@ def ports_name_their_protocol(values: Values) -> Iterator[str]:
 
 
 def database_clients_are_of_the_servers_release(values: Values) -> Iterator[str]:
-    """Init containers wait with pg_isready of `postgresql.image`; one image less to pull where it is the server's."""
+    """Require the server's pg_isready release in init containers; the same image means one less to pull."""
     client = (values["postgresql"].get("image") or {}).get("tag")
     for path, image in _find(values.get("extraManifests") or [], {"image"}):
         name, _, tag = str(image).rpartition("/")[2].partition(":")
@@ -267,7 +268,7 @@ def database_clients_are_of_the_servers_release(values: Values) -> Iterator[str]
 
 
 def limits_stand_in_one_place(values: Values) -> Iterator[str]:
-    """The chart refuses run limits under `concurrency` and under the run coordinator, but only when it renders."""
+    """Reject run limits in two places (`concurrency`, run coordinator): the chart does so only at render time."""
     queue = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
     for key in ("maxConcurrentRuns", "tagConcurrencyLimits"):
         if queue.get(key) and values["concurrency"]["runs"].get(key):
@@ -275,7 +276,7 @@ def limits_stand_in_one_place(values: Values) -> Iterator[str]:
 
 
 def database_is_verified(values: Values) -> Iterator[str]:
-    """TLS that does not verify the server's name protects from nobody on the path. One machine is the exception."""
+    """Require TLS that verifies the server's name, because anything less can be intercepted. One machine is exempt."""
     parameters = values["postgresql"]["postgresqlParams"]
     local = values["postgresql"]["postgresqlHost"] == "dagster-postgres"
     if not local and parameters.get("sslmode") != "verify-full":
@@ -287,14 +288,14 @@ def database_is_verified(values: Values) -> Iterator[str]:
 
 
 def extra_manifests_are_sound(values: Values) -> Iterator[str]:
-    """The chart passes them on unread."""
+    """Check the extra manifests, because the chart passes them on unread."""
     for manifest in values.get("extraManifests") or []:
         yield from invalid(manifest)
         yield from pod_problems(manifest)
 
 
 def pods_are_restricted(values: Values) -> Iterator[str]:
-    """The restricted Pod Security standard, wherever the chart takes a security context from us."""
+    """Require the restricted Pod Security standard in every security context that the chart takes from the values."""
     launcher = run_launcher(values)
     contexts = {
         "code server": (code_location(values)["podSecurityContext"], code_location(values)["securityContext"]),
@@ -346,7 +347,7 @@ def _containers(values: Values) -> list[tuple[str, Values]]:
 
 
 def _find(content: Any, keys: set[str], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value under one of `keys`, at any depth, with its path."""
+    """Return every value under one of `keys`, at any depth, with its path."""
     if isinstance(content, dict):
         for key, value in content.items():
             if key in keys and value:

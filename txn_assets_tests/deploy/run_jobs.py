@@ -1,8 +1,10 @@
 """The Job of a run, as it would reach the cluster.
 
-Here belong translating the values into what the chart writes for Dagster (its `dagster.yaml`, its container context)
-and launching a run with Dagster's own K8sRunLauncher on a batch API that only keeps what it is given. Whether the Job
-is a good one is judged in `manifests.py`. `test_chart.py` compares the translation with a rendered chart.
+It translates the values into what the chart writes for Dagster (`dagster.yaml`, container context) and launches a run
+with
+Dagster's own K8sRunLauncher on a fake batch API. `manifests.py` checks the Job; `test_chart.py` compares the
+translation
+with a rendered chart.
 """
 
 import json
@@ -16,7 +18,7 @@ import dagster as dg
 import kubernetes.client
 import yaml
 
-# Dagster has no public way to launch a run of a job that lives in an image: origins are made by its code servers.
+# Dagster has no public way to launch a run of a job in an image: its code servers create the origins.
 from dagster._core.code_pointer import CodePointer
 from dagster._core.launcher import LaunchRunContext
 from dagster._core.origin import RepositoryPythonOrigin
@@ -38,17 +40,17 @@ class FakeBatchApi:
     """A Kubernetes batch API that creates nothing and keeps what it was asked to create."""
 
     def __init__(self) -> None:
-        """Make an API that nobody has called."""
+        """Create an API without any requests."""
         self.jobs: list[tuple[str, Any]] = []
 
     def create_namespaced_job(self, body: object, namespace: str, **_options: object) -> object:
-        """Keeps `body`."""
+        """Keep `body`."""
         self.jobs.append((namespace, body))
         return body
 
 
 def launcher_config(values: Values) -> dict[str, Any]:
-    """The `run_launcher.config` of dagster.yaml, as the chart's template writes it."""
+    """Return the `run_launcher.config` of dagster.yaml, as the chart's template writes it."""
     launcher = run_launcher(values)
     config: dict[str, Any] = {
         "load_incluster_config": launcher.get("loadInclusterConfig", True),
@@ -82,7 +84,7 @@ def launcher_config(values: Values) -> dict[str, Any]:
 
 
 def container_context(values: Values) -> dict[str, Any] | None:
-    """What the chart gives the code server to lay over the launcher's config; None where the values switch it off."""
+    """Return what the code server adds to the launcher's config; None if the values turn that off."""
     location = code_location(values)
     if not (location.get("includeConfigInLaunchedRuns") or {"enabled": True})["enabled"]:
         return None
@@ -105,9 +107,9 @@ def container_context(values: Values) -> dict[str, Any] | None:
 
 
 def launched_job(values: Values, tags: Mapping[str, str] | None = None) -> Manifest:
-    """The Job that the launcher would create in the cluster for a run with `tags`.
+    """Return the Job that the launcher would create in the cluster for a run with `tags`.
 
-    A run started by the asset's Materialize button has no tags of a job.
+    A run started by the asset's Materialize button has no job tags.
     """
 
     @dg.job(name="load_landed_files")
@@ -141,13 +143,13 @@ def launched(
     assert namespace == NAMESPACE
     manifest = kubernetes.client.ApiClient().sanitize_for_serialization(body)
     assert isinstance(manifest, dict)
-    # Through JSON, since that is how it travels: what does not survive it would not reach the cluster.
+    # Convert through JSON, because that is how it travels: whatever JSON drops would not reach the cluster.
     return dict(json.loads(json.dumps(manifest)))
 
 
 @contextmanager
 def _kubeconfig() -> Iterator[Path]:
-    """A cluster that nobody asks anything: the launcher wants the file at its making."""
+    """Return a kubeconfig for a cluster that is never contacted: the launcher needs the file when it is created."""
     content = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -1,7 +1,8 @@
-"""The official chart with our values, where a chart and a Helm are at hand.
+"""The official chart with our values, if a chart and a Helm are available.
 
-Here belong statements about rendered objects. They skip, and say why, where DAGSTER_CHART_DIR names no chart: the same
-mistakes are then only caught as far as `test_values.py` and `test_run_job.py` see them.
+Only statements about rendered objects. Without DAGSTER_CHART_DIR they are skipped with the reason; then
+`test_values.py`
+and `test_run_job.py` catch only some of the same mistakes.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-# Dagster reads dagster.yaml and workspace.yaml at its start and offers no public way to do only that.
+# Dagster reads dagster.yaml and workspace.yaml at startup and has no public way to do only that.
 from dagster._config import process_config
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.workspace.load import location_origins_from_yaml_paths
@@ -38,7 +39,7 @@ CONFIGURABLE = (
 )
 
 
-# Made by hand, by commands of docs/deploy.md, which `test_docs.py` holds to the values.
+# Created by hand, with commands of docs/deploy.md that `test_docs.py` checks against the values.
 BY_HAND = {
     *("ConfigMap/postgres-ca", "ConfigMap/txn-assets-config", "Secret/dagster-oauth2-proxy"),
     *("Secret/dagster-postgresql-secret", "Secret/google-credentials", "Secret/txn-assets-secrets"),
@@ -47,7 +48,7 @@ BY_HAND = {
 
 @pytest.fixture(scope="module")
 def objects(environment: str) -> list[Manifest]:
-    """What an installation of the environment creates."""
+    """Return what an installation of the environment creates."""
     reason = missing()
     if reason:
         pytest.skip(reason)
@@ -56,12 +57,12 @@ def objects(environment: str) -> list[Manifest]:
 
 @pytest.fixture(scope="module")
 def instance_yaml(objects: list[Manifest]) -> str:
-    """The dagster.yaml of the webserver and the daemon."""
+    """Return the dagster.yaml of the webserver and the daemon."""
     return str(the(objects, "ConfigMap", f"{RELEASE}-instance")["data"]["dagster.yaml"])
 
 
 def the(objects: list[Manifest], kind: str, name: str) -> Manifest:
-    """The object of that kind and name."""
+    """Return the object of that kind and name."""
     (found,) = [manifest for manifest in objects if name_of(manifest) == f"{kind}/{name}"]
     return found
 
@@ -89,12 +90,12 @@ def test_every_object_is_valid(objects: list[Manifest]) -> None:
 
 
 def test_every_pod_is_restricted(objects: list[Manifest]) -> None:
-    """Every rendered pod, init containers included, meets the restricted standard and holds nothing twice."""
+    """Every rendered pod, init containers included, meets the restricted standard and has no duplicates."""
     assert [problem for manifest in objects for problem in pod_problems(manifest)] == []
 
 
 def test_every_container_has_requests_and_limits(objects: list[Manifest]) -> None:
-    """No rendered container, init containers included, goes without requests and limits of CPU and memory."""
+    """Every rendered container, init containers included, has requests and limits of CPU and memory."""
     for manifest in objects:
         for container in containers(manifest):
             for kind in ("requests", "limits"):
@@ -102,7 +103,7 @@ def test_every_container_has_requests_and_limits(objects: list[Manifest]) -> Non
 
 
 def test_the_code_location_is_rendered_as_asked(objects: list[Manifest], values: Values) -> None:
-    """Replicas and strategy of the code location arrive in its Deployment: older charts ignore the first."""
+    """Replicas and strategy of the code location reach its Deployment; older charts ignore the replicas."""
     deployment = the(objects, "Deployment", "dagster-txn-assets")
     assert deployment["spec"]["replicas"] == code_location(values)["replicaCount"]
     assert deployment["spec"]["strategy"] == code_location(values)["deploymentStrategy"]
@@ -114,9 +115,9 @@ def test_variables_of_the_code_location_are_in_the_config_map_that_runs_read(obj
 
 
 def test_everything_that_pods_ask_for_exists(objects: list[Manifest], run_job: Manifest) -> None:
-    """Each ConfigMap, Secret and service account of a pod or a run is rendered, or made by a command of docs/deploy.md.
+    """Each ConfigMap, Secret and service account of a pod or a run is rendered, or created by a documented command.
 
-    A name that is not there is found by no schema: the pod stays in CreateContainerConfigError.
+    No schema finds a missing name: the pod stays in CreateContainerConfigError.
     """
     made = {name_of(manifest) for manifest in objects} | BY_HAND
     for manifest in [*objects, run_job]:
@@ -157,7 +158,7 @@ def test_selectors_find_pods(objects: list[Manifest]) -> None:
 
 
 def test_the_ingress_is_rendered_and_leads_to_the_proxy(environment: str, objects: list[Manifest]) -> None:
-    """In production the ingress exists offline, has TLS, and sends its root to the oauth2 proxy's Service."""
+    """In production the ingress exists offline, has TLS, and routes its root to the oauth2 proxy's Service."""
     ingresses = [manifest for manifest in objects if manifest["kind"] == "Ingress"]
     if environment == "local":
         assert ingresses == []
@@ -172,7 +173,7 @@ def test_the_ingress_is_rendered_and_leads_to_the_proxy(environment: str, object
 
 
 def test_no_secret_is_rendered(objects: list[Manifest]) -> None:
-    """The release holds no Secret: all of them are made by hand."""
+    """The release holds no Secret: all of them are created by hand."""
     assert [name_of(manifest) for manifest in objects if manifest["kind"] == "Secret"] == []
 
 
@@ -189,7 +190,7 @@ def test_dagster_reads_its_dagster_yaml(instance_yaml: str, tmp_path: Path, monk
 
 
 def test_dagster_yaml_says_what_the_values_say(instance_yaml: str, values: Values) -> None:
-    """Retries, monitoring, pools, run limits, retention and telemetry arrive in dagster.yaml."""
+    """Retries, monitoring, pools, run limits, retention and telemetry reach dagster.yaml."""
     config = yaml.safe_load(instance_yaml)
     assert config["run_retries"] == {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False}
     monitoring = values["dagsterDaemon"]["runMonitoring"]
@@ -213,7 +214,7 @@ def test_dagster_reads_its_workspace_yaml(objects: list[Manifest], tmp_path: Pat
 
 
 def references(manifest: Manifest) -> set[str]:
-    """The ConfigMaps, Secrets and service account that the pods of `manifest` do not start without, or mount."""
+    """Return the ConfigMaps, Secrets and service account that the pods of `manifest` require or mount."""
     spec = pod_spec(manifest)
     if spec is None:
         return set()
@@ -227,7 +228,7 @@ def references(manifest: Manifest) -> set[str]:
         sources = [*(container.get("envFrom") or []), *(v.get("valueFrom") or {} for v in container.get("env") or [])]
         for source in sources:
             for key, kind in REFERENCES.items():
-                # The chart adds an optional Secret of Celery's, which we do not use.
+                # The chart adds an optional Secret for Celery, which we do not use.
                 if key in source and not source[key].get("optional"):
                     found.add(f"{kind}/{source[key]['name']}")
     return found
@@ -239,7 +240,7 @@ def _config_type(data: ConfigurableClassData) -> Any:
 
 
 def _selector(manifest: Manifest) -> dict[str, Any] | None:
-    """Which pods the object is about."""
+    """Return the pod selector of the object."""
     spec = manifest.get("spec") or {}
     match manifest["kind"]:
         case "Service":

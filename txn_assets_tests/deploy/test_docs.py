@@ -1,7 +1,7 @@
 """docs/deploy.md against the rest of the project.
 
-Here belong statements about names that the page shares with helm-values/ and with its own commands. Whether a command
-does what the page says takes a cluster.
+Only names that the page shares with helm-values/ and with its own commands. It takes a cluster to show that a command
+does what the page says.
 """
 
 import re
@@ -24,14 +24,14 @@ COPIED = ("oauth2-proxy:v7.12.0", "postgres:18", "busybox:1.28")
 
 
 def function(name: str) -> str:
-    """The definition of a shell function of the page."""
+    """Return the definition of a shell function on the page."""
     pattern = rf"^{name}\(\) \{{(?:.*; \}}$|.*\n(?:.*\n)*?^\}}$)"
     (definition,) = re.finditer(pattern, SCRIPT, re.MULTILINE)
     return definition[0]
 
 
 def install_options() -> list[str]:
-    """The options of the documented `release` command, each variable replaced by its own name in lower case."""
+    """Return the options of the documented `release` command, each variable replaced by its own name in lowercase."""
     options = re.findall(r'--set-string "(.*?)" \\', function("release"))
     return [re.sub(r"\$([A-Z_]+)", lambda name: name[1].lower().replace("_", "-"), option) for option in options]
 
@@ -49,7 +49,7 @@ def test_every_variable_is_named_before_its_use() -> None:
     for line in SCRIPT.splitlines():
         code = "" if line.lstrip().startswith("#") else line
         named |= set(re.findall(r"\bfor ([a-z]+) in\b", code))
-        # A value may use what the line itself has not set yet, so names count from the next line on.
+        # A value may use what the same line has not set yet, so names count from the next line on.
         used = set(re.findall(r"(?<!\\)\$\{?([A-Za-z_][A-Za-z_0-9]*)", code))
         assert used <= named, line
         named |= set(re.findall(r"\bexport ([A-Z_]+)=", code))
@@ -57,7 +57,7 @@ def test_every_variable_is_named_before_its_use() -> None:
 
 @pytest.mark.parametrize("kind", ["secret", "configmap"])
 def test_the_page_creates_what_the_values_ask_for(kind: str) -> None:
-    """Every Secret and ConfigMap that the production values name without making it is made by a command of the page."""
+    """Every Secret and ConfigMap that the production values only name is created by a command of the page."""
     made = set(re.findall(rf"create {kind} (?:generic |tls )?([a-z0-9-]+)", SCRIPT))
     assert _named(merged("prod"))[kind] <= made
 
@@ -108,7 +108,7 @@ def test_the_documented_install_takes_every_image_from_one_registry() -> None:
 
 
 def test_the_page_names_objects_that_exist() -> None:
-    """Every Deployment and Service that a command of the page names is one that the chart or our manifests make."""
+    """Every Deployment and Service that a command of the page names is created by the chart or our manifests."""
     reason = missing()
     if reason:
         pytest.skip(reason)
@@ -121,7 +121,7 @@ def test_the_page_names_objects_that_exist() -> None:
 
 @pytest.mark.parametrize("image", ["registry/txn-assets:new", "registry/txn-assets:old"])
 def test_deploy_asks_each_webserver_for_its_definitions(image: str, tmp_path: Path) -> None:
-    """`deploy` restarts the webservers, waits, asks each of them, and fails where one has other definitions."""
+    """`deploy` restarts the webservers, waits, asks each of them, and fails if one has other definitions."""
     stubs = f"""
     NAMESPACE=n
     release() {{ echo release "$@" >>{tmp_path}/log; }}
@@ -143,7 +143,7 @@ def test_deploy_asks_each_webserver_for_its_definitions(image: str, tmp_path: Pa
 
 
 def test_whatever_changes_the_code_servers_ends_with_the_webservers() -> None:
-    """Nothing but functions that end with fresh_webservers restarts pods, and a roll-back calls it too."""
+    """Only functions that end with fresh_webservers restart pods, and a rollback calls it too."""
     functions = [function(name) for name in ("fresh_webservers", "restart_all")]
     assert "&& fresh_webservers" in functions[1]
     assert SCRIPT.count("rollout restart") == "".join(functions).count("rollout restart")
@@ -152,7 +152,7 @@ def test_whatever_changes_the_code_servers_ends_with_the_webservers() -> None:
 
 
 def test_the_chart_can_be_fetched_again(tmp_path: Path) -> None:
-    """`check_chart` replaces the chart of the version before: `helm pull --untar` fails where its folder exists."""
+    """`check_chart` replaces the previous version's chart: `helm pull --untar` fails if its folder exists."""
     stubs = f"""
     WORK={tmp_path}
     CHART_VERSION=1
@@ -182,27 +182,27 @@ def test_each_installation_limits_its_pools() -> None:
 
 
 def test_each_database_has_an_instance_of_its_own() -> None:
-    """Dagster and the transactions do not share an instance, whose users can read each other's databases."""
+    """Dagster and the transactions have separate instances, because users of one can read each other's databases."""
     made = re.findall(r"^create_database (\w+) \"\$(\w+)\"", SCRIPT, re.MULTILINE)
     assert sorted(name for name, _ in made) == ["dagster", "transactions"]
     assert len({instance for _, instance in made}) == 2
 
 
 def test_commands_inside_pods_are_no_bash() -> None:
-    """The shell of the image is dash, which has no `time`; what bash is needed for stays outside."""
+    """Commands inside pods need no bash: the image's shell is dash, which has no `time`."""
     for command in re.findall(r"sh -c '([^']*)'", PAGE):
         assert subprocess.run(["dash", "-n"], input=command, text=True, check=False).returncode == 0
         assert "time " not in command
 
 
 def test_the_page_names_the_options_that_a_build_and_a_closed_network_need() -> None:
-    """IMAGE_BUILD_ARGS of `make image`, and Helm's way round a schema that it cannot fetch, are on the page."""
+    """The page mentions IMAGE_BUILD_ARGS of `make image` and Helm's way around a schema that it cannot fetch."""
     for name in ("IMAGE_BUILD_ARGS", "--skip-schema-validation", "HELM_OPTIONS"):
         assert name in PAGE
 
 
 def _named(values: Values) -> dict[str, set[str]]:
-    """The Secrets and ConfigMaps that the values refer to and that nothing in the chart makes."""
+    """Return the Secrets and ConfigMaps that the values refer to and that nothing in the chart creates."""
     found: dict[str, set[str]] = {"secret": {values["global"]["postgresqlSecretName"]}, "configmap": set()}
     location = code_location(values)
     found["secret"] |= {source["name"] for source in location["envSecrets"]}

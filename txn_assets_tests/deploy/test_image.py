@@ -1,7 +1,8 @@
-"""The image: what its files say, without building it.
+"""The image, judged by its files without building it.
 
-Here belong statements about Dockerfile, .dockerignore and the production lock. A real build and a real run are
-`make image` and `make image-run`.
+Only statements about Dockerfile, .dockerignore and the production lock. `make image` and `make image-run` really build
+and
+run it.
 """
 
 import re
@@ -21,7 +22,7 @@ LOCKED = dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", LOCK, re.MULTILINE))
 
 
 def test_hadolint_has_nothing_to_say() -> None:
-    """The Dockerfile passes hadolint with no rule switched off."""
+    """The Dockerfile passes hadolint with no rule turned off."""
     tool = shutil.which("hadolint", path=str(Path(sys.executable).parent))
     assert tool, "hadolint is not installed: make setup"
     done = subprocess.run([tool, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False)
@@ -36,12 +37,12 @@ def test_the_image_runs_as_a_number_that_is_not_root() -> None:
 
 @pytest.mark.parametrize("instruction", ["HEALTHCHECK", "LABEL org.opencontainers.image.title", "AS build"])
 def test_the_image_has(instruction: str) -> None:
-    """Two stages, labels and a health check."""
+    """The Dockerfile has two stages, labels and a health check."""
     assert instruction in DOCKERFILE
 
 
 def test_the_install_is_locked() -> None:
-    """The image installs the hashed production lock with uv, wheels only, and no other lock."""
+    """The image installs only the hashed production lock with uv, from wheels only."""
     assert "uv pip sync" in DOCKERFILE
     assert "--require-hashes --no-build" in DOCKERFILE
     assert not re.search(r"requirements-(dev|servers)", DOCKERFILE)
@@ -73,7 +74,7 @@ def test_the_lock_names_no_host() -> None:
 
 
 def test_only_what_is_named_enters_the_build() -> None:
-    """.dockerignore shuts everything out and lets in the lock, the package and the config."""
+    """.dockerignore excludes everything and lets in the lock, the package and the config."""
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     assert {line for line in lines if line.startswith("!")} == {

@@ -1,4 +1,4 @@
-"""The question that docs/deploy.md asks each webserver after an upgrade, to a real webserver and code server."""
+"""The question that docs/deploy.md asks each webserver after an upgrade, against a real webserver and code server."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ ASK = ["python", "-m", "txn_assets.defs.loaded_image"]
 
 
 def test_a_webserver_names_the_image_that_its_definitions_came_from(tmp_path: Path) -> None:
-    """The command prints the image, and fails where another one is expected or nothing is loaded."""
+    """The command prints the image, and fails if another one is expected or nothing is loaded."""
     values = merged("prod")
     location = code_location(values)
     image = f"{location['image']['repository']}:{location['image']['tag']}"

@@ -1,6 +1,6 @@
 """What pods write to standard output: one JSON object per event, and the cause of every error.
 
-The processes are started as the values and the chart start them, with local services in the place of Google's.
+The processes start as the values and the chart start them, with local services in place of Google's.
 """
 
 import json
@@ -28,7 +28,7 @@ NO_BUCKET = "no-such-bucket"
 
 @pytest.fixture
 def dagster_home(tmp_path: Path) -> Path:
-    """A DAGSTER_HOME whose dagster.yaml says what the chart makes of `pythonLogs`."""
+    """Return a DAGSTER_HOME whose dagster.yaml says what the chart makes of `pythonLogs`."""
     home = tmp_path / "dagster-home"
     home.mkdir()
     logs = merged("prod")["pythonLogs"]
@@ -41,7 +41,7 @@ def dagster_home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def prod() -> Values:
-    """The values of production."""
+    """Return the production values."""
     return merged("prod")
 
 
@@ -83,7 +83,7 @@ def test_a_run_pod_that_fails_writes_the_cause_once(
 def run_as_a_pod(
     values: Values, deployment: Deployment, dagster_home: Path, stack_home: Path
 ) -> tuple[subprocess.CompletedProcess[str], Sequence[dg.EventLogEntry]]:
-    """Load a.csv with the command of a run pod; what it wrote, and the events of its run."""
+    """Load a.csv with the command of a run pod; return what it wrote and the events of its run."""
     variables = environment(
         values,
         TXN_TARGET="local",
@@ -105,7 +105,7 @@ def run_as_a_pod(
 def test_the_cause_of_a_sensors_error_is_in_the_code_servers_log(
     prod: Values, deployment: Deployment, dagster_home: Path, stack_home: Path, tmp_path: Path
 ) -> None:
-    """Where a sensor raises, the code server writes the cause with its traceback as one line of JSON."""
+    """If a sensor raises, the code server writes the cause with its traceback as one line of JSON."""
     variables = environment(
         prod,
         TXN_CONFIG=str(deployment.config_path),

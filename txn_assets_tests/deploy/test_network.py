@@ -1,6 +1,6 @@
-"""The ways that production needs open, and those that it needs shut.
+"""The connections that production needs open, and those that it needs closed.
 
-Here belong single connections. How policies decide is in `network.py`.
+Only single connections. `network.py` evaluates the policies.
 """
 
 import pytest
@@ -45,7 +45,7 @@ SHUT = [
 
 @pytest.fixture(scope="module")
 def policies() -> list[Manifest]:
-    """The network policies of production."""
+    """Return the production network policies."""
     return [manifest for manifest in merged("prod")["extraManifests"] if manifest["kind"] == "NetworkPolicy"]
 
 
@@ -56,18 +56,18 @@ def test_a_way_that_is_needed_is_open(policies: list[Manifest], source: str, tar
 
 
 def test_names_are_asked_over_udp(policies: list[Manifest]) -> None:
-    """DNS is let through over UDP, as resolvers ask first."""
+    """DNS is allowed over UDP, which resolvers try first."""
     assert allowed(policies, PODS["run"], CLUSTER_DNS, 53, "UDP")
 
 
 @pytest.mark.parametrize(("source", "target", "port"), SHUT)
 def test_a_way_that_nobody_needs_is_shut(policies: list[Manifest], source: str, target: str, port: int) -> None:
-    """The webserver is reached through the proxy alone, the proxy from the load balancer alone, the rest by nobody."""
+    """Only the proxy reaches the webserver, only the load balancer reaches the proxy, and nobody reaches the rest."""
     assert not allowed(policies, PODS.get(source, source), PODS.get(target, target), port)
 
 
 def test_every_policy_is_about_a_pod_of_ours_and_about_no_other(policies: list[Manifest]) -> None:
-    """Each policy selects a pod of the release, and none a pod of another tenant of the namespace."""
+    """Each policy selects a pod of the release, and none selects a pod of another tenant of the namespace."""
     for policy in policies:
         found = {name for name, labels in PODS.items() if selects(policy["spec"]["podSelector"], labels)}
         assert found, policy["metadata"]["name"]
@@ -75,5 +75,5 @@ def test_every_policy_is_about_a_pod_of_ours_and_about_no_other(policies: list[M
 
 
 def test_run_pods_have_the_labels_that_the_policies_select(run_job: Manifest) -> None:
-    """The run launcher labels run pods as the release's own, so the policies hold for them."""
+    """The run launcher labels run pods as the release's own, so the policies apply to them."""
     assert PODS["run"].items() <= run_job["spec"]["template"]["metadata"]["labels"].items()

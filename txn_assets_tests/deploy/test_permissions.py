@@ -25,7 +25,7 @@ PAGE = (ROOT / "docs" / "deploy.md").read_text()
 
 @pytest.fixture(scope="module")
 def given() -> list[Grant]:
-    """The roles that the commands of the page give."""
+    """Return the roles that the commands of the page grant."""
     return grants(page_script())
 
 
@@ -40,7 +40,7 @@ def test_every_permission_that_the_code_uses_is_given(given: list[Grant]) -> Non
 
 
 def test_a_missing_role_is_noticed(given: list[Grant]) -> None:
-    """Without legacyBucketReader on a bucket, the bucket.exists() of the compute log manager is found."""
+    """A missing legacyBucketReader on a bucket is noticed, because the compute log manager calls bucket.exists()."""
     for account, where in ((CODE, LOGS), (CONTROL, LOGS), (CODE, DATA)):
         fewer = [grant for grant in given if grant != Grant(account, where, "storage.legacyBucketReader")]
         (missing,) = [need for need in needs() if not roles_for(need, fewer)]
@@ -53,7 +53,7 @@ def test_the_page_lists_every_permission_beside_its_roles() -> None:
 
 
 def test_uploaders_may_replace_files_below_the_landing_prefix_alone(given: list[Grant]) -> None:
-    """Who drops files may create and replace objects of the landing prefix, under a condition that names it."""
+    """Uploaders may create and replace objects below the landing prefix, under a condition that names it."""
     (grant,) = [grant for grant in given if grant.account == UPLOADERS]
     landing = load_config(ROOT / "data" / "pipeline_config.yaml", environ={}).data_lake.landing
     assert {"storage.objects.create", "storage.objects.delete"} <= ROLES[grant.role]

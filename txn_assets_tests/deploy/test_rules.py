@@ -1,6 +1,6 @@
-"""Each rule notices the mistake that it is there for.
+"""Each rule notices the mistake that it exists for.
 
-Here belong broken values, one mistake a case. The values as they are, are in `test_values.py`.
+Only broken values, one mistake per case. `test_values.py` tests the values as they are.
 """
 
 import copy
@@ -17,17 +17,17 @@ type Mistake = Callable[[Values], Any]
 
 
 def in_location(**keys: Any) -> Mistake:
-    """A mistake in the code location's entry."""
+    """Put a mistake into the code location's entry."""
     return lambda values: code_location(values).update(keys)
 
 
 def in_launcher(**keys: Any) -> Mistake:
-    """A mistake in the run launcher's settings."""
+    """Put a mistake into the run launcher's settings."""
     return lambda values: run_launcher(values).update(keys)
 
 
 def in_section(*path: str, **keys: Any) -> Mistake:
-    """A mistake in the section that `path` leads to."""
+    """Put a mistake into the section at `path`."""
 
     def make(values: Values) -> None:
         section = values
@@ -151,7 +151,7 @@ def test_a_mistake_is_named(name: str) -> None:
 
 
 def test_another_release_of_the_init_images_is_named() -> None:
-    """pg_isready of another PostgreSQL release than the server's is found, where the values bring the server."""
+    """pg_isready of another PostgreSQL release than the server's is found, if the values include the server."""
     values = copy.deepcopy(merged("local"))
     values["postgresql"]["image"]["tag"] = "14.6"
     assert any("postgres:18, while postgresql.image has the tag 14.6" in problem for problem in problems(values))
@@ -167,7 +167,7 @@ def test_another_release_of_the_init_images_is_named() -> None:
     ],
 )
 def test_an_unsafe_container_is_named(change: dict[str, Any], sentence: str) -> None:
-    """A container outside the restricted standard, or with something twice, is found; init containers too."""
+    """A container outside the restricted standard, or with a duplicate, is found; init containers too."""
     container = {"name": "main", **change}
     spec = {"containers": [], "initContainers": [container]}
     manifest = {"kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}

@@ -1,6 +1,6 @@
 """The Job of a run, built by Dagster's own launcher from the values, and what is known to go wrong with it.
 
-Here belong statements about the Job. The values alone are in `test_values.py`.
+Only statements about the Job. `test_values.py` tests the values alone.
 """
 
 import copy
@@ -22,19 +22,19 @@ TAG = "dagster-k8s/config"
 
 
 def container(job: Manifest) -> Manifest:
-    """The one container of the run."""
+    """Return the run's only container."""
     (found,) = job["spec"]["template"]["spec"]["containers"]
     return dict(found)
 
 
 def limits(job: Manifest) -> tuple[str, str]:
-    """CPU and memory that the run may use."""
+    """Return the run's CPU and memory limits."""
     found = container(job)["resources"]["limits"]
     return found["cpu"], found["memory"]
 
 
 def tags_of_runs(of: dg.Definitions) -> dict[str, dict[str, str]]:
-    """The tags that a run of each job gets, the implicit job of the Materialize button among them."""
+    """Return the tags of a run of each job, including the implicit job of the Materialize button."""
     return {job.name: dict(job.run_tags) for job in of.get_repository_def().get_all_jobs()}
 
 
@@ -45,17 +45,17 @@ def test_the_run_job_is_valid(run_job: Manifest) -> None:
 
 
 def test_the_run_pod_is_restricted_and_holds_nothing_twice(run_job: Manifest) -> None:
-    """The run pod meets the restricted Pod Security standard, and no variable, volume or mount arrives twice."""
+    """The run pod meets the restricted Pod Security standard, and no variable, volume or mount is duplicated."""
     assert pod_problems(run_job) == []
 
 
 def test_a_run_started_by_the_materialize_button_has_the_memory_of_a_run(run_job: Manifest) -> None:
-    """A run without job tags gets 1 CPU and 2 GiB, not the code server's share."""
+    """A run without job tags gets 1 CPU and 2 GiB instead of the code server's resources."""
     assert limits(run_job) == ("1", "2Gi")
 
 
 def test_the_run_has_its_own_service_account(run_job: Manifest) -> None:
-    """A run has the account that may touch data, not the one that may create pods."""
+    """A run uses the account that may touch data, not the one that may create pods."""
     assert run_job["spec"]["template"]["spec"]["serviceAccountName"] == "txn-assets"
 
 
@@ -70,7 +70,7 @@ def test_the_run_has_scratch_space_of_bounded_size(run_job: Manifest) -> None:
 
 
 def test_a_code_locations_resources_would_override_the_run_launchers() -> None:
-    """With includeConfigInLaunchedRuns the run gets the code server's memory: hence it is off."""
+    """With includeConfigInLaunchedRuns the run would get the code server's memory, so it is off."""
     values = copy.deepcopy(merged("prod"))
     code_location(values)["includeConfigInLaunchedRuns"] = {"enabled": True}
     code_location(values)["resources"] = SMALL
@@ -95,7 +95,7 @@ def test_a_job_tag_reaches_the_run_pod_and_an_assets_op_tag_does_not() -> None:
 def test_the_jobs_of_the_code_location_are_launched_as_valid_pods(values: Values) -> None:
     """With the tags of each of our own jobs the run Job is valid, restricted, and has at least the memory of a run."""
     with warnings.catch_warnings():
-        # Which beta features of Dagster the code uses is for the code's own tests.
+        # The code's own tests cover its use of Dagster's beta features.
         warnings.simplefilter("ignore", dg.BetaWarning)
         from txn_assets.definitions import defs
 
@@ -107,7 +107,7 @@ def test_the_jobs_of_the_code_location_are_launched_as_valid_pods(values: Values
 
 
 def test_a_variable_set_in_two_places_would_arrive_twice() -> None:
-    """Lists of variables are joined: the Job then holds both values, which our check names."""
+    """Lists of variables are joined: the Job then holds both values, and our check names them."""
     values = copy.deepcopy(merged("prod"))
     code_location(values)["includeConfigInLaunchedRuns"] = {"enabled": True}
     code_location(values)["env"] = [{"name": "TXN_HOME", "value": "/scratch"}]
@@ -116,7 +116,7 @@ def test_a_variable_set_in_two_places_would_arrive_twice() -> None:
 
 
 def test_a_typo_in_run_k8s_config_stops_the_launch() -> None:
-    """The launcher refuses a field that a pod does not have, at each launch and not at the upgrade."""
+    """The launcher refuses a field that a pod does not have, at each launch instead of at the upgrade."""
     values = copy.deepcopy(merged("prod"))
     values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]["serviceAcountName"] = "x"
     with pytest.raises(Exception, match=r"serviceAcountName|service_acount_name"):

@@ -1,6 +1,6 @@
 """The three value files, against the chart's schema and the project's rules.
 
-Here belong statements about the values as they are. That each rule would notice its mistake is in `test_rules.py`.
+Only statements about the values as they are. `test_rules.py` shows that each rule notices its mistake.
 """
 
 import copy
@@ -30,7 +30,7 @@ from txn_assets_tests.deploy.values_files import (
 
 @pytest.mark.parametrize("name", ["values.yaml", "values-local.yaml", "values-prod.yaml"])
 def test_no_key_is_unknown_to_the_chart(name: str, deploy_checks: Path) -> None:
-    """Every key of a value file is in the chart's schema, closed against unknown keys."""
+    """Every key of a value file is in the chart's schema, made strict about unknown keys."""
     schema = deploy_checks / "values.partial-strict.schema.json"
     command = [sys.executable, str(deploy_checks / "check_values.py"), str(schema), str(FOLDER / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -50,7 +50,7 @@ def test_merging_is_helms() -> None:
 
 
 def test_the_lists_of_values_local_are_the_shared_ones_but_for_what_is_marked() -> None:
-    """What values-local.yaml has to repeat, since Helm replaces lists, differs only in the lines marked `local`."""
+    """What values-local.yaml repeats, because Helm replaces lists, differs only in the lines marked `local`."""
     shared = load(FOLDER / "values.yaml")
     local = copy.deepcopy(load(FOLDER / "values-local.yaml"))
     location = code_location(local)
@@ -77,7 +77,7 @@ def test_every_environment_has_the_fixed_shape() -> None:
 
 
 def test_the_run_has_what_the_organisations_config_grants() -> None:
-    """CPU, memory and namespace of the cluster are those of `kubernetes` in data/pipeline_config.yaml."""
+    """The cluster's CPU, memory and namespace are those of `kubernetes` in data/pipeline_config.yaml."""
     granted = load_config(ROOT / "data" / "pipeline_config.yaml", environ={}).kubernetes
     limits = run_launcher(merged("prod"))["resources"]["limits"]
     assert (limits["cpu"], limits["memory"]) == (granted.resources.cpu, granted.resources.memory)
@@ -85,7 +85,7 @@ def test_the_run_has_what_the_organisations_config_grants() -> None:
 
 
 def test_the_code_gets_every_variable_it_needs(values: Values) -> None:
-    """Bucket, target, config, home and log format by ConfigMap; the two secrets by Secret."""
+    """The code gets bucket, target, config, home and log format by ConfigMap, and the two secrets by Secret."""
     location = code_location(values)
     assert {"BUCKET_NAME", "TXN_TARGET", "TXN_CONFIG", "TXN_HOME", "TXN_LOG_FORMAT"} <= set(location["env"])
     assert location["envSecrets"] == [{"name": "txn-assets-secrets"}]
@@ -93,7 +93,7 @@ def test_the_code_gets_every_variable_it_needs(values: Values) -> None:
 
 
 def test_runs_know_the_size_of_their_scratch_space(values: Values) -> None:
-    """TXN_SCRATCH_LIMIT is the size limit of the volume: a run that fills it is evicted and started again."""
+    """TXN_SCRATCH_LIMIT is the size limit of the volume: a run that fills it is evicted and restarted."""
     (scratch,) = [volume for volume in run_launcher(values)["volumes"] if volume["name"] == "scratch"]
     assert code_location(values)["env"]["TXN_SCRATCH_LIMIT"] == scratch["emptyDir"]["sizeLimit"]
 
@@ -106,7 +106,7 @@ def test_user_code_errors_are_redacted_everywhere(values: Values) -> None:
 
 
 def test_run_pods_read_the_code_servers_variables(values: Values) -> None:
-    """The run launcher names the ConfigMap that the chart makes of the code location's env."""
+    """The run launcher names the ConfigMap that the chart creates from the code location's env."""
     assert {"name": user_env(values)} in run_launcher(values)["envConfigMaps"]
 
 
@@ -118,7 +118,7 @@ def test_a_lost_run_is_retried_and_its_slots_are_freed(values: Values) -> None:
 
 
 def test_no_file_names_this_machine() -> None:
-    """No value file holds a path of a machine or the host of an image registry."""
+    """No value file contains a machine's path or the host of an image registry."""
     for path in {path for paths in ENVIRONMENTS.values() for path in paths}:
         text = path.read_text()
         assert "/home/" not in text

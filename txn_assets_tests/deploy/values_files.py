@@ -1,7 +1,8 @@
-"""The values of an environment, put together as Helm does it.
+"""The values of an environment, merged the way Helm does it.
 
-Here belong reading and merging. What the values should say is in `rules.py`.
-Helm's merging is documented in docs/deploy.md and at the head of helm-values/values.yaml.
+Reading and merging only; `rules.py` says what the values should be. Helm's merging is documented in docs/deploy.md and
+at
+the top of helm-values/values.yaml.
 """
 
 from pathlib import Path
@@ -20,14 +21,14 @@ RELEASE, NAMESPACE = "dagster", "data-pipeline"
 
 
 def load(path: Path) -> Values:
-    """The content of one file."""
+    """Return the content of one file."""
     content = yaml.safe_load(path.read_text())
     assert isinstance(content, dict), f"{path.name} is not a map"
     return content
 
 
 def merged(environment: str) -> Values:
-    """The values that Helm would hand to the chart for `environment`, the chart's own defaults left out."""
+    """Return the values that Helm would give the chart for `environment`, without the chart's own defaults."""
     values: Values = {}
     for path in ENVIRONMENTS[environment]:
         values = merge(values, load(path))
@@ -35,7 +36,7 @@ def merged(environment: str) -> Values:
 
 
 def merge(base: Values, over: Values) -> Values:
-    """`over` laid on `base`: maps key by key, anything else replaced, a null removes its key."""
+    """Merge `over` into `base`: maps key by key, anything else replaced; a null removes its key."""
     result = dict(base)
     for key, value in over.items():
         if value is None:
@@ -48,28 +49,28 @@ def merge(base: Values, over: Values) -> Values:
 
 
 def code_location(values: Values) -> Values:
-    """The one user code deployment."""
+    """Return the only user code deployment."""
     (deployment,) = values["dagster-user-deployments"]["deployments"]
     assert isinstance(deployment, dict)
     return deployment
 
 
 def user_env(values: Values) -> str:
-    """The ConfigMap that the chart makes of the code location's `env`.
+    """Return the name of the ConfigMap that the chart creates from the code location's `env`.
 
-    Its name begins with `global.fullnameOverride`: the sub-chart's own is not read, since Helm gives a sub-chart the
+    It begins with `global.fullnameOverride`: the subchart's own override is not read, because Helm gives a subchart the
     helpers of its parent.
     """
     return f"{values['global']['fullnameOverride']}-{code_location(values)['name']}-user-env"
 
 
 def webserver_service(values: Values) -> str:
-    """The Service of the webserver, as the chart names it: after the release, whatever the other names begin with."""
+    """Return the webserver's Service as the chart names it: after the release, regardless of the other names."""
     return f"{RELEASE}-{values['dagsterWebserver'].get('nameOverride') or 'dagster-webserver'}"
 
 
 def run_launcher(values: Values) -> Values:
-    """The settings of the run launcher."""
+    """Return the settings of the run launcher."""
     launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
     assert isinstance(launcher, dict)
     return launcher

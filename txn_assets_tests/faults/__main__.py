@@ -1,6 +1,6 @@
-"""`make faults`: breaks loads in the ways of the modules beside it, and prints what was lost, doubled or hung.
+"""`make faults`: break loads with the faults of this package, and print what was lost, doubled or hung.
 
-How much is tried is here. Documented in docs/reliability.md.
+This module sets the number of attempts. See docs/reliability.md.
 """
 
 import argparse
@@ -29,7 +29,7 @@ LAKE, WAREHOUSE, DATABASE = SINKS
 
 
 def main() -> int:
-    """Runs the sweeps; 1 if a row was lost or stands twice, a run hung, or a load did not come through."""
+    """Run the sweeps; return 1 if a row was lost or doubled, a run hung, or a load failed."""
     parser = argparse.ArgumentParser(description="Breaks loads and counts what was lost or doubled.")
     parser.add_argument("--full", action="store_true", help="40 instants a command, and every request")
     parser.add_argument("--seed", type=int, default=1, help="draws other instants")
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def run(deployment: Deployment, home: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
-    """All faults, or the part that was asked for."""
+    """Run all faults, or the requested part of them."""
     full, only = arguments.full, arguments.only
     if only in (None, "kills"):
         yield from kills(deployment, home, random.Random(arguments.seed), full=full)
@@ -63,7 +63,7 @@ def run(deployment: Deployment, home: Path, arguments: argparse.Namespace) -> It
                 yield race_same(deployment, kids, store, small, rounds=10 if full else 1)
                 yield race_different(deployment, kids, store, many)
     if only in (None, "wire"):
-        # The short form asks the BigQuery emulator less: a load takes it seconds.
+        # The short form sends fewer requests to the BigQuery emulator, because a load there takes seconds.
         steps = dict.fromkeys(SINKS, 1) if full else {LAKE: 1, WAREHOUSE: 4, DATABASE: 4}
         for store in SINKS:
             yield from sweep(deployment, store, _fresh(small), step=steps[store], time_out_once=not full)
@@ -82,7 +82,7 @@ def kills(deployment: Deployment, home: Path, draw: random.Random, *, full: bool
 
 
 def report(tallies: Iterator[Tally]) -> int:
-    """Prints the table as it grows, then what did not survive and why."""
+    """Print the table as it grows, then each failure with its reason."""
     started = time.monotonic()
     sys.stdout.write(
         f"{'store':<26} {'fault':<20} {'tries':>6} {'survived':>9} "
@@ -103,7 +103,7 @@ def report(tallies: Iterator[Tally]) -> int:
 
 
 def _fresh(versions: tuple[Content, Content]) -> tuple[Content, Content]:
-    """The versions, newer than any that the sweeps before made."""
+    """Return the versions, newer than those of earlier sweeps."""
     first, second = (content.at(content.file.version.generation + 1_000_000) for content in versions)
     return first, second
 

@@ -1,6 +1,6 @@
-"""A file in two contents, the sinks that load it, and the count of what a store lost or holds twice.
+"""A file in two contents, the sinks that load it, and the count of rows that a store lost or doubled.
 
-Here belongs what kills, wire faults and races share. Which fault is made does not. Documented in docs/reliability.md.
+Shared by kills, wire faults and races; the faults themselves are in other modules. See docs/reliability.md.
 """
 
 import hashlib
@@ -23,42 +23,42 @@ from txn_assets.files.values import HashedFile, HashedFiles, from_json
 from txn_assets_tests.deployment import Deployment, Row, make_file, make_row
 
 KEYS = {"gcs_raw": "gcs", "bigquery_raw_transactions": "bigquery", "postgres_transactions": "postgres"}
-"""The I/O manager of each sink."""
+"""I/O manager key of each sink."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """A staged file and the rows that a store must hold of it, computed apart from the platform."""
+    """A staged file and the rows that a store must hold of it, computed independently of the platform."""
 
     file: HashedFile
     rows: Counter[Row] = field(repr=False)
 
     def at(self, generation: int) -> "Content":
-        """The same content, landed as another generation."""
+        """Return the same content, landed as another generation."""
         return replace(self, file=replace(self.file, version=replace(self.file.version, generation=generation)))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How many rows a store lacks, and how many it holds that it must not or holds twice."""
+    """How many rows a store lacks, and how many it holds that are wrong or duplicated."""
 
     lost: int
     twice: int
 
     @classmethod
     def between(cls, held: Counter[Row], expected: Counter[Row]) -> "Difference":
-        """What separates `held` from `expected`."""
+        """Return the difference between `held` and `expected`."""
         return cls((expected - held).total(), (held - expected).total())
 
     @property
     def size(self) -> int:
-        """Zero where there is none."""
+        """Return the total number of differing rows."""
         return self.lost + self.twice
 
 
 @dataclass
 class Tally:
-    """A row of the table: what became of the tries of one fault in one store."""
+    """A row of the table: the outcome of the attempts with one fault in one store."""
 
     store: str
     fault: str
@@ -73,7 +73,7 @@ class Tally:
     def add(
         self, found: Difference, left: Iterable[str], note: str = "", *, seconds: float = 0.0, hung: bool = False
     ) -> None:
-        """Counts a try, which survived if it ended, nothing differs and nothing was left behind."""
+        """Count an attempt; it survived if it ended, nothing differs and nothing was left behind."""
         sentences = [text for text in (note, *left) if text]
         self.tries += 1
         self.survived += not (found.size or sentences or hung)
@@ -86,10 +86,10 @@ class Tally:
 
 @contextmanager
 def open_sinks(config: PipelineConfig, **overrides: Any) -> Iterator[dict[str, SinkIOManager]]:
-    """The I/O managers of the sinks as a run has them; `overrides` replaces attributes of each."""
+    """Return the I/O managers of the sinks as a run has them; `overrides` replaces attributes of each."""
     resources: Mapping[str, Any] = make_resources(config)
     run_files = resources["run_files"]
-    # Dagster's own stand-in would make an instance, which costs a child more than the load that it is killed in.
+    # Dagster's own stand-in would create an instance, which costs a child more than the load that it is killed in.
     context = SimpleNamespace(run=None)
     run_files.setup_for_execution(context)
     sinks = {}
@@ -104,13 +104,13 @@ def open_sinks(config: PipelineConfig, **overrides: Any) -> Iterator[dict[str, S
 
 
 def make_load(sink: SinkIOManager, content: Content, run_id: str = "run") -> Action:
-    """Loads `content` as `handle_output` does."""
+    """Load `content` the way `handle_output` does."""
     actions = sink.retry_transient(lambda: sink.load([content.file], run_id))
     return actions[content.file.version.name]
 
 
 def stage(deployment: Deployment, name: str, rows: int, *, seed: int) -> Content:
-    """Lands a file of `rows` rows, and runs all that stands before the sinks."""
+    """Land a file of `rows` rows and run everything upstream of the sinks."""
     draw = random.Random(seed)
     records = [
         (f"T{n}", f"Halal {draw.randint(1, 99)}", str(Decimal(draw.randint(1, 10**6)) / 100), draw.randint(1, 9))
@@ -134,14 +134,14 @@ def stage(deployment: Deployment, name: str, rows: int, *, seed: int) -> Content
 
 
 def difference(deployment: Deployment, store: str, *allowed: Content) -> Difference:
-    """What separates the rows that `store` holds from the nearest of the allowed contents; of none, from no row."""
+    """Return the difference between what `store` holds and the nearest allowed content; without any, no rows."""
     name = allowed[0].file.version.name
     held = Counter(deployment.rows(store, name))
     return min((Difference.between(held, content.rows) for content in allowed), key=lambda found: found.size)
 
 
 def leftovers(deployment: Deployment, store: str, content: Content) -> list[str]:
-    """What a load left behind, in sentences, and what the ledger says other than it must."""
+    """Return what a load left behind, in sentences, and what is wrong in the ledger."""
     reader = {"gcs_raw": _gcs_leftovers, "bigquery_raw_transactions": _bq_leftovers}.get(store, _pg_leftovers)
     return list(reader(deployment, content))
 
@@ -173,7 +173,7 @@ def _pg_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
     query = f"SELECT generation, row_count FROM {deployment.pg_table}_loads WHERE source_file = %s"
     yield from _ledger_leftovers(deployment.pg.execute(query, [content.file.version.name]).fetchall(), content)
     schema = deployment.config.data_warehouse.postgres.schema_
-    # Of this deployment's runs alone: other tests share the server.
+    # Only runs of this deployment, because other tests share the server.
     held = (
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = "
         "hashtextextended(%s, 0)"

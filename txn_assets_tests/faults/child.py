@@ -1,8 +1,7 @@
-"""`python -m txn_assets_tests.faults.child`: loads what it is told to, in children that race each other.
+"""Load files in child processes that race each other: `python -m txn_assets_tests.faults.child`.
 
-The parent imports all and makes no client and no thread, so that each child is forked at no cost and begins with the
-load itself.
-Documented in docs/reliability.md.
+The parent imports everything and creates no client and no thread, so that forking a child is cheap and the child starts
+with the load itself. See docs/reliability.md.
 """
 
 import json
@@ -30,7 +29,7 @@ class Children:
     answers: IO[str]
 
     def start(self, what: str, content: Content, run_id: str) -> int:
-        """Starts a child that loads `content` into the sink `what`; its pid."""
+        """Start a child that loads `content` into the sink `what`; return its pid."""
         order: dict[str, object] = {
             "what": what,
             "run_id": run_id,
@@ -39,7 +38,7 @@ class Children:
         return int(self._ask(order))
 
     def wait(self, pid: int) -> int:
-        """The exit status of a child, once it has ended; negative for a signal."""
+        """Wait for a child and return its exit status; negative for a signal."""
         return int(self._ask({"wait": pid}))
 
     def _ask(self, order: dict[str, object]) -> str:
@@ -50,9 +49,9 @@ class Children:
 
 @contextmanager
 def children() -> Iterator[Children]:
-    """The parent of children, for the configuration that the environment names."""
+    """Start the parent of the children, for the configuration that the environment names."""
     command = [sys.executable, "-m", "txn_assets_tests.faults.child"]
-    # Some libraries start threads when they are imported, which a fork must not meet.
+    # Some libraries start threads at import, and a fork must not happen while they run.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdin
@@ -65,10 +64,10 @@ def children() -> Iterator[Children]:
 
 
 def main() -> None:
-    """Takes orders until standard input ends."""
+    """Take orders until stdin closes."""
     _import_all()
     answers = os.fdopen(os.dup(1), "w")
-    # What a load prints must not be taken for an answer.
+    # Keep anything that a load prints from being taken for a response.
     os.dup2(2, 1)
     _tell(answers, "ready")
     for line in sys.stdin:
@@ -106,7 +105,7 @@ def _import_all() -> None:
     from txn_assets.config import load_config
     from txn_assets.definitions import build
 
-    # Each of them imports much when it is first used.
+    # Warm up: each of these imports a lot on first use.
     dg.DagsterInstance.ephemeral().dispose()
     build(load_config()).resolve_implicit_global_asset_job_def()
 

@@ -1,4 +1,4 @@
-"""A deployment with two versions of one file, staged, and the sinks of a run."""
+"""A deployment with two staged versions of one file, and the sinks of a run."""
 
 from collections.abc import Iterator
 
@@ -11,18 +11,18 @@ from txn_assets_tests.faults.bench import Content, open_sinks, stage
 
 @pytest.fixture
 def sinks(deployment: Deployment) -> Iterator[dict[str, SinkIOManager]]:
-    """The I/O managers, with a workspace of their own; they give up after five seconds."""
+    """Return the I/O managers with their own run files; they give up after five seconds."""
     with open_sinks(deployment.config, retry_seconds=5.0) as opened:
         yield opened
 
 
 @pytest.fixture
 def old(deployment: Deployment) -> Content:
-    """The first version of a file."""
+    """Return the first version of a file."""
     return stage(deployment, "a.csv", 40, seed=1)
 
 
 @pytest.fixture
 def new(deployment: Deployment, old: Content) -> Content:
-    """The version that replaced `old`: other rows, fewer of them, another date."""
+    """Return the version that replaced `old`: other rows, fewer of them, another date."""
     return stage(deployment, "a.csv", 30, seed=2)

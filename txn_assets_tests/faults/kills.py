@@ -1,7 +1,7 @@
-"""The kill sweeps: the commands that people type, killed at instants spread over them and started again.
+"""Kill sweeps: the commands that people type, killed at moments spread over their run and started again.
 
-Each kill meets a load that replaces rows: two contents of a file take turns. What the stores hold is counted in
-`bench.py`.
+Each kill hits a load that replaces rows, because two contents of a file take turns. `bench.py` counts what the stores
+hold.
 """
 
 import os
@@ -26,16 +26,16 @@ from txn_assets_tests.deployment import SINKS, Deployment
 from txn_assets_tests.faults.bench import Content, Difference, Tally, difference, leftovers
 
 HUNG_SECONDS = 120.0
-"""A run that is not done after so many seconds hangs. One takes ten seconds on two busy cores."""
+"""Timeout after which a run counts as hung. A run takes ten seconds on two busy cores."""
 
 ARRIVAL_SECONDS = 240.0
-"""Likewise for a file that Dagster is to load by itself: a start, a tick of the sensor, and the same run twice."""
+"""The same for a file that Dagster loads by itself: a start, a sensor tick, and the same run twice."""
 
 REPORT_SECONDS = 30.0
-"""After so many seconds a killed run must show as failed."""
+"""Timeout within which a killed run must show as failed."""
 
 START_SECONDS = 90.0
-"""Time that Dagster has to start before those seconds begin."""
+"""Time that Dagster gets to start before the other timeouts begin."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Version:
         return self.content.file.version.name
 
     def landed(self, deployment: Deployment) -> Content:
-        """The content, at the generation that is in the landing zone."""
+        """Return the content, at its generation in the landing zone."""
         blob = deployment.bucket.get_blob(f"{deployment.config.data_lake.landing}/{self.name}")
         assert blob
         return self.content.at(int(blob.generation))
 
 
 type Typed = tuple[list[str], dict[str, str]]
-"""Arguments, and what the environment has beside."""
+"""Arguments, and additions to the environment."""
 
 type Command = Callable[[Version], Typed]
 """What a person types to load a version."""
@@ -78,7 +78,7 @@ def make_run() -> Iterator[Command]:
 
 @contextmanager
 def asset_materialize(deployment: Deployment) -> Iterator[Command]:
-    """`dagster asset materialize`, on a DAGSTER_HOME that begins empty."""
+    """`dagster asset materialize`, on an empty DAGSTER_HOME."""
     with tempfile.TemporaryDirectory() as dagster_home:
         dagster = str(Path(sys.executable).with_name("dagster"))
 
@@ -106,7 +106,7 @@ def measure(command: Command, versions: tuple[Version, Version]) -> float:
 
 @dataclass(frozen=True)
 class Kills:
-    """The kill sweeps of one file in two versions. `draw` spreads the instants."""
+    """The kill sweeps of one file in two versions. `draw` spreads the moments."""
 
     deployment: Deployment
     versions: tuple[Version, Version]
@@ -132,8 +132,8 @@ class Kills:
         return tally
 
     def of_daemon(self, instance: dg.DagsterInstance, home: Path, kills: int) -> Tally:
-        """Kill runs of `make dev`, with all of Dagster and alone in turn; no hand loads the file again."""
-        # How long a run takes once it has started: the last one of `make run`.
+        """Kill runs of `make dev`, alternately with all of Dagster and alone; nothing loads the file again by hand."""
+        # Duration of a run once it has started, taken from the last one of `make run`.
         (last,) = instance.get_run_records(limit=1)
         assert last.start_time
         assert last.end_time
@@ -174,7 +174,7 @@ class Kills:
 
 @dataclass
 class _Landed:
-    """A version that `make dev` is to load."""
+    """A version that `make dev` has to load."""
 
     deployment: Deployment
     instance: dg.DagsterInstance
@@ -184,7 +184,7 @@ class _Landed:
     pid: int = 0
 
     def is_started(self) -> bool:
-        """Tell whether a run has a process, and keep which."""
+        """Return whether a run has a process, and remember which."""
         for run in self.instance.get_runs(dg.RunsFilter(tags={"txn_assets/generation": str(self.generation)})):
             for entry in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
                 if started := re.match(r"Started process for run \(pid: (\d+)\)", entry.message):
@@ -192,12 +192,12 @@ class _Landed:
         return self.pid != 0
 
     def has_ended(self) -> bool:
-        """Tell whether the run that was found is over."""
+        """Return whether the run that was found is over."""
         run = self.instance.get_run_by_id(self.run_id)
         return run is not None and run.is_finished
 
     def is_loaded(self) -> bool:
-        """Tell whether all stores hold the version, and no run is on its way."""
+        """Return whether all stores hold the version and no run is in progress."""
         busy = self.instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED))
         return not busy and not any(difference(self.deployment, s, self.version.content).size for s in SINKS)
 
@@ -228,7 +228,7 @@ def _kill_run(landed: _Landed, home: Path, daemon: Daemon, instant: float, *, to
 
 @contextmanager
 def _started(command: Typed) -> Iterator["subprocess.Popen[bytes]"]:
-    """The command in a process group of its own, which is killed at the end."""
+    """Start the command in its own process group and kill that at the end."""
     arguments, beside = command
     inherited = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
     process = subprocess.Popen(

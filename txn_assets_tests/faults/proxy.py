@@ -1,7 +1,8 @@
-"""A loopback proxy that does one thing wrong: at the n-th request of a conversation.
+"""A loopback proxy that injects one fault at the n-th request of a conversation.
 
-Here belong the wire and what goes wrong on it. What a load makes of it does not. HTTP is followed request by request;
-of PostgreSQL each write of the client counts as one. Documented in docs/reliability.md.
+Only the wire and its faults. HTTP is followed request by request; for PostgreSQL, each write of the client counts as
+one.
+See docs/reliability.md.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ type Turn = Callable[
 
 @dataclass
 class Plan:
-    """What goes wrong, and how far the conversation is."""
+    """The fault to inject, and the progress of the conversation."""
 
     fault: str | None = None
     at: int = 0
@@ -39,11 +40,11 @@ class Plan:
     happened: int = 0
 
     def arm(self, fault: str | None, at: int) -> None:
-        """Begins a new conversation."""
+        """Begin a new conversation."""
         self.fault, self.at, self.seen, self.happened = fault, at, 0, 0
 
     def next(self) -> str | None:
-        """The fault of the request that has come."""
+        """Return the fault for the request that just arrived."""
         self.seen += 1
         if self.fault is None or self.seen != self.at:
             return None
@@ -56,7 +57,7 @@ class _BrokenError(Exception):
 
 
 class Proxy:
-    """A proxy in front of one server, in a thread of its own."""
+    """A proxy in front of one server, in its own thread."""
 
     def __init__(self, host: str, port: int, *, http: bool) -> None:
         self.plan = Plan()
@@ -67,7 +68,7 @@ class Proxy:
 
     @contextmanager
     def running(self) -> Iterator["Proxy"]:
-        """Listens on a port of its own."""
+        """Listen on a port of its own."""
         started = threading.Event()
         thread = threading.Thread(target=self._run, args=(started,), daemon=True)
         thread.start()
@@ -134,7 +135,7 @@ class Proxy:
 
         async def back() -> None:
             while data := await up_reader.read(1 << 16):
-                # The server has done what it was asked to, and its answer is lost on the way.
+                # The server has done what it was asked to do, and its response gets lost.
                 _after(fault, writer, data)
                 writer.write(data)
                 await writer.drain()
@@ -163,7 +164,7 @@ async def _before(fault: str | None, reader: asyncio.StreamReader) -> None:
     if fault == "delay":
         await asyncio.sleep(DELAY_SECONDS)
     if fault == "time-out":
-        # Until the client has had enough; a server whose end stayed open would keep its lock.
+        # Read until the client gives up; a server whose end stayed open would keep its lock.
         while await reader.read(1 << 16):
             pass
         raise _BrokenError
@@ -176,13 +177,13 @@ def _after(fault: str | None, writer: asyncio.StreamWriter, response: bytes) -> 
     if fault == "reset":
         plain: socket.socket = writer.get_extra_info("socket")
         with contextlib.suppress(OSError):
-            # Lingering for no time makes the kernel send RST.
+            # A linger time of zero makes the kernel send RST.
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise _BrokenError
 
 
 async def _message(reader: asyncio.StreamReader, *, to: bytes = b"") -> bytes:
-    """One HTTP message; `to` is the request that a response answers."""
+    """Read one HTTP message; `to` is the request that a response belongs to."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     fields = dict(line.split(b":", 1) for line in lines[1:] if b":" in line)
@@ -220,7 +221,7 @@ class ProxiedClients(Clients):
 
     @classmethod
     def through(cls, clients: Clients, endpoints: Endpoints, *, seconds: float) -> "ProxiedClients":
-        """`clients`, with the embedded servers at `endpoints`."""
+        """Return `clients` with the embedded servers at `endpoints`."""
         fields = {name: getattr(clients, name) for name in type(clients).model_fields}
         proxied = cls(**(fields | {"request_seconds": seconds, "statement_seconds": seconds, "lock_seconds": 2.0}))
         proxied._endpoints = endpoints
@@ -229,7 +230,7 @@ class ProxiedClients(Clients):
 
 @contextmanager
 def proxies(endpoints: Endpoints) -> Iterator[tuple[dict[str, Proxy], Endpoints]]:
-    """A proxy in front of each server, by sink, and their endpoints."""
+    """Run a proxy in front of each server; yield the proxies by sink, and their endpoints."""
     gcs, bq = urlsplit(endpoints.gcs_url), urlsplit(endpoints.bigquery_url)
     with (
         Proxy(str(gcs.hostname), int(gcs.port or 0), http=True).running() as lake,

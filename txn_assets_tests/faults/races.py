@@ -1,6 +1,6 @@
-"""The races: many loads of one file, or of several, at once in child processes.
+"""Races: many loads of one file, or of several, at once in child processes.
 
-What the children do is in `child.py`, the counting is in `bench.py`.
+`child.py` has the child's side, `bench.py` the counting.
 """
 
 from txn_assets_tests.deployment import Deployment
@@ -13,7 +13,7 @@ PROCESSES = 8
 def race_same(
     deployment: Deployment, children: Children, store: str, versions: tuple[Content, Content], *, rounds: int
 ) -> Tally:
-    """Eight processes load one file at once: the newer version in four, the older in four."""
+    """Load one file in eight processes at once: the newer version in four, the older in four."""
     tally = Tally(store, "8 at once, one file")
     generation = versions[0].file.version.generation + 10_000
     for turn in range(rounds):
@@ -26,7 +26,7 @@ def race_same(
 
 
 def race_different(deployment: Deployment, children: Children, store: str, contents: list[Content]) -> Tally:
-    """Eight processes load eight files at once."""
+    """Load eight files in eight processes at once."""
     tally = Tally(store, "8 at once, 8 files")
     pids = [children.start(store, content, f"race-{n}") for n, content in enumerate(contents)]
     ends = [children.wait(pid) for pid in pids]

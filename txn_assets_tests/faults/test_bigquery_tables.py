@@ -1,4 +1,4 @@
-"""BigQuery tables that others made, changed or lost: a load refuses them, or leaves them right."""
+"""BigQuery tables that others created, changed or lost: a load refuses them, or leaves them correct."""
 
 import datetime as dt
 from typing import Any
@@ -13,7 +13,7 @@ DAY_MS = 86_400_000
 
 
 def make_table(deployment: Deployment, **overrides: Any) -> None:
-    """Make the data table with the columns of a file; an override replaces the type of a column or an option."""
+    """Create the data table with the columns of a file; an override replaces the type of a column or an option."""
     kinds = {"transaction_id": "STRING", "product": "STRING", "price": "NUMERIC", "quantity": "INT64", "date": "DATE"}
     columns = overrides.pop("columns", kinds) | {name: overrides.pop(name) for name in kinds if name in overrides}
     project, dataset, table = deployment.bq_table.split(".")
@@ -25,13 +25,13 @@ def make_table(deployment: Deployment, **overrides: Any) -> None:
 
 
 def load_only(deployment: Deployment, name: str, *rows: str) -> Any:
-    """Land a file and load it into BigQuery alone."""
+    """Land a file and load it into BigQuery only."""
     deployment.land(name, make_file(*rows))
     return deployment.materialize(name, select=f"*{STORE}", raise_on_error=False)
 
 
 def test_column_that_rounds_is_refused_before_the_first_row(deployment: Deployment) -> None:
-    """INT64 would keep 9 and 11 of 9.40 and 10.60, whose sum is the same."""
+    """An INT64 price is refused first: it would keep 9 and 11 of 9.40 and 10.60, whose sum is the same."""
     make_table(deployment, price="INT64")
 
     result = load_only(deployment, "a.csv", *many_rows(1, price="9.40"), *many_rows(1, start=1, price="10.60"))
@@ -43,7 +43,7 @@ def test_column_that_rounds_is_refused_before_the_first_row(deployment: Deployme
 
 
 def test_column_names_are_compared_without_case(deployment: Deployment) -> None:
-    """A table with `Transaction_ID` gets two columns, and the rows."""
+    """A table with `Transaction_ID` gets only the two missing columns, and the rows."""
     kinds = {"Transaction_ID": "STRING", "Product": "STRING", "PRICE": "NUMERIC", "Quantity": "INT64", "Date": "DATE"}
     make_table(deployment, columns=kinds)
 
@@ -58,7 +58,7 @@ def test_column_names_are_compared_without_case(deployment: Deployment) -> None:
 
 @pytest.mark.parametrize("day", ["2023-10-01", "2024-02-29"])
 def test_lost_ledger_doubles_nothing(deployment: Deployment, day: str) -> None:
-    """The next version of the file replaces its rows, whatever dates they have, though no ledger knows of them."""
+    """With the ledger lost, the next version of the file still replaces its rows, whatever dates they have."""
     load_only(deployment, "a.csv", *many_rows(5))
     load_only(deployment, "b.csv", *many_rows(2))
     deployment.bq.delete_table(f"{deployment.bq_table}_loads")
@@ -71,7 +71,7 @@ def test_lost_ledger_doubles_nothing(deployment: Deployment, day: str) -> None:
 
 
 def test_lost_ledger_row_doubles_nothing(deployment: Deployment) -> None:
-    """As after a restore of the ledger alone."""
+    """A lost ledger row, as after a restore of only the ledger, doubles nothing."""
     load_only(deployment, "a.csv", *many_rows(5))
     deployment.bq.query(f"DELETE FROM `{deployment.bq_table}_loads` WHERE source_file = 'a.csv'").result()
 
@@ -81,7 +81,7 @@ def test_lost_ledger_row_doubles_nothing(deployment: Deployment) -> None:
 
 
 def test_table_that_requires_a_date_filter(deployment: Deployment) -> None:
-    """Every statement has one: load, replace, check and read back."""
+    """Load, replace, check and read back all filter by date, so a table may require that filter."""
     partitioning = {"type": "DAY", "field": "date"}
     make_table(deployment, timePartitioning=partitioning, requirePartitionFilter=True)
 
@@ -94,7 +94,7 @@ def test_table_that_requires_a_date_filter(deployment: Deployment) -> None:
 
 
 def test_default_expiration_of_the_dataset_is_cleared(deployment: Deployment) -> None:
-    """Rows and ledgers are kept for good."""
+    """Default expirations of the dataset are removed, because rows and ledgers are kept permanently."""
     dataset = deployment.bq.get_dataset(deployment.bq_table.rpartition(".")[0])
     dataset.default_table_expiration_ms = 60 * DAY_MS
     deployment.bq.update_dataset(dataset, ["default_table_expiration_ms"])
@@ -106,7 +106,7 @@ def test_default_expiration_of_the_dataset_is_cleared(deployment: Deployment) ->
 
 
 def test_expiring_partitions_are_refused(deployment: Deployment) -> None:
-    """Rows older than 60 days would vanish at once."""
+    """Expiring partitions are refused, because rows older than 60 days would vanish at once."""
     make_table(deployment, timePartitioning={"type": "DAY", "field": "date", "expirationMs": str(60 * DAY_MS)})
 
     sentence = failure(load_only(deployment, "a.csv", *many_rows(2)))
@@ -116,7 +116,7 @@ def test_expiring_partitions_are_refused(deployment: Deployment) -> None:
 
 
 def test_table_is_partitioned_as_configured(deployment: Deployment) -> None:
-    """By month unless the configuration says day, and clustered; the metadata says what the load cost."""
+    """The table is clustered and partitioned by month (or day if configured); the metadata shows the load's cost."""
     result = load_only(deployment, "a.csv", *many_rows(2))
 
     table = deployment.bq.get_table(deployment.bq_table)
@@ -127,7 +127,7 @@ def test_table_is_partitioned_as_configured(deployment: Deployment) -> None:
 
 
 def test_file_of_too_many_partitions_is_refused_before_the_stores(deployment: Deployment) -> None:
-    """One job of BigQuery writes at most 4,000 partitions."""
+    """A file with too many partitions is refused, because a BigQuery job writes at most 4,000."""
     deployment.configure({"data_warehouse": {"partition_by": "day"}})
     first = dt.date(1990, 1, 1)
     rows = [many_rows(1, start=n, day=str(first + dt.timedelta(days=n)))[0] for n in range(4001)]

@@ -1,4 +1,4 @@
-"""A run that failed at one store, re-executed from failure, loads that store alone."""
+"""A run that failed at one store and is re-executed from failure loads only that store."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def test_only_the_failed_sink_is_loaded(deployment: Deployment) -> None:
     options = dg.ReexecutionOptions.from_failure(failed.run_id, deployment.instance)
     run = deployment.instance.get_run_by_id(failed.run_id)
     assert run
-    # The UI hands the tags on, the partition among them; this function does not.
+    # The UI passes on the tags, including the partition; this function does not.
     result = execute(deployment.config, deployment.instance, reexecution_options=options, tags=dict(run.tags))
 
     assert result.success
@@ -33,7 +33,7 @@ def test_only_the_failed_sink_is_loaded(deployment: Deployment) -> None:
 
 
 def _break_postgres(deployment: Deployment) -> None:
-    """A table that cannot hold a product's name."""
+    """Create a table that cannot hold a product's name."""
     schema = deployment.config.data_warehouse.postgres.schema_
     deployment.pg.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     deployment.pg.execute(

@@ -1,4 +1,4 @@
-"""An older version never replaces a newer one, whenever its run wakes up."""
+"""An older version never replaces a newer one, whenever its run resumes."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from txn_assets_tests.faults.bench import Content, difference, leftovers, make_l
 
 
 class Wakes:
-    """A stand-in for the workspace: before it hands out the rows, a successor loads the store.
+    """Stand-in for the run files: a successor loads the store right before the rows are handed out.
 
-    That is the latest instant before a run writes, and after it has looked at the ledger.
+    That is the latest moment before a run writes, and after it has checked the ledger.
     """
 
     def __init__(self, sink: SinkIOManager, successor: Content) -> None:
@@ -31,14 +31,14 @@ class Wakes:
         if self._successor:
             successor, self._successor = self._successor, []
             self._sink.load(successor, "successor")
-        return self._run_files.folder(version)  # type: ignore[arg-type]  # handed through
+        return self._run_files.folder(version)  # type: ignore[arg-type]  # passed through
 
 
 @pytest.mark.parametrize("store", SINKS)
 def test_older_version_stands_back(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content, store: str
 ) -> None:
-    """A run that carries an older generation than the one loaded changes nothing and says so."""
+    """A run with an older generation than the loaded one changes nothing and says so."""
     make_load(sinks[store], new)
 
     action = make_load(sinks[store], old, "late")
@@ -62,12 +62,12 @@ def test_gcs_run_wakes_after_successor(
 def test_bigquery_run_wakes_after_successor(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
 ) -> None:
-    """A run that saw the ledger before its successor committed is refused in its transaction; no load table is left."""
+    """A run that read the ledger before its successor committed is refused in its transaction, without leftovers."""
     from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 
     class Sleeper(BigQueryIOManager):
         def _fill_load_table(self, *arguments: object) -> None:
-            super()._fill_load_table(*arguments)  # type: ignore[arg-type]  # handed through
+            super()._fill_load_table(*arguments)  # type: ignore[arg-type]  # passed through
             successor = BigQueryIOManager(**{name: getattr(self, name) for name in BigQueryIOManager.model_fields})
             successor.load([new.file], "successor")
 
@@ -82,14 +82,14 @@ def test_bigquery_run_wakes_after_successor(
 def test_bigquery_load_table_removed_by_another(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
 ) -> None:
-    """A run whose load table somebody removed loads it again."""
+    """A run whose load table was removed loads it again."""
     from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 
     removed: list[str] = []
 
     class Robbed(BigQueryIOManager):
         def _fill_load_table(self, jobs: object, files: object, load_table: str, work_id: str) -> None:
-            super()._fill_load_table(jobs, files, load_table, work_id)  # type: ignore[arg-type]  # handed through
+            super()._fill_load_table(jobs, files, load_table, work_id)  # type: ignore[arg-type]  # passed through
             if not removed:
                 removed.append(load_table)
                 deployment.bq.delete_table(f"{self.project_id}.{self.dataset}.{load_table}")
@@ -115,12 +115,12 @@ def test_bigquery_load_table_removed_by_another(
 def test_bigquery_commits_nothing_but_the_file(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content, damage: str
 ) -> None:
-    """Rows that differ from the file's are found inside the transaction: the store and its ledger stay as they were."""
+    """Rows that differ from the file's are found inside the transaction: the store and its ledger stay unchanged."""
     from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 
     class Damaged(BigQueryIOManager):
         def _fill_load_table(self, jobs: object, files: object, load_table: str, work_id: str) -> None:
-            super()._fill_load_table(jobs, files, load_table, work_id)  # type: ignore[arg-type]  # handed through
+            super()._fill_load_table(jobs, files, load_table, work_id)  # type: ignore[arg-type]  # passed through
             table = f"`{self.project_id}.{self.dataset}.{load_table}`"
             deployment.bq.query(damage.format(table=table)).result()
 
@@ -149,7 +149,7 @@ def test_bigquery_load_table_of_killed_run_expires(
 
     class Short(BigQueryIOManager):
         def _fill_load_table(self, *arguments: object) -> None:
-            super()._fill_load_table(*arguments)  # type: ignore[arg-type]  # handed through
+            super()._fill_load_table(*arguments)  # type: ignore[arg-type]  # passed through
             raise Killed
 
     store = "bigquery_raw_transactions"

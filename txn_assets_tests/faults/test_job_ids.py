@@ -1,6 +1,6 @@
-"""A BigQuery job id names one piece of work: started once, joined where its answer was lost, superseded if it failed.
+"""A BigQuery job id names one piece of work: started once, joined if its response was lost, superseded if it failed.
 
-The embedded server cannot lose an answer at will; a fake with the client's method names can.
+The embedded server cannot lose a response on demand; a fake with the client's method names can.
 """
 
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class FakeJob:
 
 @dataclass
 class FakeClient:
-    """Accepts each job id once."""
+    """A client that accepts each job id once."""
 
     jobs: dict[str, FakeJob] = field(default_factory=dict)
     loses_answers: int = 0
@@ -57,7 +57,7 @@ def run(client: FakeClient, **options: Any) -> None:
 
 
 def test_new_job_is_waited_for() -> None:
-    """A job that nobody started is started under the first suffix, and waited for."""
+    """A job that nobody has started gets the first suffix and is waited for."""
     client = FakeClient()
 
     run(client)
@@ -66,7 +66,7 @@ def test_new_job_is_waited_for() -> None:
 
 
 def test_existing_job_is_joined() -> None:
-    """A job id that exists already, 409, is not started again but waited for."""
+    """A job id that already exists (409) is waited for instead of started again."""
     client = FakeClient(jobs={"work_0": FakeJob("work_0")})
 
     run(client)
@@ -76,7 +76,7 @@ def test_existing_job_is_joined() -> None:
 
 
 def test_lost_answer_does_not_load_twice() -> None:
-    """A job that was accepted and whose answer was lost is the one that the next try joins."""
+    """The next attempt joins a job that was accepted but whose response was lost."""
     client = FakeClient(loses_answers=1)
     with pytest.raises(ServiceUnavailable):
         run(client)
@@ -87,7 +87,7 @@ def test_lost_answer_does_not_load_twice() -> None:
 
 
 def test_failed_job_is_superseded() -> None:
-    """A job id that failed is never waited for again: the next suffix takes its place."""
+    """A failed job id is never waited for again: the next suffix takes its place."""
     client = FakeClient(jobs={"work_0": FakeJob("work_0", error_result={"message": "gone"})})
 
     run(client)
@@ -96,7 +96,7 @@ def test_failed_job_is_superseded() -> None:
 
 
 def test_job_of_a_removed_table_is_superseded() -> None:
-    """A job that succeeded, but whose table somebody removed since, is done again."""
+    """A job that succeeded, but whose table was removed since, is done again."""
     client = FakeClient(jobs={"work_0": FakeJob("work_0")})
 
     run(client, is_done=lambda _: False)
@@ -105,7 +105,7 @@ def test_job_of_a_removed_table_is_superseded() -> None:
 
 
 def test_failure_is_told() -> None:
-    """A job that fails while it is waited for raises what it failed of."""
+    """A job that fails while it is waited for raises its error."""
     client = FakeClient()
 
     def start(job_id: str) -> FakeJob:
@@ -116,7 +116,7 @@ def test_failure_is_told() -> None:
 
 
 def test_costs_are_summed() -> None:
-    """Bytes billed and slot time of each job that ended, a joined one too; a load job has neither."""
+    """Bytes billed and slot time are summed over finished jobs, including joined ones; a load job has neither."""
     query = FakeJob("query_0", total_bytes_billed=10_485_760, slot_millis=321)
     client = FakeClient(jobs={"query_0": query})
     jobs = Jobs(client, ONCE)  # type: ignore[arg-type]  # a fake
@@ -129,7 +129,7 @@ def test_costs_are_summed() -> None:
 
 @pytest.mark.parametrize("limit", [None, 10**9])
 def test_queries_carry_the_limit_of_bytes(limit: int | None) -> None:
-    """`data_warehouse.maximum_bytes_billed`, on the queries and on the script."""
+    """`data_warehouse.maximum_bytes_billed` is set on the queries and on the script."""
     client = RecordingClient()
     jobs = Jobs(client, ONCE, maximum_bytes_billed=limit)  # type: ignore[arg-type]  # a fake
 
@@ -141,7 +141,7 @@ def test_queries_carry_the_limit_of_bytes(limit: int | None) -> None:
 
 @dataclass
 class RecordingClient:
-    """Notes the limit of each query."""
+    """A client that records the limit of each query."""
 
     limits: list[int | None] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""A fault that will not pass ends a load at once, with a sentence that names the store, the cause and the remedy."""
+"""A permanent error ends a load at once, with a sentence that names the store, the cause and the remedy."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ LAKE, WAREHOUSE, DATABASE = "gcs_raw", "bigquery_raw_transactions", "postgres_tr
 
 
 def sentence_of(sink: SinkIOManager, content: Content) -> str:
-    """What a load says that must fail; it may not use its budget of five seconds for it."""
+    """Return the message of a load that must fail, without using up its budget of five seconds."""
     started = time.monotonic()
     with pytest.raises(dg.Failure) as raised:
         make_load(sink, content)
@@ -28,7 +28,7 @@ def sentence_of(sink: SinkIOManager, content: Content) -> str:
 
 
 def changed(sink: SinkIOManager, **fields: object) -> SinkIOManager:
-    """The same sink with other settings."""
+    """Return the same sink with other settings."""
     return type(sink)(**({name: getattr(sink, name) for name in type(sink).model_fields} | fields))
 
 
@@ -42,7 +42,7 @@ def changed(sink: SinkIOManager, **fields: object) -> SinkIOManager:
 def test_missing_container(
     sinks: dict[str, SinkIOManager], old: Content, store: str, fields: dict[str, object], parts: list[str]
 ) -> None:
-    """A bucket or dataset that does not exist is named, with what to correct."""
+    """A bucket or dataset that does not exist is named with what to correct."""
     sentence = sentence_of(changed(sinks[store], **fields), old)
 
     assert [part for part in parts if part not in sentence] == []
@@ -50,7 +50,7 @@ def test_missing_container(
 
 @pytest.mark.parametrize("store", [LAKE, WAREHOUSE])
 def test_forbidden(sinks: dict[str, SinkIOManager], store: str) -> None:
-    """403 is not tried again, and the sentence says which roles to grant."""
+    """A 403 is not retried, and the sentence says which roles to grant."""
     error = Forbidden("Access denied")  # type: ignore[no-untyped-call]  # google-api-core is untyped
 
     assert not sinks[store].is_transient(error)
@@ -59,7 +59,7 @@ def test_forbidden(sinks: dict[str, SinkIOManager], store: str) -> None:
 
 
 def test_wrong_password(deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content) -> None:
-    """A refused password is named, with the variable that holds it."""
+    """A refused password is named with the variable that holds it."""
     from dataclasses import replace
 
     plain = sinks[DATABASE].clients
@@ -74,7 +74,7 @@ def test_wrong_password(deployment: Deployment, sinks: dict[str, SinkIOManager],
 
 
 def test_disk_full(sinks: dict[str, SinkIOManager]) -> None:
-    """A full disk does not pass by itself: the sentence says to free space."""
+    """A full disk is permanent, and the sentence says to free space."""
     error = psycopg.errors.DiskFull("could not extend file")
 
     assert not sinks[DATABASE].is_transient(error)
@@ -82,7 +82,7 @@ def test_disk_full(sinks: dict[str, SinkIOManager]) -> None:
 
 
 def narrow_postgres(deployment: Deployment) -> None:
-    """A table whose price holds one digit."""
+    """Create a table whose price holds one digit."""
     schema = deployment.config.data_warehouse.postgres.schema_
     deployment.pg.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     columns = "transaction_id text, product text, price numeric(2,1), quantity int, date date"
@@ -90,7 +90,7 @@ def narrow_postgres(deployment: Deployment) -> None:
 
 
 def other_bigquery(deployment: Deployment) -> None:
-    """A table whose product is a number."""
+    """Create a table whose product is a number."""
     columns = "transaction_id STRING, product INT64, price NUMERIC, quantity INT64, date DATE"
     deployment.bq.query(f"CREATE TABLE `{deployment.bq_table}` ({columns})").result()
 
@@ -108,7 +108,7 @@ def test_table_cannot_hold_the_rows(
     old: Content,
     case: tuple[str, Callable[[Deployment], None], str],
 ) -> None:
-    """A table of other types fails the load at once, and holds no row of the file afterwards."""
+    """A table with other types fails the load at once and holds no row of the file afterwards."""
     store, make_table, part = case
     make_table(deployment)
 

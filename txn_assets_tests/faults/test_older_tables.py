@@ -1,4 +1,4 @@
-"""Tables that the original pipeline made keep working, with their types and their rows."""
+"""Tables that the original pipeline created keep working, with their types and their rows."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -12,7 +12,7 @@ OLD_ROW = ("OLD", "Halal Phone", 49.5, 3, "2023-01-02")
 
 
 def make_bigquery_table(deployment: Deployment) -> None:
-    """The table that the original pipeline made, with a row."""
+    """Create the original pipeline's table, with a row."""
     kinds = {"transaction_id": "STRING", "product": "STRING", "price": "FLOAT", "quantity": "INTEGER", "date": "DATE"}
     schema = [bigquery.SchemaField(name, kind) for name, kind in kinds.items()]
     deployment.bq.create_table(bigquery.Table(deployment.bq_table, schema=schema))
@@ -21,7 +21,7 @@ def make_bigquery_table(deployment: Deployment) -> None:
 
 
 def make_postgres_table(deployment: Deployment) -> None:
-    """The table that the original pipeline made, with a row."""
+    """Create the original pipeline's table, with a row."""
     schema = deployment.config.data_warehouse.postgres.schema_
     deployment.pg.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     deployment.pg.execute(
@@ -38,7 +38,7 @@ def make_postgres_table(deployment: Deployment) -> None:
 def test_older_table_keeps_working(
     deployment: Deployment, store: str, make_table: Callable[[Deployment], None]
 ) -> None:
-    """Its rows stay, a file is loaded and replaced beside them, the check passes, and the metadata says 'not exact'."""
+    """Its rows stay, a file is loaded and replaced next to them, the check passes, and metadata says 'not exact'."""
     make_table(deployment)
 
     deployment.load("a.csv", *many_rows(5, price="0.1"))

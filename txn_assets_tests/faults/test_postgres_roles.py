@@ -1,4 +1,4 @@
-"""A role of PostgreSQL that may write and owns nothing loads; what it may not make, the owner is asked for."""
+"""A PostgreSQL role that may write but owns nothing can load; the owner is asked for what it may not create."""
 
 import uuid
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ STORE = "postgres_transactions"
 
 @dataclass(frozen=True)
 class Loader:
-    """A role without any right of its own, the sink that uses it, the owner's, and a superuser."""
+    """A role without any privileges, the sink that uses it, the owner's sink, and a superuser."""
 
     name: str
     sink: SinkIOManager
@@ -31,7 +31,7 @@ class Loader:
 
 @pytest.fixture
 def loader(deployment: Deployment, sinks: dict[str, SinkIOManager]) -> Iterator[Loader]:
-    """A role of this test's own."""
+    """Yield a role for this test only."""
     name = f"loader_{uuid.uuid4().hex[:12]}"
     sink, endpoints = sinks[STORE], deployment.endpoints
     assert isinstance(sink.clients, Clients)
@@ -46,7 +46,7 @@ def loader(deployment: Deployment, sinks: dict[str, SinkIOManager]) -> Iterator[
 
 
 def grant_least(deployment: Deployment, loader: Loader) -> None:
-    """Grant what docs/operations.md lists, but for DELETE on the ledger, which few loads need."""
+    """Grant what docs/operations.md lists, except DELETE on the ledger, which few loads need."""
     schema = deployment.config.data_warehouse.postgres.schema_
     for statement in (
         f"GRANT USAGE ON SCHEMA {schema} TO {loader.name}",
@@ -57,20 +57,20 @@ def grant_least(deployment: Deployment, loader: Loader) -> None:
 
 
 def sentence_of(sink: SinkIOManager, content: Content) -> str:
-    """Return what a load says that must fail."""
+    """Return the message of a load that must fail."""
     with pytest.raises(dg.Failure) as raised:
         make_load(sink, content)
     return str(raised.value.description)
 
 
 def paste_remedy(loader: Loader, sentence: str) -> None:
-    """Run what a sentence asks for, as the owner would."""
+    """Run the statement that a sentence recommends, as the owner would."""
     _, _, script = sentence.partition(" can run: ")
     loader.superuser.execute(script)
 
 
 def test_role_that_owns_nothing_loads(deployment: Deployment, loader: Loader, old: Content, new: Content) -> None:
-    """It replaces a file, loads it again, and tells what is held, with the least rights and nothing to create."""
+    """With the least privileges, the role replaces a file, loads it again and reports the contents."""
     make_load(loader.owner, old)
     grant_least(deployment, loader)
 
@@ -83,7 +83,7 @@ def test_role_that_owns_nothing_loads(deployment: Deployment, loader: Loader, ol
 
 
 def test_nothing_is_there(deployment: Deployment, loader: Loader, old: Content) -> None:
-    """The sentence has every statement, in an order in which they run."""
+    """If nothing exists, the sentence has every statement, in an order in which they run."""
     sentence = sentence_of(loader.sink, old)
 
     assert f"role {loader.name} may not create what is missing" in sentence
@@ -102,7 +102,7 @@ def test_nothing_is_there(deployment: Deployment, loader: Loader, old: Content) 
     ],
 )
 def test_something_is_missing(deployment: Deployment, loader: Loader, old: Content, lost: str, statement: str) -> None:
-    """The sentence has the statement for it, and none for what is there."""
+    """If something is missing, the sentence has the statement for it and none for what exists."""
     make_load(loader.owner, old)
     grant_least(deployment, loader)
     deployment.pg.execute(lost.format(deployment.pg_table))
@@ -117,7 +117,7 @@ def test_something_is_missing(deployment: Deployment, loader: Loader, old: Conte
 
 
 def test_right_is_missing(deployment: Deployment, loader: Loader, old: Content, new: Content) -> None:
-    """A role that may only read is told which rights to ask for."""
+    """A role that may only read is told which privileges to ask for."""
     make_load(loader.owner, old)
     schema = deployment.config.data_warehouse.postgres.schema_
     deployment.pg.execute(f"GRANT USAGE ON SCHEMA {schema} TO {loader.name}")

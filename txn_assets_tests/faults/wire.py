@@ -1,6 +1,6 @@
 """Wire faults: each fault at each request of a load, and what the store holds afterwards.
 
-Here belongs the sweep. The wire is in `proxy.py`, the files and the counting are in `bench.py`.
+Only the sweep. `proxy.py` has the wire, `bench.py` the files and the counting.
 """
 
 import time
@@ -16,12 +16,12 @@ from txn_assets_tests.faults.bench import KEYS, Content, Tally, difference, left
 from txn_assets_tests.faults.proxy import HTTP_FAULTS, WIRE_FAULTS, Plan, ProxiedClients, proxies
 
 REQUEST_SECONDS = {"gcs": 1.0, "bigquery": 10.0, "postgres": 1.0}
-"""Of a sink under test, so that a time-out costs no minute."""
+"""Request timeouts of the sinks under test, short enough that a timeout does not cost a minute."""
 
 
 @contextmanager
 def proxied_sinks(deployment: Deployment) -> Iterator[tuple[dict[str, SinkIOManager], dict[str, Plan]]]:
-    """The sinks behind proxies, and the plan of each proxy."""
+    """Yield the sinks behind proxies, and the plan of each proxy."""
     with open_sinks(deployment.config, retry_seconds=30.0) as direct, proxies(deployment.endpoints) as (wires, ends):
         plain = direct["gcs_raw"].clients
         assert isinstance(plain, Clients)
@@ -38,10 +38,11 @@ def proxied_sinks(deployment: Deployment) -> Iterator[tuple[dict[str, SinkIOMana
 def sweep(
     deployment: Deployment, store: str, versions: tuple[Content, Content], *, step: int, time_out_once: bool
 ) -> Iterator[Tally]:
-    """Each fault at each `step`-th request of a replacing load.
+    """Inject each fault at each `step`-th request of a replacing load.
 
-    A request of BigQuery that times out costs ten seconds, and one that asks for results two minutes: its client waits
-    no less. With `time_out_once` the first request alone does.
+    A BigQuery request that times out costs ten seconds, and one that asks for results two minutes, because the client
+    waits no
+    less. With `time_out_once` only the first request times out.
     """
     generation = versions[0].file.version.generation + 1
     with proxied_sinks(deployment) as (sinks, plans):

@@ -1,7 +1,8 @@
-"""`make soak`: files come and go while `dagster dev` is killed and started again; at the end the stores are compared.
+"""`make soak`: files come and go while `dagster dev` is killed and restarted; at the end the stores are compared.
 
-Here belong the course of it, when it kills, and the table. What arrives stands in `landing.py`, the comparison in
-`outcome.py`. At the end the daily sweep comes once, by its own schedule: it finds what killed runs left undone.
+This module has the schedule, the kills and the table; `landing.py` creates the files and `outcome.py` compares. At the
+end
+the daily sweep runs once, by its own schedule, and finds what killed runs left undone.
 """
 
 import argparse
@@ -30,21 +31,21 @@ from txn_assets_tests.soak.landing import Landing
 from txn_assets_tests.soak.outcome import Runs, clear_text, compare, waiting
 
 PAUSE_SECONDS = 4.0
-"""Between two events, on average: one machine loads about as many single files."""
+"""Average seconds between two events: one machine loads about that many single files."""
 
 IDLE_SECONDS = 90.0
-"""After so long without a run nothing more comes: a start and two ticks of the sensor fit in."""
+"""Seconds without a run after which nothing more is expected: enough for a start and two sensor ticks."""
 
 SWEEP_SECONDS = 180
-"""So long before the sweep Dagster is started."""
+"""Seconds between starting Dagster and the sweep."""
 
 END_SECONDS = 3600.0
-"""So long the end waits for runs to end."""
+"""Timeout for runs to end after the last event."""
 
 
 @dataclass
 class Soak:
-    """A soak under way."""
+    """A soak in progress."""
 
     home: Path
     landing: Landing
@@ -54,22 +55,22 @@ class Soak:
     begun: float = field(default_factory=time.monotonic)
 
     def run(self, seconds: float, kills: int) -> set[str]:
-        """Lets files come and go for `seconds`, killing all of Dagster `kills` times; then waits until all is loaded.
+        """Let files come and go for `seconds` and kill all of Dagster `kills` times; then wait for all loads.
 
-        The names whose newest version is in not every ledger even so.
+        Return the names whose newest version is still missing from a ledger.
         """
         part = seconds / kills
         for number in range(kills):
             with dagster_dev(self.home) as daemon:
                 self._let_arrive(until=part * (number + self.draw.random()))
-                # A kill tells most while a run is under way.
+                # A kill is most useful while a run is in progress.
                 self._let_arrive(until=part * (number + 1), unless=self._is_loading)
                 daemon.kill()
             self.kills += 1
             self._say("killed")
         with dagster_dev(self.home):
             self._let_arrive(until=seconds)
-        # At least one run comes after the last kill, and clears up behind it.
+        # At least one run comes after the last kill and cleans up after it.
         self.landing.land("last.csv")
         self._say("nothing more arrives")
         self._let_end(time.monotonic())
@@ -82,7 +83,7 @@ class Soak:
         return self._waiting()
 
     def _let_end(self, begin: float) -> None:
-        """Runs Dagster until all is loaded, or no run is left nor comes after `begin`."""
+        """Run Dagster until everything is loaded, or until no run is left and none starts after `begin`."""
         busy = begin
 
         def is_over() -> bool:
@@ -105,7 +106,7 @@ class Soak:
         return self.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])) > 0
 
     def _let_arrive(self, *, until: float, unless: Callable[[], bool] = lambda: False) -> None:
-        """Until so many seconds have gone by since the beginning."""
+        """Let files arrive until `until` seconds have passed since the beginning."""
         while (left := self.begun + until - time.monotonic()) > 0 and not unless():
             time.sleep(min(left, self.draw.expovariate(1 / PAUSE_SECONDS)))
             self.landing.act()
@@ -117,13 +118,13 @@ class Soak:
 
 
 def main() -> int:
-    """Runs the command line; 1 where a row was lost or stands twice, a file was not loaded, or clear text is left."""
+    """Run the command line; return 1 if a row was lost or doubled, a file was not loaded, or clear text is left."""
     parser = argparse.ArgumentParser(prog="python -m txn_assets_tests.soak", description="Kills Dagster for minutes.")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="draws the same events again")
     arguments = parser.parse_args()
-    # Told to end, it ends Dagster and the servers all the same.
+    # Stop Dagster and the servers on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.stdout.write(f"seed {arguments.seed}\n")
     kept = os.environ.get("TXN_TEST_HOME")
@@ -140,7 +141,7 @@ def main() -> int:
             ):
                 draw = random.Random(arguments.seed)
                 soak = Soak(home, Landing(deployment, draw), instance, draw)
-                # It lands with the local stack, and is no part of this.
+                # This file lands with the local stack and is not part of the soak.
                 deployment.bucket.blob(f"{deployment.config.data_lake.landing}/transactions.csv").delete()
                 return report(soak, soak.run(60 * arguments.minutes, arguments.kills))
         finally:
@@ -149,7 +150,7 @@ def main() -> int:
 
 
 def report(soak: Soak, waits: set[str]) -> int:
-    """Compares, and prints the table."""
+    """Compare the stores and print the table."""
     landing, runs, left = soak.landing, Runs.of(soak.instance), clear_text(soak.home)
     found = compare(landing.deployment, landing)
     lost, twice = sum(one.lost for one in found.values()), sum(one.twice for one in found.values())

@@ -1,7 +1,7 @@
 """What arrives in the landing zone, drawn from a seed: new files, other versions of them, deletions.
 
-Here belong the events, and the rows that each version must leave in a store, computed apart from the platform. When
-they happen does not belong here.
+It also computes the rows that each version must leave in a store, independently of the platform. `__main__.py` decides
+when events happen.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ WEIGHTS = (5, 4, 1)
 
 @dataclass
 class Landing:
-    """The landing zone, and all that ever lay there.
+    """The landing zone and everything that was ever in it.
 
     Attributes:
         versions: the rows that each generation of each name must leave in a store.
-        present: the names that are there now.
+        present: the names that exist now.
     """
 
     deployment: Deployment
@@ -34,7 +34,7 @@ class Landing:
     deleted: int = 0
 
     def act(self) -> None:
-        """Does one thing: lands a file, overwrites one or deletes one."""
+        """Perform one event: land, overwrite or delete a file."""
         (action,) = self.draw.choices(ACTIONS, WEIGHTS)
         if action == "arrive" or not self.present:
             self.land(self._absent())
@@ -47,7 +47,7 @@ class Landing:
             self.deployment.bucket.blob(f"{self.deployment.config.data_lake.landing}/{name}").delete()
 
     def land(self, name: str) -> None:
-        """Lands a new version of `name`: most rows valid, a few not."""
+        """Land a new version of `name`, with mostly valid rows and a few bad ones."""
         number = sum(map(len, self.versions.values()))
         day = f"2023-{1 + number % 12:02d}-{1 + number % 28:02d}"
         lines, expected = [], Counter[Row]()
@@ -68,12 +68,12 @@ class Landing:
             self.present.append(name)
 
     def newest(self) -> dict[str, int]:
-        """The generation of each file that is there."""
+        """Return the generation of each existing file."""
         return {name: max(self.versions[name]) for name in self.present}
 
     def _absent(self) -> str:
         gone = sorted(self.versions.keys() - set(self.present))
-        # A name that was deleted sometimes comes back.
+        # Sometimes a deleted name comes back.
         if gone and self.draw.random() < 0.3:
             return self.draw.choice(gone)
         return f"{len(self.versions):05d}.csv"

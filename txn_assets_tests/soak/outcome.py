@@ -1,6 +1,6 @@
-"""What became of it: what the ledgers say, what the stores hold against what they must, and how the runs ended.
+"""The outcome: what the ledgers say, what the stores hold against what they must hold, and how the runs ended.
 
-Here belong reading and comparing. Nothing of the platform is asked: the stores' own clients read.
+Use only the stores' own clients here; the platform must not check itself.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ FAILURE = dg.DagsterRunStatus.FAILURE
 
 @dataclass(frozen=True)
 class Runs:
-    """How many runs began, and how they ended."""
+    """How many runs started, and how they ended."""
 
     started: int
     succeeded: int
@@ -31,7 +31,7 @@ class Runs:
 
     @classmethod
     def of(cls, instance: dg.DagsterInstance) -> "Runs":
-        """Those of the instance."""
+        """Count the runs of the instance."""
         records = instance.get_run_records()
         ends = Counter(record.dagster_run.status for record in records)
         started = sum(record.start_time is not None for record in records)
@@ -46,7 +46,7 @@ def _was_killed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def waiting(deployment: Deployment, newest: dict[str, int]) -> set[str]:
-    """The names whose `newest` generation a ledger does not have: the first ledger that lacks any."""
+    """Return the names whose `newest` generation is missing from a ledger, for the first ledger that lacks any."""
     for ledger in (_pg_ledger, _bq_ledger, _gcs_ledger):
         held = ledger(deployment)
         if missing := {name for name, generation in newest.items() if held.get(name) != generation}:
@@ -59,7 +59,7 @@ def _pg_ledger(deployment: Deployment) -> dict[str, int]:
     try:
         return dict(deployment.pg.execute(query).fetchall())
     except psycopg.errors.UndefinedTable:
-        # The first load makes it.
+        # The first load creates it.
         return {}
 
 
@@ -68,7 +68,7 @@ def _bq_ledger(deployment: Deployment) -> dict[str, int]:
     try:
         return dict(row.values() for row in deployment.bq.query(query).result())
     except NotFound:
-        # Likewise.
+        # The first load creates it.
         return {}
 
 
@@ -78,10 +78,11 @@ def _gcs_ledger(deployment: Deployment) -> dict[str, int]:
 
 
 def compare(deployment: Deployment, landing: Landing) -> dict[str, Difference]:
-    """What separates each store from the landing zone.
+    """Return the difference between each store and the landing zone.
 
-    Of a file that is there, the newest version; of a deleted one nothing, or any one of its versions: deleting a source
-    is no load.
+    A store must hold the newest version of an existing file. Of a deleted file it may hold nothing or any one version,
+    because
+    deleting a source is not a load.
     """
     differences = {}
     for store in SINKS:
@@ -100,5 +101,5 @@ def _nearest(held: Counter[Row], allowed: Iterable[Counter[Row]]) -> Difference:
 
 
 def clear_text(home: Path) -> list[Path]:
-    """The files of runs that lie in scratch still."""
+    """Return the files of runs that are still in scratch space."""
     return [path for path in (home / "scratch").glob("run-*/**/*") if path.is_file() and path.name != "lock"]

@@ -1,4 +1,4 @@
-"""The soak's own meter: it must see what it looks for."""
+"""Tests of the soak's own comparison: it must detect what it looks for."""
 
 import random
 
@@ -15,7 +15,7 @@ POSTGRES = "postgres_transactions"
 
 @pytest.fixture
 def landing(deployment: Deployment) -> Landing:
-    """Two files, the first in its second version and loaded, the second not."""
+    """Return two files: the second version of the first is loaded, the second file is not."""
     made = Landing(deployment, random.Random(6))
     made.land("a.csv")
     made.land("a.csv")
@@ -25,14 +25,14 @@ def landing(deployment: Deployment) -> Landing:
 
 
 def test_file_that_was_not_loaded(deployment: Deployment, landing: Landing) -> None:
-    """It waits, and all of its rows are lost in each store."""
+    """A file that was not loaded is waiting, and all of its rows count as lost in each store."""
     (rows,) = landing.versions["b.csv"].values()
     assert waiting(deployment, landing.newest()) == {"b.csv"}
     assert compare(deployment, landing) == dict.fromkeys(SINKS, Difference(rows.total(), 0))
 
 
 def test_deleted_file(deployment: Deployment, landing: Landing) -> None:
-    """Of a deleted file the stores may hold nothing, or one version, but not a part of one."""
+    """Of a deleted file the stores may hold nothing or one whole version, but not part of one."""
     landing.present.clear()
     assert waiting(deployment, landing.newest()) == set()
     assert compare(deployment, landing) == NONE
@@ -42,7 +42,7 @@ def test_deleted_file(deployment: Deployment, landing: Landing) -> None:
 
 
 def test_lost_row(deployment: Deployment, landing: Landing) -> None:
-    """A row that is missing is lost."""
+    """A missing row counts as lost."""
     landing.versions.pop("b.csv")
     deployment.pg.execute(f"DELETE FROM {deployment.pg_table} WHERE source_row = 1")
     assert compare(deployment, landing) == NONE | {POSTGRES: Difference(1, 0)}
