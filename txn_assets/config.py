@@ -1,8 +1,7 @@
 """The platform's configuration: `data/pipeline_config.yaml` as frozen models.
 
-Here belong the keys of that file, their defaults and the rules that hold between them. What does not belong here is
-any use of them, and any secret: secrets come from the environment alone.
-The keys are documented in the README, section 'Configuration'.
+This module holds the keys, their defaults and the rules between them. Secrets come only from environment variables.
+The README section 'Configuration' describes every key.
 """
 
 import difflib
@@ -20,14 +19,14 @@ from txn_assets.files.scratch_space import parse_size
 from txn_assets.rows.transaction import TEXT_FIELDS, ValidationRules
 
 SECRET_VARIABLES = {"password": "TXN_PG_PASSWORD", "key": "TXN_HASH_KEY", "hash_key": "TXN_HASH_KEY"}
-"""Keys that look like a place for a secret, and the environment variable that is the place."""
+"""Keys that look like secrets, and the environment variable to set instead."""
 
 Prefix = Annotated[str, StringConstraints(pattern=r"^[^/\s][^\s]*[^/\s]$", max_length=500)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the message lists every fault with its remedy."""
+    """Raised when the configuration is unusable; the message lists every fault with its remedy."""
 
 
 class _Section(BaseModel):
@@ -35,14 +34,14 @@ class _Section(BaseModel):
 
 
 class Pipeline(_Section):
-    """What the deployment calls itself; stands in the labels of BigQuery jobs."""
+    """Name and version of the deployment, used in the labels of BigQuery jobs."""
 
     name: str
     version: str
 
 
 class DataLake(_Section):
-    """The bucket and its prefixes. Objects land below `landing`; everything else the platform writes."""
+    """The bucket and its prefixes. Objects land below `landing`; the platform writes everything else."""
 
     gcs_bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
     path: Prefix
@@ -66,20 +65,20 @@ class DataLake(_Section):
 
 
 class Postgres(_Section):
-    """Where PostgreSQL is. The local target takes host, port, user and password from its embedded server instead."""
+    """How to reach PostgreSQL. The local target uses host, port, user and password of its embedded server instead."""
 
     host: str = "localhost"
     port: Annotated[int, Field(ge=1, le=65535)] = 5432
     dbname: str = "transactions"
     user: str = "transactions"
     schema_: Annotated[Identifier, Field(alias="schema")] = "public"
-    # Six less than PostgreSQL's 63: the ledger's name is <table>_loads.
+    # PostgreSQL allows 63 characters, and the ledger's name, <table>_loads, needs six more.
     table: Annotated[Identifier, StringConstraints(max_length=57)] = "transactions"
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
 
 
 class DataWarehouse(_Section):
-    """The BigQuery table, and the PostgreSQL table beside it."""
+    """The BigQuery table and the PostgreSQL table."""
 
     project_id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
     dataset: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1024}$")]
@@ -91,7 +90,7 @@ class DataWarehouse(_Section):
 
 
 class DataMart(_Section):
-    """Read and unused: the marts are a later chapter."""
+    """Accepted but not used yet, because the marts come later."""
 
     dataset: str
     table: str
@@ -108,7 +107,7 @@ class Ingestion(_Section):
 
 
 class Transformation(_Section):
-    """Read and unused: the dbt models are a later chapter."""
+    """Accepted but not used yet, because the dbt models come later."""
 
     dbt_project: str
     models: tuple[str, ...]
@@ -117,7 +116,7 @@ class Transformation(_Section):
 class Orchestration(_Section):
     """When the daily sweep runs, and when a file counts as stuck.
 
-    `airflow_dag` is read and unused: Dagster replaces it.
+    `airflow_dag` is accepted but not used, because Dagster replaces it.
     """
 
     airflow_dag: str | None = None
@@ -126,21 +125,21 @@ class Orchestration(_Section):
 
 
 class Retention(_Section):
-    """After how many days what is done with goes. The ledgers are kept for good."""
+    """How many days to keep finished work. The ledgers are kept forever."""
 
     staging_days: Annotated[int, Field(ge=1)] = 7
     partition_days: Annotated[int, Field(ge=1)] = 400
 
 
 class Hash(_Section):
-    """How PII is hashed. `key_id` names the key in the ledger, so that a rotation shows; the key itself is a secret."""
+    """How PII is hashed. `key_id` names the key in the ledger, so that a rotation shows. The key itself is a secret."""
 
     algorithm: Literal["sha256", "hmac-sha256"] = "sha256"
     key_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "none"
 
 
 class Security(_Section):
-    """What is hashed, and how connections are secured."""
+    """Which fields are hashed, and how connections are secured."""
 
     pii_fields: tuple[str, ...] = ("transaction_id",)
     encryption: Literal["tls", "none"] = "tls"
@@ -157,14 +156,14 @@ class Security(_Section):
 
 
 class Resources(_Section):
-    """Read and checked against helm-values/ by `make deploy-check`; the chart sets them."""
+    """Checked against helm-values/ by `make deploy-check`; the chart sets them."""
 
     cpu: str = "1"
     memory: str = "2Gi"
 
 
 class Kubernetes(_Section):
-    """Read and checked against helm-values/ by `make deploy-check`; the chart sets them."""
+    """Checked against helm-values/ by `make deploy-check`; the chart sets them."""
 
     namespace: str = "data-pipeline"
     helm_chart: str = "transaction-pipeline"
@@ -172,7 +171,7 @@ class Kubernetes(_Section):
 
 
 class PipelineConfig(_Section):
-    """The whole file."""
+    """The whole configuration file."""
 
     pipeline: Pipeline
     data_lake: DataLake
@@ -187,17 +186,17 @@ class PipelineConfig(_Section):
 
 
 def project_root() -> Path:
-    """The folder that holds `txn_assets/` and `data/`."""
+    """Return the folder that contains `txn_assets/` and `data/`."""
     return Path(__file__).resolve().parent.parent
 
 
 def txn_home() -> Path:
-    """The folder of the local stack, of scratch files and of Dagster's local storage: TXN_HOME."""
+    """Return TXN_HOME, the folder for the local stack, scratch files and Dagster's local storage."""
     return Path(os.environ.get("TXN_HOME") or project_root() / ".local").absolute()
 
 
 def txn_target() -> Literal["local", "gcp"]:
-    """The target that TXN_TARGET names.
+    """Return the target that TXN_TARGET names, or `local` if it is not set.
 
     Raises:
         ConfigError: it names neither `local` nor `gcp`.
@@ -212,10 +211,10 @@ def txn_target() -> Literal["local", "gcp"]:
 
 
 def scratch_limit() -> int | None:
-    """The bytes that TXN_SCRATCH_LIMIT allows a run below TXN_HOME; None if only the disk limits it.
+    """Return how many bytes TXN_SCRATCH_LIMIT allows a run below TXN_HOME; None if only the disk limits it.
 
     Raises:
-        ConfigError: the variable holds no size.
+        ConfigError: the variable is not a size.
     """
     text = os.environ.get("TXN_SCRATCH_LIMIT")
     if not text:
@@ -228,12 +227,12 @@ def scratch_limit() -> int | None:
 
 
 def load_config(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> PipelineConfig:
-    """The configuration in `path`, or in the file that TXN_CONFIG names, or in the project's own.
+    """Load the configuration from `path`, else from the file that TXN_CONFIG names, else from the project's own file.
 
-    BUCKET_NAME in the environment overrides `data_lake.gcs_bucket`.
+    The environment variable BUCKET_NAME overrides `data_lake.gcs_bucket`.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, or has faults; all of them are in the one message.
+        ConfigError: the file is missing, is not YAML, or has faults; the message lists all of them.
     """
     path = path or Path(environ.get("TXN_CONFIG") or project_root() / "data" / "pipeline_config.yaml")
     try:
@@ -264,13 +263,13 @@ _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping; YAML would silently take the last."""
+    """A YAML loader that rejects duplicate keys in a mapping; by default the last one silently wins."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the base class's signature
         seen = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _MERGE_TAG:
-                # The base class merges what stands at `<<`, and refuses a mapping or a list as a key.
+                # The base class merges the value of `<<`, and rejects a mapping or a list as a key.
                 continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
@@ -290,7 +289,7 @@ def _faults(errors: Iterable[ErrorDetails]) -> Iterable[str]:
         elif error["type"] == "value_error":
             yield str(error["ctx"]["error"])
         else:
-            # What stands in the place of a section may be an address with a password in it.
+            # A value given instead of a section may be a URL with a password in it.
             hidden = error["type"] == "model_type" or isinstance(error["input"], dict)
             shown = "" if hidden else f", not {error['input']!r}"
             yield f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{shown}"

@@ -1,1 +1,1 @@
-"""Which files there are, and what to do with them. Pure: no Dagster, no cloud client, no rows."""
+"""Which files exist and what to do with them. Pure code: no Dagster, no cloud client, no rows."""

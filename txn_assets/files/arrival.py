@@ -1,15 +1,15 @@
-"""Which landed objects are new, and which of them share a run: the decisions of the sensor, without the sensor.
+"""Decide for the sensor which landed objects are new and which of them share a run.
 
-Here belong the cursor, the choice of what to request, and the batches. Listing the bucket and starting runs does not.
-Documented in docs/operations.md.
+This module holds the cursor, the selection and the batches; the sensor lists the bucket and starts the runs. See
+docs/operations.md, 'Files that arrive'.
 
-The cursor is a mark in the order of generations, which GCS stamps in microseconds, and the versions above the mark that
-are known. The mark stays `LOOKBACK` behind the clock: an object may become visible so late, and the clock be so wrong.
-What is later still is found by the daily sweep, which compares the landing zone with the ledgers.
+The cursor is a mark, a generation that GCS stamps in microseconds, plus the known versions above it. The mark stays
+`LOOKBACK` behind the clock, because an object may become visible that late and the clock may be that wrong. The daily
+sweep compares the landing zone with the ledgers and finds anything later than that.
 
-A tick that runs out of time remembers where it stopped, and the next goes on there: together they are one pass. The
-mark moves when a pass has come to its end, and to the hour before its beginning: what landed meanwhile ahead of the
-place where a tick stood has not been listed yet.
+A tick that runs out of time remembers where it stopped, and the next tick continues there. Together they form one pass.
+When a pass ends, the mark moves to one hour before the pass began, because objects that landed during the pass, with
+names that a tick had already gone past, have not been listed yet.
 """
 
 import hashlib
@@ -23,28 +23,28 @@ from typing import Self
 from txn_assets.files.ledger import FileVersion
 
 LOOKBACK = 3600 * 1_000_000
-"""One hour, in the microseconds of a generation."""
+"""One hour in microseconds, the unit of a generation."""
 
 SMALL_BYTES = 8 << 20
-"""Smaller files share a run: its fixed cost is several seconds, theirs are milliseconds."""
+"""Files below this size share a run, because a run costs several seconds and such a file costs milliseconds."""
 BATCH_FILES = 250
 BATCH_BYTES = 256 << 20
 FEW_FILES = 5
-"""So many are not worth sharing a run: each has its own, with its own name in the UI."""
+"""Up to this many small files get a run each, so each shows under its own name in the UI."""
 
 SUFFIXES = (".csv", ".csv.gz")
-"""Compared without case."""
+"""File name endings, compared without case."""
 IGNORED_STARTS = (".", "_", "~")
-"""Of a base name: what tools call files that are not finished."""
+"""Prefixes that tools give the base names of unfinished files."""
 
 FORBIDDEN_IN_KEYS = ("...", "\a", "\b", "\f", "\n", "\r", "\t", "\v", "\0")
-"""Dagster refuses a partition key with one of these."""
+"""Strings that Dagster rejects in a partition key."""
 
 CURSOR_VERSION = 3
 
 KEY_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-"""What Dagster tags a run of one partition with, and a back-fill a run of several."""
+"""Tags that Dagster puts on a run of one partition (KEY_TAG), and a backfill on a run of several (RANGE_TAGS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class LeftAlone:
     Attributes:
         version: the object.
         why: the reason, as the end of a sentence.
-        is_meant: whether the name says so: a folder marker, or a file that is not finished.
+        is_meant: whether its name says not to load it: a folder marker or an unfinished file.
     """
 
     version: FileVersion
@@ -66,7 +66,7 @@ class LeftAlone:
 
 
 def left_alone(version: FileVersion) -> LeftAlone | None:
-    """Return why an object is not loaded; None for one that is: a finished CSV file that is not empty."""
+    """Return why an object is not loaded; None for an object to load: a finished CSV file that is not empty."""
     base = version.name.rpartition("/")[2]
     if not base:
         return LeftAlone(version, "it is a folder marker", is_meant=True)
@@ -83,13 +83,13 @@ def left_alone(version: FileVersion) -> LeftAlone | None:
 
 
 def list_left_alone(objects: Sequence[LeftAlone], *, shown: int) -> str:
-    """Return a sentence that names `objects`, of a long list the first `shown`; '' if there are none."""
+    """Return a sentence that names at most the first `shown` of `objects`; '' if there are none."""
     more = f" and {len(objects) - shown} more" if len(objects) > shown else ""
     return f"Left alone: {', '.join(map(str, objects[:shown]))}{more}." if objects else ""
 
 
 def is_partition_key(name: str) -> bool:
-    """Whether Dagster takes `name` as a partition key."""
+    """Return whether Dagster accepts `name` as a partition key."""
     return not any(part in name for part in FORBIDDEN_IN_KEYS)
 
 
@@ -98,13 +98,13 @@ class Cursor:
     """What the sensor remembers between two ticks.
 
     Attributes:
-        mark: generations up to it are dealt with.
-        seen: the versions above the mark that are dealt with: the generation of each, by digest.
-        began: when the pass under way began, as a generation; 0 where none is under way.
-        head: the name at which the last pass began, or the one under way.
-        after: the name at which the last listing stopped before its end; "" where it came to its end.
+        mark: all generations up to this one are handled.
+        seen: handled versions above the mark: the generation of each, by digest.
+        began: when the current pass began, as a generation; 0 between passes.
+        head: the name at which the current or last pass began.
+        after: the name at which the last listing stopped early; "" if it reached the end.
         waiting: how many new versions the last tick left for this one.
-        is_lost: whether no pass has come to its end yet: what the ledgers hold must be asked of them.
+        is_lost: whether no pass has ended yet, so that the ledgers must be asked what they hold.
     """
 
     mark: int = 0
@@ -117,7 +117,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """The cursor that `text` holds; a fresh one where it is missing, damaged, or of another version."""
+        """Return the cursor stored in `text`; a new one if it is missing, damaged or of another version."""
         try:
             content = json.loads(text or "")
             if content["version"] != CURSOR_VERSION:
@@ -135,7 +135,7 @@ class Cursor:
             return cls()
 
     def text(self) -> str:
-        """The cursor as Dagster keeps it."""
+        """Return the cursor as text for Dagster to store."""
         content = {
             "version": CURSOR_VERSION,
             "mark": self.mark,
@@ -149,13 +149,13 @@ class Cursor:
         return json.dumps(content, separators=(",", ":"))
 
     def begin(self, *, now: int, first_new: str) -> Self:
-        """For a tick at `now`, as a generation: the pass goes on, or one begins.
+        """Return the cursor for a tick at `now`, a generation: continue the pass, or begin one.
 
         No name before `first_new` can be new since the mark.
         """
         if self.after:
             return self
-        # What waits stands behind the place where the last pass began.
+        # Waiting versions come after the name at which the last pass began.
         return replace(self, began=now, head=self.head if self.waiting or self.is_lost else first_new)
 
     @property
@@ -164,7 +164,7 @@ class Cursor:
         return self.after or self.head
 
     def knows(self, version: FileVersion) -> bool:
-        """Whether `version` is dealt with."""
+        """Return whether `version` is handled."""
         return version.generation <= self.mark or _digest(str(version)) in self.seen
 
 
@@ -175,7 +175,7 @@ class Selection:
     Attributes:
         requested: the versions to load, oldest first.
         waiting: how many more are left for the next tick.
-        left_alone: objects that are not loaded, not reported before.
+        left_alone: objects that are not loaded and were not reported before.
         looked_at: how many objects were listed.
         cursor: what to remember.
     """
@@ -204,9 +204,9 @@ def select(
     is_held: Callable[[FileVersion], bool] = lambda _: False,
     out_of_time: Callable[[], bool] = lambda: False,
 ) -> Selection:
-    """The oldest `limit` of the `listed` versions that neither `cursor` knows nor a ledger holds.
+    """Select the oldest `limit` of the `listed` versions that neither `cursor` knows nor a ledger holds.
 
-    `listed` is in the order of names, from `cursor.start` on, and is left where the tick is `out_of_time`.
+    `listed` is sorted by name and starts at `cursor.start`. Reading it stops when the tick is `out_of_time`.
     """
     listing = _look(listed, cursor, is_held, out_of_time)
     requested = heapq.nsmallest(limit, listing.new, key=lambda version: (version.generation, version.name))
@@ -230,7 +230,7 @@ def _look(
     for version in listed:
         listing.looked_at += 1
         if listing.looked_at > 1 and out_of_time():
-            # It is listed again, at the head of the next tick.
+            # The next tick lists it again.
             listing.stopped_at = version.name
             break
         if version.generation <= cursor.mark:
@@ -250,13 +250,13 @@ def _advanced(cursor: Cursor, listing: _Listing, requested: list[FileVersion], w
     dealt_with = {_digest(str(version)): version.generation for version in [*listing.known, *requested]}
     seen = {**cursor.seen, **dealt_with}
     if listing.stopped_at:
-        # What waits stands before that name: the next tick begins at the head again.
+        # Waiting versions come before that name, so the next tick begins at the head again.
         after = "" if waiting else listing.stopped_at
         return replace(cursor, seen=seen, after=after, waiting=waiting)
-    # What was not listed in this pass stands before its head, or has been deleted.
+    # Anything not listed in this pass comes before its head or has been deleted.
     mark = max(cursor.mark, cursor.began - LOOKBACK)
     if waiting:
-        # Nothing that waits may fall behind the mark.
+        # The mark must stay below every waiting version.
         chosen = set(requested)
         mark = min(mark, min(v.generation for v in listing.new if v not in chosen) - 1)
         mark = max(mark, cursor.mark)
@@ -265,9 +265,9 @@ def _advanced(cursor: Cursor, listing: _Listing, requested: list[FileVersion], w
 
 
 def batches(versions: Sequence[FileVersion], keys: Sequence[str]) -> Iterator[tuple[FileVersion, ...]]:
-    """Which of `versions` share a run: small ones whose partition keys stand side by side, as a range must.
+    """Yield the groups of `versions` that share a run: small files with adjacent partition keys, as a range requires.
 
-    `keys` are the partition keys in their order, those of `versions` among them.
+    `keys` are all partition keys in order, including those of `versions`.
     """
     place = {key: index for index, key in enumerate(keys)}
     small = sorted((v for v in versions if v.size < SMALL_BYTES), key=lambda version: place[version.name])
@@ -287,7 +287,7 @@ def batches(versions: Sequence[FileVersion], keys: Sequence[str]) -> Iterator[tu
 
 
 def names_in_runs(tags: Iterable[Mapping[str, str]], keys: Sequence[str]) -> set[str]:
-    """The files that runs with such `tags` load, where `keys` are the partition keys in their order."""
+    """Return the files that runs with these `tags` load; `keys` are the partition keys in order."""
     place = {key: index for index, key in enumerate(keys)}
     names: set[str] = set()
     for run in tags:

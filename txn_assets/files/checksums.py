@@ -1,4 +1,4 @@
-"""CRC-32C as GCS gives it: base64 of the big-endian sum."""
+"""CRC-32C checksums as GCS reports them: base64 of the big-endian sum."""
 
 import base64
 from pathlib import Path
@@ -7,22 +7,22 @@ import google_crc32c
 
 
 class Checksum:
-    """The checksum of bytes that arrive piece by piece."""
+    """The checksum of data that arrives in pieces."""
 
     def __init__(self) -> None:
         self._checksum = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # the package has no types
 
     def update(self, data: bytes) -> None:
-        """Adds `data`."""
-        self._checksum.update(data)  # type: ignore[no-untyped-call]  # likewise
+        """Add `data`."""
+        self._checksum.update(data)  # type: ignore[no-untyped-call]  # the package has no types
 
     def base64(self) -> str:
-        """The sum of what has been added."""
-        return base64.b64encode(self._checksum.digest()).decode()  # type: ignore[no-untyped-call]  # likewise
+        """Return the checksum of the data added so far."""
+        return base64.b64encode(self._checksum.digest()).decode()  # type: ignore[no-untyped-call]  # no types
 
 
 def crc32c(path: Path) -> str:
-    """The checksum of the file at `path`."""
+    """Return the checksum of the file at `path`."""
     checksum = Checksum()
     with path.open("rb") as file:
         while data := file.read(1 << 20):

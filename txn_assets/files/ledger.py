@@ -1,7 +1,7 @@
-"""The ledger: what each store says it holds of each file, and what a load may do about it.
+"""The ledger: which version of each file a store holds, and whether a load should replace it.
 
-Here belong the identity of a file version, the totals that prove a load, and the decision between loading, keeping and
-standing back. How a store keeps its ledger does not: that is its I/O manager's. Documented in docs/reliability.md.
+This module holds file versions, the totals that prove a load, and the load decision. Each store's I/O manager keeps the
+ledger itself. See docs/reliability.md, 'The ledgers'.
 """
 
 import datetime as dt
@@ -16,10 +16,10 @@ class FileVersion:
     """One generation of one landed object.
 
     Attributes:
-        name: the object's name below the landing prefix, which is also the Dagster partition key.
-        generation: as GCS counts it; a later upload has a larger one.
+        name: the object's name below the landing prefix; also the Dagster partition key.
+        generation: the GCS generation; a later upload has a larger one.
         size: bytes as stored.
-        crc32c: base64, as GCS gives it.
+        crc32c: base64, as GCS reports it.
     """
 
     name: str
@@ -33,13 +33,13 @@ class FileVersion:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a store holds of a file, read back in the store's own engine.
+    """What a store holds of a file, read back with the store's own engine.
 
     Attributes:
         rows: number of rows.
         price, quantity: sums; money is exact.
-        min_date, max_date: None where there is no date.
-        fingerprint: covers every column of every row, in any order; see `fingerprint.py`.
+        min_date, max_date: None if no row has a date.
+        fingerprint: covers every column of every row, regardless of row order; see `fingerprint.py`.
     """
 
     rows: int
@@ -51,14 +51,14 @@ class Totals:
 
     @classmethod
     def of_row(cls, row: tuple[Any, ...]) -> Self:
-        """From a row of a query that selects the attributes in their order; sums over no rows come as null."""
+        """Return the totals from a query row with the attributes in order; sums over no rows arrive as null."""
         rows, price, quantity, min_date, max_date, fingerprint = row
         return cls(int(rows), Decimal(price or 0), int(quantity or 0), min_date, max_date, int(fingerprint or 0))
 
     def differences(self, other: "Totals", *, exact_price: bool = True) -> dict[str, tuple[Any, Any]]:
-        """The attributes in which `other` differs, each with both values.
+        """Return the attributes in which `other` differs, each with both values.
 
-        With `exact_price` false, prices may differ by the rounding of a binary float column.
+        If `exact_price` is false, prices may differ by the rounding of a binary float column.
         """
         mine, others = asdict(self), asdict(other)
         found = {name: (mine[name], others[name]) for name in mine if mine[name] != others[name]}
@@ -68,7 +68,7 @@ class Totals:
 
 
 def describe(differences: dict[str, tuple[Any, Any]]) -> str:
-    """Return `Totals.differences` as text for people, who cannot make anything of a fingerprint."""
+    """Return `Totals.differences` as text for people, without the fingerprint because it tells them nothing."""
     found = [
         f"{what} {theirs} instead of {ours}" for what, (ours, theirs) in differences.items() if what != "fingerprint"
     ]
@@ -76,12 +76,12 @@ def describe(differences: dict[str, tuple[Any, Any]]) -> str:
 
 
 FLOAT_TOLERANCE = Decimal("1e-6")
-"""Relative: the unit roundoff of REAL is 6e-8, and errors of a sum mostly cancel."""
+"""Relative tolerance: the unit roundoff of REAL is 6e-8, and errors in a sum mostly cancel."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """A row of the ledger: one version of a file, as one load put it into one store."""
+    """A ledger row: one version of a file as one load wrote it to one store."""
 
     file: FileVersion
     run_id: str
@@ -91,7 +91,7 @@ class LoadRecord:
     loaded_at: dt.datetime | None = None
 
     def same_content(self, other: "LoadRecord") -> bool:
-        """Whether both come from the same bytes, judged and hashed alike."""
+        """Return whether both come from the same bytes, validated and hashed the same way."""
         return (self.file.crc32c, self.key_id, self.rules_id, self.totals) == (
             other.file.crc32c,
             other.key_id,
@@ -100,39 +100,39 @@ class LoadRecord:
         )
 
     def at(self, moment: dt.datetime) -> "LoadRecord":
-        """The same record, loaded at `moment`."""
+        """Return this record with `moment` as its load time."""
         return replace(self, loaded_at=moment)
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a store says of a file: the newest generation in its ledger, and the totals of its rows."""
+    """What a store holds of a file: the newest generation in its ledger, and the totals of its rows."""
 
     generation: int
     totals: Totals
 
 
 NOTHING = Holding(0, Totals(0, Decimal(0), 0, None, None, 0))
-"""What a store holds of a file that it never loaded."""
+"""The holding for a file that a store never loaded."""
 
 
 class Action(Enum):
     """What a load does with a file."""
 
     LOAD = "loaded"
-    """Replace what the store holds of the file."""
+    """Replace the file's rows in the store."""
     KEEP = "unchanged"
-    """The store already holds exactly this; note the version in the ledger and touch no row."""
+    """The store already holds exactly these rows; record the version in the ledger and change no row."""
     STAND_BACK = "superseded"
     """The store holds a newer version; change nothing."""
 
 
 def supersedes(generation: int, held: int, *, live: int | None) -> bool:
-    """Whether `generation` of a file replaces the generation `held` by a store.
+    """Return whether `generation` of a file replaces the generation `held` by a store.
 
-    `live` is the generation in the landing zone, None where the file is gone. It wins: GCS promises that generations
-    are unique, not that they grow (https://cloud.google.com/storage/docs/metadata#generation-number). Of two that are
-    both history, the larger is taken for the later.
+    `live` is the generation in the landing zone, None if the file is gone. It wins, because GCS promises that
+    generations are unique, not that they grow (https://cloud.google.com/storage/docs/metadata#generation-number).
+    If neither is live, the larger one counts as the later.
     """
     if live in (generation, held):
         return live == generation
@@ -142,10 +142,10 @@ def supersedes(generation: int, held: int, *, live: int | None) -> bool:
 def decide(
     incoming: LoadRecord, held: LoadRecord | None, in_store: Totals | None, *, live: int | None = None
 ) -> Action:
-    """Return what to do with `incoming`, where the ledger says `held` and the store itself says `in_store`.
+    """Return what to do with `incoming`, given the ledger row `held` and the totals `in_store` read from the store.
 
-    `in_store` is only asked for where `held` has the same content: pass None to say that it was not looked at. `live`
-    is only asked for where `held` is another generation; see `supersedes`.
+    `in_store` matters only if `held` has the same content; pass None if it was not read. `live` matters only if `held`
+    is another generation; see `supersedes`.
     """
     if held is None:
         return Action.LOAD

@@ -1,6 +1,6 @@
-"""What validation says of a file: counts, reasons and a sample, never a value.
+"""The validation report of a file: counts, reasons and a sample, never a value.
 
-Here belongs the report that checks, logs and metadata read. Making it is `processing.validate_file`'s.
+Checks, logs and metadata read the report. `processing.validate_file` makes it.
 """
 
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 SAMPLE_ROWS = 20
-"""How many rejected rows are shown one by one."""
+"""Number of rejected rows to show one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a row is rejected: the field ("" for the row as a whole), a code, and a message without the value."""
+    """Why a row was rejected: the field ("" for the row as a whole), a code, and a message without the value."""
 
     field: str
     code: str
@@ -30,16 +30,16 @@ class RejectedSample:
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """What validation found in one file. It carries no value of any row.
+    """What validation found in one file, without any value from a row.
 
     Attributes:
-        records: rows in the file, header and blank lines excluded.
-        valid, rejected: what became of them.
-        reasons: how often each "field: code" rejected a row; "row: code" where the row could not be read.
+        records: number of rows in the file, without the header and blank lines.
+        valid, rejected: how many of them passed and how many did not.
+        reasons: how often each "field: code" rejected a row; "row: code" if the row could not be read.
         sample: the first rejected rows.
-        extra_columns: columns of the header that the contract does not know.
-        repeated_ids: how many transaction ids are on more than one valid row.
-        bare_quotes: how many rows hold a quote inside an unquoted field, such as an inch sign.
+        extra_columns: header columns that are not in the contract.
+        repeated_ids: how many transaction ids appear on more than one valid row.
+        bare_quotes: how many rows have a quote inside an unquoted field, such as an inch sign.
     """
 
     records: int
@@ -52,7 +52,7 @@ class ValidationReport:
     bare_quotes: int = 0
 
     def over_limit(self, limit: Decimal) -> str | None:
-        """The sentence that says that more than the share `limit` of the rows is rejected; None where it is not."""
+        """Return a sentence if more than `limit`, a share of the rows, is rejected; otherwise None."""
         share = Decimal(self.rejected) / max(self.records, 1)
         if share <= limit:
             return None
@@ -65,7 +65,8 @@ class ValidationReport:
 def mixed_prices(*, decimal_commas: int, three_decimals: int) -> str | None:
     """Return the reason to refuse a file whose accepted prices may be grouped thousands; None if they are not.
 
-    4.500 beside 3,95 is four and a half thousand. Three decimals alone are decimals, and so is 4.50 beside 3,95.
+    Next to 3,95, the price 4.500 means four and a half thousand. In a file without decimal commas, three decimals are
+    just decimals. So is 4.50 next to 3,95.
     """
     if not decimal_commas or not three_decimals:
         return None

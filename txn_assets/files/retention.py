@@ -1,7 +1,7 @@
-"""What is old enough to go: partition keys and staged values. The ledgers are kept for good.
+"""Choose which partition keys and staged values are old enough to delete. The ledgers are kept forever.
 
-Here belongs the choice, as functions of what is there and how old it is. Listing and deleting does not.
-Documented in docs/operations.md.
+These are pure functions of what exists and how old it is; listing and deleting happen elsewhere. See
+docs/operations.md, 'What is kept'.
 """
 
 import datetime as dt
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 def landed_at(generation: int) -> dt.datetime:
-    """When a generation landed: GCS stamps them in microseconds since 1970.
+    """Return when a generation landed: GCS stamps generations in microseconds since 1970.
 
     https://cloud.google.com/storage/docs/metadata#generation-number
     """
@@ -19,10 +19,10 @@ def landed_at(generation: int) -> dt.datetime:
 def outdated_keys(
     keys: Iterable[str], landed: Mapping[str, int], ledgers: Sequence[Mapping[str, int]], *, before: dt.datetime
 ) -> list[str]:
-    """The partition keys whose files landed `before` and are done with.
+    """Return the keys of partitions with files that landed before `before` and are finished.
 
-    `landed` and each of `ledgers` give the newest generation by name. A key stays while its file stands in the landing
-    zone and one of the stores has not loaded it, however old it is. A key that none of them knows goes.
+    `landed` and each of `ledgers` map a name to its newest generation. A key stays, however old it is, while its file
+    is in the landing zone and one of the stores has not loaded it. A key that none of them knows is returned too.
     """
 
     def is_done(key: str) -> bool:
@@ -34,5 +34,5 @@ def outdated_keys(
 
 
 def outdated_objects(objects: Iterable[tuple[str, dt.datetime]], *, before: dt.datetime) -> list[str]:
-    """The names of the staged objects that were written `before`."""
+    """Return the names of the staged objects written before `before`."""
     return [name for name, written in objects if written < before]

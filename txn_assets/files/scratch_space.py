@@ -1,7 +1,7 @@
-"""How much scratch space a file needs, and whether a run has it: asked before the first row is written.
+"""Check whether a run has enough scratch space for a file before it writes the first row.
 
-A pod that outgrows its scratch volume is evicted and started again, to the same end. Making and removing that space is
-in `scratch.py`. Documented in docs/performance.md, 'Disk'.
+Without the check, a pod that outgrows its scratch volume is evicted, restarted and evicted again. `stores/scratch.py`
+creates and removes the space. See docs/performance.md, 'Disk'.
 """
 
 import shutil
@@ -9,13 +9,13 @@ import zlib
 from pathlib import Path
 
 SCRATCH_FACTOR = 3
-"""Scratch bytes for a landed byte: a row of 47 bytes was measured to take 134 to 138."""
+"""Scratch bytes per landed byte: measured at 134 to 138 bytes for a row of 47."""
 
 HEAD_BYTES = 1 << 18
-"""How much of a file is looked at to estimate how far it unpacks."""
+"""Number of bytes to read from a file to estimate its unpacked size."""
 
 MAX_EXPANSION = 1032
-"""No gzip file unpacks further than that: https://zlib.net/zlib_tech.html"""
+"""Maximum expansion of a gzip file: https://zlib.net/zlib_tech.html"""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_UNPACKED_HEAD = 16 << 20
@@ -23,7 +23,7 @@ _SUFFIXES = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
 
 def parse_size(text: str) -> int | None:
-    """Return the bytes that `text` stands for, such as 8Gi, 500Mi or 1000000; None if it stands for none."""
+    """Return the number of bytes in a size such as 8Gi, 500Mi or 1000000; None if `text` is not a size."""
     digits, factor = text, 1
     for suffix, bytes_ in _SUFFIXES.items():
         if text.endswith(suffix):
@@ -32,22 +32,22 @@ def parse_size(text: str) -> int | None:
 
 
 def capacity(folder: Path, limit: int | None) -> int:
-    """Return how many bytes may be written below `folder`: what its disk has free, and no more than `limit`."""
+    """Return how many bytes may be written below `folder`: the free space of its disk, but at most `limit`."""
     free = shutil.disk_usage(folder).free
     return free if limit is None else min(free, limit)
 
 
 def unpacked_size(size: int, head: bytes) -> int:
-    """Estimate how large a landed file of `size` bytes is when unpacked, from its first bytes.
+    """Estimate the unpacked size of a landed file of `size` bytes from `head`, its first bytes.
 
-    A file that is not compressed, or is damaged, counts as it is.
+    The estimate for an uncompressed or damaged file is its own size.
     """
     packed, unpacked = head, 0
     try:
         while packed.startswith(_GZIP_MAGIC) and unpacked < _MAX_UNPACKED_HEAD:
             unpacker = zlib.decompressobj(wbits=31)
             unpacked += len(unpacker.decompress(packed, _MAX_UNPACKED_HEAD - unpacked))
-            # A file may be of several members, one after the other.
+            # A gzip file may have several members in a row.
             packed = unpacker.unused_data or unpacker.unconsumed_tail
     except zlib.error:
         return size
@@ -56,7 +56,7 @@ def unpacked_size(size: int, head: bytes) -> int:
 
 
 def refusal(name: str, *, unpacked: int, before: int, available: int) -> str | None:
-    """Return why a file does not fit beside its run's other files, or None; sizes are unpacked bytes."""
+    """Return why a file does not fit in addition to its run's other files, or None; sizes are unpacked bytes."""
     needed = SCRATCH_FACTOR * (unpacked + before)
     if needed <= available:
         return None

@@ -1,7 +1,7 @@
-"""What passes between the assets: small values that name the files of a run, never their rows.
+"""The values that assets pass to each other: small objects that name the files of a run, never their rows.
 
-Here belong the value of each upstream asset and its form in JSON. Where the rows lie does not: that is `RunFiles`'s in
-`resources.py`. A run may hold several landed files (a back-fill), so each value is a tuple of files.
+This module holds the value of each upstream asset and its JSON form; `RunFiles` in `defs/resources.py` knows where the
+rows are. A run may cover several landed files (a backfill), so each value is a tuple of files.
 """
 
 import json
@@ -17,14 +17,14 @@ from txn_assets.files.report import ValidationReport
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """A landed file, pinned to one generation, whose header names the columns of a transaction."""
+    """A landed file, pinned to one generation, with the columns of a transaction in its header."""
 
     version: FileVersion
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatedFile:
-    """A landed file whose rows have been judged under the rules that `rules_id` names."""
+    """A landed file after validation of its rows under the rules that `rules_id` names."""
 
     version: FileVersion
     rules_id: str
@@ -33,7 +33,7 @@ class ValidatedFile:
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """The valid rows of a landed file, PII hashed, as a Parquet object with the columns of `hashed_rows.COLUMNS`.
+    """The valid rows of a landed file with PII hashed, as a Parquet object with the columns of `hashed_rows.COLUMNS`.
 
     `lake_fingerprint` is the fingerprint of the rows as the lake holds them; see `hashed_rows.totals`. `uri` is empty
     until the file is stored.
@@ -49,20 +49,20 @@ class HashedFile:
 
     @property
     def bucket(self) -> str:
-        """The bucket of `uri`, a `gs://` address."""
+        """The bucket in `uri`, a `gs://` address."""
         return self.uri.removeprefix("gs://").partition("/")[0]
 
     @property
     def object_name(self) -> str:
-        """The object of `uri` within its bucket."""
+        """The object name in `uri`, without the bucket."""
         return self.uri.removeprefix("gs://").partition("/")[2]
 
     def at(self, uri: str) -> "HashedFile":
-        """The same file, stored at `uri`."""
+        """Return this file, stored at `uri`."""
         return replace(self, uri=uri)
 
     def load_record(self, run_id: str) -> LoadRecord:
-        """What a store's ledger says of this file once the run `run_id` has loaded it."""
+        """Return the ledger row of this file after the run `run_id` has loaded it."""
         return LoadRecord(
             file=self.version, run_id=run_id, key_id=self.key_id, rules_id=self.rules_id, totals=self.totals
         )
@@ -70,7 +70,7 @@ class HashedFile:
 
 @dataclass(frozen=True, slots=True)
 class FailedFile:
-    """A file of a run that goes no further, while the others of its batch do, and the sentence that says why."""
+    """A file that stops while the rest of its batch continues, and a sentence that says why."""
 
     name: str
     why: str
@@ -92,20 +92,20 @@ class _Files[FileT: (RawFile, ValidatedFile, HashedFile)]:
 
     @property
     def by_name(self) -> dict[str, FileT]:
-        """The files, by the name of the landed file."""
+        """The files by the name of the landed file."""
         return {file.version.name: file for file in self.files}
 
     def of(self, names: Collection[str]) -> Self:
-        """Those of the files, and of those that failed, that `names` names."""
+        """Return only the files in `names`, failed ones included."""
         files = tuple(file for file in self.files if file.version.name in names)
         return replace(self, files=files, failed=tuple(one for one in self.failed if one.name in names))
 
     def knows(self, names: Collection[str]) -> bool:
-        """Whether each of `names` is among the files, or among those that failed."""
+        """Return whether each of `names` is one of the files, failed ones included."""
         return set(names) <= {*self.by_name, *(one.name for one in self.failed)}
 
     def map(self, function: Callable[[FileT], FileT]) -> Self:
-        """The files that `function` makes of these."""
+        """Return the files with `function` applied to each."""
         return replace(self, files=tuple(function(file) for file in self.files))
 
 
@@ -125,7 +125,7 @@ class HashedFiles(_Files[HashedFile]):
 
 
 def list_failures(failed: Sequence[FailedFile]) -> str:
-    """One sentence for all of `failed`; of a long list, the first."""
+    """Return the sentences of `failed` as one text; at most `SHOWN_FAILURES` of them are shown."""
     shown = " ".join(str(one) for one in failed[:SHOWN_FAILURES])
     return f"{shown} And {len(failed) - SHOWN_FAILURES} more." if len(failed) > SHOWN_FAILURES else shown
 
@@ -138,13 +138,13 @@ _KINDS = {kind.__name__: kind for kind in (RawFiles, ValidatedFiles, HashedFiles
 
 
 def to_json(value: FileValues) -> bytes:
-    """`value` as JSON; `from_json` reads it."""
+    """Return `value` as JSON for `from_json`."""
     kind = type(value).__name__.encode()
     return b'{"' + kind + b'":' + TypeAdapter(type(value)).dump_json(value) + b"}"
 
 
 def from_json(data: bytes) -> FileValues:
-    """The value that `to_json` wrote."""
+    """Return the value that `to_json` wrote."""
     ((kind, content),) = json.loads(data).items()
     adapter: TypeAdapter[FileValues] = TypeAdapter(_KINDS[kind])
     return adapter.validate_python(content)

@@ -1,1 +1,1 @@
-"""From bytes to hashed rows. Pure: no Dagster, no cloud client."""
+"""From bytes to hashed rows. Pure code: no Dagster, no cloud client."""

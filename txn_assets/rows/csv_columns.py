@@ -1,6 +1,6 @@
-"""Parse the records of a block into columns of bytes: regular runs by Arrow, the others from their fields.
+"""Parse the records of a block into columns of bytes: regular runs with Arrow, the others from their fields.
 
-What the bytes mean is decided by `validation.py`.
+`validation.py` decides what the bytes mean.
 """
 
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ _NO_LIMIT = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class RegularRun:
-    """Whole records that Arrow reads right; `bare_quotes` of them hold a quote inside an unquoted field."""
+    """Whole records that Arrow reads correctly; `bare_quotes` of them have a quote inside an unquoted field."""
 
     data: bytes
     bare_quotes: int
 
 
 type Block = Sequence[RegularRun | Records]
-"""Some records of a file, in its order."""
+"""Some records of a file, in file order."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRecord:
-    """A record that has no fields to judge. `index` counts the records of its block from 0."""
+    """A record that could not be split into fields. `index` counts the records of its block from 0."""
 
     index: int
     code: str
@@ -46,11 +46,11 @@ class ParsedBlock:
     """The records of a block.
 
     Attributes:
-        records: how many records the block has; blank lines are none.
-        fields: `FIELDS` as binary columns, a row for each readable record.
+        records: how many records the block has; blank lines do not count.
+        fields: `FIELDS` as binary columns, one row for each readable record.
         index: int64, the position of each row of `fields` among the block's records, from 0.
         unreadable: the other records.
-        bare_quotes: how many of the readable records hold a quote inside an unquoted field.
+        bare_quotes: how many of the readable records have a quote inside an unquoted field.
     """
 
     records: int
@@ -61,7 +61,7 @@ class ParsedBlock:
 
 
 def parse(block: Block, header: Header) -> ParsedBlock:
-    """Return the records of `block` in columns."""
+    """Return the records of `block` as columns."""
     parsed = [
         _parse_run(part, header) if isinstance(part, RegularRun) else _parse_records(part, header) for part in block
     ]
@@ -104,7 +104,7 @@ def _parse_run(run: RegularRun, header: Header) -> ParsedBlock:
     data = run.data
     if skip_blank(data, 0) == len(data):
         return ParsedBlock(0, _empty(), pa.array([], pa.int64()), ())
-    # pyarrow decodes a row of the wrong width before it hands it over, and fails on one that is not UTF-8.
+    # pyarrow decodes a row of the wrong width before it calls the handler, and fails if the row is not UTF-8.
     invalid = _InvalidRows(len(header.columns)) if _is_utf8(data) else None
     try:
         fields = _read_columns(data, header, header.positions, invalid)
@@ -115,7 +115,7 @@ def _parse_run(run: RegularRun, header: Header) -> ParsedBlock:
     found = invalid.found if invalid else []
     kept = np.ones(fields.num_rows + len(found), dtype=bool)
     kept[[row for row, record in found if record is None]] = False
-    # Rows of Arrow's that are not of the wrong width.
+    # The rows that Arrow returned, without those of the wrong width.
     rows = np.delete(np.arange(len(kept)), [row for row, _ in found])
     blank = _blank_rows(data, header, fields, invalid)
     if blank.any():
@@ -128,7 +128,7 @@ def _parse_run(run: RegularRun, header: Header) -> ParsedBlock:
 
 
 def _parse_pieces(run: RegularRun, header: Header) -> ParsedBlock:
-    """Parse a run with bytes that are not UTF-8 and rows of the wrong width: smaller pieces have one or the other."""
+    """Parse a run with both non-UTF-8 bytes and rows of the wrong width; smaller pieces have one or the other."""
     data = run.data
     runs = Runs(data, final=True, max_record_bytes=len(data))
     half = runs.run(0, len(data) // 2)
@@ -141,12 +141,12 @@ def _parse_pieces(run: RegularRun, header: Header) -> ParsedBlock:
 
 
 def _limits(width: int) -> Limits:
-    """No limits: records that were found already are short enough."""
+    """Return limits that never apply, because records found earlier are already short enough."""
     return Limits(width, _NO_LIMIT, _NO_LIMIT)
 
 
 class _InvalidRows:
-    """Notes the rows of the wrong width, by their number among all rows from 0; None where all fields are empty."""
+    """A handler that collects rows of the wrong width, by row number from 0; None for a row with only empty fields."""
 
     def __init__(self, width: int) -> None:
         self._width = width
@@ -168,13 +168,13 @@ class _InvalidRows:
 def _read_columns(
     data: bytes, header: Header, positions: Sequence[int], invalid: _InvalidRows | None
 ) -> pa.RecordBatch:
-    """Return the columns at `positions`, as binary."""
-    # Positional names, since names of extra columns may repeat.
+    """Return the columns at `positions` as binary."""
+    # Positional names, because extra columns may share a name.
     names = [f"f{position}" for position in range(len(header.columns))]
     wanted = [names[position] for position in positions]
     table = pyarrow.csv.read_csv(
         pa.py_buffer(data),
-        # One thread and one block, so that the numbers of bad rows are known; blocks run side by side instead.
+        # One thread and one block, so that the numbers of bad rows are known; the caller parses blocks in parallel.
         read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=invalid),
         convert_options=pyarrow.csv.ConvertOptions(
@@ -188,7 +188,7 @@ def _read_columns(
 def _blank_rows(
     data: bytes, header: Header, fields: pa.RecordBatch, invalid: _InvalidRows | None
 ) -> "np.typing.NDArray[np.bool_]":
-    """Which rows hold nothing in any column."""
+    """Return which rows are empty in every column."""
     blank = _all_empty(fields.columns)
     if blank.any() and header.extra:
         others = [position for position in range(len(header.columns)) if position not in header.positions]
@@ -200,7 +200,7 @@ def _blank_rows(
 def _all_empty(columns: Sequence[pa.Array]) -> "np.typing.NDArray[np.bool_]":
     empty = np.ones(len(columns[0]), dtype=bool)
     for column in columns:
-        # The offsets, of which there is one more than values.
+        # There is one more offset than there are values.
         offsets = np.frombuffer(column.buffers()[1], dtype=np.int32)[column.offset : column.offset + len(column) + 1]
         empty &= offsets[1:] == offsets[:-1]
         if not empty.any():

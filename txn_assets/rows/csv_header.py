@@ -1,6 +1,6 @@
 """Read the header of a CSV file, and say what is wrong with a file that has none.
 
-What a record is stands in `csv_records.py`. No message carries a value: a first line may be data.
+`csv_records.py` defines what a record is. No message carries a value, because the first line may be data.
 """
 
 import difflib
@@ -26,14 +26,14 @@ _VALUE = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*|[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
 
 
 class NotATransactionFileError(Exception):
-    """The file as a whole cannot be read as transactions; the message says why and what to send."""
+    """Raised when a file cannot be read as transactions; the message says why and what to send instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
     """The columns of a file, as named in its first record.
 
-    `extra` holds the columns that the contract does not know: by name, or by place where the names may be values.
+    `extra` holds the columns that are not in the contract: by name, or by position if the names may be values.
     """
 
     columns: tuple[str, ...]
@@ -41,15 +41,15 @@ class Header:
 
     @property
     def positions(self) -> tuple[int, ...]:
-        """Where each of `FIELDS` is in a record."""
+        """The position of each of `FIELDS` in a record."""
         return tuple(self.columns.index(name) for name in FIELDS)
 
 
 def check_format(start: bytes, *, compressed: bool) -> None:
-    """Refuse a file whose first bytes, `start`, are those of another format.
+    """Refuse a file if `start`, its first bytes, are those of another format.
 
     Raises:
-        NotATransactionFileError: naming the format.
+        NotATransactionFileError: the file has another format; the message names it.
     """
     if compressed and start.startswith(GZIP_MAGIC):
         message = "it is compressed twice, gzip inside gzip: compress the CSV file once"
@@ -61,13 +61,13 @@ def check_format(start: bytes, *, compressed: bool) -> None:
 
 
 def _is_utf16(start: bytes) -> bool:
-    """Whether every other byte is NUL, as in UTF-16 without a byte order mark."""
+    """Return whether every other byte is NUL, as in UTF-16 without a byte order mark."""
     low, high = start[1::2], start[0::2]
     return any(2 * nuls.count(0) > len(nuls) and not text.count(0) for nuls, text in ((low, high), (high, low)))
 
 
 def read_header(record: Record, start: bytes) -> Header:
-    """Return the header that the first record makes; `start` is the beginning of the file.
+    """Return the header from `record`, the first record; `start` is the beginning of the file.
 
     Raises:
         NotATransactionFileError: a column is missing or repeated.
@@ -100,7 +100,10 @@ def read_header(record: Record, start: bytes) -> Header:
 
 
 def _without_values(columns: Sequence[str]) -> tuple[str, ...]:
-    """`columns`, the unknown ones by place where one of them is a number or a date: a line of data is glued to them."""
+    """Return `columns`, with unknown ones named by position if one of them is a number or a date.
+
+    A number or a date means that a line of data is glued to the header.
+    """
     hidden = any(_VALUE.fullmatch(name) for name in columns)
     return tuple(
         f"column {place}" if name not in FIELDS and (hidden or not name) else name
@@ -109,7 +112,7 @@ def _without_values(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _header_elsewhere(start: bytes, *, first: str) -> str:
-    """Say where and how the columns are named after all; "" where none of the first lines names them."""
+    """Return where and how the columns are named after all; "" if none of the first lines names them."""
     texts = start[:_SEARCHED_BYTES].removeprefix(MARK).splitlines()[:_SEARCHED_LINES]
     lines = [(number, text) for number, text in enumerate(texts, start=1) if text]
     found = next(((number, separator) for number, text in lines for separator in _separators(text)), None)
@@ -131,14 +134,14 @@ def _other_remedy(missing: Sequence[str], columns: Sequence[str]) -> str:
     near = [name for name in missing if difflib.get_close_matches(name, unknown, n=1, cutoff=0.8)]
     if near:
         return "; ".join(f"rename the column that reads like {name!r} to exactly that" for name in near)
-    # The first line of a file without a header holds data, so it is not repeated.
+    # The first line of a file without a header is data, so the message does not repeat it.
     expected = f"the first line must name the columns {','.join(FIELDS)}"
     is_data = any(_VALUE.fullmatch(column) for column in columns)
     return f"its first line reads like data, and {expected}" if is_data else expected
 
 
 def _separators(line: bytes) -> list[str]:
-    """The separators under which `line` names all the columns."""
+    """Return the separators that split `line` into names that include all the columns."""
     text = line.decode(errors="replace")
     return [
         separator

@@ -1,10 +1,10 @@
-"""Cut a stream of CSV bytes into a header and blocks of whole records, in bounded memory.
+"""Split a stream of CSV bytes into a header and blocks of whole records, in bounded memory.
 
-What a record is stands in `csv_records.py`; how blocks become columns stands in `csv_columns.py`. The reading rules are
-documented in docs/data-contract.md.
+`csv_records.py` defines what a record is, and `csv_columns.py` turns blocks into columns. See docs/data-contract.md for
+the reading rules.
 
-A record is what RFC 4180 says. Arrow parses regular records, which are nearly all of them. A record with quotes in
-unusual places is cut out and read by itself, so that a broken record costs that record, not the file and not the time.
+Records follow RFC 4180. Nearly all of them are regular, and Arrow parses those. A record with quotes in unusual places
+is cut out and read by itself, so that a broken record does not cost the whole file or much time.
 """
 
 import gzip
@@ -24,12 +24,12 @@ from txn_assets.rows.transaction import FIELDS
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is read and parsed at once; a matter of memory and time, never of the result, but for `field_bytes`.
+    """How much to read and parse at once. Only `field_bytes` changes the result; the others change memory and time.
 
     Attributes:
-        block_bytes: bytes of a block. Two blocks in work and one in reading stay far below the memory of a pod.
-        block_lines: lines of a block: each may be a rejected row, which takes far more memory than its bytes.
-        step_bytes: how far to read record by record at an irregular one, before looking for regular ones again.
+        block_bytes: bytes in a block. Two blocks in progress and one being read stay far below the memory of a pod.
+        block_lines: lines in a block, because each line may be a rejected row and take far more memory than its bytes.
+        step_bytes: how far to read record by record from an irregular one before looking for regular ones again.
         field_bytes: the longest field, and the longest header.
     """
 
@@ -41,16 +41,16 @@ class Sizes:
 
 _DEFAULT_SIZES = Sizes()
 RECORD_FIELDS = 32
-"""Longest record, in longest fields. A quote that does not close within it is taken as one that was never closed."""
+"""Longest record, in longest fields. A quote that is still open after that length counts as never closed."""
 
 
 class CsvFile:
-    """A CSV file in a stream: its header first, then its blocks, once.
+    """A CSV file read once from a stream: first its header, then its blocks.
 
-    Gzip is recognized by its first bytes. The stream needs `read` alone.
+    Gzip is recognized by its first bytes. The stream needs only `read`.
 
     Raises:
-        NotATransactionFileError: the file has no header, its header lacks or repeats a column, or it is no CSV at all.
+        NotATransactionFileError: the file has no header, its header lacks or repeats a column, or it is not CSV at all.
     """
 
     header: Header
@@ -119,16 +119,16 @@ class CsvFile:
             elif end:
                 data = data[end:]
             elif not final:
-                # The record at hand is longer than a block. Twice as much each time, or reading it would be quadratic.
+                # The current record is longer than a block. Double the data each time to avoid quadratic time.
                 size = max(self._sizes.block_bytes, len(data))
                 more = self._read(size)
                 final = len(more) < size
                 data += more
 
     def _cut(self, data: bytes, *, final: bool) -> tuple[Block, int | None]:
-        """The whole records at the start of `data`, and the offset behind them.
+        """Return the whole records at the start of `data`, and the offset after them.
 
-        The offset is 0 where more must be read first, None where a line that is skipped goes on behind `data`.
+        The offset is 0 if more must be read first, and None if a skipped line continues after `data`.
         """
         piece = data[: self._piece_end(data)]
         block, end = self._cut_piece(piece, final=final and len(piece) == len(data))
@@ -136,12 +136,12 @@ class CsvFile:
             return block, after_line(data, len(piece))
         if end or len(piece) == len(data):
             return block, end
-        # A record with more bytes or lines than a block has.
+        # The first record has more bytes or lines than a block.
         records = self._read_records(data, 0, 1, final=final)
         return ([records] if records.records else []), records.end
 
     def _piece_end(self, data: bytes) -> int:
-        """How many bytes of `data` go into one block."""
+        """Return how many bytes of `data` go into one block."""
         size, lines = self._sizes.block_bytes, self._sizes.block_lines
         bytes_ = np.frombuffer(data[:size], dtype=np.uint8)
         line_ends = bytes_ == ord("\n")
@@ -180,7 +180,7 @@ class CsvFile:
         return read_records(data, start, stop, final=final, limits=self._limits)
 
     def _after_line(self) -> bytes:
-        """Skip the rest of the line that the stream is in, without keeping it, and return what was read behind it."""
+        """Skip the rest of the stream's current line without keeping it, and return what was read after it."""
         while data := self._read(self._sizes.block_bytes):
             end = after_line(data, 0)
             if end is not None:
@@ -189,7 +189,7 @@ class CsvFile:
 
 
 def _read_full(stream: BinaryIO, size: int) -> bytes:
-    """`size` bytes, or all that are left: a raw stream may return fewer at a time."""
+    """Return `size` bytes, or all that are left. A single read of a raw stream may return fewer."""
     parts = []
     while size > 0 and (part := stream.read(size)):
         parts.append(part)
@@ -198,7 +198,7 @@ def _read_full(stream: BinaryIO, size: int) -> bytes:
 
 
 class _Prefixed:
-    """A stream that first gives back what was read ahead of it."""
+    """A stream that first returns the bytes that were already read from it."""
 
     def __init__(self, prefix: bytes, stream: BinaryIO) -> None:
         self._prefix = prefix

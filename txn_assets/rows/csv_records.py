@@ -1,7 +1,7 @@
 """Read CSV records one at a time: what a record is, and which code a broken one gets.
 
-This is the definition of a record. `csv_runs.py` finds the stretches of a file that Arrow reads the same way, and a
-property test holds the two together. The reading rules are documented in docs/data-contract.md.
+This module defines a record. `csv_runs.py` finds the stretches of a file that Arrow reads the same way, and a property
+test checks that the two agree. See docs/data-contract.md for the reading rules.
 """
 
 import functools
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MARK = b"\xef\xbb\xbf"
-"""The byte order mark of UTF-8: it begins each file of an export, also where files were joined afterwards."""
+"""The UTF-8 byte order mark. Exported files begin with it, so joined files also have it in the middle."""
 
 _BETWEEN = re.compile(rb"(?:[\r\n]|\xef\xbb\xbf)*+")
 _QUOTED = re.compile(rb'"([^"]*+(?:""[^"]*+)*+)"')
@@ -30,7 +30,7 @@ _MESSAGES = {
 
 
 class Unreadable(NamedTuple):
-    """What is wrong with a record that has no fields to judge."""
+    """What is wrong with a record that could not be split into fields."""
 
     code: str
     message: str
@@ -44,7 +44,7 @@ type Record = Sequence[bytes] | Unreadable
 class Limits:
     """How many fields a record has, and how long a field and a record may be.
 
-    A quote that does not close within `record_bytes` is taken as one that was never closed.
+    A quote that does not close within `record_bytes` counts as never closed.
     """
 
     width: int
@@ -57,11 +57,11 @@ class Fields:
     """The fields of one record as they were read.
 
     Attributes:
-        values: the first fields, as many as a record should have.
+        values: the first fields, at most as many as a record should have.
         count: the number of all fields.
-        end: the offset behind the record; None where its last line goes on behind the data.
-        code: what broke the reading, or "".
-        bare: the unquoted fields that hold a quote.
+        end: the offset after the record; None if its last line continues after the data.
+        code: the error code if the record is broken, or "".
+        bare: the unquoted fields that contain a quote.
         empty: whether all fields are empty.
         ends_in_comma: whether the last field is empty and unquoted.
     """
@@ -75,7 +75,7 @@ class Fields:
     ends_in_comma: bool
 
     def record(self, width: int) -> Record | None:
-        """The record under a header of `width` columns; None where all fields are empty, as in a blank line."""
+        """Return the record under a header of `width` columns; None if all fields are empty, as in a blank line."""
         if self.code:
             return unreadable(self.code)
         if self.bare and (self.count != width or _misplaced(self.bare)):
@@ -89,10 +89,10 @@ class Records(NamedTuple):
     """The records of a stretch of data.
 
     Attributes:
-        records: the records; blank lines are not among them.
-        end: the offset behind the last one; None where its line goes on behind the data.
-        waiting: whether the reading stopped at a record that needs more data.
-        bare_quotes: how many of the readable records hold a quote inside an unquoted field.
+        records: the records, without blank lines.
+        end: the offset after the last one; None if its line continues after the data.
+        waiting: whether reading stopped at a record that needs more data.
+        bare_quotes: how many of the readable records have a quote inside an unquoted field.
     """
 
     records: tuple[Record, ...]
@@ -120,7 +120,7 @@ def wrong_width(found: int, width: int, ends_in_comma: bool) -> Unreadable:  # n
 def read_records(data: bytes, start: int, stop: int, *, final: bool, limits: Limits) -> Records:
     """Read the records that begin in `data` between `start` and `stop`.
 
-    A record with broken quotes ends at the end of its first line, so that the lines after it are read.
+    A record with broken quotes ends with its first line, so that the lines after it are still read.
     """
     records: list[Record] = []
     bare_quotes = 0
@@ -143,27 +143,27 @@ def read_records(data: bytes, start: int, stop: int, *, final: bool, limits: Lim
 
 
 def skip_blank(data: bytes, at: int) -> int:
-    """Return the offset behind the line ends and byte order marks at `at`."""
+    """Return the offset after the line ends and byte order marks at `at`."""
     between = _BETWEEN.match(data, at)
     return between.end() if between else at
 
 
 def after_line(data: bytes, at: int) -> int | None:
-    """Return the offset behind the first line end from `at` on, or None without one."""
+    """Return the offset after the first line end from `at` on, or None if there is none."""
     line_end = _LINE_END.search(data, at)
     return line_end.end() if line_end else None
 
 
 def read_fields(data: bytes, start: int, *, final: bool, limits: Limits) -> Fields | None:
-    """Read the record at `start` and keep as many fields as it should have; None where it needs more data.
+    """Read the record at `start` and keep as many fields as it should have; return None if it needs more data.
 
-    What a record is depends on its own bytes alone, never on how many of them have been read ahead.
+    The result depends only on the record's own bytes, never on how many of them have been read ahead.
     """
     result = Fields([], 0, None, "", [], empty=True, ends_in_comma=False)
     size = len(data)
     at = start
     while True:
-        # Fields without quotes are split all at once.
+        # Split all fields without quotes at once.
         plain = _PLAIN.match(data, at)
         assert plain is not None
         end = plain.end()
@@ -194,7 +194,7 @@ def read_fields(data: bytes, start: int, *, final: bool, limits: Limits) -> Fiel
 
 
 def _add_plain(result: Fields, text: bytes, limits: Limits) -> None:
-    """Add the fields of `text`, which holds no quotes; of the fields past the header's they are only counted."""
+    """Add the fields of `text`, a text without quotes; only count the fields beyond the header's width."""
     wanted = max(limits.width - len(result.values), 0)
     values = text.split(b",", wanted)[:wanted]
     if len(text) > limits.field_bytes and any(len(value) > limits.field_bytes for value in values):
@@ -207,7 +207,7 @@ def _add_plain(result: Fields, text: bytes, limits: Limits) -> None:
 
 
 def _read_field(data: bytes, at: int, result: Fields, *, final: bool, limits: Limits) -> int:
-    """Add the field at `at`, which holds a quote, and return the offset behind it; -1 where it needs more data."""
+    """Add the field with a quote at `at`, and return the offset after it; -1 if it needs more data."""
     quote = data.index(b'"', at)
     if data[at:quote].strip(b" \t"):
         unquoted = _UNQUOTED.match(data, at)
@@ -245,9 +245,9 @@ def _add(result: Fields, value: bytes, limits: Limits) -> None:
 
 
 def _misplaced(bare: Sequence[bytes]) -> bool:
-    """Whether quotes inside the unquoted fields `bare` were meant to quote: `T1"Desk, oak"` has lost a comma.
+    """Return whether quotes inside the unquoted fields `bare` were meant to quote: `T1"Desk, oak"` has lost a comma.
 
-    A single quote behind a digit at the end of a field is an inch sign, and pairs within one field are text.
+    A single quote after a digit at the end of a field is an inch sign, and pairs within one field are text.
     """
     opened = False
     for value in (value.rstrip(b" \t") for value in bare if value.count(b'"') % 2):

@@ -1,6 +1,6 @@
-"""Find the stretches of a CSV file that Arrow reads as `csv_records.py` does: regular runs, nearly all of any file.
+"""Find regular runs: the stretches of a CSV file, nearly all of it, that Arrow reads as `csv_records.py` does.
 
-Quotes are looked at all at once, in columns of positions. What is not plainly regular is left to `csv_records.py`.
+All quotes are examined at once, as arrays of positions. Anything not plainly regular is left to `csv_records.py`.
 """
 
 from typing import NamedTuple
@@ -20,9 +20,9 @@ class Run(NamedTuple):
     """A regular run.
 
     Attributes:
-        end: the offset behind its last record.
-        irregular: whether the record behind it is irregular; otherwise no whole record is left.
-        bare_quotes: how many of its records hold a quote inside an unquoted field, each of them one.
+        end: the offset after its last record.
+        irregular: whether the next record is irregular; otherwise no whole record is left.
+        bare_quotes: how many of its records have a quote inside an unquoted field, one quote per record.
     """
 
     end: int
@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
 
 class Runs:
-    """The regular runs of `data`, of which no record is longer than `max_record_bytes`."""
+    """The regular runs of `data`, without records longer than `max_record_bytes`."""
 
     def __init__(self, data: bytes, *, final: bool, max_record_bytes: int) -> None:
         self._data = data
@@ -42,7 +42,7 @@ class Runs:
         self._marks = _marked_lines(data)
 
     def run(self, start: int, stop: int) -> Run:
-        """Return the regular run from `start`, where a record begins, as far as it goes before `stop`."""
+        """Return the regular run from `start`, the beginning of a record, as far as it goes before `stop`."""
         quotes = self._quotes[np.searchsorted(self._quotes, start) : np.searchsorted(self._quotes, stop)]
         bare = _NO_POSITIONS
         irregular = [int(mark) for mark in self._marks[np.searchsorted(self._marks, start) :][:1] if mark < stop]
@@ -53,7 +53,7 @@ class Runs:
                 if self._final and stop == len(self._data) and len(quotes) % 2:
                     irregular.append(int(quotes[-1]))
             else:
-                # Every quote is inside an unquoted field, where it is text.
+                # Every quote is inside an unquoted field, so it is text.
                 irregular += _first(quotes, self._ambiguous(quotes, start, stop))
                 quotes, bare = _NO_POSITIONS, quotes
         limit = min(irregular, default=stop)
@@ -63,13 +63,13 @@ class Runs:
         elif self._final and limit == len(self._data):
             end = limit
         else:
-            # A quote at the very end may be the first half of an escaped one; no line end is behind it.
+            # A quote at the very end may be the first half of an escaped one, but no line end follows it.
             end = _last_record_end(self._data, start, limit, quotes) or start
         bare_quotes = int(np.searchsorted(bare, end))
         return Run(end, bool(irregular) or long_record is not None, bare_quotes)
 
     def _pair_up(self, quotes: _Positions, starts_field: _Mask) -> _Mask:
-        """For each pair whether its quotes open a field at its start, close one at its end, or are escaped."""
+        """Return for each pair whether its quotes open a field at its start, close one at its end, or are escaped."""
         opening, closing = quotes[0::2], quotes[1::2]
         pairs = len(opening)
         escaped = np.zeros(pairs, dtype=bool)
@@ -81,7 +81,7 @@ class Runs:
         return well
 
     def _ambiguous(self, quotes: _Positions, start: int, stop: int) -> _Mask:
-        """Which quotes inside unquoted fields may have been meant to quote: `csv_records.py` decides on these."""
+        """Return which quotes inside unquoted fields may have been meant to quote; `csv_records.py` decides on them."""
         before = self._bytes[quotes - 1]
         behind = _at(self._bytes, quotes + 1)
         digit = (before >= ord("0")) & (before <= ord("9"))
@@ -102,8 +102,8 @@ class Runs:
 
 
 def _marked_lines(data: bytes) -> _Positions:
-    """The offsets of byte order marks at the starts of lines."""
-    # A single byte is found many times faster than three.
+    """Return the offsets of byte order marks at the starts of lines."""
+    # Searching for one byte is many times faster than searching for three.
     if MARK[:1] not in data:
         return _NO_POSITIONS
     marks = []
@@ -116,12 +116,12 @@ def _marked_lines(data: bytes) -> _Positions:
 
 
 def _first(positions: _Positions, mask: _Mask) -> list[int]:
-    """The first of `positions` where `mask` holds, or none."""
+    """Return a list with the first of `positions` that `mask` selects, or an empty list."""
     return [int(positions[np.argmax(mask)])] if mask.any() else []
 
 
 def _last_record_end(data: bytes, start: int, before: int, quotes: _Positions) -> int:
-    """Behind the last line end between `start` and `before` that is outside quotes; 0 where there is none."""
+    """Return the offset after the last line end outside quotes between `start` and `before`; 0 if there is none."""
     end = _last_line_end(data, start, before)
     while end and (inside := int(np.searchsorted(quotes, end))) % 2 == 1:
         end = _last_line_end(data, start, int(quotes[inside - 1]))

@@ -1,6 +1,6 @@
-"""DuckDB as the engine for whole columns: in bounded memory, spilling to a folder, and never on the network.
+"""DuckDB connections for work on whole columns: in bounded memory, spilling to a folder, never on the network.
 
-Here belongs how a connection is set up. Queries stand with the concept they serve.
+This module only sets up connections. Each query is in the module that needs it.
 """
 
 import functools
@@ -9,15 +9,15 @@ from pathlib import Path
 import duckdb
 
 MEMORY_LIMIT = "320MB"
-"""Leaves room in 1 GiB for Python, Arrow's blocks and a client's buffers; what does not fit is spilled."""
+"""Leaves room in 1 GiB for Python, Arrow's blocks and a client's buffers. DuckDB spills the rest to disk."""
 
 
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A connection for the files in `folder`, to a database in memory that spills beside that folder."""
+    """Return a connection for the files in `folder` to an in-memory database that spills next to that folder."""
     return _database(folder.parent).cursor()
 
 
-# Of the run alone: a database takes longer to make than the queries of a small file to run.
+# Cached for the run, because creating a database takes longer than running the queries of a small file.
 @functools.lru_cache(maxsize=1)
 def _database(spill: Path) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(
@@ -26,7 +26,7 @@ def _database(spill: Path) -> duckdb.DuckDBPyConnection:
             "temp_directory": str(spill / "spill"),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            # Each file is read once or twice; the cache would keep it in memory, up to the limit.
+            # Each file is read only once or twice, and the cache would keep it in memory up to the limit.
             "enable_external_file_cache": False,
         }
     )

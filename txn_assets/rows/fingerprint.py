@@ -1,27 +1,27 @@
-"""The fingerprint of whole rows: the same number in DuckDB, PostgreSQL and BigQuery, in any order of the rows.
+"""Fingerprints of whole rows: the same number in DuckDB, PostgreSQL and BigQuery, regardless of row order.
 
-A row becomes one text, the text its MD5, and the first 60 bits of that a number; a file's fingerprint is the sum of the
-numbers, modulo 2**60. A sum, because XOR would not see a row that a store holds twice. MD5 guards against accidents and
-edits, not against somebody who can choose the rows.
+Each row is written as one text and hashed with MD5; the first 60 bits are its number. A file's fingerprint is the sum
+of these numbers modulo 2**60. It is a sum because XOR would miss a row that a store holds twice. MD5 guards against
+accidents and edits, not against somebody who can choose the rows.
 """
 
 from dataclasses import dataclass
 
 MODULUS = 1 << 60
-"""Fits the INT64 column of the ledgers."""
+"""Keeps a fingerprint within the INT64 column of the ledgers."""
 
 _HEX_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How an engine spells the parts of the fingerprint; `{}` takes a column or an expression.
+    """How an engine writes the parts of the fingerprint; `{}` takes a column or an expression.
 
     Attributes:
-        price: the price in ten-thousandths; marked where the column holds more decimals than four.
+        price: the price in ten-thousandths; marked if the column holds more than four decimals.
         days: a date as days since 1970-01-01, a whole number.
-        length: the number of characters of a text.
-        text: what CONCAT takes, with null as an empty text.
+        length: the number of characters in a text.
+        text: an argument of CONCAT, with null as an empty text.
         number: the first 60 bits of the MD5 of a text, as an integer.
         total: the sum of such integers, modulo 2**60.
     """
@@ -43,7 +43,7 @@ DUCKDB = Dialect(
 )
 
 POSTGRES = Dialect(
-    # A column without a scale may hold more decimals than four, which the cast would round.
+    # A column without a scale may hold more than four decimals, and the cast would round them.
     price="CASE WHEN scale({0}) <= 4 THEN CAST(CAST({0} * 10000 AS bigint) AS text) ELSE CAST({0} AS text) || '~' END",
     days="{} - DATE '1970-01-01'",
     length="char_length({})",
@@ -66,8 +66,8 @@ BIGQUERY = Dialect(
 def select_fingerprint(dialect: Dialect, *, has_source_row: bool = True, is_exact: bool = True) -> str:
     """Return the SQL of the fingerprint over a group of rows.
 
-    `has_source_row` is false for the data lake, whose objects have the five fields alone. `is_exact` is false where the
-    table keeps the price as a binary float, which has no text to rely on: the price is left out.
+    `has_source_row` is false for the data lake, because its objects have only the five fields. `is_exact` is false if
+    the table keeps prices as binary floats; the fingerprint then leaves them out, because their text is not reliable.
     """
     parts = ["quantity", dialect.days.format("date")]
     if is_exact:
@@ -75,7 +75,7 @@ def select_fingerprint(dialect: Dialect, *, has_source_row: bool = True, is_exac
     if has_source_row:
         parts.append("source_row")
     for name in ("transaction_id", "product"):
-        # The length tells where a text ends, and an empty text from a missing one.
+        # The length marks the end of a text, and tells an empty text from a missing one.
         parts += [dialect.length.format(name), name]
     row = ", '|', ".join(dialect.text.format(part) for part in parts)
     return dialect.total.format(dialect.number.format(f"CONCAT({row})"))

@@ -1,6 +1,6 @@
-"""Hashed rows in Parquet files, read back as totals, columns or CSV.
+"""Read hashed rows from Parquet files as totals, columns or CSV.
 
-`processing.hash_file` writes them, and the I/O managers load them into the stores. Nothing here is clear text.
+`processing.hash_file` writes the files, and the I/O managers load them into the stores. Nothing here is clear text.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ from txn_assets.rows.transaction import FIELDS
 from txn_assets.rows.validation import VALID_SCHEMA
 
 SCHEMA = pa.schema([pa.field("source_file", pa.string()), *VALID_SCHEMA])
-"""Columns: source_file, source_row (1, 2, ... in the file) and the five fields, PII as 64 hex digits."""
+"""Columns: source_file, source_row (1, 2, ... in the file) and the five fields, with PII as 64 hex digits."""
 
 COLUMNS = tuple(SCHEMA.names)
 
@@ -34,15 +34,15 @@ _LAKE_TYPES = {"transaction_id": "VARCHAR", "product": "VARCHAR", "price": "DECI
 }
 
 _MAX_LINE_BYTES = 5_000_000
-"""Two text fields of 1 MiB, each character of which is an escaped quote, and the rest of the row."""
+"""Two text fields of 1 MiB made up of escaped quotes, and the rest of the row."""
 _BUFFER_BYTES = 32_000_000
-"""DuckDB's default, which would otherwise grow with the longest line."""
+"""DuckDB's default. If it is not set, it grows with the longest line."""
 
 CSV_SELECT = ", ".join(MONEY_TEXT + " AS price" if name == "price" else name for name in FIELDS)
 
 
 def totals(path: Path) -> tuple[Totals, int]:
-    """Return the totals of the Parquet file at `path`, and its fingerprint in the lake, which has no source_row."""
+    """Return the totals of the Parquet file at `path`, and its fingerprint in the lake, without source_row."""
     found, in_lake = _totals(
         "read_parquet($path)",
         path,
@@ -53,13 +53,13 @@ def totals(path: Path) -> tuple[Totals, int]:
 
 
 def inexact_totals(path: Path) -> Totals:
-    """Return the totals of the Parquet file at `path`, as a table reads them back that keeps prices inexactly."""
+    """Return the totals of the Parquet file at `path` as read back from a table with inexact prices."""
     (found,) = _totals("read_parquet($path)", path, select_fingerprint(DUCKDB, is_exact=False))
     return found
 
 
 def malformed_digests(path: Path, *, pii_fields: Sequence[str]) -> int:
-    """How many PII values in the Parquet file at `path` are neither null nor 64 hex digits."""
+    """Return how many PII values in the Parquet file at `path` are neither null nor 64 hex digits."""
     counts = " + ".join(f"count(*) FILTER (NOT regexp_full_match({name}, '[0-9a-f]{{64}}'))" for name in pii_fields)
     with connect(path.parent) as connection:
         row = connection.execute(f"SELECT {counts or '0'} FROM read_parquet($path)", {"path": str(path)}).fetchone()  # noqa: S608 - configured column names
@@ -67,7 +67,7 @@ def malformed_digests(path: Path, *, pii_fields: Sequence[str]) -> int:
 
 
 def count_partitions(path: Path, *, partition_by: str) -> int:
-    """Return in how many months or days (`partition_by`) the Parquet file at `path` has rows; no date counts as one."""
+    """Return how many months or days (`partition_by`) the Parquet file at `path` has rows in; no date counts as one."""
     with connect(path.parent) as connection:
         row = connection.execute(
             "SELECT count(DISTINCT date_trunc($part, date)) + coalesce(max((date IS NULL)::INTEGER), 0) "
@@ -78,9 +78,9 @@ def count_partitions(path: Path, *, partition_by: str) -> int:
 
 
 def write_lake(path: Path, target: Path, *, file_format: str) -> None:
-    """Writes the five fields of the Parquet file at `path` to `target`, as `csv` with a header or as `parquet`.
+    """Write the five fields of the Parquet file at `path` to `target`, as `csv` with a header or as `parquet`.
 
-    In CSV money is plain decimal text.
+    In CSV, prices are plain decimal text.
     """
     quoted = "'" + str(target).replace("'", "''") + "'"
     select, options = (CSV_SELECT, "FORMAT csv, HEADER") if file_format == "csv" else (FIELD_LIST, "FORMAT parquet")
@@ -98,7 +98,7 @@ def lake_totals(path: Path, *, file_format: str) -> Totals:
 
 
 def read_lake(data: bytes, *, file_format: str) -> pa.Table:
-    """The rows of a file that `write_lake` wrote: the five fields."""
+    """Return the rows of a file that `write_lake` wrote, with the five fields."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows" / "lake"
         path.parent.mkdir()
@@ -119,7 +119,7 @@ def _lake_source(file_format: str) -> str:
 
 
 def _totals(source: str, path: Path, *fingerprints: str) -> list[Totals]:
-    """The totals of the rows of `source`, once with each of the `fingerprints`."""
+    """Return the totals of the rows of `source`, once with each of the `fingerprints`."""
     with connect(path.parent) as connection:
         row = connection.execute(
             f"SELECT count(*), sum(price), sum(quantity), min(date), max(date), {', '.join(fingerprints)} "  # noqa: S608 - fixed column names
@@ -131,7 +131,7 @@ def _totals(source: str, path: Path, *fingerprints: str) -> list[Totals]:
 
 
 def read(paths: Sequence[Path], *, batch_size: int = 65_536) -> pa.RecordBatchReader:
-    """The rows of Parquet files as a stream of batches, `SCHEMA`; one row group of one file is held at a time."""
+    """Return the rows of Parquet files as a stream of `SCHEMA` batches, with one row group in memory at a time."""
     return pa.RecordBatchReader.from_batches(SCHEMA, _batches(paths, batch_size))
 
 
@@ -139,14 +139,14 @@ def _batches(paths: Sequence[Path], batch_size: int) -> Iterator[pa.RecordBatch]
     import pyarrow.parquet  # noqa: PLC0415 - a tenth of a second that only readers pay
 
     for path in paths:
-        # Not a dataset: that reads many row groups ahead, some hundred MB of them.
+        # Not a dataset, because that reads many row groups ahead, several hundred MB of them.
         with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size):
                 yield batch.cast(SCHEMA)
 
 
 def read_valid(paths: Sequence[Path]) -> pa.RecordBatchReader:
-    """The rows of Arrow streams as `processing.validate_file` writes them, `VALID_SCHEMA`, in clear text."""
+    """Return the clear-text rows of the Arrow streams that `processing.validate_file` writes, as `VALID_SCHEMA`."""
     return pa.RecordBatchReader.from_batches(VALID_SCHEMA, _valid_batches(paths))
 
 

@@ -1,8 +1,8 @@
-"""How PII is hashed: SHA-256, plain or keyed.
+"""Hash PII with SHA-256, plain or keyed.
 
-Here belong the hash of one value, the same hash as a DuckDB expression for whole columns, and the check of the key.
-Which columns are hashed is configuration; nothing downstream of `hashed_transactions` hashes again.
-Documented in docs/data-contract.md.
+This module holds the hash of one value, the same hash as a DuckDB expression for whole columns, and the check of the
+key. The configuration says which columns to hash. Nothing downstream of `hashed_transactions` hashes again. See
+docs/data-contract.md, 'Hashing'.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ from txn_assets.rows.transaction import FIELDS
 
 KEY_VARIABLE = "TXN_HASH_KEY"
 MIN_KEY_BYTES = 32
-"""As long as the digest: a shorter key is easier to guess than the hash (RFC 2104, section 3)."""
+"""The length of the digest, because a shorter key is easier to guess than the hash (RFC 2104, section 3)."""
 
-_BLOCK_BYTES = 64  # of SHA-256; RFC 2104 pads the key to it
+_BLOCK_BYTES = 64  # the block of SHA-256; RFC 2104 pads the key to this length
 
 
 @dataclass(frozen=True, slots=True)
 class Hasher:
-    """Hashes the PII columns of a deployment.
+    """The hash of a deployment's PII columns.
 
     Attributes:
-        pii_fields: the columns that are hashed.
-        key: None for plain SHA-256, else the key of HMAC-SHA-256; never shown.
+        pii_fields: the columns to hash.
+        key: None for plain SHA-256, otherwise the key of HMAC-SHA-256; never shown.
         key_id: the name of the key in the ledger.
     """
 
@@ -35,16 +35,16 @@ class Hasher:
     key_id: str
 
     def hexdigest(self, text: str) -> str:
-        """64 hex digits for the UTF-8 bytes of `text`."""
+        """Return the hash of the UTF-8 bytes of `text` as 64 hex digits."""
         data = text.encode()
         if self.key is None:
             return hashlib.sha256(data).hexdigest()
         return hmac.new(self.key, data, hashlib.sha256).hexdigest()
 
     def select_list(self) -> str:
-        """`FIELDS` as the select list of a DuckDB query, PII hashed; null stays null.
+        """Return `FIELDS` as the select list of a DuckDB query, with PII hashed; null stays null.
 
-        For a keyed hash the query has to bind `parameters()`.
+        For a keyed hash, the query has to bind `parameters()`.
         """
         return ", ".join(f"{self._digest_sql(name)} AS {name}" if name in self.pii_fields else name for name in FIELDS)
 
@@ -54,7 +54,7 @@ class Hasher:
         return f"sha256($outer || unhex(sha256($inner || encode({column}))))"
 
     def parameters(self) -> Mapping[str, bytes]:
-        """What `select_list()` binds: the two padded keys of RFC 2104, or nothing."""
+        """Return the values for the query of `select_list()` to bind: the two padded keys of RFC 2104, or nothing."""
         if self.key is None or not self.pii_fields:
             return {}
         key = hashlib.sha256(self.key).digest() if len(self.key) > _BLOCK_BYTES else self.key
@@ -63,14 +63,14 @@ class Hasher:
 
 
 def make_hasher(security: Security, key: str | None) -> Hasher:
-    """The hasher that `security` asks for, with `key` from the environment.
+    """Return the hasher that `security` asks for, with `key` from the environment.
 
     Raises:
-        ConfigError: the keyed algorithm is configured and the key is missing or short, or has no name.
+        ConfigError: the keyed algorithm is configured, and the key is missing, too short or has no name.
     """
     if security.hash.algorithm == "sha256":
         return Hasher(security.pii_fields, None, "sha256")
-    # Bytes of the environment that are no UTF-8 come as surrogates, and count as the bytes that they are.
+    # Non-UTF-8 bytes in the variable arrive as surrogate escapes; turn them back into bytes.
     data = (key or "").encode("utf-8", "surrogateescape")
     if len(data) < MIN_KEY_BYTES:
         message = (

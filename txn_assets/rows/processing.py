@@ -1,7 +1,6 @@
-"""The two stages between the landing zone and the sinks, as functions of files on disk.
+"""Validate and hash files on disk: the two stages between the landing zone and the sinks.
 
-Here belong validating one file and hashing one file: what they read, what they write, and what they report. Where files
-come from and go to does not, nor anything of Dagster. The reading of hashed files is in `hashed_rows.py`.
+Keep Dagster, and where files come from and go to, out of this module. `hashed_rows.py` reads the hashed files.
 """
 
 import datetime as dt
@@ -26,33 +25,33 @@ from txn_assets.rows.transaction import ValidationRules
 from txn_assets.rows.validation import VALID_SCHEMA, RejectedRows, count_decimal_commas, count_reasons, validate
 
 CONTRACT_VERSION = 2
-"""Goes up when the same bytes under the same rules would give other rows: stores then load the file again."""
+"""Increase when the same bytes under the same rules would give other rows; stores then load the file again."""
 
 THREADS = 2
-"""Blocks that are validated at the same time."""
+"""Number of blocks to validate at the same time."""
 
 BATCH_ROWS = 61_440
-"""Half a row group of DuckDB's, which would have to cut larger batches up to write them as Parquet in their order."""
+"""Half a DuckDB row group. DuckDB would have to split larger batches to write them to Parquet in order."""
 
 
 def rules_id(rules: ValidationRules, pii_fields: Sequence[str] = ()) -> str:
-    """Names the rules and the hashed columns in the ledger, so that a change of either loads a file again.
+    """Return an id of the rules and the hashed columns for the ledger, so that a change in either reloads a file.
 
-    `rules` are the configured ones: those of a run have a `max_date` that moves with the day.
+    Pass the configured `rules`, because the `max_date` of a run's rules moves with the day.
     """
     plain = {name: _plain(value) for name, value in rules}
     return hashlib.sha256(f"{CONTRACT_VERSION}:{plain}:{sorted(pii_fields)}".encode()).hexdigest()[:16]
 
 
 def _plain(value: object) -> object:
-    """`value` written in one way: sets have an order in each process, and 1.00 is 1."""
+    """Return `value` in one form: the order of a set differs between processes, and 1.00 equals 1."""
     if isinstance(value, frozenset):
         return sorted(value)
     return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
 
 
 def read_header(stream: BinaryIO, ingestion: Ingestion) -> tuple[str, ...]:
-    """The columns of the file that `stream` starts, checked; reads 64 KiB, and more only for a longer header.
+    """Check and return the columns of the file in `stream`; read 64 KiB, and more only for a longer header.
 
     Raises:
         NotATransactionFileError: the file cannot be read as transactions.
@@ -65,11 +64,11 @@ def read_header(stream: BinaryIO, ingestion: Ingestion) -> tuple[str, ...]:
 def validate_file(
     stream: BinaryIO, folder: Path, *, ingestion: Ingestion, hasher: Hasher, today: dt.date
 ) -> ValidationReport:
-    """Splits the CSV file in `stream` into `folder`/valid.arrow and `folder`/rejected.csv.
+    """Split the CSV file in `stream` into `folder`/valid.arrow and `folder`/rejected.csv.
 
-    `today` is the day of the run, after which the default `max_date` is reckoned.
+    `today` is the day of the run; the default `max_date` counts from it.
 
-    valid.arrow is an Arrow IPC stream of `VALID_SCHEMA` in clear text; rejected.csv is the quarantine, PII hashed.
+    valid.arrow is an Arrow IPC stream of `VALID_SCHEMA` in clear text. rejected.csv is the quarantine, with PII hashed.
 
     Raises:
         NotATransactionFileError: the file as a whole cannot be read as transactions.
@@ -113,17 +112,17 @@ def validate_file(
 
 
 def _sample(rejected: RejectedRows, rows: int) -> list[RejectedSample]:
-    """The first `rows` of the rejected, or as many as there are."""
+    """Return the first `rows` rejected rows, or as many as there are."""
     return list(map(RejectedSample, rejected.source_row.slice(0, rows).to_pylist(), rejected.reasons[:rows]))
 
 
 def hash_file(valid: Path, hashed: Path, *, file: FileVersion, hasher: Hasher) -> None:
-    """Writes `hashed`, a Parquet file with the columns of `hashed_rows.COLUMNS`, from the output of `validate_file`."""
+    """Write `hashed`, a Parquet file with the columns of `hashed_rows.COLUMNS`, from the output of `validate_file`."""
     with connect(hashed.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
         connection.register("valid", rows)
         connection.execute(
             f"COPY (SELECT $name AS source_file, source_row, {hasher.select_list()} FROM valid) "  # noqa: S608 - fixed column names
-            # Most of a row is its digest, in hex: no level compresses that below half, and the lowest takes least time.
+            # Most of a row is its hex digest. No level compresses that below half, so use the fastest.
             f"TO {_quoted(hashed)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)",
             {"name": file.name, **hasher.parameters()},
         )
@@ -137,7 +136,7 @@ def _check_columns(file: CsvFile, ingestion: Ingestion) -> None:
 
 
 def _repeated_ids(valid: Path) -> int:
-    # Numbers first: a third of the memory and time, and where no number repeats no id does.
+    # Compare hashes first, in a third of the memory and time: if no hash repeats, no id does.
     return _repeats(valid, "transaction_id") if _repeats(valid, "hash(transaction_id)") else 0
 
 

@@ -1,7 +1,7 @@
-"""The quarantine: rejected rows as a CSV file that a person can open and nobody's PII is read from.
+"""The quarantine: rejected rows as a CSV file that people can open without seeing PII.
 
-Here belongs what a quarantined row looks like. Which rows are rejected does not, nor where the file goes.
-Documented in docs/data-contract.md.
+This module defines what a quarantined row looks like. `validation.py` decides which rows are rejected. See
+docs/data-contract.md, 'Quarantine'.
 """
 
 import functools
@@ -18,16 +18,16 @@ from txn_assets.rows.transaction import FIELDS
 from txn_assets.rows.validation import RejectedRows
 
 COLUMNS = ("source_row", "reasons", *FIELDS)
-"""`reasons` is a JSON list of objects with field, code and message; the fields are as sent, PII hashed."""
+"""`reasons` is a JSON list of objects with field, code and message; the fields are as sent, with PII hashed."""
 
 _FORMULA_START = r"\A[=+\-@\t\r]"
-"""OWASP, 'CSV Injection'."""
+"""First characters of a spreadsheet formula; see OWASP, 'CSV Injection'."""
 
 
 class QuarantineWriter:
-    """Writes rejected rows to an open file, in UTF-8, header first.
+    """A writer of rejected rows to an open file, in UTF-8, header first.
 
-    The fields of a row that could not be read into columns are left empty: nobody can say which of them hold PII.
+    The fields of a row that could not be read into columns stay empty, because it is unknown which of them hold PII.
     """
 
     def __init__(self, file: BinaryIO, hasher: Hasher) -> None:
@@ -36,7 +36,7 @@ class QuarantineWriter:
         file.write(f"{','.join(COLUMNS)}\n".encode())
 
     def write(self, rows: RejectedRows) -> None:
-        """Appends `rows`."""
+        """Append `rows`."""
         reasons = pa.array([_as_json(reasons) for reasons in rows.reasons], pa.string())
         columns = [rows.source_row, reasons, *(self._shown(name, rows.fields[name]) for name in FIELDS)]
         batch = pa.RecordBatch.from_arrays(columns, names=list(COLUMNS))
@@ -45,13 +45,13 @@ class QuarantineWriter:
     def _shown(self, name: str, values: pa.StringArray) -> pa.StringArray:
         if name not in self._hasher.pii_fields:
             return formula_safe(values)
-        # As the row contract strips it, so that the hash is that of the stores.
+        # Strip the value as the row contract does, so that its hash is the same as in the stores.
         stripped = [value and value.strip() for value in values.to_pylist()]
         return pa.array([self._hasher.hexdigest(value) if value else value for value in stripped], pa.string())
 
 
 def formula_safe(values: pa.StringArray) -> pa.StringArray:
-    """`values` so that a spreadsheet shows them as text and does not run them."""
+    """Return `values` so that a spreadsheet shows them as text instead of running them."""
     return pc.if_else(
         pc.match_substring_regex(values, _FORMULA_START), pc.binary_join_element_wise("'", values, ""), values
     )
@@ -59,5 +59,5 @@ def formula_safe(values: pa.StringArray) -> pa.StringArray:
 
 @functools.lru_cache(maxsize=256)
 def _as_json(reasons: tuple[Reason, ...]) -> str:
-    # A bad file is mostly bad in the same few ways.
+    # Cached, because most bad rows of a file share a few reasons.
     return json.dumps([{"field": r.field, "code": r.code, "message": r.message} for r in reasons])

@@ -1,8 +1,8 @@
 """The row contract: what a valid transaction is.
 
-Here belong the five fields, the rules on each, and the settings that narrow them. Reading files does not: a fast screen
-in `validation.py` may accept rows ahead of this model, but only such as this model provably accepts.
-The contract is documented in docs/data-contract.md.
+This module holds the five fields, the rules for each, and the settings that narrow them. The fast screen in
+`validation.py` may accept rows before this model sees them, but only rows that this model provably accepts. See
+docs/data-contract.md, 'A row'.
 """
 
 import datetime as dt
@@ -16,13 +16,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic_core import PydanticCustomError
 
 FIELDS = ("transaction_id", "product", "price", "quantity", "date")
-"""The columns of a transaction file, in the order in which every store keeps them."""
+"""The columns of a transaction file, in the order that every store uses."""
 TEXT_FIELDS = ("transaction_id", "product")
 
 WHOLE_DIGITS = 14
 DECIMAL_PLACES = 4
 MAX_QUANTITY = 2**63 - 1
-"""The largest number that INT64 in BigQuery and bigint in PostgreSQL hold."""
+"""The largest value of INT64 in BigQuery and bigint in PostgreSQL."""
 
 MIN_DATE = dt.date(1970, 1, 1)
 """The default of `min_date`."""
@@ -32,17 +32,17 @@ FUTURE_DAYS = 366
 FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
-# One zero at most: 1.000 may be a thousand with German grouping.
+# At most one zero, because 1.000 may be a thousand with German grouping.
 _WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MAX_NUMBER_LENGTH = 100
-"""Longer digit strings are refused unread: they cannot fit, and parsing them takes quadratic time."""
+"""Longer digit strings are refused without parsing: they cannot fit, and parsing takes quadratic time."""
 
 
 INVISIBLE_LETTERS = "\u115f\u1160\u3164\uffa0"
-"""The Hangul fillers: letters by their category, and drawn as nothing."""
+"""The Hangul fillers: letters by category, but drawn as nothing."""
 _INVISIBLE = frozenset(f"{INVISIBLE_LETTERS}\u034f\u2800") | frozenset(map(chr, range(0xFE00, 0xFE10)))
-"""What is drawn as nothing besides white space, control and format characters, variation selectors among it."""
+"""Characters drawn as nothing, besides white space, control and format characters. Includes variation selectors."""
 
 SHEET_ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#SPILL!", "#CALC!"})
 """https://support.microsoft.com/en-us/office/error-type-function-10958677-7c8d-44f7-ae77-b9a9ee6eefaa"""
@@ -55,7 +55,7 @@ def _text(value: str) -> str:
     if "\x00" in value:
         raise PydanticCustomError("nul_character", "Input should not contain the NUL character")
     first = value[:1]
-    # Most text begins with a visible character of ASCII.
+    # Most text begins with a visible ASCII character.
     if not "!" <= first <= "~" and all(map(_is_invisible, value)):
         raise PydanticCustomError("blank", "Input should not be blank")
     if first == "=" and _FORMULA.fullmatch(value):
@@ -79,7 +79,7 @@ def _is_invisible(character: str) -> bool:
 
 
 def _plain_decimal(value: object) -> object:
-    # Exponents, digit grouping, NaN and non-ASCII digits are refused: Excel writes 1E+03 after it has lost digits.
+    # Refuse exponents, digit grouping, NaN and non-ASCII digits. Excel writes 1E+03 after it has lost digits.
     if isinstance(value, str):
         value = value.strip(" \t")
         if len(value) > _MAX_NUMBER_LENGTH or not _DECIMAL.fullmatch(value):
@@ -119,7 +119,7 @@ def _iso_date_between(first: dt.date, last: dt.date) -> BeforeValidator:
     return BeforeValidator(validate)
 
 
-# Bounds stand before the validator: behind it, Pydantic would check them in Python, at twice the time a row.
+# Bounds come before the validator. After it, Pydantic would check them in Python and take twice as long per row.
 Identifier = Annotated[str, BeforeValidator(_identifier)]
 Text = Annotated[str, BeforeValidator(_text)]
 Price = Annotated[
@@ -134,8 +134,9 @@ IsoDate = Annotated[dt.date, _iso_date_between(MIN_DATE, dt.date.max)]
 class Transaction(BaseModel):
     """One valid row.
 
-    Blanks around a value are dropped; text keeps those inside it. A price is an exact decimal, at most 14 digits before
-    the point and 4 after; a quantity is a whole number from 1; a date is ISO 8601, `YYYY-MM-DD`, and not before 1970.
+    Blanks around a value are dropped; text keeps those inside it. A price is an exact decimal with at most 14 digits
+    before the point and 4 after it. A quantity is a whole number, at least 1. A date is ISO 8601, `YYYY-MM-DD`, and not
+    before 1970.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -148,12 +149,12 @@ class Transaction(BaseModel):
 
 
 class ValidationRules(BaseModel):
-    """`ingestion.validation` of the configuration: what a deployment asks of a row beyond the default, or less."""
+    """The `ingestion.validation` settings: how a deployment tightens or loosens the default rules for a row."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     required_fields: frozenset[FieldName] = frozenset(FIELDS)  # type: ignore[arg-type]  # FIELDS holds the literals
-    # As many digits as a price has: Arrow compares columns of numbers with no number of more than 38 digits in all.
+    # As many digits as a price has, because Arrow cannot compare decimals with more than 38 digits in total.
     min_price: Annotated[Decimal, Field(ge=0, max_digits=WHOLE_DIGITS + DECIMAL_PLACES)] = Decimal(0)
     max_quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)] = MAX_QUANTITY
     product_prefix: str = ""
@@ -162,7 +163,7 @@ class ValidationRules(BaseModel):
     max_date: dt.date | None = None
 
     def on(self, today: dt.date) -> Self:
-        """Return the rules of a run on `today`, which fixes `max_date` unless the configuration does."""
+        """Return the rules for a run on `today`; `today` sets `max_date` unless the configuration does."""
         if self.max_date is not None:
             return self
         return self.model_copy(update={"max_date": today + dt.timedelta(days=FUTURE_DAYS)})
@@ -191,7 +192,7 @@ class ValidationRules(BaseModel):
 
 @functools.cache
 def contract(rules: ValidationRules) -> type[Transaction]:
-    """The model that rows are held to under `rules`; with the default rules, `Transaction` itself."""
+    """Return the model that validates rows under `rules`; with the default rules, `Transaction` itself."""
     if rules == ValidationRules():
         return Transaction
     types: dict[str, Any] = {

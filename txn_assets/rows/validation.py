@@ -1,10 +1,9 @@
-"""Which rows of a file are valid: a fast screen in columns, and the row contract as the judge.
+"""Decide which rows of a file are valid, with a fast screen over columns and the row contract as the judge.
 
-Here belong the screen, the judge and the pass over a file that uses both. What a valid row is stands in
-`transaction.py`; how bytes become fields stands in `csv_columns.py`. Documented in docs/data-contract.md.
+`transaction.py` defines what a valid row is, and `csv_columns.py` turns bytes into fields. See docs/data-contract.md.
 
-The screen accepts a row only where the contract provably accepts it with the same values. Every other row goes to
-Pydantic, which decides and gives the reasons. A property test holds the two together.
+The screen accepts a row only if the contract provably accepts it with the same values. Every other row goes to
+Pydantic, the judge, for a decision with reasons. A property test checks that the two agree.
 """
 
 import functools
@@ -46,33 +45,33 @@ VALID_SCHEMA = pa.schema(
         ("date", pa.date32()),
     ]
 )
-"""Valid rows between validation and hashing: the record number in the file, from 1, and the five fields in clear."""
+"""Valid rows between validation and hashing: the record number in the file, from 1, and the five clear-text fields."""
 
-# Text that begins with a visible character, ends with no blank, and does not begin like the damage of a spreadsheet.
+# Text that begins with a visible character, does not end with a blank, and does not begin like spreadsheet damage.
 _LETTER = rf"[^\P{{L}}{INVISIBLE_LETTERS}]"
 _REST = r"(?:[^\x00]*[^\pZ\pC])?"
 _PRODUCT = rf"^(?:[!-\"$-<>-~]|{_LETTER}){_REST}$"
-# An id with a plus that begins with a digit is the judge's, who tells it from 1.23457E+17.
+# An id that begins with a digit and has a plus goes to the judge, to tell it from 1.23457E+17.
 _IDENTIFIER = rf"^(?:(?:[!\"$-&(-/:-<>-~]|{_LETTER}){_REST}|[0-9](?:[^\x00+]*[!-*,-~])?)$"
 _WHOLE = r"^[1-9][0-9]{0,17}$"
-# 29 February is left to the judge, which knows the leap years.
+# February 29 is left to the judge because of leap years.
 _DATE = (
     r"^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)$"
 )
 
-# Three digits behind a comma and no point ahead of it may be grouping: 1,499.
+# Three digits after a comma, with no point before it, may be grouping: 1,499.
 _DECIMAL_COMMA = r"^\s*[+-]?(?:[0-9]+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+)\s*$"
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedRows:
-    """Rows that did not pass, in the order of the file, in columns: a file may be bad from one end to the other.
+    """Rows that did not pass, in file order. They are in columns because every row of a file may be bad.
 
     Attributes:
         source_row: the record number of each in the file, from 1.
-        fields: `FIELDS` as sent, in clear, as text; null throughout a row that could not be read into fields.
-        reasons: of each row at least one.
+        fields: `FIELDS` as sent, as clear text; all null for a row that could not be split into fields.
+        reasons: at least one for each row.
     """
 
     source_row: pa.Int64Array
@@ -85,14 +84,14 @@ class RejectedRows:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of the records of a block: `records == valid.num_rows + len(rejected)`.
+    """The outcome for the records of a block: `records == valid.num_rows + len(rejected)`.
 
     Attributes:
         records: how many records the block has.
-        valid: the valid rows, `VALID_SCHEMA`, in the order of the file.
+        valid: the valid rows as `VALID_SCHEMA`, in file order.
         rejected: the others.
-        three_decimals: how many of the valid rows write their price with exactly three decimals.
-        bare_quotes: how many of the records hold a quote inside an unquoted field, which is read as text.
+        three_decimals: how many of the valid rows have a price with exactly three decimals.
+        bare_quotes: how many of the records have a quote inside an unquoted field, read as text.
     """
 
     records: int
@@ -103,10 +102,10 @@ class Verdict:
 
 
 def validate(file: CsvFile, rules: ValidationRules, *, batch_size: int, threads: int) -> Iterator[Verdict]:
-    """The verdict on each block of `file`, in the order of the file.
+    """Yield the verdict on each block of `file`, in file order.
 
-    Blocks are validated `threads` at a time, and no more than one further is read ahead: memory does not grow with
-    the file. `batch_size` is the number of rows that Pydantic gets at once.
+    `threads` blocks are validated at a time, and at most one more is read ahead, so that memory does not grow with the
+    file. `batch_size` is the number of rows passed to Pydantic at once.
 
     Raises:
         NotATransactionFileError: compressed data is damaged.
@@ -132,9 +131,9 @@ def validate(file: CsvFile, rules: ValidationRules, *, batch_size: int, threads:
 
 
 def count_reasons(rejected: RejectedRows) -> Counter[tuple[str, str]]:
-    """How often each (field, code) was a reason."""
+    """Return how often each (field, code) was a reason."""
     counts: Counter[tuple[str, str]] = Counter()
-    # Rows are mostly bad in the same few ways.
+    # Count equal reasons together, because most bad rows of a file share a few.
     for reasons, rows in Counter(rejected.reasons).items():
         for reason in reasons:
             counts[reason.field, reason.code] += rows
@@ -142,7 +141,7 @@ def count_reasons(rejected: RejectedRows) -> Counter[tuple[str, str]]:
 
 
 def count_decimal_commas(rejected: RejectedRows) -> int:
-    """How many of the prices are written with a decimal comma."""
+    """Return how many of the rejected prices are written with a decimal comma."""
     return int(pc.match_substring_regex(rejected.fields["price"], _DECIMAL_COMMA).true_count)
 
 
@@ -151,7 +150,7 @@ def _validate_block(block: Block, header: Header, rules: ValidationRules, batch_
 
 
 def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size: int) -> Verdict:
-    """The verdict on parsed records; their `source_row` counts from 1 within the block."""
+    """Return the verdict on parsed records; their `source_row` counts from 1 within the block."""
     source_row = pc.add(parsed.index, 1)
     columns, decoded = _decoded(parsed.fields)
     accepted = pc.and_(decoded, screen(columns, rules))
@@ -159,12 +158,12 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
     valid = _typed(source_row.filter(accepted), plain)
     three_decimals = _count_three_decimals(plain["price"])
     left = pc.invert(accepted)
-    # As bytes only where some are no text: decoding them once more, value by value, is a tenth of the judge's time.
+    # Use bytes only if some are not text: decoding them again, value by value, takes a tenth of the judge's time.
     doubtful = (columns if decoded.true_count == len(decoded) else parsed.fields).filter(left)
     source_row = source_row.filter(left)
     judged, reasons = _judge_all(source_row, doubtful, contract(rules), batch_size)
     if judged:
-        # Puts the judge's rows back between those of the screen.
+        # Put the judge's rows back between those of the screen.
         valid = pa.Table.from_batches([valid, *judged]).sort_by("source_row").combine_chunks().to_batches()[0]
         passed = pa.array([place for place in range(doubtful.num_rows) if place not in reasons])
         prices = doubtful["price"].take(passed).cast(pa.string())
@@ -179,7 +178,7 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
 
 
 def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
-    """For each row of `columns` (`FIELDS` as text) whether it is plainly valid. False means: ask the judge."""
+    """Return for each row of `columns` (`FIELDS` as text) whether it is plainly valid; if not, ask the judge."""
     decimals = rf"(?:\.[0-9]{{1,{rules.max_decimals}}})?" if rules.max_decimals else ""
     patterns = {
         "transaction_id": _IDENTIFIER,
@@ -193,7 +192,7 @@ def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
         masks.append(pc.starts_with(columns["product"], rules.product_prefix))
     if rules.min_price > 0:
         masks.append(_at_least(columns["price"], masks[FIELDS.index("price")], rules.min_price))
-    # Days in ISO form are in order as text.
+    # ISO dates sort correctly as text.
     masks.append(pc.greater_equal(columns["date"], rules.min_date.isoformat()))
     if rules.max_date is not None:
         masks.append(pc.less_equal(columns["date"], rules.max_date.isoformat()))
@@ -217,7 +216,7 @@ def _typed(source_row: pa.Int64Array, columns: pa.RecordBatch) -> pa.RecordBatch
 
 
 def _decoded(fields: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.BooleanArray]:
-    """`fields` as text, and which rows are UTF-8 throughout; the others hold empty text where they are not."""
+    """Return `fields` as text, and which rows are all UTF-8; values that are not UTF-8 become empty text."""
     columns = []
     decoded = pa.repeat(True, fields.num_rows)  # noqa: FBT003 - the value to repeat
     for column in fields.columns:
@@ -244,20 +243,20 @@ def _adapter(model: type[Transaction]) -> TypeAdapter[list[Transaction]]:
 
 
 type _Reasons = dict[int, tuple[Reason, ...]]
-"""What is wrong with rows, by their place; rows with nothing wrong are not in it."""
+"""What is wrong with rows, by position. Rows with nothing wrong are left out."""
 
 
 def _judge_all(
     source_row: pa.Int64Array, rows: pa.RecordBatch, model: type[Transaction], batch_size: int
 ) -> tuple[list[pa.RecordBatch], _Reasons]:
-    """Pydantic's word on `rows`, `FIELDS` as text or bytes: those that passed, `VALID_SCHEMA`, and the reasons."""
+    """Validate `rows`, `FIELDS` as text or bytes; return those that passed, as `VALID_SCHEMA`, and the reasons."""
     judged: list[pa.RecordBatch] = []
     reasons: _Reasons = {}
     for start in range(0, rows.num_rows, batch_size):
         batch = list(zip(*(column.to_pylist() for column in rows.slice(start, batch_size).columns), strict=True))
         transactions, found = _judge(batch, model)
         if transactions:
-            # In columns at once: models take many times the memory.
+            # Convert to columns right away, because models take many times the memory.
             passed = [start + place for place in range(len(batch)) if place not in found]
             judged.append(_from_models(source_row.take(pa.array(passed)), transactions))
         reasons |= {start + place: why for place, why in found.items()}
@@ -270,7 +269,7 @@ def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[lis
     try:
         transactions = adapter.validate_python(inputs)
     except ValidationError as error:
-        # Without the input: errors must not carry clear values.
+        # Leave out the input, because errors must not carry clear-text values.
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
             place, field, *_ = fault["loc"]
             _add(reasons, int(place), _reason(str(field), fault["type"], fault["msg"]))
@@ -279,8 +278,8 @@ def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[lis
 
 
 def _inputs(rows: Sequence[Sequence[Any]]) -> tuple[list[dict[str, str]], _Reasons]:
-    """The rows as Pydantic gets them, empty fields left out, and what is wrong with their encoding."""
-    # A column is text or bytes throughout, and all columns of a batch alike.
+    """Return the rows as Pydantic takes them, without empty fields, and what is wrong with their encoding."""
+    # A batch is either all text or all bytes.
     if isinstance(rows[0][0], str):
         return [{name: value for name, value in zip(FIELDS, fields, strict=True) if value} for fields in rows], {}
     inputs = []
@@ -294,7 +293,7 @@ def _inputs(rows: Sequence[Sequence[Any]]) -> tuple[list[dict[str, str]], _Reaso
 
 
 def _add(reasons: _Reasons, place: int, reason: Reason) -> None:
-    """Adds `reason`, if it is the first for its field."""
+    """Add `reason` if it is the first for its field."""
     found = reasons.get(place, ())
     if not found or all(one.field != reason.field for one in found):
         reasons[place] = (*found, reason)
@@ -302,12 +301,12 @@ def _add(reasons: _Reasons, place: int, reason: Reason) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _reason(field: str, code: str, message: str) -> Reason:
-    # A bad file is mostly bad in the same few ways.
+    # Cached, because most bad rows of a file share a few reasons.
     return Reason(field, code, message)
 
 
 def _as_sent(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """`rows` as text, bytes that are none escaped."""
+    """Return `rows` as text, with bytes that are not UTF-8 escaped."""
     columns = []
     for column in rows.columns:
         try:
@@ -336,14 +335,14 @@ def _with_unreadable(rejected: RejectedRows, unreadable: Sequence[UnreadableReco
 def _from_models(source_row: pa.Int64Array, transactions: Sequence[Transaction]) -> pa.RecordBatch:
     cent = Decimal(1).scaleb(-DECIMAL_PLACES)
     columns: dict[str, list[Any]] = {name: [getattr(t, name) for t in transactions] for name in FIELDS}
-    # A price such as 1.50000 is valid: its value has one decimal place.
+    # A price such as 1.50000 is valid, because its value has one decimal place.
     columns["price"] = [None if price is None else price.quantize(cent) for price in columns["price"]]
     arrays = [source_row, *(pa.array(columns[name], VALID_SCHEMA.field(name).type) for name in FIELDS)]
     return pa.RecordBatch.from_arrays(arrays, schema=VALID_SCHEMA)
 
 
 def _shifted(verdict: Verdict, before: int) -> Verdict:
-    """`verdict` with its rows numbered in the file, `before` records of which came earlier."""
+    """Return `verdict` with its rows numbered in the file, after `before` earlier records."""
     if not before:
         return verdict
     columns = [pc.add(verdict.valid["source_row"], before), *verdict.valid.columns[1:]]
