@@ -1,1 +1,1 @@
-"""The stores and what they are reached with, one module per service. No Dagster."""
+"""Access to the stores, one module per service. No Dagster."""

@@ -1,6 +1,6 @@
-"""BigQuery jobs: each started once, joined where its answer was lost, and counted with what it cost.
+"""Run BigQuery jobs: start each once, join it if its answer was lost, and add up the costs.
 
-The statements are in `bigquery_sql.py`. Documented in docs/reliability.md.
+The statements are in `bigquery_sql.py`. See docs/reliability.md for the guarantees.
 """
 
 import time
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
 
 JOB_SECONDS = 600.0
-"""Give up on a job after this many seconds. It may still end: the next try, or the next run, joins it."""
+"""Give up on a job after this many seconds. It may still finish; the next try or the next run joins it."""
 
 LABELS = {"app": "txn_assets"}
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What jobs cost, as far as the server says: loading is free, and has no bytes billed."""
+    """What jobs cost according to the server. Load jobs are free and have no bytes billed."""
 
     bytes_billed: int = 0
     slot_milliseconds: int = 0
@@ -34,12 +34,12 @@ class Costs:
 
 @dataclass
 class Jobs:
-    """Runs the jobs of one load.
+    """The jobs of one load.
 
     Attributes:
-        no_retry: options of each request: a single try with a timeout. `retry_transient` alone tries again, so that
-            budgets do not multiply.
-        maximum_bytes_billed: the limit of each query, None for the project's own. BigQuery runs each statement of a
+        no_retry: options for each request: a single try with a timeout. Only `retry_transient` retries, so that budgets
+            do not multiply.
+        maximum_bytes_billed: the limit for each query; None for the project's own. BigQuery runs each statement of a
             script as a child job with the configuration of its parent
             (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationQuery).
         costs: the sum over all jobs so far.
@@ -51,12 +51,12 @@ class Jobs:
     costs: Costs = field(default=Costs())
 
     def query(self, sql: str, *parameters: Any) -> "bigquery.table.RowIterator":  # noqa: ANN401 - three kinds of parameter
-        """Return the rows of `sql`."""
+        """Run `sql` and return its rows."""
         job = self.client.query(sql, job_config=self._query_config(parameters), job_retry=None, **self.no_retry)
         return self._finish(job)  # type: ignore[no-any-return]  # google-cloud-bigquery is untyped here
 
     def run_script(self, base: str, sql: str, *parameters: Any) -> None:  # noqa: ANN401 - three kinds of parameter
-        """Run `sql` as the job that `base` names, once; see `run`."""
+        """Run `sql` once, as the job that `base` names; see `run`."""
         config = self._query_config(parameters)
         self.run(
             base,
@@ -72,8 +72,8 @@ class Jobs:
     ) -> None:
         """Run the job that `base` names, once.
 
-        A job of that name is joined: it was accepted, and its answer lost. If it failed, or is not `is_done`, the next
-        suffix takes its place.
+        If a job of that name exists, join it: it was accepted, but the answer was lost. If it failed or is not
+        `is_done`, use the next suffix.
         """
         from google.api_core.exceptions import Conflict  # noqa: PLC0415 - see defs/resources.py
 
@@ -98,7 +98,7 @@ class Jobs:
         return config
 
     def _wait(self, job: "bigquery.job.base._AsyncJob") -> None:
-        """Wait for the end of `job`, good or bad.
+        """Wait until `job` ends, whether it succeeds or fails.
 
         Raises:
             TimeoutError: it takes too long; the next try joins it.
@@ -113,8 +113,8 @@ class Jobs:
             pause = min(2.0, pause * 1.5)
 
     def _finish(self, job: "bigquery.job.base._AsyncJob") -> Any:  # noqa: ANN401 - rows, or the job
-        """Return the result of `job`; waiting in `result` itself would repeat requests within a budget of its own."""
+        """Return the result of `job`. Waiting in `job.result` instead would repeat requests within its own budget."""
         self._wait(job)
-        # Load jobs have neither.
+        # Load jobs have neither figure.
         self.costs += Costs(getattr(job, "total_bytes_billed", 0) or 0, getattr(job, "slot_millis", 0) or 0)
         return job.result(**self.no_retry)

@@ -1,7 +1,7 @@
-"""The SQL of the BigQuery sink, as functions that a test can read.
+"""Build the SQL of the BigQuery sink, in functions that return text for tests to read.
 
-Names are quoted here, values are bound by the caller. Every statement on the data table is bounded by `date`: bytes
-would otherwise grow with the table, and a table may require the filter
+Names are quoted here; the caller binds the values. Every statement on the data table has bounds on `date`, because the
+bytes read would otherwise grow with the table and a table may require the filter
 (https://cloud.google.com/bigquery/docs/querying-partitioned-tables).
 """
 
@@ -25,7 +25,7 @@ COLUMNS = {
 LOAD_COLUMNS = {name: COLUMNS[name] for name in ("source_file", "source_row")} | {
     name: kind for name, kind in COLUMNS.items() if not name.startswith("source_")
 }
-"""In the order of `hashed_rows.COLUMNS`."""
+"""The columns of a load table, in the order of `hashed_rows.COLUMNS`."""
 
 LEDGER_COLUMNS = {
     "source_file": "STRING",
@@ -47,21 +47,21 @@ LEDGER_COLUMNS = {
 LOAD_TABLE_PREFIX = "_txn_staging_"
 
 WITHIN = "(date BETWEEN @first_date AND @last_date OR date IS NULL)"
-"""The rows that the caller's @first_date and @last_date bound; rows without a date are in a partition of their own."""
+"""Condition for rows from @first_date to @last_date, and rows without a date: they are in a partition of their own."""
 
 ANY_DATE = "(date BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' OR date IS NULL)"
-"""Every row, in the form that satisfies a table that requires a filter."""
+"""Condition for every row, in a form that satisfies a required filter."""
 
 WRONG_ROWS = "the table does not hold the rows of"
-"""What the transaction says when what it wrote differs from the files, before their names."""
+"""Error text of the transaction if the rows it wrote differ from the files; the names of the files follow."""
 
 LEDGER_CHANGED = "another load committed in between"
-"""What the transaction says when the ledger is no longer as its caller saw it."""
+"""Error text of the transaction if the ledger has changed since the caller read it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The data table and its ledger beside it."""
+    """The data table and its ledger."""
 
     project: str
     dataset: str
@@ -69,35 +69,35 @@ class Tables:
 
     @property
     def data_id(self) -> str:
-        """The data table."""
+        """The ID of the data table."""
         return self.id_of(self.name)
 
     @property
     def ledger_id(self) -> str:
-        """The ledger, `<table>_loads`."""
+        """The ID of the ledger, `<table>_loads`."""
         return self.id_of(f"{self.name}_loads")
 
     @property
     def data(self) -> str:
-        """The data table, quoted."""
+        """The quoted ID of the data table."""
         return self.quoted(self.name)
 
     @property
     def ledger(self) -> str:
-        """The ledger, quoted."""
+        """The quoted ID of the ledger."""
         return self.quoted(f"{self.name}_loads")
 
     def id_of(self, table: str) -> str:
-        """A table of the dataset."""
+        """Return the ID of a table in the dataset."""
         return f"{self.project}.{self.dataset}.{table}"
 
     def quoted(self, table: str) -> str:
-        """A table of the dataset, quoted; the configuration lets no quote into a name."""
+        """Return the quoted ID of a table in the dataset; the configuration allows no quotes in names."""
         return f"`{self.id_of(table)}`"
 
 
 def held_query(tables: Tables) -> str:
-    """The newest ledger row of each file; binds @names."""
+    """Return the query for the newest ledger row of each file; binds @names."""
     columns = ", ".join(LEDGER_COLUMNS)
     return (
         f"SELECT {columns} FROM {tables.ledger} WHERE source_file IN UNNEST(@names) "  # noqa: S608 - quoted names
@@ -106,12 +106,12 @@ def held_query(tables: Tables) -> str:
 
 
 def generations_query(tables: Tables) -> str:
-    """The newest generation of each file in the ledger."""
+    """Return the query for the newest generation of each file in the ledger."""
     return f"SELECT source_file, MAX(generation) FROM {tables.ledger} WHERE source_file != '' GROUP BY source_file"  # noqa: S608 - quoted names
 
 
 def totals_query(tables: Tables, *, is_exact: bool, names: str = "@names") -> str:
-    """Return the totals of each of the files in `names`; binds it, @first_date and @last_date.
+    """Return the query for the totals of each of the files in `names`; binds it, @first_date and @last_date.
 
     See `select_fingerprint` for `is_exact`.
     """
@@ -124,7 +124,7 @@ def totals_query(tables: Tables, *, is_exact: bool, names: str = "@names") -> st
 
 
 def rows_query(tables: Tables) -> str:
-    """Return the rows of some files; binds @names, @first_date and @last_date."""
+    """Return the query for the rows of some files; binds @names, @first_date and @last_date."""
     return (
         f"SELECT {', '.join(COLUMNS)} FROM {tables.data} WHERE source_file IN UNNEST(@names) AND {WITHIN} "  # noqa: S608 - quoted names
         "ORDER BY source_file, source_row"
@@ -132,11 +132,11 @@ def rows_query(tables: Tables) -> str:
 
 
 def begin_ledger_statement(tables: Tables) -> str:
-    """Add the lock row to a new ledger, and a row for each file whose rows are in the data table already.
+    """Return the statement that adds the lock row to a new ledger, and a row for each file already in the data table.
 
-    Every load updates the lock row, so that two loads at once conflict; it names no file. Files are there already if
-    the ledger was lost, for example by a partial restore: the next load of each must find its rows and replace them.
-    This is the only statement that reads the whole table, once in the life of a ledger.
+    Every load updates the lock row, so that two loads at once conflict; it names no file. Files are already there if
+    the ledger was lost, for example in a partial restore; the next load of each must find its rows and replace them.
+    This is the only statement that reads the whole table, and it runs once in the life of a ledger.
     """
     names = "source_file, generation, size, crc32c, run_id, key_id, rules_id, row_count, min_date, max_date, loaded_at"
     return (
@@ -151,17 +151,17 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
     """Return the transaction that replaces files and writes their ledger rows, all or nothing.
 
     Binds @incoming (the ledger rows, each with the generation and run that the caller saw there), @replaced (the files
-    of `load_table`, also those that the ledger does not know) and @first_date and @last_date (which bound their rows,
-    old and new). Without `load_table` no rows change and the ledger rows alone are written.
+    of `load_table`, including those that are not in the ledger), and @first_date and @last_date (the bounds of their
+    rows, old and new). Without `load_table`, only the ledger rows are written.
 
-    A transaction takes SELECT and DML, and no ASSERT
-    (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions): a SELECT that raises an
-    error ends the script, and BigQuery rolls back.
+    A transaction takes SELECT and DML, but not ASSERT
+    (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions). Instead, a SELECT that
+    raises an error ends the script, and BigQuery rolls back.
     """
     ledger = [name for name in LEDGER_COLUMNS if name != "loaded_at"]
     steps = [
         "BEGIN TRANSACTION",
-        # BigQuery lets transactions that only insert pass each other; this row makes any two loads conflict.
+        # BigQuery lets transactions that only insert run side by side; updating this row makes any two loads conflict.
         f"UPDATE {tables.ledger} SET loaded_at = CURRENT_TIMESTAMP() WHERE source_file = ''",  # noqa: S608 - quoted names
         f"SELECT IF(EXISTS (SELECT 1 FROM {tables.ledger} AS l JOIN UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
         "ON l.source_file = i.source_file WHERE l.generation > i.seen_generation "
@@ -177,7 +177,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         ]
     steps += [
         f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
-        # A live version may have a smaller generation; the newest in the ledger is the one that is held.
+        # A live version may have a smaller generation, but the newest one in the ledger counts as held.
         "WHERE i.source_file = l.source_file AND i.generation <= l.generation)",
         f"INSERT INTO {tables.ledger} ({', '.join(ledger)}, loaded_at) "  # noqa: S608 - quoted names
         f"SELECT {', '.join('i.' + name for name in ledger)}, CURRENT_TIMESTAMP() FROM UNNEST(@incoming) AS i",
@@ -187,12 +187,12 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
 
 
 def is_exact(types: Mapping[str, str]) -> bool:
-    """Return whether a table with columns of `types` keeps prices exactly, not as binary floating-point numbers."""
+    """Return whether a table with columns of `types` stores prices exactly, not as binary floating-point numbers."""
     return types.get("price") != "FLOAT64"
 
 
 def _verification(tables: Tables, *, is_exact: bool) -> str:
-    """Return the SELECT that ends the transaction if the table does not hold the rows of each file in @replaced."""
+    """Return the SELECT that ends the transaction unless the table holds the rows of each file in @replaced."""
     counts = ("row_count", "sum_quantity", "fingerprint")
     same = [f"IFNULL(t.{name}, 0) = i.{name}" for name in counts]
     same += [f"t.{name} IS NOT DISTINCT FROM i.{name}" for name in ("min_date", "max_date")]
@@ -210,7 +210,7 @@ def _verification(tables: Tables, *, is_exact: bool) -> str:
 
 
 def wrong_files(message: str) -> str | None:
-    """Return the files whose rows the transaction found to differ, from its error."""
+    """Return the files with wrong rows from the error of the transaction; None if it names none."""
     found = re.search(re.escape(WRONG_ROWS) + r" \[(.*?)\]", message)
     return found[1] if found else None
 
@@ -218,18 +218,18 @@ def wrong_files(message: str) -> str | None:
 _CONFLICTS = re.compile(
     # BigQuery: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
     r"due to concurrent|"
-    # The embedded server, which is DuckDB.
+    # The embedded server (DuckDB).
     r"failed to commit|transaction conflict|conflict on (?:update|tuple deletion)|" + re.escape(LEDGER_CHANGED),
     re.IGNORECASE,
 )
 
 
 def is_conflict(message: str) -> bool:
-    """Return whether BigQuery gave a transaction up because another one was faster."""
+    """Return whether BigQuery aborted a transaction because another one was faster."""
     return _CONFLICTS.search(message) is not None
 
 
 def is_lost_load_table(message: str) -> bool:
-    """Return whether a load table is gone: somebody removed it, or it expired."""
+    """Return whether a load table is gone because somebody removed it or it expired."""
     text = message.lower()
     return LOAD_TABLE_PREFIX in text and "not found" in text

@@ -1,7 +1,7 @@
-"""The BigQuery tables: made where they are missing, and held against what a load needs before the first row.
+"""Create missing BigQuery tables, and check existing ones before the first row is loaded.
 
-`column_faults` and `expiration_faults` are pure; `prepare` applies them. Tables that exist keep their columns, types
-and partitioning if they can hold every valid value. Documented in docs/reliability.md.
+`column_faults` and `expiration_faults` are pure; `prepare` applies them. Existing tables keep their columns, types and
+partitioning if they can hold every valid value. See docs/reliability.md, 'BigQuery tables'.
 """
 
 import datetime as dt
@@ -27,16 +27,16 @@ _FITTING_TYPES = {
     "INT64": {"INT64", "NUMERIC", "BIGNUMERIC"},
     "DATE": {"DATE"},
 }
-"""Types of an existing column that keep every value. FLOAT64 is what the original pipeline made: allowed, not exact."""
+"""Types of an existing column that keep every value. FLOAT64 comes from the original pipeline: allowed, not exact."""
 
 _WIDENED = {("INT64", "NUMERIC"), ("NUMERIC", "NUMERIC"), ("BIGNUMERIC", "BIGNUMERIC"), ("STRING", "STRING")}
-"""Changes of type that BigQuery makes in place:
+"""Type changes that BigQuery makes in place:
 https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_data_type"""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a deployment asks of its tables: the partitioning of a new one, and the rows that each must hold."""
+    """What a deployment needs from its tables: the partitioning of a new one, and the rows that each must hold."""
 
     partition_by: PartitionBy
     rules: "ValidationRules"
@@ -44,16 +44,16 @@ class Needs:
 
 
 def standard_type(kind: str) -> str:
-    """Return the name in GoogleSQL of a type as the API may name it."""
+    """Return the GoogleSQL name of a type from the API."""
     return {"FLOAT": "FLOAT64", "INTEGER": "INT64"}.get(kind.upper(), kind.upper())
 
 
 def column_faults(table: str, fields: Iterable["bigquery.SchemaField"], needs: Needs) -> list[str]:
-    """Return why the existing data table `table` cannot hold every valid row, a sentence with its remedy each.
+    """Return why the existing data table `table` cannot hold every valid row, with one sentence and remedy per fault.
 
-    BigQuery rounds a value that has more decimals than its column and says nothing
-    (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_decimal_type), while
-    text or digits that are too long fail the load.
+    BigQuery silently rounds a value with more decimals than its column
+    (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_decimal_type). Text or
+    digits that are too long fail the load.
     """
     faults = []
     rules = needs.rules
@@ -103,7 +103,7 @@ def ledger_faults(table: str, fields: Iterable["bigquery.SchemaField"]) -> list[
 
 
 def expiration_faults(table: "bigquery.Table") -> list[str]:
-    """Return which rows of `table` BigQuery would remove by age, a sentence with its remedy each.
+    """Return which rows of `table` BigQuery would remove by age, with one sentence and remedy per fault.
 
     New tables take the defaults of their dataset; the sandbox sets both to 60 days
     (https://cloud.google.com/bigquery/docs/sandbox#limitations).
@@ -131,9 +131,9 @@ def prepare(
     *,
     no_retry: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Make both tables, or add to existing ones what they lack; return the type of each column of the data table.
+    """Create both tables or add what existing ones lack; return the type of each column of the data table.
 
-    The ledger is made last: with it, all is there.
+    The ledger is created last, so if it exists, everything does.
 
     Raises:
         StoreError: a table cannot hold every valid row, or BigQuery would remove rows from it; no row was changed.
@@ -148,15 +148,15 @@ def prepare(
 
 
 def column_types(table: "bigquery.Table") -> dict[str, str]:
-    """Return the type of each column of `table`, by its name in lower case: names are compared without case."""
+    """Return the type of each column of `table` by lower-case name, because names are compared without case."""
     return {field.name.casefold(): standard_type(field.field_type) for field in table.schema}
 
 
 def data_table(tables: statements.Tables, partition_by: PartitionBy) -> "bigquery.Table":
-    """Return the data table as it is made where there is none.
+    """Return the definition of a new data table.
 
     A table has at most 10,000 partitions, and one job writes at most 4,000 of them
-    (https://cloud.google.com/bigquery/quotas#partitioned_tables): days are used up after 27 years, months never.
+    (https://cloud.google.com/bigquery/quotas#partitioned_tables). Days run out after 27 years, months never.
     """
     layout = {
         "timePartitioning": {"type": partition_by.upper(), "field": "date"},
@@ -166,19 +166,19 @@ def data_table(tables: statements.Tables, partition_by: PartitionBy) -> "bigquer
 
 
 def ledger_table(tables: statements.Tables) -> "bigquery.Table":
-    """Return the ledger as it is made where there is none."""
+    """Return the definition of a new ledger."""
     return _table(tables.ledger_id, statements.LEDGER_COLUMNS, {})
 
 
 def load_table(table_id: str, expires: dt.datetime) -> "bigquery.Table":
-    """Return the table that the load job fills."""
+    """Return the definition of the table that the load job fills."""
     table = _table(table_id, statements.LOAD_COLUMNS, {})
     table.expires = expires
     return table
 
 
 def make_schema(columns: Mapping[str, str]) -> list["bigquery.SchemaField"]:
-    """Return `columns` as the API takes them."""
+    """Return `columns` as schema fields for the API."""
     from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
 
     return [bigquery.SchemaField(name, kind) for name, kind in columns.items()]
@@ -191,7 +191,7 @@ def _table(table_id: str, columns: Mapping[str, str], options: Mapping[str, Any]
     resource = {
         "tableReference": {"projectId": project, "datasetId": dataset, "tableId": name},
         "schema": {"fields": [field.to_api_repr() for field in make_schema(columns)]},
-        # A dataset may collate without case by default; a.csv and A.csv are two files.
+        # A dataset may compare text without case by default, but a.csv and A.csv are two files.
         "defaultCollation": "",
     }
     return bigquery.Table.from_api_repr(resource | dict(options))
@@ -208,7 +208,7 @@ def _get_or_create(
         made = client.create_table(wanted, exists_ok=True, **no_retry)
     if not expiration_faults(made):
         return made
-    # Not to be had at creation, where null means the default of the dataset.
+    # This cannot be set at creation, because null then means the default of the dataset.
     made.expires = None
     changed = ["expires"]
     if made.time_partitioning is not None:

@@ -1,8 +1,8 @@
-"""What the errors of Google's clients mean: which are transient, and what to do about the others.
+"""Classify the errors of Google's clients: which are transient, and what to do about the others.
 
-This is what GCS and BigQuery have in common. A reason says more than an HTTP status: 403 is a missing role, a quota or
-a retention policy, and BigQuery's client gives 500 to each reason that it does not know.
-Documented in docs/reliability.md, after
+This module covers what GCS and BigQuery have in common. A reason says more than an HTTP status: a 403 may be a missing
+role, a quota or a retention policy, and BigQuery's client reports every unknown reason as a 500.
+See docs/reliability.md, 'Transient and permanent errors'. It is based on
 https://cloud.google.com/bigquery/docs/error-messages,
 https://cloud.google.com/bigquery/docs/troubleshoot-quotas and
 https://cloud.google.com/storage/docs/json_api/v1/status-codes.
@@ -17,7 +17,7 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, Ref
 from google.cloud.storage.exceptions import InvalidResponse
 
 FAULTS = (exceptions.GoogleAPIError, GoogleAuthError, InvalidResponse, OSError)
-"""What the clients raise; errors of `requests` are OSErrors."""
+"""Exceptions that the clients raise; errors of `requests` are OSErrors."""
 
 _TRANSIENT_CODES = {408, 429, 500, 502, 503, 504}
 
@@ -33,7 +33,7 @@ _TRANSIENT_REASONS = {
 }
 
 _TRANSIENT_TEXTS = re.compile(r"Too many DML statements outstanding", re.IGNORECASE)
-"""The reason is `resourcesExceeded`, which is otherwise permanent."""
+"""Transient errors with the reason `resourcesExceeded`; other errors with that reason are permanent."""
 
 _REQUESTER_PAYS = "The bucket is Requester Pays, which the platform does not support: turn it off for this bucket."
 _LATER = "Too many requests at once: load the file again later."
@@ -62,7 +62,7 @@ _REMEDIES_BY_TEXT = (
         "the location of the dataset.",
     ),
 )
-"""Causes that share a reason with others."""
+"""Remedies for causes that share a reason with others."""
 
 _REMEDIES_BY_REASON = {
     "quotaExceeded": "A quota of the project is used up: wait at least ten minutes and load the file again, or raise "
@@ -96,7 +96,7 @@ _REMEDIES_BY_CODE = {
 
 
 def code_of(error: Exception) -> int | None:
-    """Return the HTTP status of `error`, whichever of the clients' families it belongs to."""
+    """Return the HTTP status of `error`, from any of the clients' exception families."""
     if isinstance(error, InvalidResponse):
         return int(error.response.status_code)
     code = getattr(error, "code", None)
@@ -123,7 +123,7 @@ def _details(response: requests.Response) -> list[object]:
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether another try may succeed: lost connections, server errors, too many requests."""
+    """Return whether a retry may succeed: lost connections, server errors, too many requests."""
     if isinstance(error, requests.ConnectionError | requests.Timeout | TransportError | ConnectionError | TimeoutError):
         return True
     if isinstance(error, requests.exceptions.ChunkedEncodingError | exceptions.RetryError):
@@ -135,7 +135,7 @@ def is_transient(error: Exception) -> bool:
 
 
 def is_out_of_reach(error: Exception) -> bool:
-    """Return whether the storage does not answer, or lets nobody in: for one object as for every other."""
+    """Return whether the storage does not answer or denies access, so that every other object would fail too."""
     # Errors of `requests` are OSErrors.
     return isinstance(error, GoogleAuthError) or (
         isinstance(error, exceptions.GoogleAPIError | OSError) and is_transient(error)
@@ -143,21 +143,21 @@ def is_out_of_reach(error: Exception) -> bool:
 
 
 def is_precondition_failure(error: Exception) -> bool:
-    """Return whether somebody wrote the object or table since it was looked at; a 412 comes in two classes."""
+    """Return whether the object or table has been written since it was read; a 412 comes in two exception classes."""
     return code_of(error) == http.HTTPStatus.PRECONDITION_FAILED and "orgPolicyConstraintFailed" not in reasons_of(
         error
     )
 
 
 def explain(error: Exception, store: str) -> str:
-    """Return the sentence for `error`: store, cause, remedy."""
+    """Return the sentence for `error`: store, cause and remedy."""
     if isinstance(error, DefaultCredentialsError | RefreshError):
         return f"{store} cannot be reached: no usable Google credentials. {_REMEDIES_BY_CODE[401]}"
     return f"{store} cannot be used: {_cause(error)}. {_remedy(error)}".strip()
 
 
 def _cause(error: Exception) -> str:
-    """Return the service's own sentence; of an upload the client gives it in JSON, behind method and address."""
+    """Return the service's own sentence; for an upload, the client gives it in JSON after the method and URL."""
     response = getattr(error, "response", None)
     try:
         message = str(response.json()["error"]["message"]) if response is not None else ""

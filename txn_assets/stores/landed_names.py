@@ -1,24 +1,24 @@
-"""The names of objects that are made from a landed file, and how long its own name may be so that they fit."""
+"""Names of the objects made from a landed file, and how long its own name may be for them to fit."""
 
 from txn_assets.config import DataLake
 
 MAX_OBJECT_NAME_BYTES = 1024
-"""In UTF-8. See https://cloud.google.com/storage/docs/objects#naming"""
+"""Maximum length of an object name in UTF-8. See https://cloud.google.com/storage/docs/objects#naming"""
 
 
 def object_name(path: str, partition: str, file_format: str) -> str:
-    """Return the data lake's object for a landed file: `<path>/<partition without .csv>/processed.csv`."""
+    """Return the name of a landed file's object in the data lake: `<path>/<partition without .csv>/processed.csv`."""
     return f"{path}/{partition.removesuffix('.csv')}/processed.{file_format}"
 
 
 def name_limit(lake: DataLake) -> int:
-    """Return how many bytes a landed file's name may have, so that every object named after it fits."""
+    """Return how many bytes a landed file's name may have for every object named after it to fit."""
     derived = (f"{lake.landing}/", f"{lake.quarantine}//rejected.csv", object_name(lake.path, "", lake.format))
     return MAX_OBJECT_NAME_BYTES - max(len(name.encode()) for name in derived)
 
 
 def too_long(name: str, limit: int) -> str | None:
-    """Return the sentence for a name of more than `limit` bytes; None for one that fits."""
+    """Return an error message if `name` has more than `limit` bytes; otherwise None."""
     size = len(name.encode())
     if size <= limit:
         return None

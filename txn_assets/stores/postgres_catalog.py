@@ -1,7 +1,8 @@
-"""What PostgreSQL's catalog says about the tables of the sink: what is missing, and what would change or lose a value.
+"""Read PostgreSQL's catalog, and find what the sink's tables lack and what in them would change or lose a value.
 
-A column that could change a value without an error is refused before the first row. A column that refuses a value with
-an error is allowed: such a load fails, names the column, and leaves what was there. Documented in docs/reliability.md.
+A column that could silently change a value is refused before the first row. A column that rejects a value with an error
+is allowed, because such a load fails, names the column and changes nothing. See docs/operations.md, 'A PostgreSQL table
+that already exists'.
 """
 
 import re
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     import psycopg
 
 BINARY_FLOATS = ("real", "double precision")
-"""Types of a price in tables of the original pipeline: allowed, with a warning."""
+"""Price types in tables of the original pipeline: allowed, with a warning."""
 HASH_LENGTH = 64
 
 _ENCODINGS = ("UTF8", "SQL_ASCII")
-"""Encodings of a database that keep every text, byte by byte."""
+"""Database encodings that keep every text byte by byte."""
 _TABLES = {"r": "table", "p": "partitioned table", "f": "foreign table"}
 _OTHER_RELATIONS = {"v": "view", "m": "materialized view", "S": "sequence", "c": "composite type", "i": "index"}
 _WHOLE_NUMBERS = ("bigint", "integer", "smallint")
@@ -48,7 +49,7 @@ LEFT JOIN LATERAL (
 WHERE n.nspname = %s
 ORDER BY a.attnum
 """
-"""The columns of some relations of a schema, a domain as the type below it; one row of nulls in an empty schema."""
+"""The columns of some relations in a schema, with domains as their base types; one row of nulls for an empty schema."""
 
 _READ_INDEXED = """
 SELECT a.attname
@@ -66,9 +67,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-        kind: the type as `format_type` writes it, below all domains.
+        kind: the type as `format_type` writes it, with domains as their base types.
         generated: whether PostgreSQL computes it.
-        deterministic: whether texts are equal only where their bytes are.
+        deterministic: whether texts are equal only if their bytes are.
     """
 
     kind: str
@@ -78,7 +79,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Something in a schema that has a name: `kind` is pg_class.relkind."""
+    """A named object in a schema; `kind` is pg_class.relkind."""
 
     kind: str
     columns: Mapping[str, Column] = field(default_factory=dict)
@@ -86,10 +87,10 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What is there of the sink's two tables.
+    """What exists of the sink's two tables.
 
     Attributes:
-        encoding: that of the database.
+        encoding: the encoding of the database.
         indexed: the columns of the data table that come first in an index.
     """
 
@@ -101,18 +102,18 @@ class Catalog:
 
     @property
     def inexact(self) -> list[str]:
-        """`price`, where the table keeps it as a binary floating-point number."""
+        """`price`, if the table stores it as a binary floating-point number."""
         price = self.data.columns.get("price") if self.data else None
         return ["price"] if price and price.kind in BINARY_FLOATS else []
 
 
 EMPTY = Catalog(schema=False, data=None, ledger=None, indexed=frozenset())
-"""A database without the schema."""
+"""The catalog of a database without the schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What decides which values are valid: decimals of a price, and which columns hold hashes."""
+    """What decides which values are valid: the decimals of a price, and the columns with hashes."""
 
     max_decimals: int
     hashed: tuple[str, ...]
@@ -120,14 +121,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a table, and the statement that mends it, if there is one."""
+    """What is wrong with a table, and the statement that fixes it, if there is one."""
 
     problem: str
     remedy: sql.Composed | None = None
 
 
 def read(connection: "psycopg.Connection[Any]", table: Table) -> Catalog:
-    """Return what is there of `table`. The catalog is open to every role."""
+    """Return what exists of `table`. Every role may read the catalog."""
     names = [table.name, table.ledger_name]
     rows = connection.execute(_READ_COLUMNS, [names, table.schema]).fetchall()
     relations: dict[str, tuple[str, dict[str, Column]]] = {}
@@ -143,7 +144,7 @@ def read(connection: "psycopg.Connection[Any]", table: Table) -> Catalog:
 
 
 def missing(catalog: Catalog, table: Table) -> list[sql.Composed]:
-    """Return the statements that make what a load needs and `catalog` lacks; none of them locks a complete table."""
+    """Return the statements that create what a load needs and `catalog` lacks; none of them locks a complete table."""
     found: list[sql.Composed] = []
     if not catalog.schema:
         found.append(statements.create_schema(table))
@@ -154,7 +155,7 @@ def missing(catalog: Catalog, table: Table) -> list[sql.Composed]:
         found.append(statements.add_columns(table, added))
     if "source_file" not in catalog.indexed:
         found.append(statements.create_index(table, "source_file"))
-    # Only for readers: an owner who drops it later does not want it back.
+    # Loads do not need this index, only readers do, so do not create it again if the owner drops it.
     if "source_file" not in there and "date" not in catalog.indexed:
         found.append(statements.create_index(table, "date"))
     if catalog.ledger is None:
@@ -163,7 +164,7 @@ def missing(catalog: Catalog, table: Table) -> list[sql.Composed]:
 
 
 def faults(catalog: Catalog, table: Table, rules: Rules) -> list[Fault]:
-    """Return what keeps the tables from holding every valid row as it is."""
+    """Return what keeps the tables from holding every valid row unchanged."""
     found: list[Fault] = []
     if catalog.encoding not in _ENCODINGS:
         problem = f"its database is encoded in {catalog.encoding}: create one with ENCODING 'UTF8', and name it in "
@@ -176,7 +177,7 @@ def faults(catalog: Catalog, table: Table, rules: Rules) -> list[Fault]:
 
 
 def sentence(found: list[Fault], table: Table) -> str:
-    """Return what is wrong with `table` and what to do about it."""
+    """Return a message that says what is wrong with `table` and what to do about it."""
     problems = "; ".join(fault.problem for fault in found)
     remedies = statements.script(fault.remedy for fault in found if fault.remedy)
     ask = f" The owner of the table can run: {remedies}" if remedies else ""
@@ -272,13 +273,13 @@ def _text_problem(kind: str, *, hashed: bool) -> str | None:
 
 
 def _scale(kind: str) -> int | None:
-    """Return how many decimals a numeric type with bounds keeps; None for other types."""
+    """Return how many decimals a bounded numeric type keeps; None for other types."""
     match = _NUMERIC.fullmatch(kind)
     return int(match[2]) if match and match[2] else None
 
 
 def _remedy(name: str, column: Column) -> str:
-    """Return the type that `name` should have, wide enough for what a numeric column already holds."""
+    """Return the type that the column should have, wide enough for what a numeric column already holds."""
     match = _NUMERIC.fullmatch(column.kind)
     if name != "price" or not match or not match[1]:
         return COLUMNS[name]

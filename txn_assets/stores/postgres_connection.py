@@ -1,8 +1,8 @@
-"""Connections to PostgreSQL that do not wait for ever.
+"""PostgreSQL connections with an idle timeout on the client's side.
 
-Here belongs the end of waiting on the client's side. The server's own limits are settings of the connection and stand
-in `resources.py`. libpq has no such end: a server that is stopped, or a proxy that lost it, keeps the connection alive
-and says nothing. Documented in docs/reliability.md.
+libpq has no such timeout: a stopped server, or a proxy that lost it, keeps the connection alive and sends nothing. The
+server's own limits are connection settings in `defs/resources.py`. See docs/reliability.md, 'How long until a load
+gives up'.
 """
 
 import time
@@ -13,12 +13,12 @@ import psycopg
 
 
 class IdleTimeoutConnection(psycopg.Connection[Any]):
-    """A connection that is given up when nothing moves on it for `seconds`."""
+    """A connection that gives up after `seconds` without activity."""
 
     seconds = 600.0
 
     def wait[T](self, gen: Generator[Any, Any, T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Waits as the class above does, and gives up; `timeout` would end a long answer that is still coming in."""
+        """Wait as the base class does, but give up when idle; `timeout` would cut off a long answer still arriving."""
         return super().wait(self._until_silent(gen), interval, timeout)
 
     def _until_silent[T](self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
@@ -33,14 +33,14 @@ class IdleTimeoutConnection(psycopg.Connection[Any]):
             if ready:
                 end = time.monotonic() + self.seconds
             elif time.monotonic() > end:
-                # Closed at once: a rollback would wait for the same server.
+                # Close it right away, because a rollback would wait for the same server.
                 self.pgconn.finish()
                 message = f"PostgreSQL did not answer within {self.seconds:.0f} seconds"
                 raise psycopg.OperationalError(message)
 
 
 def connect(seconds: float, **settings: Any) -> IdleTimeoutConnection:  # noqa: ANN401 - those of libpq
-    """A new connection, given up after `seconds` of silence."""
+    """Return a new connection that gives up after `seconds` without activity."""
     connection = IdleTimeoutConnection.connect(**settings)
     connection.seconds = seconds
     return connection

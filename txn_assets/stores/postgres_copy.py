@@ -1,7 +1,7 @@
-"""Rows in the text format of PostgreSQL's COPY, made in columns.
+"""Convert batches of rows to the text format of PostgreSQL's COPY, column by column.
 
-Here belongs how a batch of rows becomes bytes. The statement that takes them, and its transaction, are `postgres.py`'s.
-The format is PostgreSQL's: https://www.postgresql.org/docs/current/sql-copy.html, "Text Format".
+The COPY statement and its transaction are in `defs/io_managers/postgres.py`. For the format, see
+https://www.postgresql.org/docs/current/sql-copy.html, "Text Format".
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 PIECE_BYTES = 1 << 20
-"""As much as a socket takes at once: the server works on one piece while the next is made."""
+"""As much as a socket takes at once, so that the server works on one piece while the next is made."""
 
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-"""The backslash comes first, or it would escape those of the others."""
+"""The backslash comes first; otherwise it would escape the backslashes of the others."""
 _NULL = "\\N"
 
 
 def pieces(batches: Iterable[pa.RecordBatch], *, piece_bytes: int = PIECE_BYTES) -> Iterator[memoryview]:
-    """The rows of `batches` as text for COPY, each batch in the order of its dates.
+    """Yield the rows of `batches` as text for COPY, with each batch sorted by date.
 
-    Rows of one date are neighbours in the index on date then, and PostgreSQL spends most of a load on its indexes.
+    Sorting makes rows of one date neighbors in the index on date; PostgreSQL spends most of a load on its indexes.
     """
     for batch in batches:
         in_order = batch.sort_by("date")
@@ -37,7 +37,7 @@ def _escaped(column: pa.Array) -> pa.StringArray:
     values = column.buffers()[2]
     data = values.to_pybytes() if values is not None else b""
     for plain, escaped in _ESCAPES.items():
-        # Few columns have any: looking through the bytes costs nothing beside the replacement.
+        # Few columns have any, and searching the bytes costs nothing compared with the replacement.
         if plain.encode() in data:
             column = pc.replace_substring(column, plain, escaped)
     return column
@@ -50,5 +50,5 @@ def _joined(texts: list[pa.StringArray]) -> memoryview:
         *others, pc.binary_join_element_wise(last, "", "\n", **options), "\t", **options
     )
     _, offsets, values = lines.buffers()
-    # The lines stand one behind the other in one buffer, which may be longer than they are.
+    # The lines are back to back in one buffer, but the buffer may be longer.
     return memoryview(values)[: int(np.frombuffer(offsets, dtype=np.int32)[len(lines)])]

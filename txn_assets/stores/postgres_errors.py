@@ -1,4 +1,4 @@
-"""What each error of PostgreSQL means: whether another try may succeed, and the sentence with the remedy.
+"""Classify PostgreSQL errors: whether a retry may succeed, and which sentence with a remedy to show.
 
 Sentences name columns and constraints, never the values that PostgreSQL quotes in the detail of an error.
 SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -14,7 +14,7 @@ from txn_assets.stores import postgres_sql as statements
 from txn_assets.stores.postgres_sql import COLUMNS, Table
 
 _TRANSIENT = ("08", "40001", "40P01", "53300", "55P03", "57P")
-"""SQLSTATE: lost connection, serialization failure, deadlock, too many connections, lock timeout, shutdown."""
+"""SQLSTATEs: lost connection, serialization failure, deadlock, too many connections, lock timeout, shutdown."""
 
 _REMEDIES = {
     "28": "Check the user in data_warehouse.postgres and the password in TXN_PG_PASSWORD.",
@@ -31,15 +31,15 @@ _CONNECT_REMEDIES = {
 _REFUSALS = re.compile("|".join(_CONNECT_REMEDIES))
 
 _REFUSED_VALUE = ("22", "42804")
-"""Data exceptions and a type mismatch: a value that a column does not take."""
+"""SQLSTATEs of data exceptions and a type mismatch: the column does not accept a value."""
 _CONSTRAINTS = ("23503", "23505", "23514", "23P01")
-"""Foreign key, unique, check and exclusion constraints."""
+"""SQLSTATEs of foreign key, unique, check and exclusion constraints."""
 _COPIED_COLUMN = re.compile(rf", [^,:]+ ({'|'.join(COLUMNS)})\s*$")
 """The end of the context `COPY table, line 1, column price`, in any language of the server."""
 
 
 def is_transient(error: psycopg.Error) -> bool:
-    """Return whether another try may succeed."""
+    """Return whether a retry may succeed."""
     if error.sqlstate:
         return error.sqlstate.startswith(_TRANSIENT)
     # libpq gives no SQLSTATE while connecting.
@@ -47,18 +47,18 @@ def is_transient(error: psycopg.Error) -> bool:
 
 
 def explain(error: psycopg.Error, table: Table) -> str:
-    """Return what is wrong and what to do."""
+    """Return a message that says what is wrong and what to do."""
     return f"PostgreSQL table {table} cannot be loaded: {_primary(error)}. {_remedy(error, table)}".strip()
 
 
 def explain_denial(error: psycopg.Error, table: Table, role: str) -> str:
-    """Return which rights `role` lacks, and the statements that grant them."""
+    """Return a message that says which rights `role` lacks, with the statements that grant them."""
     script = statements.script(statements.grants(table, role))
     return f"PostgreSQL table {table} cannot be loaded: {_primary(error)}. The owner of the table can run: {script}"
 
 
 def explain_missing(error: psycopg.Error, table: Table, role: str, missing: list[sql.Composed]) -> str:
-    """Return what the owner has to run, where `role` may not make what is `missing`."""
+    """Return a message with what the owner has to run if `role` may not create what is `missing`."""
     script = statements.script([*missing, *statements.grants(table, role)])
     return (
         f"PostgreSQL table {table} cannot be loaded: role {role} may not create what is missing ({_primary(error)}). "
@@ -68,7 +68,7 @@ def explain_missing(error: psycopg.Error, table: Table, role: str, missing: list
 
 def copied_column(context: str | None) -> str | None:
     """Return the column that COPY was filling, from the context of an error."""
-    # The value stands behind the colon.
+    # The value comes after the colon.
     match = _COPIED_COLUMN.search((context or "").partition(":")[0])
     return match[1] if match else None
 

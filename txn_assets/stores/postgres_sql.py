@@ -1,6 +1,6 @@
-"""The statements of the PostgreSQL sink, with every identifier quoted and every value bound.
+"""Build the statements of the PostgreSQL sink, with every identifier quoted and every value bound.
 
-Builders only: when each is issued is decided in `postgres.py`, and what a table lacks in `postgres_catalog.py`.
+`defs/io_managers/postgres.py` decides when to issue each one, and `postgres_catalog.py` decides what a table lacks.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,12 +38,12 @@ LEDGER_COLUMNS = {
 }
 
 SOURCE_COLUMNS = ("source_file", "source_row")
-"""Columns that a table of the original pipeline lacks and gets."""
+"""Columns to add to a table of the original pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The data table and its ledger beside it."""
+    """The data table and its ledger."""
 
     schema: str
     name: str
@@ -53,37 +53,37 @@ class Table:
 
     @property
     def data(self) -> sql.Identifier:
-        """The data table."""
+        """The identifier of the data table."""
         return sql.Identifier(self.schema, self.name)
 
     @property
     def ledger(self) -> sql.Identifier:
-        """The ledger."""
+        """The identifier of the ledger."""
         return sql.Identifier(self.schema, self.ledger_name)
 
     @property
     def ledger_name(self) -> str:
-        """`<table>_loads`."""
+        """The name of the ledger, `<table>_loads`."""
         return f"{self.name}_loads"
 
     def index(self, column: str) -> sql.Identifier:
-        """The index on `column`; PostgreSQL puts it into the schema of the table."""
+        """Return the identifier of the index on `column`; PostgreSQL puts it into the schema of the table."""
         return sql.Identifier(f"{self.name}_{column}_idx")
 
 
 def create_schema(table: Table) -> sql.Composed:
-    """Return the statement that makes the schema."""
+    """Return the statement that creates the schema."""
     return sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(table.schema))
 
 
 def create_data(table: Table) -> sql.Composed:
-    """Return the statement that makes the data table."""
+    """Return the statement that creates the data table."""
     columns = [_definition(name, kind) for name, kind in COLUMNS.items()]
     return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(table.data, sql.SQL(", ").join(columns))
 
 
 def create_ledger(table: Table) -> sql.Composed:
-    """Return the statement that makes the ledger."""
+    """Return the statement that creates the ledger."""
     columns = [_definition(name, kind) for name, kind in LEDGER_COLUMNS.items()]
     return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (source_file, generation))").format(
         table.ledger, sql.SQL(", ").join(columns)
@@ -97,14 +97,14 @@ def add_columns(table: Table, names: Sequence[str]) -> sql.Composed:
 
 
 def create_index(table: Table, column: str) -> sql.Composed:
-    """Return the statement that makes an index on `column` of the data table."""
+    """Return the statement that creates an index on `column` of the data table."""
     return sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} ({})").format(
         table.index(column), table.data, sql.Identifier(column)
     )
 
 
 def change_type(table: Table, column: str, kind: str) -> sql.Composed:
-    """Return the statement that turns `column` of the data table into `kind`, its values with it."""
+    """Return the statement that changes `column` of the data table to `kind` and converts its values."""
     return sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE " + kind + " USING {}::" + kind).format(
         table.data, sql.Identifier(column), sql.Identifier(column)
     )
@@ -130,7 +130,7 @@ def _definition(name: str, kind: str) -> sql.Composed:
 
 
 def held_query(table: Table) -> sql.Composed:
-    """The newest ledger row of each of some files; binds their names."""
+    """Return the query for the newest ledger row of each of some files; binds their names."""
     return sql.SQL(
         "SELECT DISTINCT ON (source_file) source_file, generation, size, crc32c, run_id, key_id, rules_id, "
         "row_count, sum_price, sum_quantity, min_date, max_date, fingerprint, loaded_at FROM {} "
@@ -139,12 +139,15 @@ def held_query(table: Table) -> sql.Composed:
 
 
 def generations_query(table: Table) -> sql.Composed:
-    """The newest generation of each file in the ledger."""
+    """Return the query for the newest generation of each file in the ledger."""
     return sql.SQL("SELECT source_file, max(generation) FROM {} GROUP BY source_file").format(table.ledger)
 
 
 def totals_query(table: Table, *, is_exact: bool) -> sql.Composed:
-    """Return the totals of each of some files; binds their names. See `select_fingerprint` for `is_exact`."""
+    """Return the query for the totals of each of some files; binds their names.
+
+    See `select_fingerprint` for `is_exact`.
+    """
     fingerprint = select_fingerprint(POSTGRES, is_exact=is_exact)
     return sql.SQL(
         "SELECT source_file, count(*), sum(price), sum(quantity), min(date), max(date), {} FROM {} "
@@ -153,17 +156,17 @@ def totals_query(table: Table, *, is_exact: bool) -> sql.Composed:
 
 
 def forget_statement(table: Table) -> sql.Composed:
-    """Remove the ledger rows of a file above a generation; binds source_file and generation."""
+    """Return the statement that deletes a file's ledger rows above a generation; binds source_file and generation."""
     return sql.SQL("DELETE FROM {} WHERE source_file = %s AND generation > %s").format(table.ledger)
 
 
 def delete_statement(table: Table) -> sql.Composed:
-    """Removes the rows of a file; binds source_file."""
+    """Return the statement that deletes the rows of a file; binds source_file."""
     return sql.SQL("DELETE FROM {} WHERE source_file = %s").format(table.data)
 
 
 def copy_statement(table: Table) -> sql.Composed:
-    """Takes rows as text, `hashed_rows.COLUMNS`."""
+    """Return the COPY statement for rows as text, with the columns of `hashed_rows.COLUMNS`."""
     from txn_assets.rows.hashed_rows import COLUMNS as LOAD_COLUMNS  # noqa: PLC0415 - Arrow loads with the first file
 
     names = sql.SQL(", ").join(map(sql.Identifier, LOAD_COLUMNS))
@@ -171,7 +174,7 @@ def copy_statement(table: Table) -> sql.Composed:
 
 
 def note_statement(table: Table) -> sql.Composed:
-    """Writes a ledger row, over that of an earlier load of the same version; binds the columns but loaded_at."""
+    """Return the statement that upserts the ledger row of a file version; binds all columns except loaded_at."""
     names = [name for name in LEDGER_COLUMNS if name != "loaded_at"]
     updates = [
         sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))

@@ -1,7 +1,7 @@
-"""Riding out passing faults of a store, within a budget, and saying what the others are.
+"""Retry transient store errors within a time budget; report permanent ones.
 
-Here belong the back-off and the error that ends a load. Which faults pass is each store's own knowledge and stands in
-its I/O manager. The budget is documented in docs/reliability.md.
+This module holds the back-off and the errors that end a load. Each store's I/O manager says which errors are transient.
+See docs/reliability.md, 'How long until a load gives up', for the budget.
 """
 
 import logging
@@ -14,25 +14,25 @@ LOGGER = logging.getLogger("txn_assets")
 
 
 class StoreError(Exception):
-    """A store cannot be loaded; the message names store, cause and remedy, and carries no value of a row."""
+    """Raised when a store cannot be loaded; the message names store, cause and remedy, and no value from a row."""
 
 
 class StoreUnavailableError(StoreError):
-    """A store cannot be loaded now: passing faults did not pass within the budget."""
+    """Raised when a store cannot be loaded now because transient errors outlasted the budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long passing faults are ridden out, in seconds, and the pauses between tries."""
+    """How long to retry transient errors and how long to pause between tries, in seconds."""
 
     seconds: float = 120.0
     first_pause: float = 0.25
     longest_pause: float = 10.0
 
     def pauses(self) -> Iterator[float]:
-        """Doubling pauses, each drawn between nothing and its bound, so that those who failed together part ways.
+        """Yield random pauses from zero to a doubling bound, so that clients that failed together spread out.
 
-        'Full jitter' of Marc Brooker, 'Exponential Backoff And Jitter', AWS Architecture Blog, 2015.
+        See 'Full jitter' in Marc Brooker, 'Exponential Backoff And Jitter', AWS Architecture Blog, 2015.
         """
         bound = self.first_pause
         while True:
@@ -48,14 +48,14 @@ def retry_transient[T](
     explain: Callable[[Exception], str],
     budget: Budget,
 ) -> T:
-    """What `attempt` returns, tried again after each passing fault until the budget is used up.
+    """Return the result of `attempt`; retry it after each transient error until the budget is used up.
 
-    The budget begins with the first fault, for a long load that fails late deserves another try as well. No try begins
-    after its end, so that all takes at most one try, the budget, and one more try.
+    The budget begins with the first error, because a long load that fails late deserves a retry too. No try begins
+    after the budget ends, so the total time is at most one try, the budget, and one more try.
 
     Raises:
-        StoreError: with the sentence of `explain`, at once, for a lasting fault.
-        StoreUnavailableError: likewise, when the budget is used up.
+        StoreError: the error is permanent; raised at once, with the sentence of `explain`.
+        StoreUnavailableError: the budget is used up; raised with the sentence of `explain`.
     """
     end = None
     for pause in budget.pauses():

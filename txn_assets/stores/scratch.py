@@ -1,8 +1,7 @@
-"""Scratch space: where clear text may lie for as long as the process that made it lives.
+"""Scratch space for clear text, kept only as long as the process that created it lives.
 
-Here belong making, guarding and removing that space. What lies in it does not.
-A process that is killed cannot remove its folder, so the next one that opens scratch space does: each folder is guarded
-by a file lock that ends with its process.
+This module creates, guards and removes the space; the files in it are up to the caller. A killed process cannot remove
+its folder, so the next process that opens scratch space does. A file lock guards each folder and ends with its process.
 """
 
 import contextlib
@@ -18,11 +17,14 @@ _LOCK = "lock"
 
 @contextlib.contextmanager
 def open_scratch(home: Path) -> Iterator[Path]:
-    """A new folder below `home` that only its owner can read; it is gone afterwards, as are those of dead processes."""
+    """Yield a new folder below `home` that only its owner can read, and remove it afterwards.
+
+    Folders of dead processes are removed as well.
+    """
     root = home / "scratch"
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _guarded(root / _LOCK):
-        # Under the lock, so that nobody takes a folder for dead between its making and its locking.
+        # Hold the lock, so that no process takes a new folder for dead before it is locked.
         _remove_dead(root)
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))
         lock = _lock(folder / _LOCK)
@@ -38,7 +40,7 @@ def _remove_dead(root: Path) -> None:
         try:
             lock = _lock(folder / _LOCK, wait=False)
         except (BlockingIOError, FileNotFoundError):
-            # In use, or just removed by its own process.
+            # The folder is in use, or its own process has just removed it.
             continue
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
@@ -54,7 +56,7 @@ def _guarded(path: Path) -> Iterator[None]:
 
 
 def _lock(path: Path, *, wait: bool = True) -> int:
-    # Not inherited by child processes: a server that a run starts must not keep the run's clear text alive.
+    # Child processes do not inherit it, because a server that a run starts must not keep the run's clear text alive.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
