@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 FILE ?= data/transactions.csv
 PORT ?= 3000
 SIZE ?= 1m
-# What breaks servers and loads on purpose belongs to the faults.
+# Tests that break servers and loads on purpose run with `make faults`.
 FAULTS := txn_assets_tests/faults txn_assets_tests/local/test_interrupted_starts.py txn_assets_tests/local/test_faults.py
 MINUTES ?= 30
 
@@ -30,9 +30,9 @@ setup: .venv/.installed .venv-servers/.installed ## Create both virtual environm
 	@./setup.sh .venv-bench requirements-bench.lock editable
 	@touch $@
 
-# What make itself does not expand, and the shell does not either: file names go through the environment as typed.
+# Pass file names through the environment as typed, so that neither make nor the shell expands them.
 run: override export FILE := $(value FILE)
-# Only from the command line: some systems have a NAME in their environment.
+# Only from the command line, because some systems have a NAME in their environment.
 run: NAMED := $(if $(filter command,$(origin NAME)),--name "$$NAME")
 run: override export NAME := $(value NAME)
 .PHONY: run

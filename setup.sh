@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes a virtual environment from a hashed lock file, on a machine that has no more than a Python 3.
-#   setup.sh VENV LOCK [editable]   create VENV, install LOCK, with `editable` also this project
+# Create a virtual environment from a hashed lock file, on a machine with nothing but a Python 3.
+#   setup.sh VENV LOCK [editable]   create VENV and install LOCK; with `editable` also install this project
 #   setup.sh lock                   resolve pyproject.toml again and write the lock files
 set -eu
 cd "$(dirname "$0")"
 
 fail() { echo "setup: $*" >&2; exit 1; }
 
-# uv: the one on PATH, or one that pip puts into .uv, so that nothing outside this folder changes.
+# Print the path of uv: the one on PATH, or one installed into .uv so that nothing outside this folder changes.
 find_uv() {
     if command -v uv >/dev/null 2>&1; then command -v uv; return; fi
     if [ ! -x .uv/bin/uv ]; then
@@ -20,7 +20,8 @@ find_uv() {
     echo "$PWD/.uv/bin/uv"
 }
 
-# Python 3.13: what uv knows, a python3.13 that really starts (a pyenv shim may not), pyenv's own, or a download.
+# Print the path of a Python 3.13: one that uv finds, a python3.13 that really starts (a pyenv shim may not), pyenv's own,
+# or a download.
 find_python() {
     "$UV" python find --no-python-downloads 3.13 2>/dev/null && return
     for candidate in python3.13 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.13.*/bin/python; do
@@ -50,10 +51,10 @@ PYTHON=$(find_python)
 [ -n "$PYTHON" ] || exit 1
 echo "setup: $venv from $lock"
 [ -x "$venv/bin/python" ] || "$UV" venv --quiet --python "$PYTHON" "$venv"
-# Compiled once, here: where Python may not write byte code (PYTHONDONTWRITEBYTECODE, a folder of another user), each of
-# the many processes of a run would compile Dagster anew, which is half of its start.
+# Compile byte code once, here. If Python cannot write it later (PYTHONDONTWRITEBYTECODE, another user's folder), each of
+# a run's many processes compiles Dagster again, which is half of its startup time.
 "$UV" pip sync --quiet --compile-bytecode --python "$venv/bin/python" "$lock"
 if [ "${3:-}" = editable ]; then
-    # No build isolation: the build backend comes from the lock file as well.
+    # No build isolation, because the build backend comes from the lock file too.
     "$UV" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 fi

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Builds the production image, and proves it: one run of the sample file in a container as tight as the run pod.
-#   image.sh build    build with podman, buildah or docker, whichever is there; prints the image's name
-#   image.sh run      start the local stack, then materialise data/transactions.csv in the image against it
-# It lives with the deployment tests, not in helm-values/: that folder is what is handed to Helm and holds data only.
+# Build the production image, and test it with one run of the sample file in a container as restricted as the run pod.
+#   image.sh build    build with podman, buildah or docker, whichever is installed; print the image's name
+#   image.sh run      start the local stack, then materialize data/transactions.csv in the image against it
+# Keep this script out of helm-values/, because that folder is passed to Helm and holds only data.
 #
 # IMAGE            name without a tag (txn-assets)
 # TAG              default: version, commit and, for uncommitted changes, the time. Tags must be unique: the code
 #                  servers' identity is a hash of their values, so a new image under an old tag reloads nothing.
 # IMAGE_TOOL       podman, buildah or docker
-# IMAGE_BUILD_ARGS more arguments of the build, for example --build-arg PYTHON_IMAGE=...
-# PARTITION        the landed file that `run` materialises
+# IMAGE_BUILD_ARGS extra arguments of the build, for example --build-arg PYTHON_IMAGE=...
+# PARTITION        the landed file that `run` materializes
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -25,19 +25,19 @@ default_tag() {
 find_tool() {
     if [ -n "${IMAGE_TOOL:-}" ]; then echo "$IMAGE_TOOL"; return; fi
     for tool in podman buildah docker; do
-        # A docker client without a daemon is no builder.
+        # A docker client without a daemon cannot build.
         if "$tool" info >/dev/null 2>&1; then echo "$tool"; return; fi
     done
     fail "neither podman nor buildah nor a reachable docker: install podman (apt-get install podman)"
 }
 
-# The last tag that was built, so that `run` takes that image and not the one that a later commit would name.
+# Remember the last tag that was built, so that `run` uses that image even after a later commit.
 last_tag() { cat "${TXN_HOME:-.local}/image-tag" 2>/dev/null || default_tag; }
 
 build() {
     tool=$(find_tool)
     tag=${TAG:-$(default_tag)}
-    # Without --format docker podman and buildah write an OCI image, which has no HEALTHCHECK.
+    # Without --format docker, podman and buildah write an OCI image, which has no HEALTHCHECK.
     case $tool in
         podman) set -- podman build --format docker ;;
         buildah) set -- buildah build --format docker ;;
@@ -56,16 +56,16 @@ run() {
     tag=${TAG:-$(last_tag)}
     home=${TXN_HOME:-$PWD/.local}
     .venv/bin/python -m txn_assets.local up
-    # The servers stay outside: the container gets their addresses, in the file where the code looks for them, and the
-    # network of the host, since they listen on its loopback alone. The folders stand for the pod's volumes; they are
-    # open to the container's user, and the one above them to nobody else.
+    # The servers stay outside. The container gets their addresses, in the file that the code reads, and the host's
+    # network, because they listen only on its loopback. The folders replace the pod's volumes; they are open to the
+    # container's user, and their parent folder to nobody else.
     volumes=$home/image-run scratch=$home/image-run/scratch
     rm -rf "$volumes" && mkdir -p "$scratch" "$volumes/dagster-home" && chmod 0777 "$scratch" "$volumes/dagster-home"
     cp "$home/stack.json" "$scratch/stack.json" && chmod 0644 "$scratch/stack.json"
-    # As the run pod: its limits, its file systems, no capability, no way to gain one.
+    # Like the run pod: its limits, its file systems, no capabilities and no way to gain any.
     status=0
     # --ulimit: podman's own limits may be above those of a small machine, which then refuses to start the container.
-    # --no-healthcheck: podman keeps a timer of systemd for it, which a build machine may not have.
+    # --no-healthcheck: podman needs a systemd timer for it, and a build machine may not have systemd.
     "$tool" run --rm --no-healthcheck --ulimit nofile=4096:4096 --ulimit nproc=4096:4096 --network host --cpus 1 --memory 2g --memory-swap 2g \
         --read-only --tmpfs /tmp:rw,size=1g,mode=1777 --cap-drop ALL --security-opt no-new-privileges \
         --volume "$scratch:/scratch" --volume "$volumes/dagster-home:/opt/dagster/dagster_home" \
