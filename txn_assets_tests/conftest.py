@@ -39,5 +39,5 @@ def deployment(stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the daemon's test first: it mostly waits, so the other tests can run beside it."""
+    """Run the daemon's test first: it mostly waits, so the other tests can run at the same time."""
     items.sort(key=lambda item: item.path.name != "test_daemon.py")

@@ -65,7 +65,7 @@ type Command = Callable[[Version], Typed]
 
 @contextmanager
 def make_run() -> Iterator[Command]:
-    """`make run FILE=...`."""
+    """Provide the command `make run FILE=...`."""
     with tempfile.TemporaryDirectory() as folder:
 
         def command(version: Version) -> Typed:
@@ -78,7 +78,7 @@ def make_run() -> Iterator[Command]:
 
 @contextmanager
 def asset_materialize(deployment: Deployment) -> Iterator[Command]:
-    """`dagster asset materialize`, on an empty DAGSTER_HOME."""
+    """Provide the command `dagster asset materialize`, on an empty DAGSTER_HOME."""
     with tempfile.TemporaryDirectory() as dagster_home:
         dagster = str(Path(sys.executable).with_name("dagster"))
 

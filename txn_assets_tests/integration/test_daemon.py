@@ -12,7 +12,7 @@ from txn_assets_tests.daemon import dagster_dev
 from txn_assets_tests.deployment import Deployment, make_file, many_rows
 
 SECONDS = 150.0
-"""Deadline for startup, a tick every 30 s, a queue polled every 5 s, and a run: twice what an idle machine needs."""
+"""Timeout for startup, a tick every 30 s, a queue polled every 5 s, and a run: twice what an idle machine needs."""
 
 
 def test_dropped_and_overwritten_file(deployment: Deployment, tmp_path: Path) -> None:

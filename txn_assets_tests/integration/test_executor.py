@@ -40,7 +40,7 @@ def _steps(result: dg.JobExecutionResult, kind: str) -> set[str]:
 
 
 def meeting() -> dg.JobDefinition:
-    """Three steps that wait for each other, each in a pool of its own, and one step that needs them all."""
+    """Return a job of three steps that wait for each other, each in its own pool, and one step that needs them all."""
 
     def wait(pool: str) -> dg.OpDefinition:
         @dg.op(name=pool, pool=pool)
@@ -68,7 +68,7 @@ def test_pools_are_used_at_the_same_time(instance: dg.DagsterInstance) -> None:
 
 
 def one_pool() -> dg.JobDefinition:
-    """Two steps of one pool that fail if they overlap."""
+    """Return a job of two steps of one pool that fail if they overlap."""
 
     @dg.op(pool="postgres")
     def hold() -> None:
@@ -97,7 +97,7 @@ def test_steps_of_one_pool_take_turns(instance: dg.DagsterInstance) -> None:
 
 
 def one_fails() -> dg.JobDefinition:
-    """Two concurrent steps, one of which fails; each has a downstream step."""
+    """Return a job of two concurrent steps, one of which fails; each has a downstream step."""
 
     @dg.op(pool="gcs")
     def fail() -> int:
@@ -131,7 +131,7 @@ def test_failure_of_one_leaves_the_others(instance: dg.DagsterInstance) -> None:
 
 
 def retried() -> dg.JobDefinition:
-    """A step that fails at its first attempt."""
+    """Return a job with a step that fails at its first attempt."""
 
     @dg.op(pool="gcs", retry_policy=dg.RetryPolicy(max_retries=1))
     def try_twice(context: dg.OpExecutionContext) -> int:
@@ -153,7 +153,7 @@ def test_retries(instance: dg.DagsterInstance) -> None:
 
 
 def hooked() -> dg.JobDefinition:
-    """A step with a hook, as teams use to get notified of a failure."""
+    """Return a job with a hook on a step, as teams use to get notified of a failure."""
 
     @dg.failure_hook
     def tell(context: dg.HookContext) -> None:
@@ -178,7 +178,7 @@ def test_hooks(instance: dg.DagsterInstance) -> None:
 
 
 def printing() -> dg.JobDefinition:
-    """A step that prints."""
+    """Return a job with a step that prints."""
 
     @dg.op(pool="gcs")
     def speak() -> None:
@@ -222,7 +222,7 @@ def test_output_that_cannot_be_kept(
 
 
 def interrupted() -> dg.JobDefinition:
-    """A step during which the run is canceled, and one after it."""
+    """Return a job with a step during which the run is canceled, and a step after it."""
 
     @dg.op(pool="postgres")
     def cancel(context: dg.OpExecutionContext) -> int:

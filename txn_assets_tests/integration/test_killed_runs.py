@@ -17,7 +17,7 @@ from txn_assets.defs.run_liveness import DIED, RunLocks
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 
 SECONDS = 90.0
-"""Deadline of a run that takes ten seconds on a busy machine; a run that exceeds it hangs."""
+"""Timeout of a run, which takes ten seconds on a busy machine; a run that exceeds it counts as hung."""
 
 
 @pytest.fixture

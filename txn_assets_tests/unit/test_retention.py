@@ -1,4 +1,4 @@
-"""What is old enough to remove."""
+"""Tests of what is old enough to remove."""
 
 import datetime as dt
 
