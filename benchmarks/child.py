@@ -1,10 +1,8 @@
 """Run one measured function in this process: `python -m benchmarks.child MODULE:FUNCTION JSON`.
 
 A function takes a `Timer` and the keywords in the JSON, and returns something JSON-serializable. Only what it does
-inside
-`with timer` is timed, so imports and preparation do not count. Without arguments, the process reads calls from stdin,
-one
-per line, so that preparations and comparisons share one interpreter. `measure.py` starts these processes.
+inside `with timer` is timed, so imports and preparation do not count. Without arguments, the process reads calls from
+stdin, one per line, so that preparations and comparisons share one interpreter. `measure.py` starts these processes.
 """
 
 import importlib

@@ -3,8 +3,7 @@
 It stands in for one request of GCS's JSON API; there are no uploads or downloads. As in GCS, a page costs the same
 wherever it begins, whereas the embedded GCS of the local target walks its whole bucket for each page. The newest object
 is one second old. Names sort differently from generations, so new objects appear on any page. The process prints its
-port
-and exits when stdin closes. It uses only the standard library, to answer as fast as possible.
+port and exits when stdin closes. It uses only the standard library, to answer as fast as possible.
 """
 
 import json

@@ -2,8 +2,7 @@
 
 It creates and drops the names and computes the totals that are compared after every timed run: rows, sum of prices, sum
 of quantities and a fingerprint of the hashed ids. Each store computes its own totals; DuckDB does so for an object.
-Keep
-this independent of the platform's own reconciliation: it is a second opinion.
+Keep this independent of the platform's own reconciliation: it is a second opinion.
 """
 
 import contextlib

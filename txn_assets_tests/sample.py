@@ -1,8 +1,7 @@
 """Check the stores after loading `data/transactions.csv`: `python -m txn_assets_tests.sample check|quarantine`.
 
 It reads what the sample file must leave behind with the stores' own clients. CI loads the file with Dagster's own
-command
-first; see docs/ci.md.
+command first; see docs/ci.md.
 """
 
 import argparse

@@ -1,8 +1,7 @@
 """dlt: a resource with Pydantic columns that discards invalid rows, loading into PostgreSQL only.
 
 It follows dlt's documented advice for speed: yield pages of rows instead of single rows, normalize and load with
-several
-workers, and use CSV as the loader format so that PostgreSQL can COPY. Telemetry is off. Nothing is hashed.
+several workers, and use CSV as the loader format so that PostgreSQL can COPY. Telemetry is off. Nothing is hashed.
 """
 
 import csv

@@ -11,6 +11,5 @@ Read in this order:
     gcs_shim       the loopback proxy that adds the GCS guarantees missing from fake-gcs-server; needs aiohttp
 
 The supervisor and the shim run in the interpreter of `.venv-servers`, which has none of the product's dependencies.
-Their
-modules import only each other from `txn_assets`.
+Their modules import only each other from `txn_assets`.
 """

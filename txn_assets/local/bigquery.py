@@ -1,8 +1,7 @@
 """local-bigquery: a BigQuery server on DuckDB.
 
 Prepares it to start without a network and without touching anything outside TXN_HOME. Runs in `.venv-servers`, so use
-only
-the standard library.
+only the standard library.
 """
 
 import os

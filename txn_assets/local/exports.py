@@ -36,8 +36,7 @@ def _command_line_tools(home: Home, endpoints: Endpoints, project_id: str) -> Ma
     """Write the files that `gcloud storage`, `bq` and `gsutil` read, and return their settings.
 
     The tools get a separate configuration folder and token. The user's own login is not sent to the stack, and the
-    user's
-    configuration does not change.
+    user's configuration does not change.
     """
     folder = home.stack / "cloudsdk"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -63,8 +62,7 @@ def _credentials(home: Home, endpoints: Endpoints, project_id: str) -> Path:
     """Write a service account that exists only here, and return its file.
 
     The BigQuery client insists on credentials even with BIGQUERY_EMULATOR_HOST. These credentials get their token from
-    the
-    shim: a service account is the only kind of credentials whose file may name its token endpoint.
+    the shim: a service account is the only kind of credentials whose file may name its token endpoint.
     """
     path = home.stack / "credentials.json"
     known = read_json(path) or {}

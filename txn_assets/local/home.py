@@ -1,8 +1,7 @@
 """Paths of the files of a local stack below TXN_HOME, and atomic reads and writes of its small state files.
 
 `stack.py` and `supervisor.py` decide what the files mean. Use only the standard library, because both environments
-import
-this module. The layout is documented in txn_assets/local/README.md.
+import this module. The layout is documented in txn_assets/local/README.md.
 """
 
 import fcntl

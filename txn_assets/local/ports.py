@@ -1,8 +1,7 @@
 """Free loopback ports.
 
 Only choosing them. The supervisor finds out if a port was taken before its server could bind it, and asks for others.
-Use
-only the standard library.
+Use only the standard library.
 """
 
 import random
@@ -11,8 +10,7 @@ from collections.abc import Mapping, Sequence
 
 _RANGE = range(20_000, 30_000)
 """Ports below the kernel's ephemeral range (from 32768 on Linux), because outgoing connections rarely take a port here:
-a
-stack mostly gets its old ports back.
+a stack mostly gets its old ports back.
 """
 
 

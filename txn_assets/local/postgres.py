@@ -128,10 +128,8 @@ def _ignored_pid(data: Path) -> dict[str, str]:
     """Let the server ignore the pid file of a killed run if its pid now belongs to another process.
 
     After a container restart, pids are small and repeat, and PostgreSQL then takes another process for itself and
-    refuses to
-    start. It has a way to name one pid that is not a server. The file itself stays: with it, PostgreSQL still finds
-    backends
-    of the killed run that have not exited yet.
+    refuses to start. It has a way to name one pid that is not a server. The file itself stays: with it, PostgreSQL
+    still finds backends of the killed run that have not exited yet.
     """
     try:
         pid = int((data / "postmaster.pid").read_text().split()[0])
@@ -146,10 +144,8 @@ def _step_down(home: Home) -> Callable[[], None] | None:
     """Return how a child of root becomes another user without opening any folder; PostgreSQL refuses to run as root.
 
     The first choice is a user namespace that maps our own uid to another number: the child still owns its files, even
-    below a
-    home that nobody else may enter. If namespaces are not allowed, the child becomes the user `nobody` and keeps root's
-    right
-    to pass through closed folders.
+    below a home that nobody else may enter. If namespaces are not allowed, the child becomes the user `nobody` and
+    keeps root's right to pass through closed folders.
     """
     if os.geteuid() != 0:
         return None

@@ -1,10 +1,8 @@
 """Check whether a server answers, in its own protocol.
 
 One probe per server; `stack.ensure_up` and the supervisor decide what to do about a "no". Pids are not checked, because
-the
-stack may run in another pid namespace or behind a test's proxy. Use only the standard library, because both
-environments
-import this module.
+the stack may run in another pid namespace or behind a test's proxy. Use only the standard library, because both
+environments import this module.
 """
 
 import http.client
@@ -14,10 +12,8 @@ from urllib.parse import urlsplit
 
 PATIENCE = 60.0
 """Seconds to wait for a server that accepted the connection. A refused connection means a dead server, but a slow
-answer
-only means a busy one: local-bigquery does not answer while it reads a big upload, and restarting the stack under
-someone
-else's load would be worse than waiting.
+answer only means a busy one: local-bigquery does not answer while it reads a big upload, and restarting the stack under
+someone else's load would be worse than waiting.
 """
 START_PATIENCE = 5.0
 """The same during startup: the probe is repeated anyway, and a silent server may be another program on its port."""

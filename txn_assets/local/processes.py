@@ -1,8 +1,7 @@
 """Processes identified by pid and start time, so that a reused pid is never signaled.
 
 It checks whether a process is still the one we started, and ends it. The supervisor records which processes those are.
-Use
-only the standard library, because both environments import this module.
+Use only the standard library, because both environments import this module.
 """
 
 import contextlib

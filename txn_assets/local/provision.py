@@ -1,8 +1,7 @@
 """Create the contents of a new stack: the bucket, the dataset, the databases and the landed files.
 
 Provisioning is idempotent and creates only what is missing. Keep tables out: the sinks create their own. GCS and
-BigQuery
-are called over plain HTTP, because importing their client libraries takes three seconds, half of a cold start.
+BigQuery are called over plain HTTP, because importing their client libraries takes three seconds, half of a cold start.
 """
 
 import base64

@@ -1,11 +1,9 @@
 """Which connections the network policies of the values allow, decided the way a cluster does.
 
 `test_network.py` says which connections must be open or closed. Pods are identified by the labels that the chart and
-the
-run launcher give them; `test_chart.py` compares those with a rendered chart. The rules (kubernetes.io, "Network
+the run launcher give them; `test_chart.py` compares those with a rendered chart. The rules (kubernetes.io, "Network
 Policies"): a pod that no policy selects is open; one allowing policy is enough; a connection needs its source's egress
-and
-its target's ingress.
+and its target's ingress.
 """
 
 import ipaddress

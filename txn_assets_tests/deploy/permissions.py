@@ -1,9 +1,8 @@
 """What the accounts of a deployment need to be allowed, and what docs/deploy.md allows them.
 
 The needs come from the calls in the code, the grants from the commands of the page, run with a fake `gcloud` and `bq`
-that
-only record their arguments. `python -m txn_assets_tests.deploy.permissions` prints the page's table.
-Permissions of methods: https://cloud.google.com/storage/docs/access-control/iam-json and
+that only record their arguments. `python -m txn_assets_tests.deploy.permissions` prints the page's table. Permissions
+of methods: https://cloud.google.com/storage/docs/access-control/iam-json and
 https://cloud.google.com/bigquery/docs/access-control. For a load job from a bucket:
 https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#required_permissions.
 """

@@ -1,9 +1,8 @@
 """The project's own rules for Helm values.
 
 They catch mistakes that the chart's schema accepts; each of them has broken a deployment. A rule is a function that
-takes
-merged values and yields sentences. `manifests.py` checks Kubernetes objects. The keys below are those of chart 1.13.27.
-See docs/deploy.md, "What is known to go wrong".
+takes merged values and yields sentences. `manifests.py` checks Kubernetes objects. The keys below are those of chart
+1.13.27. See docs/deploy.md, "What is known to go wrong".
 """
 
 import re

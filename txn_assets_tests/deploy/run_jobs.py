@@ -1,10 +1,8 @@
 """The Job of a run, as it would reach the cluster.
 
 It translates the values into what the chart writes for Dagster (`dagster.yaml`, container context) and launches a run
-with
-Dagster's own K8sRunLauncher on a fake batch API. `manifests.py` checks the Job; `test_chart.py` compares the
-translation
-with a rendered chart.
+with Dagster's own K8sRunLauncher on a fake batch API. `manifests.py` checks the Job; `test_chart.py` compares the
+translation with a rendered chart.
 """
 
 import json

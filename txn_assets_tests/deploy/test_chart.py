@@ -1,8 +1,7 @@
 """The official chart with our values, if a chart and a Helm are available.
 
 Only statements about rendered objects. Without DAGSTER_CHART_DIR they are skipped with the reason; then
-`test_values.py`
-and `test_run_job.py` catch only some of the same mistakes.
+`test_values.py` and `test_run_job.py` catch only some of the same mistakes.
 """
 
 from pathlib import Path

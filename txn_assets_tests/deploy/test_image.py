@@ -1,8 +1,7 @@
 """The image, judged by its files without building it.
 
 Only statements about Dockerfile, .dockerignore and the production lock. `make image` and `make image-run` really build
-and
-run it.
+and run it.
 """
 
 import re

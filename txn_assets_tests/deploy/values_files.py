@@ -1,8 +1,7 @@
 """The values of an environment, merged the way Helm does it.
 
 Reading and merging only; `rules.py` says what the values should be. Helm's merging is documented in docs/deploy.md and
-at
-the top of helm-values/values.yaml.
+at the top of helm-values/values.yaml.
 """
 
 from pathlib import Path

@@ -1,8 +1,7 @@
 """A loopback proxy that injects one fault at the n-th request of a conversation.
 
 Only the wire and its faults. HTTP is followed request by request; for PostgreSQL, each write of the client counts as
-one.
-See docs/reliability.md.
+one. See docs/reliability.md.
 """
 
 import asyncio

@@ -41,8 +41,7 @@ def sweep(
     """Inject each fault at each `step`-th request of a replacing load.
 
     A BigQuery request that times out costs ten seconds, and one that asks for results two minutes, because the client
-    waits no
-    less. With `time_out_once` only the first request times out.
+    waits no less. With `time_out_once` only the first request times out.
     """
     generation = versions[0].file.version.generation + 1
     with proxied_sinks(deployment) as (sinks, plans):

@@ -1,8 +1,7 @@
 """`make soak`: files come and go while `dagster dev` is killed and restarted; at the end the stores are compared.
 
 This module has the schedule, the kills and the table; `landing.py` creates the files and `outcome.py` compares. At the
-end
-the daily sweep runs once, by its own schedule, and finds what killed runs left undone.
+end the daily sweep runs once, by its own schedule, and finds what killed runs left undone.
 """
 
 import argparse

@@ -81,8 +81,7 @@ def compare(deployment: Deployment, landing: Landing) -> dict[str, Difference]:
     """Return the difference between each store and the landing zone.
 
     A store must hold the newest version of an existing file. Of a deleted file it may hold nothing or any one version,
-    because
-    deleting a source is not a load.
+    because deleting a source is not a load.
     """
     differences = {}
     for store in SINKS:

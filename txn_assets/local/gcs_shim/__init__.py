@@ -8,6 +8,5 @@
     proxy            the requests: which are checked, which are answered here, which are only forwarded
 
 It runs in `.venv-servers`: `python -m txn_assets.local.gcs_shim`. See txn_assets/local/README.md for what it fixes and
-what
-it leaves.
+what it leaves.
 """
