@@ -34,7 +34,7 @@ class _Section(BaseModel):
 
 
 class Pipeline(_Section):
-    """Name and version of the deployment, used in the labels of BigQuery jobs."""
+    """Name and version of the deployment, for people: read and unused."""
 
     name: str
     version: str

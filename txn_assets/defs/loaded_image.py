@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-_QUERY = """{ workspaceOrError { ... on RunFiles { locationEntries {
+_QUERY = """{ workspaceOrError { ... on Workspace { locationEntries {
   name
   loadStatus
   locationOrLoadError { ... on PythonError { message } }

@@ -17,7 +17,7 @@ class FileVersion:
 
     Attributes:
         name: the object's name below the landing prefix; also the Dagster partition key.
-        generation: the GCS generation; a later upload has a larger one.
+        generation: the GCS generation: unique, but not always larger for a later upload; see `supersedes`.
         size: bytes as stored.
         crc32c: base64, as GCS reports it.
     """

@@ -1,6 +1,7 @@
 """Read hashed rows from Parquet files as totals, columns or CSV.
 
-`processing.hash_file` writes the files, and the I/O managers load them into the stores. Nothing here is clear text.
+`processing.hash_file` writes the files, and the I/O managers load them into the stores. Only
+`read_valid` hands out clear text, to consumers of `validated_transactions`.
 """
 
 import tempfile

@@ -1,1 +1,1 @@
-"""Access to the stores, one module per service. No Dagster."""
+"""Statements, checks, errors and connections of the stores. No Dagster."""

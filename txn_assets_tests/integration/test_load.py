@@ -225,12 +225,17 @@ def test_back_fill_in_one_run(deployment: Deployment) -> None:
 
 
 def test_scratch_is_empty_after_a_run(deployment: Deployment, stack_home: Path) -> None:
-    """A run leaves nothing of a file on the disk of its machine."""
+    """A run leaves nothing of its file on the disk of the machine that loaded it."""
+
+    def on_disk() -> set[Path]:
+        return {path for path in (stack_home / "scratch").rglob("*") if path.is_file() and path.name != "lock"}
+
+    # What a killed run of another test left is removed by the next process that opens scratch space.
+    before = on_disk()
+
     deployment.load("a.csv", *many_rows(6))
 
-    left = [path for path in (stack_home / "scratch").rglob("*") if path.is_file() and path.name != "lock"]
-
-    assert left == []
+    assert on_disk() <= before
 
 
 def _state(deployment: Deployment) -> list[object]:
