@@ -100,7 +100,7 @@ class Bench:
 
     def check(self, config: str, expected: list[Any], stores: list[str], **keywords: Any) -> None:
         """Compare what each store holds with what it should hold."""
-        found = self.help("benchmarks.stores:totals", config=config, clients=stores, **keywords)
+        found = self.help("benchmarks.stores:totals", config=config, stores=stores, **keywords)
         for store, totals in found.items():
             _same(store, totals, expected)
 
