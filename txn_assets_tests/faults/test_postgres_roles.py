@@ -40,7 +40,7 @@ def loader(deployment: Deployment, sinks: dict[str, SinkIOManager]) -> Iterator[
     superuser_dsn = replace(endpoints, postgres_user="postgres").postgres_dsn
     with psycopg.connect(superuser_dsn, autocommit=True) as superuser:
         superuser.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{endpoints.postgres_password}'")
-        yield Loader(name, type(sink)(**(fields | {"stores": stores})), sink, superuser)
+        yield Loader(name, type(sink)(**(fields | {"clients": stores})), sink, superuser)
         superuser.execute(f"DROP OWNED BY {name}")
         superuser.execute(f"DROP ROLE {name}")
 
@@ -140,7 +140,7 @@ def test_database_in_another_encoding(deployment: Deployment, loader: Loader, ol
         fields = {field: getattr(loader.sink, field) for field in type(loader.sink).model_fields}
         there = ProxiedClients.through(stores, endpoints, seconds=5.0)
 
-        sentence = sentence_of(type(loader.sink)(**(fields | {"stores": there})), old)
+        sentence = sentence_of(type(loader.sink)(**(fields | {"clients": there})), old)
     finally:
         loader.superuser.execute(f"DROP DATABASE {database}")
 

@@ -28,7 +28,7 @@ def proxied_sinks(deployment: Deployment) -> Iterator[tuple[dict[str, SinkIOMana
         sinks = {
             name: type(sink)(
                 **{key: getattr(sink, key) for key in type(sink).model_fields}
-                | {"stores": ProxiedClients.through(plain, ends, seconds=REQUEST_SECONDS[KEYS[name]])}
+                | {"clients": ProxiedClients.through(plain, ends, seconds=REQUEST_SECONDS[KEYS[name]])}
             )
             for name, sink in direct.items()
         }
