@@ -98,7 +98,9 @@ def report(tallies: Iterator[Tally]) -> int:
         sys.stdout.flush()
     for tally in done:
         sys.stdout.writelines(f"{tally.store}, {tally.fault}: {note}\n" for note in tally.notes[:10])
-    sys.stdout.write(f"{sum(tally.tries for tally in done)} tries in {time.monotonic() - started:.0f} s\n")
+    tries, lost, twice, hung = (sum(getattr(t, name) for t in done) for name in ("tries", "lost", "twice", "hung"))
+    seconds = time.monotonic() - started
+    sys.stdout.write(f"{tries} tries in {seconds:.0f} s: {lost} lost, {twice} twice, {hung} hung\n")
     return int(any(tally.lost or tally.twice or tally.hung or tally.survived < tally.tries for tally in done))
 
 
