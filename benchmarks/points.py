@@ -399,7 +399,7 @@ def _same(where: str, found: list[Any], expected: list[Any]) -> None:
 
 def _dagster_home(home: Path) -> Path:
     home.mkdir(exist_ok=True)
-    source = Path(__file__).resolve().parent.parent / "txn_assets" / "local" / "dagster.yaml"
+    source = Path(__file__).resolve().parent.parent / "txn_assets" / "defs" / "dagster.yaml"
     shutil.copyfile(source, home / "dagster.yaml")
     return home
 
