@@ -23,7 +23,7 @@ _INCHES = re.compile(rb'[0-9][ \t]*"\Z')
 
 _MESSAGES = {
     "unclosed_quote": "A quoted field is not closed",
-    "malformed_quotes": "A quoted field goes on after its closing quote, or a quote stands inside an unquoted field: "
+    "malformed_quotes": "A quoted field goes on after its closing quote, or there is a quote inside an unquoted field: "
     "quote the whole field and double the quotes inside it",
     "record_too_long": "The row is too long: a field may have 1 MiB, a row 32 MiB",
 }

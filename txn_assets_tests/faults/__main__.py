@@ -101,7 +101,11 @@ def report(tallies: Iterator[Tally]) -> int:
     tries, lost, twice, hung = (sum(getattr(t, name) for t in done) for name in ("tries", "lost", "twice", "hung"))
     seconds = time.monotonic() - started
     sys.stdout.write(f"{tries} tries in {seconds:.0f} s: {lost} lost, {twice} twice, {hung} hung\n")
-    return int(any(tally.lost or tally.twice or tally.hung or tally.survived < tally.tries for tally in done))
+    # A fault that was never injected proves nothing.
+    idle = [tally for tally in done if not tally.tries]
+    sys.stdout.writelines(f"{tally.store}, {tally.fault}: never happened\n" for tally in idle)
+    broken = any(tally.lost or tally.twice or tally.hung or tally.survived < tally.tries for tally in done)
+    return int(bool(idle) or broken)
 
 
 def _fresh(versions: tuple[Content, Content]) -> tuple[Content, Content]:
