@@ -66,7 +66,7 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
         # Use a fresh run id, as Dagster does: BigQuery jobs are named after it, and a job whose name exists is joined.
         with timer():
             action = manager.load([file], str(uuid.uuid4()))[NAME]
-        held = manager.holdings([file])[NAME].totals
+        held = manager.holdings([file], "another run")[NAME].totals
         expected = manager.as_held(file, is_exact=True).totals
     if action is not Action.LOAD or held != expected:
         message = f"{kind}: {action}, and it holds {held}, not {expected}"

@@ -201,23 +201,24 @@ def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetC
         name="matches_hashed_transactions",
         additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
         required_resource_keys={io_manager_key},
-        description="Every column of every row, read back from the store, equals what was hashed.",
+        description="The store computed the same totals, over every column of every row, as the hashed file has.",
     )
     def reconciles(context: dg.AssetCheckExecutionContext, hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
         manager: SinkIOManager = getattr(context.resources, io_manager_key)
-        return reconcile(manager, hashed_transactions)
+        return reconcile(manager, hashed_transactions, context.run.run_id)
 
     return reconciles
 
 
-def reconcile(manager: SinkIOManager, files: HashedFiles) -> dg.AssetCheckResult:
+def reconcile(manager: SinkIOManager, files: HashedFiles, run_id: str) -> dg.AssetCheckResult:
     """Compare the contents of the store of `manager` with `files`; report files that failed earlier as well.
 
-    Skip a file if the store holds a generation that replaces this one.
+    Skip a file if the store holds a generation that replaces this one. See `SinkIOManager.holdings` for what the run
+    `run_id` does not read twice.
     """
     exact = not manager.retry_transient(manager.inexact_columns)
     wrong = {one.name: f"not loaded: {one.why}" for one in files.failed}
-    held = manager.retry_transient(lambda: manager.holdings(files.files))
+    held = manager.retry_transient(lambda: manager.holdings(files.files, run_id))
     for name, file in files.by_name.items():
         generation = held[name].generation
         if generation != file.version.generation:

@@ -5,6 +5,7 @@ ledger itself. See docs/reliability.md, 'The ledgers'.
 """
 
 import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from enum import Enum
@@ -114,6 +115,29 @@ class Holding:
 
 NOTHING = Holding(0, Totals(0, Decimal(0), 0, None, None, 0))
 """The holding for a file that a store never loaded."""
+
+
+def read_holdings(
+    names: Sequence[str],
+    held: Mapping[str, LoadRecord],
+    run_id: str,
+    read_totals: Callable[..., Mapping[str, Totals]],
+) -> dict[str, Holding]:
+    """Return what a store holds of the files in `names`, given their ledger rows.
+
+    `read_totals` reads the totals of some files from the store, and takes `has_fingerprint=False`. Rows that the run
+    `run_id` wrote had theirs compared before the commit, so the fingerprint in their ledger row stands for it.
+    """
+    proven = [name for name in names if name in held and held[name].run_id == run_id]
+    others = [name for name in names if name in held and name not in proven]
+    totals = dict(read_totals(others)) if others else {}
+    if proven:
+        found = read_totals(proven, has_fingerprint=False)
+        totals |= {name: replace(found[name], fingerprint=held[name].totals.fingerprint) for name in found}
+    return {
+        name: Holding(held[name].file.generation, totals.get(name, NOTHING.totals)) if name in held else NOTHING
+        for name in names
+    }
 
 
 class Action(Enum):

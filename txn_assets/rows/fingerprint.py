@@ -18,7 +18,8 @@ class Dialect:
     """How an engine writes the parts of the fingerprint; `{}` takes a column or an expression.
 
     Attributes:
-        price: the price in ten-thousandths; marked if the column holds more than four decimals.
+        price: the price plus half a ten-thousandth, as text without trailing zeros. The added digit stops at the same
+            place whatever the scale of the column, so 12.34 becomes 12.34005 everywhere, and a fifth decimal shows.
         days: a date as days since 1970-01-01, a whole number.
         length: the number of characters in a text.
         text: an argument of CONCAT, with null as an empty text.
@@ -35,7 +36,7 @@ class Dialect:
 
 
 DUCKDB = Dialect(
-    price="CAST(CAST({} AS DECIMAL(22,4)) * 10000 AS BIGINT)",
+    price="CAST(CAST({} AS DECIMAL(22,4)) + 0.00005 AS VARCHAR)",
     days="{} - DATE '1970-01-01'",
     length="length({})",
     number=f"CAST('0x' || substr(md5({{}}), 1, {_HEX_DIGITS}) AS BIGINT)",
@@ -43,8 +44,7 @@ DUCKDB = Dialect(
 )
 
 POSTGRES = Dialect(
-    # A column without a scale may hold more than four decimals, and the cast would round them.
-    price="CASE WHEN scale({0}) <= 4 THEN CAST(CAST({0} * 10000 AS bigint) AS text) ELSE CAST({0} AS text) || '~' END",
+    price="rtrim(CAST({} + 0.00005 AS text), '0')",
     days="{} - DATE '1970-01-01'",
     length="char_length({})",
     number=f"CAST(CAST('x' || substr(md5({{}}), 1, {_HEX_DIGITS}) AS bit(60)) AS bigint)",
@@ -52,8 +52,7 @@ POSTGRES = Dialect(
 )
 
 BIGQUERY = Dialect(
-    # NUMERIC has nine decimals, and the cast rounds.
-    price="CONCAT(CAST(CAST({0} * 10000 AS INT64) AS STRING), IF({0} = ROUND({0}, 4), '', '~'))",
+    price="RTRIM(CAST({} + NUMERIC '0.00005' AS STRING), '0')",
     days="UNIX_DATE({})",
     length="CHAR_LENGTH({})",
     text="COALESCE(CAST({} AS STRING), '')",

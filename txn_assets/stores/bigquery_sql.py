@@ -53,7 +53,7 @@ ANY_DATE = "(date BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' OR date IS NUL
 """Condition for every row, in a form that satisfies a required filter."""
 
 WRONG_ROWS = "the table does not hold the rows of"
-"""Error text of the transaction if the rows it wrote differ from the files; the names of the files follow."""
+"""Error text of the transaction if the rows it wrote differ from those of a file; the name of the file follows."""
 
 LEDGER_CHANGED = "another load committed in between"
 """Error text of the transaction if the ledger has changed since the caller read it."""
@@ -110,15 +110,16 @@ def generations_query(tables: Tables) -> str:
     return f"SELECT source_file, MAX(generation) FROM {tables.ledger} WHERE source_file != '' GROUP BY source_file"  # noqa: S608 - quoted names
 
 
-def totals_query(tables: Tables, *, is_exact: bool, names: str = "@names") -> str:
+def totals_query(tables: Tables, *, is_exact: bool, names: str = "@names", has_fingerprint: bool = True) -> str:
     """Return the query for the totals of each of the files in `names`; binds it, @first_date and @last_date.
 
-    See `select_fingerprint` for `is_exact`.
+    See `select_fingerprint` for `is_exact`. Without a fingerprint, which is null then, the query reads no text column.
     """
+    fingerprint = select_fingerprint(BIGQUERY, is_exact=is_exact) if has_fingerprint else "NULL"
     return (
         "SELECT source_file, COUNT(*) AS row_count, SUM(price) AS sum_price, "  # noqa: S608 - quoted names
         "SUM(CAST(quantity AS NUMERIC)) AS sum_quantity, MIN(date) AS min_date, MAX(date) AS max_date, "
-        f"{select_fingerprint(BIGQUERY, is_exact=is_exact)} AS fingerprint FROM {tables.data} "
+        f"{fingerprint} AS fingerprint FROM {tables.data} "
         f"WHERE source_file IN UNNEST({names}) AND {WITHIN} GROUP BY source_file"
     )
 
@@ -173,14 +174,15 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         steps += [
             f"DELETE FROM {tables.data} WHERE source_file IN UNNEST(@replaced) AND {WITHIN}",  # noqa: S608 - quoted names
             f"INSERT INTO {tables.data} ({columns}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
-            _verification(tables, is_exact=is_exact(types)),
         ]
+    totals, fingerprint = _verification(tables, is_exact=is_exact(types)) if load_table else ("", "i.fingerprint")
+    noted = [fingerprint if name == "fingerprint" else f"i.{name}" for name in ledger]
     steps += [
         f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
         # A live version may have a smaller generation, but the newest one in the ledger counts as held.
         "WHERE i.source_file = l.source_file AND i.generation <= l.generation)",
         f"INSERT INTO {tables.ledger} ({', '.join(ledger)}, loaded_at) "  # noqa: S608 - quoted names
-        f"SELECT {', '.join('i.' + name for name in ledger)}, CURRENT_TIMESTAMP() FROM UNNEST(@incoming) AS i",
+        f"SELECT {', '.join(noted)}, CURRENT_TIMESTAMP() FROM UNNEST(@incoming) AS i{totals}",
         "COMMIT TRANSACTION",
     ]
     return ";\n".join(steps) + ";"
@@ -191,8 +193,11 @@ def is_exact(types: Mapping[str, str]) -> bool:
     return types.get("price") != "FLOAT64"
 
 
-def _verification(tables: Tables, *, is_exact: bool) -> str:
-    """Return the SELECT that ends the transaction unless the table holds the rows of each file in @replaced."""
+def _verification(tables: Tables, *, is_exact: bool) -> tuple[str, str]:
+    """Return a join for the ledger row `i`, and its fingerprint: an error unless the table holds the rows of the file.
+
+    Part of the INSERT and not a statement of its own, because the embedded server runs a SELECT with parameters twice.
+    """
     counts = ("row_count", "sum_quantity", "fingerprint")
     same = [f"IFNULL(t.{name}, 0) = i.{name}" for name in counts]
     same += [f"t.{name} IS NOT DISTINCT FROM i.{name}" for name in ("min_date", "max_date")]
@@ -201,16 +206,15 @@ def _verification(tables: Tables, *, is_exact: bool) -> str:
     else:
         same.append(f"ABS(IFNULL(t.sum_price, 0) - i.sum_price) <= {FLOAT_TOLERANCE} * GREATEST(i.sum_price, 1)")
     totals = totals_query(tables, is_exact=is_exact, names="@replaced")
+    is_right = f"i.source_file NOT IN UNNEST(@replaced) OR ({' AND '.join(same)})"
     return (
-        f"SELECT IF(wrong IS NULL, TRUE, ERROR(CONCAT('{WRONG_ROWS} [', wrong, ']'))) FROM ("  # noqa: S608 - quoted names
-        "SELECT STRING_AGG(i.source_file, ', ') AS wrong FROM UNNEST(@incoming) AS i "
-        f"LEFT JOIN ({totals}) AS t ON t.source_file = i.source_file "
-        f"WHERE i.source_file IN UNNEST(@replaced) AND NOT ({' AND '.join(same)}))"
+        f" LEFT JOIN ({totals}) AS t ON t.source_file = i.source_file",
+        f"IF({is_right}, i.fingerprint, ERROR(CONCAT('{WRONG_ROWS} [', i.source_file, ']')))",
     )
 
 
-def wrong_files(message: str) -> str | None:
-    """Return the files with wrong rows from the error of the transaction; None if it names none."""
+def wrong_file(message: str) -> str | None:
+    """Return the file with wrong rows from the error of the transaction; None if it names none."""
     found = re.search(re.escape(WRONG_ROWS) + r" \[(.*?)\]", message)
     return found[1] if found else None
 

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from txn_assets.files.ledger import Action, FileVersion, LoadRecord, Totals, decide
+from txn_assets.files.ledger import (
+    NOTHING,
+    Action,
+    FileVersion,
+    Holding,
+    LoadRecord,
+    Totals,
+    decide,
+    read_holdings,
+)
 
 TOTALS = Totals(4, Decimal("1274.96"), 19, dt.date(2023, 10, 1), dt.date(2023, 10, 5), 0x123)
 OTHER = replace(TOTALS, rows=3)
@@ -115,3 +124,28 @@ class TestTotals:
         """Sums of integers become exact integers, although drivers return them as decimals."""
         row = (4, Decimal("1274.9600"), Decimal(19), TOTALS.min_date, TOTALS.max_date, 0x123)
         assert Totals.of_row(row) == TOTALS
+
+
+def test_only_rows_of_other_runs_are_fingerprinted_again() -> None:
+    """A run that just loaded a file takes the fingerprint from its ledger row, but reads everything else back."""
+    held = {name: make_record(run_id=run_id) for name, run_id in {"mine": "this", "theirs": "another"}.items()}
+    in_store = {"mine": replace(OTHER, fingerprint=0), "theirs": replace(OTHER, fingerprint=7)}
+    asked = []
+
+    def read_totals(names: list[str], *, has_fingerprint: bool = True) -> dict[str, Totals]:
+        asked.append((names, has_fingerprint))
+        return {name: in_store[name] for name in names}
+
+    found = read_holdings(["mine", "theirs", "absent"], held, "this", read_totals)
+
+    assert asked == [(["theirs"], True), (["mine"], False)]
+    assert found["mine"] == Holding(2, replace(OTHER, fingerprint=TOTALS.fingerprint))
+    assert found["theirs"] == Holding(2, in_store["theirs"])
+    assert found["absent"] == NOTHING
+
+
+def test_rows_that_vanished_are_no_longer_held() -> None:
+    """A file whose ledger row survived but whose rows are gone holds nothing, whoever loaded it."""
+    for run_id in ("this", "another"):
+        found = read_holdings(["a.csv"], {"a.csv": make_record()}, run_id, lambda *_, **__: {})
+        assert found["a.csv"].totals == NOTHING.totals

@@ -150,14 +150,13 @@ class TestBigQueryStatements:
         assert list(bigquery_sql.LEDGER_COLUMNS) == list(postgres_sql.LEDGER_COLUMNS)
 
     def test_replacing_is_one_transaction(self) -> None:
-        """Rows and ledger change in one transaction, after checking that the ledger is as the caller saw it."""
+        """Rows and ledger change in one transaction, and the INSERT into the ledger fails if the rows are wrong."""
         steps = bigquery_sql.replace_script(self.TABLES, "_staging", {}).split(";\n")
-        assert (
-            " ".join(step.split()[0] for step in steps)
-            == "BEGIN UPDATE SELECT DELETE INSERT SELECT DELETE INSERT COMMIT"
-        )
+        assert " ".join(step.split()[0] for step in steps) == "BEGIN UPDATE SELECT DELETE INSERT DELETE INSERT COMMIT"
         assert steps[3].startswith(f"DELETE FROM {self.TABLES.data} WHERE source_file IN UNNEST(@replaced)")
         assert steps[4].endswith("FROM `hijra-project.warehouse._staging`")
+        assert steps[6].startswith(f"INSERT INTO {self.TABLES.ledger}")
+        assert "ERROR(" in steps[6]
 
     def test_rows_without_a_date_are_replaced_too(self) -> None:
         """Rows without a date are replaced too, despite the date range that limits the partitions."""

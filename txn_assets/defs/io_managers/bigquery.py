@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PrivateAttr
 
 from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.files.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
+from txn_assets.files.ledger import Action, FileVersion, Holding, LoadRecord, Totals, decide, read_holdings
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores import bigquery_tables
 from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
@@ -63,7 +64,7 @@ class BigQueryIOManager(SinkIOManager):
             incoming = {file.version.name: file.load_record(run_id) for file in files}
             held = self._held(jobs, list(incoming))
             same = [held[name] for name in held if held[name].same_content(incoming[name])]
-            in_store = self._totals(jobs, [record.file.name for record in same], same, is_exact=is_exact)
+            in_store = self._totals(jobs, [record.file.name for record in same], records=same, is_exact=is_exact)
             live = {
                 name: self.live_generation(record.file, held[name].file.generation if name in held else None)
                 for name, record in incoming.items()
@@ -134,18 +135,14 @@ class BigQueryIOManager(SinkIOManager):
             is_done=lambda _: bool(existed or client.get_table(table, **no_retry).num_rows),
         )
 
-    def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
+    def holdings(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Holding]:
         """Return the generation in the ledger and the totals in the table, by file name."""
         names = [file.version.name for file in files]
         is_exact = not self.inexact_columns()
         with self._jobs() as jobs:
             held = self._held(jobs, names)
             records = [*held.values(), *(file.load_record("") for file in files)]
-            totals = self._totals(jobs, names, records, is_exact=is_exact)
-        return {
-            name: Holding(held[name].file.generation, totals.get(name, NOTHING.totals)) if name in held else NOTHING
-            for name in names
-        }
+            return read_holdings(names, held, run_id, partial(self._totals, jobs, records=records, is_exact=is_exact))
 
     def held_generations(self) -> dict[str, int]:
         """Return the generations in the ledger; empty before the first load."""
@@ -188,9 +185,9 @@ class BigQueryIOManager(SinkIOManager):
         from txn_assets.stores.google_errors import explain  # noqa: PLC0415 - see defs/resources.py
 
         store = f"BigQuery table {self._tables.data_id}"
-        if files := statements.wrong_files(str(error)):
+        if name := statements.wrong_file(str(error)):
             return (
-                f"{store} would not hold the rows of {files} as they are: nothing was changed. Give the table the "
+                f"{store} would not hold the rows of {name} as they are: nothing was changed. Give the table the "
                 "columns of docs/reliability.md, and load the file again."
             )
         return explain(error, store)
@@ -215,12 +212,18 @@ class BigQueryIOManager(SinkIOManager):
         return {record.file.name: record for record in records}
 
     def _totals(
-        self, jobs: Jobs, names: Sequence[str], records: Iterable[LoadRecord], *, is_exact: bool
+        self,
+        jobs: Jobs,
+        names: Sequence[str],
+        *,
+        records: Iterable[LoadRecord],
+        is_exact: bool,
+        has_fingerprint: bool = True,
     ) -> dict[str, Totals]:
         """Return the totals of the files in `names`, within the dates that `records` span."""
         if not names:
             return {}
-        query = statements.totals_query(self._tables, is_exact=is_exact)
+        query = statements.totals_query(self._tables, is_exact=is_exact, has_fingerprint=has_fingerprint)
         rows = jobs.query(query, _names(names), *_dates(records))
         return {name: Totals.of_row(tuple(totals)) for name, *totals in (row.values() for row in rows)}
 

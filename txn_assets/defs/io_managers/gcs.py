@@ -109,7 +109,7 @@ class GcsIOManager(SinkIOManager):
         )
         return action
 
-    def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
+    def holdings(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Holding]:  # noqa: ARG002 - an object is read in any case
         """Return generation and totals by file name; fetch the object unless a local copy has the same checksum."""
         return {file.version.name: self._holding(file) for file in files}
 

@@ -6,6 +6,7 @@ This module has the transaction that replaces a file. SQL is in `postgres_sql.py
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,17 @@ from psycopg import sql
 from pydantic import Field
 
 from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.files.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide, describe
+from txn_assets.files.ledger import (
+    NOTHING,
+    Action,
+    FileVersion,
+    Holding,
+    LoadRecord,
+    Totals,
+    decide,
+    describe,
+    read_holdings,
+)
 from txn_assets.stores import postgres_catalog as catalog
 from txn_assets.stores import postgres_errors as errors
 from txn_assets.stores import postgres_sql as statements
@@ -45,16 +56,13 @@ class PostgresIOManager(SinkIOManager):
             connection.commit()
             return {file.version.name: self._replace(connection, file, run_id, is_exact=is_exact) for file in files}
 
-    def holdings(self, files: Sequence["HashedFile"]) -> dict[str, Holding]:
+    def holdings(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Holding]:
         """Return the generation in the ledger and the totals in the table, by file name."""
         names = [file.version.name for file in files]
         with self._connect() as connection:
             is_exact = not catalog.read(connection, self._table).inexact
-            held, totals = self._held(connection, names), self._totals(connection, names, is_exact=is_exact)
-        return {
-            name: Holding(held[name].file.generation, totals.get(name, NOTHING.totals)) if name in held else NOTHING
-            for name in names
-        }
+            held = self._held(connection, names)
+            return read_holdings(names, held, run_id, partial(self._totals, connection, is_exact=is_exact))
 
     def held_generations(self) -> dict[str, int]:
         """Return the generations in the ledger; empty before the first load."""
@@ -211,9 +219,14 @@ class PostgresIOManager(SinkIOManager):
         return {row[0]: record_from_row(row) for row in rows}
 
     def _totals(
-        self, connection: "psycopg.Connection[Any]", names: Sequence[str], *, is_exact: bool
+        self,
+        connection: "psycopg.Connection[Any]",
+        names: Sequence[str],
+        *,
+        is_exact: bool,
+        has_fingerprint: bool = True,
     ) -> dict[str, Totals]:
-        query = statements.totals_query(self._table, is_exact=is_exact)
+        query = statements.totals_query(self._table, is_exact=is_exact, has_fingerprint=has_fingerprint)
         rows = connection.execute(query, [list(names)]).fetchall()
         return {name: Totals.of_row(tuple(totals)) for name, *totals in rows}
 

@@ -42,8 +42,12 @@ class SinkIOManager(dg.ConfigurableIOManager):
         """Load `files` and return the action taken for each, by name. Must be idempotent, since errors are retried."""
 
     @abstractmethod
-    def holdings(self, files: Sequence[HashedFile]) -> dict[str, Holding]:
-        """Return the ledger generation and the totals computed by the store for each of `files`, by name."""
+    def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:
+        """Return the ledger generation and the totals computed by the store for each of `files`, by name.
+
+        The fingerprint of a file that the run `run_id` loaded is the one from its ledger row, because the store
+        computed it inside the transaction that wrote the row.
+        """
 
     @abstractmethod
     def held_generations(self) -> dict[str, int]:
