@@ -1,7 +1,7 @@
 """The ledger: which version of each file a store holds, and whether a load should replace it.
 
-This module holds file versions, the totals that prove a load, and the load decision. Each store's I/O manager keeps the
-ledger itself. See docs/reliability.md, 'The ledgers'.
+This module holds file versions, the totals that prove a load, the columns of a ledger, and the load decision. Each
+store's I/O manager keeps the ledger itself. See docs/reliability.md, 'The ledgers'.
 """
 
 import datetime as dt
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Self
 
 
@@ -91,6 +92,19 @@ class LoadRecord:
     totals: Totals
     loaded_at: dt.datetime | None = None
 
+    def to_row(self) -> dict[str, Any]:
+        """Return the value of each of `LEDGER_COLUMNS`; the store itself sets `loaded_at`."""
+        return {column.name: attrgetter(column.attribute)(self) for column in LEDGER_COLUMNS}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Return the record of a ledger row, whose values may be text as in the metadata of an object."""
+        parts: dict[str, dict[str, Any]] = {"": {"loaded_at": row.get("loaded_at")}, "file": {}, "totals": {}}
+        for column in LEDGER_COLUMNS:
+            part, _, name = column.attribute.rpartition(".")
+            parts[part][name] = column.kind.read(row[column.name])
+        return cls(file=FileVersion(**parts["file"]), totals=Totals(**parts["totals"]), **parts[""])
+
     def same_content(self, other: "LoadRecord") -> bool:
         """Return whether both come from the same bytes, validated and hashed the same way."""
         return (self.file.crc32c, self.key_id, self.rules_id, self.totals) == (
@@ -103,6 +117,69 @@ class LoadRecord:
     def at(self, moment: dt.datetime) -> "LoadRecord":
         """Return this record with `moment` as its load time."""
         return replace(self, loaded_at=moment)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerKind:
+    """What a ledger column holds.
+
+    Attributes:
+        postgres: type and constraints of the column in PostgreSQL.
+        bigquery: type of the column in BigQuery.
+        read: return a store's value, which may be text, as that of a record. A null number reads as zero.
+    """
+
+    postgres: str
+    bigquery: str
+    read: Callable[[Any], Any]
+
+
+def _read_date(value: dt.date | str | None) -> dt.date | None:
+    if isinstance(value, str):
+        return dt.date.fromisoformat(value) if value else None
+    return value
+
+
+_TEXT = LedgerKind("text NOT NULL", "STRING", str)
+_WHOLE = LedgerKind("bigint NOT NULL", "INT64", lambda value: int(value or 0))
+_MONEY = LedgerKind("numeric(38,4) NOT NULL", "NUMERIC", lambda value: Decimal(value or 0))
+_LARGE_WHOLE = LedgerKind("numeric(38,0) NOT NULL", "NUMERIC", lambda value: int(value or 0))
+_DATE = LedgerKind("date", "DATE", _read_date)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerColumn:
+    """A column of the ledgers.
+
+    Attributes:
+        name: its name in PostgreSQL and BigQuery.
+        attribute: where a `LoadRecord` has the value.
+        kind: what it holds.
+        key: its name in the metadata of an object in the data lake.
+    """
+
+    name: str
+    attribute: str
+    kind: LedgerKind
+    key: str
+
+
+LEDGER_COLUMNS = (
+    LedgerColumn("source_file", "file.name", _TEXT, "source_file"),
+    LedgerColumn("generation", "file.generation", _WHOLE, "source_generation"),
+    LedgerColumn("size", "file.size", _WHOLE, "source_size"),
+    LedgerColumn("crc32c", "file.crc32c", _TEXT, "source_crc32c"),
+    LedgerColumn("run_id", "run_id", _TEXT, "run_id"),
+    LedgerColumn("key_id", "key_id", _TEXT, "key_id"),
+    LedgerColumn("rules_id", "rules_id", _TEXT, "rules_id"),
+    LedgerColumn("row_count", "totals.rows", _WHOLE, "rows"),
+    LedgerColumn("sum_price", "totals.price", _MONEY, "sum_price"),
+    LedgerColumn("sum_quantity", "totals.quantity", _LARGE_WHOLE, "sum_quantity"),
+    LedgerColumn("min_date", "totals.min_date", _DATE, "min_date"),
+    LedgerColumn("max_date", "totals.max_date", _DATE, "max_date"),
+    LedgerColumn("fingerprint", "totals.fingerprint", _WHOLE, "fingerprint"),
+)
+"""What a load writes to a ledger. Both databases add `loaded_at`, by their own clock."""
 
 
 @dataclass(frozen=True, slots=True)

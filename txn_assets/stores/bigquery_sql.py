@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from txn_assets.files.ledger import FLOAT_TOLERANCE
+from txn_assets.files import ledger
 from txn_assets.rows.fingerprint import BIGQUERY, select_fingerprint
 
 COLUMNS = {
@@ -27,22 +27,7 @@ LOAD_COLUMNS = {name: COLUMNS[name] for name in ("source_file", "source_row")} |
 }
 """The columns of a load table, in the order of `hashed_rows.COLUMNS`."""
 
-LEDGER_COLUMNS = {
-    "source_file": "STRING",
-    "generation": "INT64",
-    "size": "INT64",
-    "crc32c": "STRING",
-    "run_id": "STRING",
-    "key_id": "STRING",
-    "rules_id": "STRING",
-    "row_count": "INT64",
-    "sum_price": "NUMERIC",
-    "sum_quantity": "NUMERIC",
-    "min_date": "DATE",
-    "max_date": "DATE",
-    "fingerprint": "INT64",
-    "loaded_at": "TIMESTAMP",
-}
+LEDGER_COLUMNS = {column.name: column.kind.bigquery for column in ledger.LEDGER_COLUMNS} | {"loaded_at": "TIMESTAMP"}
 
 LOAD_TABLE_PREFIX = "_txn_staging_"
 
@@ -54,6 +39,9 @@ ANY_DATE = "(date BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' OR date IS NUL
 
 WRONG_ROWS = "the table does not hold the rows of"
 """Error text of the transaction if the rows it wrote differ from those of a file; the name of the file follows."""
+
+_EMPTY = {"STRING": "''", "INT64": "0", "DATE": "CAST(NULL AS DATE)", "TIMESTAMP": "CURRENT_TIMESTAMP()"}
+"""Values of a ledger row for a file that no load has recorded."""
 
 LEDGER_CHANGED = "another load committed in between"
 """Error text of the transaction if the ledger has changed since the caller read it."""
@@ -137,14 +125,17 @@ def begin_ledger_statement(tables: Tables) -> str:
 
     Every load updates the lock row, so that two loads at once conflict; it names no file. Files are already there if
     the ledger was lost, for example in a partial restore; the next load of each must find its rows and replace them.
-    This is the only statement that reads the whole table, and it runs once in the life of a ledger.
+    Their sums and fingerprint stay null. This is the only statement that reads the whole table, and it runs once in the
+    life of a ledger.
     """
-    names = "source_file, generation, size, crc32c, run_id, key_id, rules_id, row_count, min_date, max_date, loaded_at"
+    empty = {name: _EMPTY[kind] for name, kind in LEDGER_COLUMNS.items() if kind in _EMPTY and name != "fingerprint"}
+    lock = empty | {"run_id": "'lock'"}
+    lost = empty | {"source_file": "source_file", "run_id": "'ledger lost'"}
+    lost |= {"row_count": "COUNT(*)", "min_date": "MIN(date)", "max_date": "MAX(date)"}
     return (
-        f"INSERT INTO {tables.ledger} ({names}) "  # noqa: S608 - quoted names
-        "SELECT '', 0, 0, '', 'lock', '', '', 0, CAST(NULL AS DATE), CAST(NULL AS DATE), CURRENT_TIMESTAMP() "
-        "UNION ALL SELECT source_file, 0, 0, '', 'ledger lost', '', '', COUNT(*), MIN(date), MAX(date), "
-        f"CURRENT_TIMESTAMP() FROM {tables.data} WHERE source_file IS NOT NULL AND {ANY_DATE} GROUP BY source_file"
+        f"INSERT INTO {tables.ledger} ({', '.join(empty)}) SELECT {', '.join(lock.values())} "  # noqa: S608 - quoted names
+        f"UNION ALL SELECT {', '.join(lost.values())} FROM {tables.data} "
+        f"WHERE source_file IS NOT NULL AND {ANY_DATE} GROUP BY source_file"
     )
 
 
@@ -159,7 +150,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
     (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions). Instead, a SELECT that
     raises an error ends the script, and BigQuery rolls back.
     """
-    ledger = [name for name in LEDGER_COLUMNS if name != "loaded_at"]
+    names = [column.name for column in ledger.LEDGER_COLUMNS]
     steps = [
         "BEGIN TRANSACTION",
         # BigQuery lets transactions that only insert run side by side; updating this row makes any two loads conflict.
@@ -176,12 +167,12 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
             f"INSERT INTO {tables.data} ({columns}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
         ]
     totals, fingerprint = _verification(tables, is_exact=is_exact(types)) if load_table else ("", "i.fingerprint")
-    noted = [fingerprint if name == "fingerprint" else f"i.{name}" for name in ledger]
+    noted = [fingerprint if name == "fingerprint" else f"i.{name}" for name in names]
     steps += [
         f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
         # A live version may have a smaller generation, but the newest one in the ledger counts as held.
         "WHERE i.source_file = l.source_file AND i.generation <= l.generation)",
-        f"INSERT INTO {tables.ledger} ({', '.join(ledger)}, loaded_at) "  # noqa: S608 - quoted names
+        f"INSERT INTO {tables.ledger} ({', '.join(names)}, loaded_at) "  # noqa: S608 - quoted names
         f"SELECT {', '.join(noted)}, CURRENT_TIMESTAMP() FROM UNNEST(@incoming) AS i{totals}",
         "COMMIT TRANSACTION",
     ]
@@ -204,7 +195,7 @@ def _verification(tables: Tables, *, is_exact: bool) -> tuple[str, str]:
     if is_exact:
         same.append("IFNULL(t.sum_price, 0) = i.sum_price")
     else:
-        same.append(f"ABS(IFNULL(t.sum_price, 0) - i.sum_price) <= {FLOAT_TOLERANCE} * GREATEST(i.sum_price, 1)")
+        same.append(f"ABS(IFNULL(t.sum_price, 0) - i.sum_price) <= {ledger.FLOAT_TOLERANCE} * GREATEST(i.sum_price, 1)")
     totals = totals_query(tables, is_exact=is_exact, names="@replaced")
     is_right = f"i.source_file NOT IN UNNEST(@replaced) OR ({' AND '.join(same)})"
     return (

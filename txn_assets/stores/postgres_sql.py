@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from txn_assets.files import ledger
 from txn_assets.rows.fingerprint import POSTGRES, select_fingerprint
 
 COLUMNS = {
@@ -20,21 +21,8 @@ COLUMNS = {
     "source_row": "bigint",
 }
 
-LEDGER_COLUMNS = {
-    "source_file": "text NOT NULL",
-    "generation": "bigint NOT NULL",
-    "size": "bigint NOT NULL",
-    "crc32c": "text NOT NULL",
-    "run_id": "text NOT NULL",
-    "key_id": "text NOT NULL",
-    "rules_id": "text NOT NULL",
-    "row_count": "bigint NOT NULL",
-    "sum_price": "numeric(38,4) NOT NULL",
-    "sum_quantity": "numeric(38,0) NOT NULL",
-    "min_date": "date",
-    "max_date": "date",
-    "fingerprint": "bigint NOT NULL",
-    "loaded_at": "timestamptz NOT NULL DEFAULT now()",
+LEDGER_COLUMNS = {column.name: column.kind.postgres for column in ledger.LEDGER_COLUMNS} | {
+    "loaded_at": "timestamptz NOT NULL DEFAULT now()"
 }
 
 SOURCE_COLUMNS = ("source_file", "source_row")
@@ -132,10 +120,8 @@ def _definition(name: str, kind: str) -> sql.Composed:
 def held_query(table: Table) -> sql.Composed:
     """Return the query for the newest ledger row of each of some files; binds their names."""
     return sql.SQL(
-        "SELECT DISTINCT ON (source_file) source_file, generation, size, crc32c, run_id, key_id, rules_id, "
-        "row_count, sum_price, sum_quantity, min_date, max_date, fingerprint, loaded_at FROM {} "
-        "WHERE source_file = ANY(%s) ORDER BY source_file, generation DESC"
-    ).format(table.ledger)
+        "SELECT DISTINCT ON (source_file) {} FROM {} WHERE source_file = ANY(%s) ORDER BY source_file, generation DESC"
+    ).format(sql.SQL(", ".join(LEDGER_COLUMNS)), table.ledger)
 
 
 def generations_query(table: Table) -> sql.Composed:
@@ -175,8 +161,8 @@ def copy_statement(table: Table) -> sql.Composed:
 
 
 def note_statement(table: Table) -> sql.Composed:
-    """Return the statement that upserts the ledger row of a file version; binds all columns except loaded_at."""
-    names = [name for name in LEDGER_COLUMNS if name != "loaded_at"]
+    """Return the statement that upserts the ledger row of a file version; binds the values of `LoadRecord.to_row`."""
+    names = [column.name for column in ledger.LEDGER_COLUMNS]
     updates = [
         sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))
         for name in names

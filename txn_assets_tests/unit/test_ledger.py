@@ -82,6 +82,20 @@ def test_file_version_reads_as_name_at_generation() -> None:
     assert str(INCOMING.file) == "a.csv@2"
 
 
+class TestRow:
+    """The ledger row of a record."""
+
+    def test_record_is_read_back(self) -> None:
+        """A record is read back from its row, with the time that the store adds."""
+        moment = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+        assert LoadRecord.from_row(INCOMING.to_row() | {"loaded_at": moment}) == INCOMING.at(moment)
+
+    def test_values_of_a_store_become_those_of_the_record(self) -> None:
+        """Totals of a row become exact integers and zeros, although databases return them as decimals and nulls."""
+        found = LoadRecord.from_row(INCOMING.to_row() | {"sum_quantity": Decimal(19), "sum_price": None}).totals
+        assert (type(found.quantity), found) == (int, replace(TOTALS, price=Decimal(0)))
+
+
 class TestTotals:
     """Totals of what a store holds."""
 

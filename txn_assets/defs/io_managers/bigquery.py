@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, PrivateAttr
 
 from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.files.ledger import Action, FileVersion, Holding, LoadRecord, Totals, decide, read_holdings
+from txn_assets.files.ledger import Action, Holding, LoadRecord, Totals, decide, read_holdings
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores import bigquery_tables
 from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
@@ -203,13 +203,12 @@ class BigQueryIOManager(SinkIOManager):
     def _held(self, jobs: Jobs, names: Sequence[str]) -> dict[str, LoadRecord]:
         """Return the newest ledger row of each file; create the lock row, whose name is empty, if it is missing."""
         query, parameter = statements.held_query(self._tables), _names(["", *names])
-        found = [tuple(row.values()) for row in jobs.query(query, parameter)]
-        if not any(row[0] == "" for row in found):
+        found = [LoadRecord.from_row(row) for row in jobs.query(query, parameter)]
+        if not any(record.file.name == "" for record in found):
             # Check every time: a killed run may have created the ledger without its lock row.
             jobs.query(statements.begin_ledger_statement(self._tables))
-            found = [tuple(row.values()) for row in jobs.query(query, parameter)]
-        records = [_record(row) for row in found if row[0]]
-        return {record.file.name: record for record in records}
+            found = [LoadRecord.from_row(row) for row in jobs.query(query, parameter)]
+        return {record.file.name: record for record in found if record.file.name}
 
     def _totals(
         self,
@@ -285,35 +284,14 @@ def _date_parameters(first: dt.date | None, last: dt.date | None) -> list["bigqu
 def _struct(record: LoadRecord, seen: LoadRecord | None) -> "bigquery.StructQueryParameter":
     from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
 
-    version, totals = record.file, record.totals
-    values: dict[str, Any] = {
-        "source_file": version.name,
-        "generation": version.generation,
-        "size": version.size,
-        "crc32c": version.crc32c,
-        "run_id": record.run_id,
-        "key_id": record.key_id,
-        "rules_id": record.rules_id,
-        "row_count": totals.rows,
-        "sum_price": totals.price,
-        # A Python int would be sent as a JSON number.
-        "sum_quantity": Decimal(totals.quantity),
-        "min_date": totals.min_date,
-        "max_date": totals.max_date,
-        "fingerprint": totals.fingerprint,
-        "seen_generation": seen.file.generation if seen else 0,
-        "seen_run_id": seen.run_id if seen else "",
-    }
+    values = record.to_row()
+    values |= {"seen_generation": seen.file.generation if seen else 0, "seen_run_id": seen.run_id if seen else ""}
     kinds = statements.LEDGER_COLUMNS | {"seen_generation": "INT64", "seen_run_id": "STRING"}
+    # A Python int would be sent as a JSON number.
+    values = {name: Decimal(value) if kinds[name] == "NUMERIC" else value for name, value in values.items()}
     return bigquery.StructQueryParameter(
         None, *(bigquery.ScalarQueryParameter(name, kinds[name], value) for name, value in values.items())
     )
-
-
-def _record(row: tuple[Any, ...]) -> LoadRecord:
-    name, generation, size, crc32c, run_id, key_id, rules_id, *totals, loaded_at = row
-    version = FileVersion(name, generation, size, crc32c)
-    return LoadRecord(version, run_id, key_id, rules_id, Totals.of_row(tuple(totals)), loaded_at)
 
 
 def _digest(*parts: str) -> str:

@@ -4,10 +4,8 @@ The object's metadata is the ledger of this store. `ledger.decide` chooses betwe
 docs/reliability.md.
 """
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,7 @@ from pydantic import Field
 
 from txn_assets.defs.io_managers.sink import SinkIOManager
 from txn_assets.files.checksums import crc32c
-from txn_assets.files.ledger import NOTHING, Action, FileVersion, Holding, LoadRecord, Totals, decide
+from txn_assets.files.ledger import LEDGER_COLUMNS, NOTHING, Action, Holding, LoadRecord, decide
 from txn_assets.stores.landed_names import object_name
 from txn_assets.stores.retries import StoreError
 
@@ -30,41 +28,13 @@ CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 def metadata_of(record: LoadRecord) -> dict[str, str]:
     """Return `record` as custom metadata of the object."""
-    totals = record.totals
-    return {
-        "source_file": record.file.name,
-        "source_generation": str(record.file.generation),
-        "source_size": str(record.file.size),
-        "source_crc32c": record.file.crc32c,
-        "run_id": record.run_id,
-        "key_id": record.key_id,
-        "rules_id": record.rules_id,
-        "rows": str(totals.rows),
-        "sum_price": str(totals.price),
-        "sum_quantity": str(totals.quantity),
-        "min_date": str(totals.min_date or ""),
-        "max_date": str(totals.max_date or ""),
-        "fingerprint": str(totals.fingerprint),
-    }
+    row = record.to_row()
+    return {column.key: "" if row[column.name] is None else str(row[column.name]) for column in LEDGER_COLUMNS}
 
 
 def record_of(metadata: Mapping[str, str]) -> LoadRecord:
     """Return the record that `metadata_of` wrote."""
-    version = FileVersion(
-        metadata["source_file"],
-        int(metadata["source_generation"]),
-        int(metadata["source_size"]),
-        metadata["source_crc32c"],
-    )
-    totals = Totals(
-        int(metadata["rows"]),
-        Decimal(metadata["sum_price"]),
-        int(metadata["sum_quantity"]),
-        _date(metadata["min_date"]),
-        _date(metadata["max_date"]),
-        int(metadata["fingerprint"]),
-    )
-    return LoadRecord(version, metadata["run_id"], metadata["key_id"], metadata["rules_id"], totals)
+    return LoadRecord.from_row({column.name: metadata[column.key] for column in LEDGER_COLUMNS})
 
 
 class GcsIOManager(SinkIOManager):
@@ -227,7 +197,3 @@ def _held(blob: "storage.Blob | None", file: "HashedFile") -> LoadRecord | None:
         )
         raise StoreError(message)
     return held
-
-
-def _date(text: str) -> dt.date | None:
-    return dt.date.fromisoformat(text) if text else None

@@ -18,7 +18,6 @@ from txn_assets.defs.io_managers.sink import SinkIOManager
 from txn_assets.files.ledger import (
     NOTHING,
     Action,
-    FileVersion,
     Holding,
     LoadRecord,
     Totals,
@@ -29,7 +28,7 @@ from txn_assets.files.ledger import (
 from txn_assets.stores import postgres_catalog as catalog
 from txn_assets.stores import postgres_errors as errors
 from txn_assets.stores import postgres_sql as statements
-from txn_assets.stores.postgres_sql import COLUMNS, Table
+from txn_assets.stores.postgres_sql import COLUMNS, LEDGER_COLUMNS, Table
 from txn_assets.stores.retries import StoreError
 
 if TYPE_CHECKING:
@@ -177,7 +176,7 @@ class PostgresIOManager(SinkIOManager):
                 if held and held.file.generation > file.version.generation:
                     # The live version may have a smaller generation, but the newest in the ledger counts as held.
                     connection.execute(statements.forget_statement(self._table), [name, file.version.generation])
-                connection.execute(statements.note_statement(self._table), _ledger_row(incoming))
+                connection.execute(statements.note_statement(self._table), list(incoming.to_row().values()))
         return action
 
     def _copy(self, connection: "psycopg.Connection[Any]", file: "HashedFile", path: Path) -> None:
@@ -216,7 +215,8 @@ class PostgresIOManager(SinkIOManager):
 
     def _held(self, connection: "psycopg.Connection[Any]", names: Sequence[str]) -> dict[str, LoadRecord]:
         rows = connection.execute(statements.held_query(self._table), [list(names)]).fetchall()
-        return {row[0]: record_from_row(row) for row in rows}
+        records = [LoadRecord.from_row(dict(zip(LEDGER_COLUMNS, row, strict=True))) for row in rows]
+        return {record.file.name: record for record in records}
 
     def _totals(
         self,
@@ -229,19 +229,3 @@ class PostgresIOManager(SinkIOManager):
         query = statements.totals_query(self._table, is_exact=is_exact, has_fingerprint=has_fingerprint)
         rows = connection.execute(query, [list(names)]).fetchall()
         return {name: Totals.of_row(tuple(totals)) for name, *totals in rows}
-
-
-def record_from_row(row: Sequence[Any]) -> LoadRecord:
-    """Return the record of a ledger row selected by `held_query`."""
-    name, generation, size, crc32c, run_id, key_id, rules_id, *totals, loaded_at = row
-    version = FileVersion(name, generation, size, crc32c)
-    return LoadRecord(version, run_id, key_id, rules_id, Totals.of_row(tuple(totals)), loaded_at)
-
-
-def _ledger_row(record: LoadRecord) -> tuple[Any, ...]:
-    version, totals = record.file, record.totals
-    return (
-        *(version.name, version.generation, version.size, version.crc32c),
-        *(record.run_id, record.key_id, record.rules_id),
-        *(totals.rows, totals.price, totals.quantity, totals.min_date, totals.max_date, totals.fingerprint),
-    )
