@@ -20,7 +20,8 @@ from psycopg import sql
 
 from benchmarks.child import Timer
 from benchmarks.duck import spilling
-from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
+from txn_assets.config import PipelineConfig, load_config
+from txn_assets.environment import project_root, txn_home
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
 from txn_assets.rows.hashed_rows import CSV_SELECT

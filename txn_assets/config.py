@@ -5,8 +5,7 @@ The README section 'Configuration' describes every key.
 """
 
 import difflib
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,18 +14,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from txn_assets.files.scratch_space import parse_size
+from txn_assets.environment import HASH_KEY, PG_PASSWORD, ConfigError, bucket_name, config_path
 from txn_assets.rows.transaction import TEXT_FIELDS, ValidationRules
 
-SECRET_VARIABLES = {"password": "TXN_PG_PASSWORD", "key": "TXN_HASH_KEY", "hash_key": "TXN_HASH_KEY"}
+SECRET_VARIABLES = {"password": PG_PASSWORD, "key": HASH_KEY, "hash_key": HASH_KEY}
 """Keys that look like secrets, and the environment variable to set instead."""
 
 Prefix = Annotated[str, StringConstraints(pattern=r"^[^/\s][^\s]*[^/\s]$", max_length=500)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
-
-
-class ConfigError(Exception):
-    """Raised when the configuration is unusable; the message lists every fault with its remedy."""
 
 
 class _Section(BaseModel):
@@ -185,48 +180,7 @@ class PipelineConfig(_Section):
     kubernetes: Kubernetes = Kubernetes()
 
 
-def project_root() -> Path:
-    """Return the folder that contains `txn_assets/` and `data/`."""
-    return Path(__file__).resolve().parent.parent
-
-
-def txn_home() -> Path:
-    """Return TXN_HOME, the folder for the local stack, scratch files and Dagster's local storage."""
-    return Path(os.environ.get("TXN_HOME") or project_root() / ".local").absolute()
-
-
-def txn_target() -> Literal["local", "gcp"]:
-    """Return the target that TXN_TARGET names, or `local` if it is not set.
-
-    Raises:
-        ConfigError: it names neither `local` nor `gcp`.
-    """
-    target = os.environ.get("TXN_TARGET") or "local"
-    if target == "local":
-        return "local"
-    if target == "gcp":
-        return "gcp"
-    message = f"TXN_TARGET is {target!r}: set it to 'local' (embedded servers) or 'gcp'."
-    raise ConfigError(message)
-
-
-def scratch_limit() -> int | None:
-    """Return how many bytes TXN_SCRATCH_LIMIT allows a run below TXN_HOME; None if only the disk limits it.
-
-    Raises:
-        ConfigError: the variable is not a size.
-    """
-    text = os.environ.get("TXN_SCRATCH_LIMIT")
-    if not text:
-        return None
-    size = parse_size(text)
-    if size is None:
-        message = f"TXN_SCRATCH_LIMIT is {text!r}: set it to the size of the scratch volume, such as 8Gi."
-        raise ConfigError(message)
-    return size
-
-
-def load_config(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> PipelineConfig:
+def load_config(path: Path | None = None) -> PipelineConfig:
     """Load the configuration from `path`, else from the file that TXN_CONFIG names, else from the project's own file.
 
     The environment variable BUCKET_NAME overrides `data_lake.gcs_bucket`.
@@ -234,7 +188,7 @@ def load_config(path: Path | None = None, *, environ: Mapping[str, str] = os.env
     Raises:
         ConfigError: the file is missing, is not YAML, or has faults; the message lists all of them.
     """
-    path = path or Path(environ.get("TXN_CONFIG") or project_root() / "data" / "pipeline_config.yaml")
+    path = path or config_path()
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except OSError as error:
@@ -249,8 +203,8 @@ def load_config(path: Path | None = None, *, environ: Mapping[str, str] = os.env
     if not isinstance(content, dict):
         message = f"{path} holds no configuration: it must be a mapping with the section 'data_lake' and others."
         raise ConfigError(message)
-    if environ.get("BUCKET_NAME") and isinstance(content.get("data_lake"), dict):
-        content["data_lake"]["gcs_bucket"] = environ["BUCKET_NAME"]
+    if (bucket := bucket_name()) and isinstance(content.get("data_lake"), dict):
+        content["data_lake"]["gcs_bucket"] = bucket
     try:
         return PipelineConfig.model_validate(content)
     except ValidationError as error:

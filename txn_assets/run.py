@@ -14,18 +14,19 @@ from typing import Any, TextIO
 
 import dagster as dg
 
-from txn_assets.config import ConfigError, PipelineConfig, load_config, project_root, txn_home, txn_target
+from txn_assets.config import PipelineConfig, load_config
 from txn_assets.definitions import build
 from txn_assets.defs.events import LOGGER, Event
 from txn_assets.defs.jobs import load_landed_files
 from txn_assets.defs.replacing import ReplacementError, check_replacement
-from txn_assets.defs.resources import PASSWORD_VARIABLE, landing_zone
+from txn_assets.defs.resources import landing_zone
 from txn_assets.defs.summary import find_failures, summarize
+from txn_assets.environment import ConfigError, hash_key, postgres_password, project_root, txn_home, txn_target
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.stack import LocalStackError, ensure_up
-from txn_assets.rows.hashing import KEY_VARIABLE, Hasher, make_hasher
+from txn_assets.rows.hashing import Hasher, make_hasher
 from txn_assets.stores.landed_names import name_limit, too_long
 
 NO_RETRIES = {"dagster/max_retries": "0"}
@@ -85,10 +86,9 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
     """
     name = _landed_name(file, name, config)
     # Dagster reports missing secrets too, but in forty lines and only after the file has landed.
-    hasher = make_hasher(config.security, os.environ.get(KEY_VARIABLE))
-    if txn_target() == "gcp" and PASSWORD_VARIABLE not in os.environ:
-        message = f"{PASSWORD_VARIABLE} is not set: set it to the password of PostgreSQL."
-        raise ConfigError(message)
+    hasher = make_hasher(config.security, hash_key())
+    if txn_target() == "gcp":
+        postgres_password()
     progress = Progress(out)
     LOGGER.addHandler(progress)
     LOGGER.setLevel(logging.DEBUG)

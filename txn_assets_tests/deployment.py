@@ -18,8 +18,9 @@ import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 
-from txn_assets.config import PipelineConfig, load_config, project_root, txn_home
+from txn_assets.config import PipelineConfig, load_config
 from txn_assets.defs.assets import ASSETS
+from txn_assets.environment import project_root, txn_home
 from txn_assets.files.arrival import KEY_TAG
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up

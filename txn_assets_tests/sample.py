@@ -10,7 +10,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
-from txn_assets.config import project_root
+from txn_assets.environment import project_root
 from txn_assets_tests.deployment import SINKS, Deployment
 
 NAME = "transactions.csv"

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from txn_assets.config import ConfigError
 from txn_assets.defs.events import StageLog, pinned, processed
 from txn_assets.defs.partitions import LANDED_FILES, landed_files
 from txn_assets.defs.resources import LandedFileError, LandingZone, Quarantine, RunFiles
+from txn_assets.environment import ConfigError
 from txn_assets.files.values import (
     FailedFile,
     HashedFile,

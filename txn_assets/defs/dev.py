@@ -18,9 +18,10 @@ from threading import Event
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
-from txn_assets.config import ConfigError, load_config, project_root, txn_home
+from txn_assets.config import load_config
 from txn_assets.defs.dagster_home import prepare
 from txn_assets.defs.run_liveness import RunLocks
+from txn_assets.environment import ConfigError, project_root, txn_home
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.home import locked
 from txn_assets.local.stack import LocalStackError, ensure_up

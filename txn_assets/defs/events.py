@@ -9,13 +9,13 @@ standard output as one line of JSON, and `json_lines.py` puts the rest of Dagste
 import datetime as dt
 import json
 import logging
-import os
 import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from txn_assets.environment import writes_json
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, ValidationReport
 
@@ -23,15 +23,9 @@ LOGGER = logging.getLogger("txn_assets")
 # Dagster's log already has every event.
 LOGGER.propagate = False
 LOGGER.addHandler(logging.NullHandler())
-FORMAT_VARIABLE = "TXN_LOG_FORMAT"
 WRITTEN = "txn_assets_written"
 """Attribute of log records that tells whether the event has already gone to standard output."""
 _OUTPUT = threading.Lock()
-
-
-def writes_json() -> bool:
-    """Return whether standard output is one JSON object per line."""
-    return os.environ.get(FORMAT_VARIABLE) == "json"
 
 
 def write_line(content: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ import dagster as dg
 # longer looks here.
 from dagster import _loggers
 
-from txn_assets.defs.events import WRITTEN, write_line, writes_json
+from txn_assets.defs.events import WRITTEN, write_line
+from txn_assets.environment import writes_json
 
 REDACTED_ERRORS = "dagster.redacted_errors"
 """Name of the logger that gets an error and its traceback before Dagster redacts them."""

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from txn_assets.config import Ingestion, PipelineConfig, Security, load_config, scratch_limit, txn_home, txn_target
+from txn_assets.config import Ingestion, PipelineConfig, Security, load_config
+from txn_assets.environment import HASH_KEY, PG_PASSWORD, scratch_limit, txn_home, txn_target
 from txn_assets.files import scratch_space
 from txn_assets.files.checksums import Checksum
 from txn_assets.files.ledger import FileVersion
-from txn_assets.rows.hashing import KEY_VARIABLE, Hasher, make_hasher
+from txn_assets.rows.hashing import Hasher, make_hasher
 from txn_assets.stores.landed_names import MAX_OBJECT_NAME_BYTES, name_limit
 from txn_assets.stores.scratch import open_scratch
 
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from txn_assets.files.report import ValidationReport
     from txn_assets.files.values import HashedFile, ValidatedFile
     from txn_assets.local.endpoints import Endpoints
-
-PASSWORD_VARIABLE = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
-"""Environment variable with the PostgreSQL password on the gcp target."""
 
 READ_CHUNK_BYTES = 16 << 20
 """Bytes of a landed object read per request, and so the most that a lost connection costs."""
@@ -435,7 +433,7 @@ def make_clients(config: PipelineConfig) -> Clients:
         postgres_port=postgres.port,
         postgres_dbname=postgres.dbname,
         postgres_user=postgres.user,
-        postgres_password=dg.EnvVar(PASSWORD_VARIABLE) if target == "gcp" else "",
+        postgres_password=dg.EnvVar(PG_PASSWORD) if target == "gcp" else "",
         postgres_sslmode=postgres.sslmode or ("verify-full" if config.security.encryption == "tls" else "prefer"),
     )
 
@@ -461,7 +459,7 @@ def make_run_files(config: PipelineConfig, clients: Clients, landing: LandingZon
         landing=landing,
         ingestion=config.ingestion.model_dump(mode="json"),
         security=config.security.model_dump(mode="json"),
-        hash_key=dg.EnvVar(KEY_VARIABLE) if keyed else None,
+        hash_key=dg.EnvVar(HASH_KEY) if keyed else None,
         scratch_limit=scratch_limit(),
         partition_by=config.data_warehouse.partition_by,
     )

@@ -11,8 +11,9 @@ from typing import Any
 
 import dagster as dg
 
-from txn_assets.config import PipelineConfig, txn_target
+from txn_assets.config import PipelineConfig
 from txn_assets.defs.events import Event
+from txn_assets.environment import txn_target
 from txn_assets.stores.landed_names import object_name
 
 STORES = {

@@ -8,7 +8,8 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from txn_assets.config import ConfigError, load_config, txn_home
+from txn_assets.config import load_config
+from txn_assets.environment import ConfigError, txn_home
 from txn_assets.local import exports
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.stack import LocalStackError, down, ensure_up, listen_on, status

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from txn_assets.config import PipelineConfig, project_root
+from txn_assets.config import PipelineConfig
+from txn_assets.environment import project_root
 from txn_assets.files.arrival import SUFFIXES
 
 DAGSTER = "dagster"

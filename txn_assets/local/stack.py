@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from txn_assets.config import project_root
+from txn_assets.environment import project_root
 from txn_assets.local import probes
 from txn_assets.local.endpoints import Endpoints, Seed
 from txn_assets.local.home import Home, locked, read_json, rotate, tail, write_json, write_private

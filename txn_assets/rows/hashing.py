@@ -10,10 +10,10 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from txn_assets.config import ConfigError, Security
+from txn_assets.config import Security
+from txn_assets.environment import HASH_KEY, ConfigError
 from txn_assets.rows.transaction import FIELDS
 
-KEY_VARIABLE = "TXN_HASH_KEY"
 MIN_KEY_BYTES = 32
 """The length of the digest, because a shorter key is easier to guess than the hash (RFC 2104, section 3)."""
 
@@ -74,7 +74,7 @@ def make_hasher(security: Security, key: str | None) -> Hasher:
     data = (key or "").encode("utf-8", "surrogateescape")
     if len(data) < MIN_KEY_BYTES:
         message = (
-            f"security.hash.algorithm is hmac-sha256, and {KEY_VARIABLE} has {len(data)} bytes: "
+            f"security.hash.algorithm is hmac-sha256, and {HASH_KEY} has {len(data)} bytes: "
             f"set it to a secret of at least {MIN_KEY_BYTES} bytes, for example from `openssl rand -hex 32`."
         )
         raise ConfigError(message)

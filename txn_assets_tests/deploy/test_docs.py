@@ -73,7 +73,7 @@ def test_the_documented_config_loads(tmp_path_factory: pytest.TempPathFactory) -
     (content,) = re.findall(r'^cat >"\$WORK/pipeline_config.yaml" <<EOF\n(.*?)^EOF', SCRIPT, re.MULTILINE | re.DOTALL)
     path = tmp_path_factory.mktemp("config") / "pipeline_config.yaml"
     path.write_text(re.sub(r"\$([A-Z_]+)", lambda name: name[1].lower().replace("_", "-"), content))
-    config = load_config(path, environ={})
+    config = load_config(path)
     assert config.security.hash.algorithm == "hmac-sha256"
     assert config.kubernetes.namespace == "namespace"
 

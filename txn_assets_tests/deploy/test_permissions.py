@@ -55,7 +55,7 @@ def test_the_page_lists_every_permission_beside_its_roles() -> None:
 def test_uploaders_may_replace_files_below_the_landing_prefix_alone(given: list[Grant]) -> None:
     """Uploaders may create and replace objects below the landing prefix, under a condition that names it."""
     (grant,) = [grant for grant in given if grant.account == UPLOADERS]
-    landing = load_config(ROOT / "data" / "pipeline_config.yaml", environ={}).data_lake.landing
+    landing = load_config(ROOT / "data" / "pipeline_config.yaml").data_lake.landing
     assert {"storage.objects.create", "storage.objects.delete"} <= ROLES[grant.role]
     assert grant.where == DATA
     assert f'resource.name.startsWith("projects/_/buckets/hijra-transactions/objects/{landing}/")' in grant.condition, (

@@ -78,7 +78,7 @@ def test_every_environment_has_the_fixed_shape() -> None:
 
 def test_the_run_has_what_the_organisations_config_grants() -> None:
     """The cluster's CPU, memory and namespace are those of `kubernetes` in data/pipeline_config.yaml."""
-    granted = load_config(ROOT / "data" / "pipeline_config.yaml", environ={}).kubernetes
+    granted = load_config(ROOT / "data" / "pipeline_config.yaml").kubernetes
     limits = run_launcher(merged("prod"))["resources"]["limits"]
     assert (limits["cpu"], limits["memory"]) == (granted.resources.cpu, granted.resources.memory)
     assert granted.namespace == NAMESPACE

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from txn_assets.config import project_root
 from txn_assets.defs.jobs import UNFINISHED
+from txn_assets.environment import project_root
 from txn_assets_tests.daemon import Daemon, DaemonError, dagster_dev
 from txn_assets_tests.deployment import SINKS, Deployment
 from txn_assets_tests.faults.bench import Content, Difference, Tally, difference, leftovers

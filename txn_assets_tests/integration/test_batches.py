@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from google.api_core.exceptions import Forbidden, ServiceUnavailable
 
-from txn_assets.config import ConfigError
 from txn_assets.definitions import build
 from txn_assets.defs.assets import ASSETS as ASSET_DEFINITIONS
 from txn_assets.defs.io_managers.postgres import PostgresIOManager
 from txn_assets.defs.resources import Quarantine
+from txn_assets.environment import ConfigError
 from txn_assets.files.arrival import RANGE_TAGS
 from txn_assets.files.ledger import Action, FileVersion
 from txn_assets.files.values import HashedFile

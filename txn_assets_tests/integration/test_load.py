@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from txn_assets.config import project_root
 from txn_assets.definitions import build
+from txn_assets.environment import project_root
 from txn_assets_tests.deployment import SINKS, Deployment, failed_checks, failure, make_file, make_row, many_rows
 
 T001 = "e78d6e358171a045d54a628e52c664755d2003250e554d6490a2e3b5794d20a2"

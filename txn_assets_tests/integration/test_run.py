@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from txn_assets.config import project_root
 from txn_assets.defs.resources import RunFiles
+from txn_assets.environment import project_root
 from txn_assets.run import run
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 

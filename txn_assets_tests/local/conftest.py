@@ -14,7 +14,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Bucket, Client
 
-from txn_assets.config import project_root
+from txn_assets.environment import project_root
 from txn_assets.local import stack as local_stack
 from txn_assets.local.endpoints import Endpoints, Seed
 from txn_assets.local.home import Home, read_json

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from txn_assets.config import project_root
+from txn_assets.environment import project_root
 from txn_assets.local.endpoints import Seed
 from txn_assets.local.home import Home, write_json
 from txn_assets.local.postgres import _become_nobody

@@ -13,7 +13,7 @@ import psycopg
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 
-from txn_assets.config import project_root
+from txn_assets.environment import project_root
 from txn_assets.local.endpoints import Endpoints, Seed
 from txn_assets.local.home import Home
 from txn_assets.local.stack import down, ensure_up, status

@@ -17,7 +17,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.storage import Blob, Bucket, Client
 
-from txn_assets.config import project_root
+from txn_assets.environment import project_root
 from txn_assets.local.endpoints import Seed
 from txn_assets.local.home import Home
 from txn_assets.local.stack import ensure_up

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from txn_assets.config import project_root
+from txn_assets.environment import project_root
 from txn_assets_tests.local.conftest import RunCli
 
 ADDRESS = "127.0.0.2"

@@ -2,22 +2,17 @@
 
 import copy
 import datetime as dt
+import os
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
 
-from txn_assets.config import (
-    ConfigError,
-    PipelineConfig,
-    load_config,
-    project_root,
-    scratch_limit,
-    txn_home,
-    txn_target,
-)
+from txn_assets.config import PipelineConfig, load_config
+from txn_assets.environment import ConfigError, project_root, scratch_limit, txn_home, txn_target
 
 SHARED_FILE = project_root() / "data" / "pipeline_config.yaml"
 SHARED = yaml.safe_load(SHARED_FILE.read_text(encoding="utf-8"))
@@ -50,8 +45,9 @@ def changed(**keys: object) -> str:
 
 
 def load(path: Path, **environ: str) -> PipelineConfig:
-    """Load the configuration at `path`, with nothing else in the environment."""
-    return load_config(path, environ=environ)
+    """Load the configuration at `path`, with `environ` as the whole environment."""
+    with patch.dict(os.environ, environ, clear=True):
+        return load_config(path)
 
 
 def refusal(path: Path, **environ: str) -> str:
@@ -91,14 +87,16 @@ class TestSharedFile:
 class TestPlace:
     """Which file is read."""
 
-    def test_project_file_is_the_default(self) -> None:
+    def test_project_file_is_the_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The project's file is the default, whatever the working directory is."""
-        assert load_config(environ={}) == load(SHARED_FILE)
+        for name in ("TXN_CONFIG", "BUCKET_NAME"):
+            monkeypatch.delenv(name, raising=False)
+        assert load_config() == load(SHARED_FILE)
 
-    def test_txn_config_names_another(self, write: Write) -> None:
+    def test_txn_config_names_another(self, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
         """TXN_CONFIG names another file, as in the environment of a pod."""
-        path = write(changed(data_lake__path="elsewhere"))
-        assert load_config(environ={"TXN_CONFIG": str(path)}).data_lake.path == "elsewhere"
+        monkeypatch.setenv("TXN_CONFIG", str(write(changed(data_lake__path="elsewhere"))))
+        assert load_config().data_lake.path == "elsewhere"
 
     def test_missing_file(self, tmp_path: Path) -> None:
         """The message about a missing file names the variable that selects the file."""

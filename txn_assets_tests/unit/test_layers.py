@@ -1,15 +1,16 @@
 """The layers of the package: imports only go downward, and never in a circle."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from txn_assets.config import project_root
+from txn_assets.environment import project_root
 
 LAYERS = ("files", "rows", "stores", "local", "defs", "entry")
 """Layers from bottom to top."""
-SAME_LAYER = {"config": "rows", "definitions": "entry", "run": "entry"}
+SAME_LAYER = {"config": "rows", "environment": "rows", "definitions": "entry", "run": "entry"}
 ENTRY_POINTS = ("txn_assets.local.dev", "txn_assets.local.__main__")
 """Commands below `local/` that may import whatever they start."""
 
@@ -63,3 +64,15 @@ def test_every_folder_is_in_a_layer() -> None:
     """Every folder, including a new one, belongs to a layer."""
     folders = {module.split(".")[1] for module in modules() if "." in module}
     assert folders == {*LAYERS, *SAME_LAYER} - {"entry"}
+
+
+def test_environment_is_read_in_one_module() -> None:
+    """Only `environment.py` names a TXN_ variable; `exports.py` prints one for people to read."""
+    readers = [
+        f"{module}:{node.lineno}"
+        for module, path in modules().items()
+        if module not in ("txn_assets.environment", "txn_assets.local.exports")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and re.fullmatch("TXN_[A-Z_]+", str(node.value))
+    ]
+    assert not readers

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from txn_assets.config import Ingestion, project_root
+from txn_assets.config import Ingestion
+from txn_assets.environment import project_root
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, ValidationReport
 from txn_assets.rows.csv_header import NotATransactionFileError

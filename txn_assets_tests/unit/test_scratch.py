@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from txn_assets.config import project_root
+from txn_assets.environment import project_root
 from txn_assets.stores.scratch import open_scratch
 
 HOLDER = """

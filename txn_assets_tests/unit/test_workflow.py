@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from txn_assets.config import project_root
+from txn_assets.environment import project_root
 
 ROOT = project_root()
 WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())

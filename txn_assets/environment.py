@@ -1,0 +1,91 @@
+"""Every environment variable that the platform reads: TXN_*, and BUCKET_NAME for a bucket per deployment.
+
+Functions, because a variable counts at the moment when it is asked for. docs/operations.md lists them for users.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from txn_assets.files.scratch_space import parse_size
+
+HASH_KEY = "TXN_HASH_KEY"
+PG_PASSWORD = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
+
+
+class ConfigError(Exception):
+    """Raised when the configuration is unusable; the message lists every fault with its remedy."""
+
+
+def project_root() -> Path:
+    """Return the folder that contains `txn_assets/` and `data/`."""
+    return Path(__file__).resolve().parent.parent
+
+
+def txn_home() -> Path:
+    """Return TXN_HOME, the folder for the local stack, scratch files and Dagster's local storage."""
+    return Path(os.environ.get("TXN_HOME") or project_root() / ".local").absolute()
+
+
+def txn_target() -> Literal["local", "gcp"]:
+    """Return the target that TXN_TARGET names, or `local` if it is not set.
+
+    Raises:
+        ConfigError: it names neither `local` nor `gcp`.
+    """
+    target = os.environ.get("TXN_TARGET") or "local"
+    if target == "local":
+        return "local"
+    if target == "gcp":
+        return "gcp"
+    message = f"TXN_TARGET is {target!r}: set it to 'local' (embedded servers) or 'gcp'."
+    raise ConfigError(message)
+
+
+def scratch_limit() -> int | None:
+    """Return how many bytes TXN_SCRATCH_LIMIT allows a run below TXN_HOME; None if only the disk limits it.
+
+    Raises:
+        ConfigError: the variable is not a size.
+    """
+    text = os.environ.get("TXN_SCRATCH_LIMIT")
+    if not text:
+        return None
+    size = parse_size(text)
+    if size is None:
+        message = f"TXN_SCRATCH_LIMIT is {text!r}: set it to the size of the scratch volume, such as 8Gi."
+        raise ConfigError(message)
+    return size
+
+
+def config_path() -> Path:
+    """Return the file that TXN_CONFIG names, or the project's own configuration."""
+    return Path(os.environ.get("TXN_CONFIG") or project_root() / "data" / "pipeline_config.yaml")
+
+
+def bucket_name() -> str | None:
+    """Return BUCKET_NAME, which overrides `data_lake.gcs_bucket`; None if it is not set."""
+    return os.environ.get("BUCKET_NAME") or None
+
+
+def hash_key() -> str | None:
+    """Return TXN_HASH_KEY, the secret key of hmac-sha256; None if it is not set."""
+    return os.environ.get(HASH_KEY)
+
+
+def postgres_password() -> str:
+    """Return TXN_PG_PASSWORD, the password of PostgreSQL on the gcp target.
+
+    Raises:
+        ConfigError: it is not set.
+    """
+    password = os.environ.get(PG_PASSWORD)
+    if password is None:
+        message = f"{PG_PASSWORD} is not set: set it to the password of PostgreSQL."
+        raise ConfigError(message)
+    return password
+
+
+def writes_json() -> bool:
+    """Return whether TXN_LOG_FORMAT asks for one JSON object per line on standard output."""
+    return os.environ.get("TXN_LOG_FORMAT") == "json"
