@@ -1,6 +1,6 @@
 """The fast path and the row contract agree: whatever a file holds, the verdicts match a row-by-row loop.
 
-`test_transaction.py` tests the contract itself, `test_csv_reader.py` the reading of records.
+`test_transaction.py` tests the contract itself, `test_csv_records.py` the reading of records.
 """
 
 import datetime as dt

@@ -1,0 +1,93 @@
+"""What the points share: input files, names in the stores, and the comparison of what a timed run left there.
+
+The points are in `points/`, timing is in `measure.py`.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Helper
+from benchmarks.results import Results
+
+PEER_ROWS = 100_000
+"""Maximum number of rows for slow peers; their seconds are scaled up to our row count and marked."""
+
+STORES = ["gcs", "bigquery", "postgres"]
+
+
+class DifferenceError(Exception):
+    """A store holds the wrong rows after a timed run."""
+
+
+@dataclass
+class Bench:
+    """One benchmark: the folder of its files, rows and rounds, and the results so far.
+
+    Attributes:
+        largest: number of rows of the largest file.
+        empty_run_seconds: time of a Dagster run that does nothing; 0 until `small_runs` has measured it.
+    """
+
+    home: Path
+    rows: int
+    rounds: int
+    largest: int
+    results: Results = field(default_factory=Results)
+    help: Helper = field(default_factory=Helper)
+    empty_run_seconds: float = 0.0
+    _expected: dict[int, list[Any]] = field(default_factory=dict)
+
+    def file(self, rows: int, *, bad_every: int = 100) -> str:
+        """Return a file of `rows` rows, written on first use."""
+        path = self.home / f"rows-{rows}-{bad_every}.csv"
+        if not path.exists():
+            self.help("benchmarks.data:write", path=str(path), rows=rows, bad_every=bad_every)
+        return str(path)
+
+    def expected(self, rows: int) -> list[Any]:
+        """Return the totals of the valid rows of that file, from the bare DuckDB pass."""
+        if rows not in self._expected:
+            folder = self.home / "expected"
+            path = self.file(rows)
+            self._expected[rows] = self.help("benchmarks.peers.duckdb_pass:run", path=path, folder=str(folder))
+            shutil.rmtree(folder)
+        return self._expected[rows]
+
+    def rounds_for(self, rows: int) -> int:
+        """Return how often to measure a file of `rows` rows: above a million, where a run takes minutes, once."""
+        return self.rounds if rows <= 1_000_000 else 1
+
+    @contextmanager
+    def names(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield fresh names in the stores for one timed run: the configuration's path, and the PostgreSQL connection."""
+        config = str(self.home / "config.yaml")
+        made = self.help("benchmarks.stores:make", config=config)
+        try:
+            yield config, made
+        finally:
+            self.help("benchmarks.stores:drop", config=config)
+
+    def check(self, config: str, expected: list[Any], stores: list[str], **keywords: Any) -> None:
+        """Compare what each store holds with what it should hold.
+
+        Raises:
+            DifferenceError: a store holds something else.
+        """
+        found = self.help("benchmarks.stores:totals", config=config, stores=stores, **keywords)
+        for store, totals in found.items():
+            compare(store, totals, expected)
+
+
+def compare(where: str, found: list[Any], expected: list[Any]) -> None:
+    """Compare the totals found in a store or a file with the expected ones.
+
+    Raises:
+        DifferenceError: they differ.
+    """
+    if found != expected:
+        msg = f"{where} holds {found}, not {expected} (rows, price, quantity, fingerprint)"
+        raise DifferenceError(msg)

@@ -1,0 +1,24 @@
+"""CSV files for the tests of the reader, made line by line, and the message about one that is refused.
+
+`rows.py` opens and reads them.
+"""
+
+import pytest
+
+from txn_assets.rows.csv_header import NotATransactionFileError
+from txn_assets_tests.unit.rows import HEADER, read_all
+
+ROW = ("T001", "Halal Laptop", "999.99", "2", "2023-10-01")
+LINE = ",".join(ROW)
+
+
+def lines(*records: str, end: str = "\n") -> bytes:
+    """Return the header and `records`, each followed by `end`."""
+    return "".join(record + end for record in (HEADER, *records)).encode()
+
+
+def refusal(data: bytes) -> str:
+    """Return the reader's message about a file that it refuses."""
+    with pytest.raises(NotATransactionFileError) as caught:
+        read_all(data)
+    return str(caught.value)
