@@ -7,8 +7,11 @@
     stores    a benchmark's own names in the three stores, and what they hold
     ours      the platform's own stages and sinks, called in isolation
     peers/    what the platform is compared with, one module each
-    points    what is measured, point by point, and the target for each
-    report    the table, docs/performance.md and the plot
+    bench     what the points share: files, names and comparisons
+    points/   what is measured and the target for it, one module per point
+    results   lines, dots and notes
+    report    the table, and where it goes in docs/performance.md
+    plot      docs/performance.svg
 
 Run it with `make bench`. The results are in docs/performance.md.
 """

@@ -13,9 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.bench import Bench, DifferenceError
 from benchmarks.measure import ChildError, function
-from benchmarks.points import Bench, DifferenceError
+from benchmarks.points import POINTS
 from benchmarks.report import table, write
+from benchmarks.results import say
 
 SIZES = {"100k": 100_000, "1m": 1_000_000, "10m": 10_000_000, "100m": 100_000_000}
 
@@ -30,7 +32,7 @@ def main() -> int:
     """Run the benchmark and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures the platform against peers.")
     parser.add_argument("size", nargs="?", choices=SIZES, default="1m")
-    parser.add_argument("--points", nargs="*", default=[], help="only these: stages sinks small_runs whole_runs growth")
+    parser.add_argument("--points", nargs="*", choices=POINTS, default=[], help="only these, in this order")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     # Stop the servers on SIGTERM too.
@@ -49,10 +51,9 @@ def main() -> int:
     os.environ["TXN_HOME"] = str(home)
     bench = Bench(home, rows=rows, rounds=arguments.rounds, largest=largest)
     try:
-        for name in arguments.points:
-            getattr(bench, name)()
-        if not arguments.points:
-            bench.all()
+        for name in arguments.points or POINTS:
+            say(f"{name} ...")
+            POINTS[name](bench)
     except (ChildError, DifferenceError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -60,11 +61,11 @@ def main() -> int:
         bench.help.close()
         subprocess.run([sys.executable, "-m", "txn_assets.local", "down"], check=False)
         shutil.rmtree(home, ignore_errors=True)
-    sys.stdout.write(f"\n{table(bench.lines)}\n")
+    sys.stdout.write(f"\n{table(bench.results.lines)}\n")
     if not arguments.points:
         docs = Path(__file__).resolve().parent.parent / "docs"
-        write(docs / "performance.md", bench.lines, bench.notes, size=arguments.size)
-        dots = [[dot.who, dot.rows, dot.seconds, dot.peak_mib] for dot in bench.dots]
+        write(docs / "performance.md", bench.results.lines, bench.results.notes, size=arguments.size)
+        dots = [[dot.who, dot.rows, dot.seconds, dot.peak_mib] for dot in bench.results.dots]
         function("benchmarks.plot:draw", dots=dots, path=str(docs / "performance.svg"))
     return 0
 

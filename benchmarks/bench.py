@@ -58,7 +58,7 @@ class Bench:
         return self._expected[rows]
 
     def rounds_for(self, rows: int) -> int:
-        """Return how often to measure a file of `rows` rows: above a million, where a run takes minutes, once."""
+        """Return how often to measure a file of `rows` rows: once above a million, where a run takes minutes."""
         return self.rounds if rows <= 1_000_000 else 1
 
     @contextmanager

@@ -39,20 +39,16 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Median:
-    """Summary of several measurements of the same thing."""
+    """Summary of several measurements of the same thing; `scaled` if the seconds were scaled up to more rows."""
 
     seconds: float
     peak_mib: float
-    runs: int
+    scaled: bool = False
 
     @classmethod
     def of(cls, measurements: Sequence[Measurement]) -> "Median":
         """Return the median times and the highest peak."""
-        return cls(
-            statistics.median(m.seconds for m in measurements),
-            max(m.peak_mib for m in measurements),
-            len(measurements),
-        )
+        return cls(statistics.median(m.seconds for m in measurements), max(m.peak_mib for m in measurements))
 
 
 def program(arguments: Sequence[str], *, environ: Mapping[str, str] | None = None) -> Measurement:

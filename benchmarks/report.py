@@ -1,6 +1,6 @@
 """The benchmark's table, printed and written to docs/performance.md between the markers of its size.
 
-Formatting only. The points are in `points.py`; the text around the table is in the document.
+Formatting only. The points are in `points/`; the text around the table is in the document.
 """
 
 import datetime as dt
@@ -9,7 +9,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.points import Line
+from benchmarks.results import Line
 
 BEGIN, END = "<!-- make bench SIZE={size}: begin -->", "<!-- make bench SIZE={size}: end -->"
 

@@ -1,6 +1,6 @@
 """Bare calls of the stores' own clients: COPY, a load job, an upload. No ledger, no replacing, no reconciliation.
 
-If `psql` is installed, `points.py` uses it for COPY.
+If `psql` is installed, `points/sinks.py` uses it for COPY.
 """
 
 import os
