@@ -1,6 +1,6 @@
 """Responses of the shim itself, in the format of the GCS JSON API.
 
-Status, body and headers only; `proxy.py` decides when to send them. The format follows
+Status, body and headers only; `proxy.py` and `upload_requests.py` decide when to send them. The format follows
 https://cloud.google.com/storage/docs/json_api/v1/status-codes.
 """
 

@@ -3,8 +3,8 @@
 This module is the only one that relies on the server's file layout: an object is the file `<bucket>/<name>`, and its
 attributes are JSON in the extended attribute `user.metadata`. The server caches none of it, so a file that is moved in
 is an object at once. Resumable uploads take that path, because the server would hold each of them in memory two to five
-times. Afterwards `proxy.py` asks the server for the object: if a different version of the server uses another layout,
-the upload fails and says so.
+times. Afterwards `upload_requests.py` asks the server for the object: if a different version of the server uses another
+layout, the upload fails and says so.
 """
 
 import errno

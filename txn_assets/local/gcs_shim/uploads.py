@@ -1,7 +1,7 @@
 """Uploads in progress: the body on disk, its checksums, and the protocol of resumable uploads.
 
-The received bytes and the meaning of a Content-Range. `proxy.py` carries out uploads and checks their preconditions.
-Keep aiohttp out, so that the rules can be tested without a server. The protocol is
+The received bytes and the meaning of a Content-Range. `upload_requests.py` carries out uploads and checks their
+preconditions. Keep aiohttp out, so that the rules can be tested without a server. The protocol is
 https://cloud.google.com/storage/docs/performing-resumable-uploads.
 """
 
