@@ -69,7 +69,7 @@ def server(home: Home, ports: Mapping[str, int]) -> Server:
     become = _step_down(home)
     data = home.postgres / "data"
     if not data.exists():
-        _initialise(home, programs, become)
+        _initialize(home, programs, become)
     return Server(
         name="postgres",
         command=(
@@ -97,7 +97,7 @@ def _unpack(home: Home) -> Path:
     return release / "bin"
 
 
-def _initialise(home: Home, programs: Path, become: Callable[[], None] | None) -> None:
+def _initialize(home: Home, programs: Path, become: Callable[[], None] | None) -> None:
     # Use another name until it is complete, so that an interrupted initdb does not leave half a database behind.
     unfinished = home.postgres / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)

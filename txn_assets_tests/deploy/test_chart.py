@@ -66,7 +66,7 @@ def the(objects: list[Manifest], kind: str, name: str) -> Manifest:
     return found
 
 
-def test_helm_lint_is_content(environment: str) -> None:
+def test_helm_lint_passes(environment: str) -> None:
     """`helm lint --strict` accepts the chart with the values of each environment."""
     reason = missing()
     if reason:
@@ -74,7 +74,7 @@ def test_helm_lint_is_content(environment: str) -> None:
     assert "0 chart(s) failed" in lint(environment)
 
 
-def test_the_shared_values_alone_render() -> None:
+def test_shared_values_alone_render() -> None:
     """helm-values/values.yaml without an environment's file passes `helm lint --strict` and renders valid objects."""
     reason = missing()
     if reason:
@@ -101,19 +101,19 @@ def test_every_container_has_requests_and_limits(objects: list[Manifest]) -> Non
                 assert {"cpu", "memory"} <= set(container["resources"][kind]), (name_of(manifest), container["name"])
 
 
-def test_the_code_location_is_rendered_as_asked(objects: list[Manifest], values: Values) -> None:
+def test_code_location_is_rendered_as_configured(objects: list[Manifest], values: Values) -> None:
     """Replicas and strategy of the code location reach its Deployment; older charts ignore the replicas."""
     deployment = the(objects, "Deployment", "dagster-txn-assets")
     assert deployment["spec"]["replicas"] == code_location(values)["replicaCount"]
     assert deployment["spec"]["strategy"] == code_location(values)["deploymentStrategy"]
 
 
-def test_variables_of_the_code_location_are_in_the_config_map_that_runs_read(objects: list[Manifest]) -> None:
+def test_config_map_of_runs_has_the_variables_of_the_code_location(objects: list[Manifest]) -> None:
     """The ConfigMap that the run launcher names exists and holds the variables."""
     assert the(objects, "ConfigMap", "dagster-txn-assets-user-env")["data"]["TXN_HOME"] == "/scratch"
 
 
-def test_everything_that_pods_ask_for_exists(objects: list[Manifest], run_job: Manifest) -> None:
+def test_everything_that_pods_refer_to_exists(objects: list[Manifest], run_job: Manifest) -> None:
     """Each ConfigMap, Secret and service account of a pod or a run is rendered, or created by a documented command.
 
     No schema finds a missing name: the pod stays in CreateContainerConfigError.
@@ -123,7 +123,7 @@ def test_everything_that_pods_ask_for_exists(objects: list[Manifest], run_job: M
         assert references(manifest) <= made, name_of(manifest)
 
 
-def test_the_proxy_leads_to_a_service_of_the_release(environment: str, objects: list[Manifest]) -> None:
+def test_proxy_routes_to_a_service_of_the_release(environment: str, objects: list[Manifest]) -> None:
     """The upstream of the oauth2 proxy is a rendered Service and one of its ports."""
     if environment == "local":
         return
@@ -133,7 +133,7 @@ def test_the_proxy_leads_to_a_service_of_the_release(environment: str, objects: 
     assert int(port) in [entry["port"] for entry in the(objects, "Service", name)["spec"]["ports"]]
 
 
-def test_pods_have_the_labels_that_the_policies_are_tried_with(environment: str, objects: list[Manifest]) -> None:
+def test_pods_have_the_labels_that_the_policy_tests_use(environment: str, objects: list[Manifest]) -> None:
     """The labels in `network.py` are those of the rendered pods."""
     pods = {
         "webserver": "dagster-webserver",
@@ -156,7 +156,7 @@ def test_selectors_find_pods(objects: list[Manifest]) -> None:
             assert any(selects(selector, labels) for labels in pods), name_of(manifest)
 
 
-def test_the_ingress_is_rendered_and_leads_to_the_proxy(environment: str, objects: list[Manifest]) -> None:
+def test_ingress_is_rendered_and_routes_to_the_proxy(environment: str, objects: list[Manifest]) -> None:
     """In production the ingress exists offline, has TLS, and routes its root to the oauth2 proxy's Service."""
     ingresses = [manifest for manifest in objects if manifest["kind"] == "Ingress"]
     if environment == "local":
@@ -188,7 +188,7 @@ def test_dagster_reads_its_dagster_yaml(instance_yaml: str, tmp_path: Path, monk
         assert outcome.success, (section, outcome.errors)
 
 
-def test_dagster_yaml_says_what_the_values_say(instance_yaml: str, values: Values) -> None:
+def test_dagster_yaml_matches_the_values(instance_yaml: str, values: Values) -> None:
     """Retries, monitoring, pools, run limits, retention and telemetry reach dagster.yaml."""
     config = yaml.safe_load(instance_yaml)
     assert config["run_retries"] == {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False}
@@ -200,7 +200,7 @@ def test_dagster_yaml_says_what_the_values_say(instance_yaml: str, values: Value
     assert config["retention"]["sensor"]["purge_after_days"]["skipped"] == 3
 
 
-def test_our_translation_of_the_run_launcher_is_the_charts(instance_yaml: str, values: Values) -> None:
+def test_launcher_config_of_the_tests_matches_the_chart(instance_yaml: str, values: Values) -> None:
     """The run Job of `test_run_job.py` comes from the same launcher config that the chart writes."""
     assert yaml.safe_load(instance_yaml)["run_launcher"]["config"] == launcher_config(values)
 

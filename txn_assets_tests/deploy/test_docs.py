@@ -43,7 +43,7 @@ def test_every_block_is_bash() -> None:
         assert done.returncode == 0, block + done.stderr
 
 
-def test_every_variable_is_named_before_its_use() -> None:
+def test_every_variable_is_set_before_its_use() -> None:
     """Every variable in a command is exported, or set by a loop, in an earlier line of the page."""
     named = set(FROM_THE_SHELL)
     for line in SCRIPT.splitlines():
@@ -56,19 +56,19 @@ def test_every_variable_is_named_before_its_use() -> None:
 
 
 @pytest.mark.parametrize("kind", ["secret", "configmap"])
-def test_the_page_creates_what_the_values_ask_for(kind: str) -> None:
+def test_page_creates_what_the_values_refer_to(kind: str) -> None:
     """Every Secret and ConfigMap that the production values only name is created by a command of the page."""
     made = set(re.findall(rf"create {kind} (?:generic |tls )?([a-z0-9-]+)", SCRIPT))
     assert _named(merged("prod"))[kind] <= made
 
 
 @pytest.mark.parametrize("key", ["pipeline_config.yaml", "server-ca.pem", "TXN_HASH_KEY", "TXN_PG_PASSWORD"])
-def test_the_page_gives_the_keys_their_names(key: str) -> None:
+def test_keys_of_secrets_have_the_names_that_the_code_reads(key: str) -> None:
     """The files and variables inside the Secrets and ConfigMaps have the names that the code looks for."""
     assert re.search(rf"--from-file=(\S+/|\"\$WORK/)?{re.escape(key)}", SCRIPT)
 
 
-def test_the_documented_config_loads(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_documented_config_loads(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The pipeline_config.yaml that the page writes is one that the code accepts."""
     (content,) = re.findall(r'^cat >"\$WORK/pipeline_config.yaml" <<EOF\n(.*?)^EOF', SCRIPT, re.MULTILINE | re.DOTALL)
     path = tmp_path_factory.mktemp("config") / "pipeline_config.yaml"
@@ -78,7 +78,7 @@ def test_the_documented_config_loads(tmp_path_factory: pytest.TempPathFactory) -
     assert config.kubernetes.namespace == "namespace"
 
 
-def test_every_option_of_the_install_is_a_key_of_the_values() -> None:
+def test_every_install_option_is_a_key_of_the_values() -> None:
     """Every `--set-string` of the page sets a key that the value files have."""
     for option in install_options():
         path, _, _ = option.partition("=")
@@ -95,7 +95,7 @@ def test_every_option_of_the_install_is_a_key_of_the_values() -> None:
                 section = section[name]
 
 
-def test_the_documented_install_takes_every_image_from_one_registry() -> None:
+def test_documented_install_takes_every_image_from_one_registry() -> None:
     """Rendered with the page's options, every container has our image or one that the page copies to our registry."""
     reason = missing()
     if reason:
@@ -107,7 +107,7 @@ def test_the_documented_install_takes_every_image_from_one_registry() -> None:
         assert f"`{image}`" in PAGE
 
 
-def test_the_page_names_objects_that_exist() -> None:
+def test_page_names_objects_that_exist() -> None:
     """Every Deployment and Service that a command of the page names is created by the chart or our manifests."""
     reason = missing()
     if reason:
@@ -142,7 +142,7 @@ def test_deploy_asks_each_webserver_for_its_definitions(image: str, tmp_path: Pa
     assert log.index("rollout status deploy/dagster-webserver") < log.index("exec web-1 ") < log.index("exec web-2 ")
 
 
-def test_whatever_changes_the_code_servers_ends_with_the_webservers() -> None:
+def test_restart_of_code_servers_ends_with_the_webservers() -> None:
     """Only functions that end with fresh_webservers restart pods, and a rollback calls it too."""
     functions = [function(name) for name in ("fresh_webservers", "restart_all")]
     assert "&& fresh_webservers" in functions[1]
@@ -151,7 +151,7 @@ def test_whatever_changes_the_code_servers_ends_with_the_webservers() -> None:
     assert roll_back.rstrip().endswith("\nfresh_webservers")
 
 
-def test_the_chart_can_be_fetched_again(tmp_path: Path) -> None:
+def test_chart_can_be_fetched_again(tmp_path: Path) -> None:
     """`check_chart` replaces the previous version's chart: `helm pull --untar` fails if its folder exists."""
     stubs = f"""
     WORK={tmp_path}
@@ -181,21 +181,21 @@ def test_each_installation_limits_its_pools() -> None:
         assert "instance concurrency set" in section
 
 
-def test_each_database_has_an_instance_of_its_own() -> None:
+def test_each_database_has_its_own_instance() -> None:
     """Dagster and the transactions have separate instances, because users of one can read each other's databases."""
     made = re.findall(r"^create_database (\w+) \"\$(\w+)\"", SCRIPT, re.MULTILINE)
     assert sorted(name for name, _ in made) == ["dagster", "transactions"]
     assert len({instance for _, instance in made}) == 2
 
 
-def test_commands_inside_pods_are_no_bash() -> None:
+def test_commands_inside_pods_need_no_bash() -> None:
     """Commands inside pods need no bash: the image's shell is dash, which has no `time`."""
     for command in re.findall(r"sh -c '([^']*)'", PAGE):
         assert subprocess.run(["dash", "-n"], input=command, text=True, check=False).returncode == 0
         assert "time " not in command
 
 
-def test_the_page_names_the_options_that_a_build_and_a_closed_network_need() -> None:
+def test_page_names_the_options_for_a_build_in_a_closed_network() -> None:
     """The page mentions IMAGE_BUILD_ARGS of `make image` and Helm's way around a schema that it cannot fetch."""
     for name in ("IMAGE_BUILD_ARGS", "--skip-schema-validation", "HELM_OPTIONS"):
         assert name in PAGE

@@ -10,7 +10,7 @@ from txn_assets_tests.deploy.values_files import code_location, merged
 ASK = ["python", "-m", "txn_assets.defs.loaded_image"]
 
 
-def test_a_webserver_names_the_image_that_its_definitions_came_from(tmp_path: Path) -> None:
+def test_webserver_names_the_image_of_its_definitions(tmp_path: Path) -> None:
     """The command prints the image, and fails if another one is expected or nothing is loaded."""
     values = merged("prod")
     location = code_location(values)
@@ -41,7 +41,7 @@ def test_a_webserver_names_the_image_that_its_definitions_came_from(tmp_path: Pa
     assert nobody.stderr.startswith(f"No webserver answers on port {web} of this pod: ")
 
 
-def test_a_code_server_that_does_not_load_is_named(tmp_path: Path) -> None:
+def test_code_server_that_does_not_load_is_named(tmp_path: Path) -> None:
     """A webserver whose code location has an error says so, and the command fails."""
     variables = {**environment(merged("prod")), "DAGSTER_HOME": str(tmp_path)}
     web = free_port()

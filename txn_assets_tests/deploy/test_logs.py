@@ -45,7 +45,7 @@ def prod() -> Values:
     return merged("prod")
 
 
-def test_a_run_pod_writes_each_event_once_and_as_json(
+def test_run_pod_writes_each_event_once_as_json(
     prod: Values, deployment: Deployment, dagster_home: Path, stack_home: Path
 ) -> None:
     """A run pod writes one line of JSON for each event of its run, Dagster's and ours, and nothing else."""
@@ -64,7 +64,7 @@ def test_a_run_pod_writes_each_event_once_and_as_json(
     assert lines == Counter(messages)
 
 
-def test_a_run_pod_that_fails_writes_the_cause_once(
+def test_failed_run_pod_writes_the_cause_once(
     prod: Values, deployment: Deployment, dagster_home: Path, stack_home: Path
 ) -> None:
     """The log of a failed run is one line of JSON per event too, and one of them has the traceback of the cause."""
@@ -102,7 +102,7 @@ def run_as_a_pod(
         return done, instance.all_logs(run.run_id)
 
 
-def test_the_cause_of_a_sensors_error_is_in_the_code_servers_log(
+def test_cause_of_a_sensor_error_is_in_the_code_server_log(
     prod: Values, deployment: Deployment, dagster_home: Path, stack_home: Path, tmp_path: Path
 ) -> None:
     """If a sensor raises, the code server writes the cause with its traceback as one line of JSON."""

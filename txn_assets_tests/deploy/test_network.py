@@ -50,23 +50,23 @@ def policies() -> list[Manifest]:
 
 
 @pytest.mark.parametrize(("source", "target", "port"), OPEN)
-def test_a_way_that_is_needed_is_open(policies: list[Manifest], source: str, target: str, port: int) -> None:
+def test_needed_connection_is_open(policies: list[Manifest], source: str, target: str, port: int) -> None:
     """Pods reach what they need: code servers, the database, Google's APIs, the metadata server, DNS, the proxy."""
     assert allowed(policies, PODS.get(source, source), PODS.get(target, target), port)
 
 
-def test_names_are_asked_over_udp(policies: list[Manifest]) -> None:
+def test_dns_is_allowed_over_udp(policies: list[Manifest]) -> None:
     """DNS is allowed over UDP, which resolvers try first."""
     assert allowed(policies, PODS["run"], CLUSTER_DNS, 53, "UDP")
 
 
 @pytest.mark.parametrize(("source", "target", "port"), SHUT)
-def test_a_way_that_nobody_needs_is_shut(policies: list[Manifest], source: str, target: str, port: int) -> None:
+def test_other_connection_is_closed(policies: list[Manifest], source: str, target: str, port: int) -> None:
     """Only the proxy reaches the webserver, only the load balancer reaches the proxy, and nobody reaches the rest."""
     assert not allowed(policies, PODS.get(source, source), PODS.get(target, target), port)
 
 
-def test_every_policy_is_about_a_pod_of_ours_and_about_no_other(policies: list[Manifest]) -> None:
+def test_every_policy_selects_only_our_pods(policies: list[Manifest]) -> None:
     """Each policy selects a pod of the release, and none selects a pod of another tenant of the namespace."""
     for policy in policies:
         found = {name for name, labels in PODS.items() if selects(policy["spec"]["podSelector"], labels)}

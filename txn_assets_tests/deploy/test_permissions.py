@@ -29,17 +29,17 @@ def given() -> list[Grant]:
     return grants(page_script())
 
 
-def test_what_each_call_needs_is_known() -> None:
+def test_permissions_of_each_call_are_listed() -> None:
     """Every request of the code and of Dagster's compute log manager is listed with the permissions that it needs."""
     assert unknown() == set()
 
 
-def test_every_permission_that_the_code_uses_is_given(given: list[Grant]) -> None:
+def test_every_used_permission_is_granted(given: list[Grant]) -> None:
     """Every account has a role, on the bucket, dataset or project in question, for every permission that it uses."""
     assert [need for need in needs() if not roles_for(need, given)] == []
 
 
-def test_a_missing_role_is_noticed(given: list[Grant]) -> None:
+def test_missing_role_is_noticed(given: list[Grant]) -> None:
     """A missing legacyBucketReader on a bucket is noticed, because the compute log manager calls bucket.exists()."""
     for account, where in ((CODE, LOGS), (CONTROL, LOGS), (CODE, DATA)):
         fewer = [grant for grant in given if grant != Grant(account, where, "storage.legacyBucketReader")]
@@ -47,12 +47,12 @@ def test_a_missing_role_is_noticed(given: list[Grant]) -> None:
         assert (missing.account, missing.where, missing.permission) == (account, where, "storage.buckets.get")
 
 
-def test_the_page_lists_every_permission_beside_its_roles() -> None:
+def test_page_lists_every_permission_with_its_roles() -> None:
     """The table of the page is the one that `python -m txn_assets_tests.deploy.permissions` prints."""
     assert table() in PAGE
 
 
-def test_uploaders_may_replace_files_below_the_landing_prefix_alone(given: list[Grant]) -> None:
+def test_uploaders_may_replace_files_only_below_the_landing_prefix(given: list[Grant]) -> None:
     """Uploaders may create and replace objects below the landing prefix, under a condition that names it."""
     (grant,) = [grant for grant in given if grant.account == UPLOADERS]
     landing = load_config(ROOT / "data" / "pipeline_config.yaml").data_lake.landing

@@ -141,7 +141,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_named(name: str) -> None:
+def test_mistake_is_named(name: str) -> None:
     """Each known mistake in the values is found, and named by its key."""
     make, sentence = MISTAKES[name]
     values = copy.deepcopy(merged("prod"))
@@ -166,7 +166,7 @@ def test_another_release_of_the_init_images_is_named() -> None:
         ({"resources": {"limits": {"cpu": "one"}}}, "'one' is no quantity"),
     ],
 )
-def test_an_unsafe_container_is_named(change: dict[str, Any], sentence: str) -> None:
+def test_unsafe_container_is_named(change: dict[str, Any], sentence: str) -> None:
     """A container outside the restricted standard, or with a duplicate, is found; init containers too."""
     container = {"name": "main", **change}
     spec = {"containers": [], "initContainers": [container]}

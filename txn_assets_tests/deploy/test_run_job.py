@@ -38,28 +38,28 @@ def tags_of_runs(of: dg.Definitions) -> dict[str, dict[str, str]]:
     return {job.name: dict(job.run_tags) for job in of.get_repository_def().get_all_jobs()}
 
 
-def test_the_run_job_is_valid(run_job: Manifest) -> None:
+def test_run_job_is_valid(run_job: Manifest) -> None:
     """The run Job passes the schemas of Kubernetes 1.29 and of the newest version, unknown fields refused."""
     assert kubernetes_versions()[0] == "1.29"
     assert invalid(run_job) == []
 
 
-def test_the_run_pod_is_restricted_and_holds_nothing_twice(run_job: Manifest) -> None:
+def test_run_pod_is_restricted_and_has_no_duplicates(run_job: Manifest) -> None:
     """The run pod meets the restricted Pod Security standard, and no variable, volume or mount is duplicated."""
     assert pod_problems(run_job) == []
 
 
-def test_a_run_started_by_the_materialize_button_has_the_memory_of_a_run(run_job: Manifest) -> None:
+def test_run_of_the_materialize_button_has_the_memory_of_a_run(run_job: Manifest) -> None:
     """A run without job tags gets 1 CPU and 2 GiB instead of the code server's resources."""
     assert limits(run_job) == ("1", "2Gi")
 
 
-def test_the_run_has_its_own_service_account(run_job: Manifest) -> None:
+def test_run_has_its_own_service_account(run_job: Manifest) -> None:
     """A run uses the account that may touch data, not the one that may create pods."""
     assert run_job["spec"]["template"]["spec"]["serviceAccountName"] == "txn-assets"
 
 
-def test_the_run_has_scratch_space_of_bounded_size(run_job: Manifest) -> None:
+def test_run_has_scratch_space_of_bounded_size(run_job: Manifest) -> None:
     """TXN_HOME of a run is an emptyDir with a size limit, below its request of ephemeral storage."""
     spec = run_job["spec"]["template"]["spec"]
     (scratch,) = [volume for volume in spec["volumes"] if volume["name"] == "scratch"]
@@ -69,7 +69,7 @@ def test_the_run_has_scratch_space_of_bounded_size(run_job: Manifest) -> None:
     assert container(run_job)["resources"]["limits"]["ephemeral-storage"] == "10Gi"
 
 
-def test_a_code_locations_resources_would_override_the_run_launchers() -> None:
+def test_resources_of_the_code_location_would_override_the_run_launcher() -> None:
     """With includeConfigInLaunchedRuns the run would get the code server's memory, so it is off."""
     values = copy.deepcopy(merged("prod"))
     code_location(values)["includeConfigInLaunchedRuns"] = {"enabled": True}
@@ -77,7 +77,7 @@ def test_a_code_locations_resources_would_override_the_run_launchers() -> None:
     assert limits(launched_job(values)) == ("500m", "512Mi")
 
 
-def test_a_job_tag_reaches_the_run_pod_and_an_assets_op_tag_does_not() -> None:
+def test_job_tag_reaches_the_run_pod_and_an_op_tag_does_not() -> None:
     """A dagster-k8s/config tag of a job overrides the launcher; the same tag in an asset's op_tags changes nothing."""
     resources = {"container_config": {"resources": {"limits": {"cpu": "2", "memory": "4Gi"}}}}
 
@@ -92,7 +92,7 @@ def test_a_job_tag_reaches_the_run_pod_and_an_assets_op_tag_does_not() -> None:
     assert limits(launched_job(merged("prod"), tags["tagged"])) == ("2", "4Gi")
 
 
-def test_the_jobs_of_the_code_location_are_launched_as_valid_pods(values: Values) -> None:
+def test_jobs_of_the_code_location_are_launched_as_valid_pods(values: Values) -> None:
     """With the tags of each of our own jobs the run Job is valid, restricted, and has at least the memory of a run."""
     with warnings.catch_warnings():
         # The code's own tests cover its use of Dagster's beta features.
@@ -106,7 +106,7 @@ def test_the_jobs_of_the_code_location_are_launched_as_valid_pods(values: Values
         assert limits(job) == ("1", "2Gi"), name
 
 
-def test_a_variable_set_in_two_places_would_arrive_twice() -> None:
+def test_variable_set_in_two_places_would_arrive_twice() -> None:
     """Lists of variables are joined: the Job then holds both values, and our check names them."""
     values = copy.deepcopy(merged("prod"))
     code_location(values)["includeConfigInLaunchedRuns"] = {"enabled": True}
@@ -115,7 +115,7 @@ def test_a_variable_set_in_two_places_would_arrive_twice() -> None:
     assert any("variable TXN_HOME arrives twice" in problem for problem in pod_problems(launched_job(values)))
 
 
-def test_a_typo_in_run_k8s_config_stops_the_launch() -> None:
+def test_typo_in_run_k8s_config_stops_the_launch() -> None:
     """The launcher refuses a field that a pod does not have, at each launch instead of at the upgrade."""
     values = copy.deepcopy(merged("prod"))
     values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]["serviceAcountName"] = "x"
@@ -123,7 +123,7 @@ def test_a_typo_in_run_k8s_config_stops_the_launch() -> None:
         launched_job(values)
 
 
-def test_the_cpu_count_is_the_limit_and_not_the_nodes(values: Values) -> None:
+def test_cpu_count_is_the_limit_of_the_pod(values: Values) -> None:
     """PYTHON_CPU_COUNT makes Python, and with it the multiprocess executor, see one CPU."""
     variables = code_location(values)["env"]
     assert multiprocessing.cpu_count() == os.cpu_count()

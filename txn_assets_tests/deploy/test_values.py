@@ -38,18 +38,18 @@ def test_no_key_is_unknown_to_the_chart(name: str, deploy_checks: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_the_values_keep_our_rules(rule: Rule, values: Values) -> None:
+def test_values_follow_our_rules(rule: Rule, values: Values) -> None:
     """Each of the project's own rules holds for each environment's merged values."""
     assert list(rule(values)) == []
 
 
-def test_merging_is_helms() -> None:
+def test_values_are_merged_as_helm_does() -> None:
     """Maps of two files are merged, lists replaced, and a null removes its key."""
     base = {"map": {"a": 1, "b": 2}, "list": [1, 2], "gone": 1}
     assert merge(base, {"map": {"b": 3}, "list": [3], "gone": None}) == {"map": {"a": 1, "b": 3}, "list": [3]}
 
 
-def test_the_lists_of_values_local_are_the_shared_ones_but_for_what_is_marked() -> None:
+def test_lists_of_values_local_match_the_shared_ones_except_where_marked() -> None:
     """What values-local.yaml repeats, because Helm replaces lists, differs only in the lines marked `local`."""
     shared = load(FOLDER / "values.yaml")
     local = copy.deepcopy(load(FOLDER / "values-local.yaml"))
@@ -76,7 +76,7 @@ def test_every_environment_has_the_fixed_shape() -> None:
     assert run_launcher(merged("prod"))["resources"]["limits"].items() >= {"cpu": "1", "memory": "2Gi"}.items()
 
 
-def test_the_run_has_what_the_organisations_config_grants() -> None:
+def test_run_has_what_the_organization_config_grants() -> None:
     """The cluster's CPU, memory and namespace are those of `kubernetes` in data/pipeline_config.yaml."""
     granted = load_config(ROOT / "data" / "pipeline_config.yaml").kubernetes
     limits = run_launcher(merged("prod"))["resources"]["limits"]
@@ -84,7 +84,7 @@ def test_the_run_has_what_the_organisations_config_grants() -> None:
     assert granted.namespace == NAMESPACE
 
 
-def test_the_code_gets_every_variable_it_needs(values: Values) -> None:
+def test_code_gets_every_variable_it_needs(values: Values) -> None:
     """The code gets bucket, target, config, home and log format by ConfigMap, and the two secrets by Secret."""
     location = code_location(values)
     assert {"BUCKET_NAME", "TXN_TARGET", "TXN_CONFIG", "TXN_HOME", "TXN_LOG_FORMAT"} <= set(location["env"])
@@ -105,12 +105,12 @@ def test_user_code_errors_are_redacted_everywhere(values: Values) -> None:
         assert {"name": "DAGSTER_REDACT_USER_CODE_ERRORS", "value": "1"} in values[section]["env"]
 
 
-def test_run_pods_read_the_code_servers_variables(values: Values) -> None:
+def test_run_pods_read_the_variables_of_the_code_server(values: Values) -> None:
     """The run launcher names the ConfigMap that the chart creates from the code location's env."""
     assert {"name": user_env(values)} in run_launcher(values)["envConfigMaps"]
 
 
-def test_a_lost_run_is_retried_and_its_slots_are_freed(values: Values) -> None:
+def test_lost_run_is_retried_and_its_slots_are_freed(values: Values) -> None:
     """Run monitoring is on, and only a dead pod is retried; the rules say when its slots are free."""
     daemon = values["dagsterDaemon"]
     assert daemon["runMonitoring"]["enabled"] is True

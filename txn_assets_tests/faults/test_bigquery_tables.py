@@ -57,7 +57,7 @@ def test_column_names_are_compared_without_case(deployment: Deployment) -> None:
 
 
 @pytest.mark.parametrize("day", ["2023-10-01", "2024-02-29"])
-def test_lost_ledger_doubles_nothing(deployment: Deployment, day: str) -> None:
+def test_lost_ledger_duplicates_nothing(deployment: Deployment, day: str) -> None:
     """With the ledger lost, the next version of the file still replaces its rows, whatever dates they have."""
     load_only(deployment, "a.csv", *many_rows(5))
     load_only(deployment, "b.csv", *many_rows(2))
@@ -70,7 +70,7 @@ def test_lost_ledger_doubles_nothing(deployment: Deployment, day: str) -> None:
     assert len(deployment.rows(STORE, "b.csv")) == 2
 
 
-def test_lost_ledger_row_doubles_nothing(deployment: Deployment) -> None:
+def test_lost_ledger_row_duplicates_nothing(deployment: Deployment) -> None:
     """A lost ledger row, as after a restore of only the ledger, doubles nothing."""
     load_only(deployment, "a.csv", *many_rows(5))
     deployment.bq.query(f"DELETE FROM `{deployment.bq_table}_loads` WHERE source_file = 'a.csv'").result()
@@ -126,7 +126,7 @@ def test_table_is_partitioned_as_configured(deployment: Deployment) -> None:
     assert {"bytes_billed", "slot_milliseconds"} <= metadata.keys()
 
 
-def test_file_of_too_many_partitions_is_refused_before_the_stores(deployment: Deployment) -> None:
+def test_file_with_too_many_partitions_is_refused_before_the_stores(deployment: Deployment) -> None:
     """A file with too many partitions is refused, because a BigQuery job writes at most 4,000."""
     deployment.configure({"data_warehouse": {"partition_by": "day"}})
     first = dt.date(1990, 1, 1)

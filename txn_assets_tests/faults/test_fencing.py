@@ -35,7 +35,7 @@ class Wakes:
 
 
 @pytest.mark.parametrize("store", SINKS)
-def test_older_version_stands_back(
+def test_older_version_changes_nothing(
     deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content, store: str
 ) -> None:
     """A run with an older generation than the loaded one changes nothing and says so."""

@@ -75,7 +75,7 @@ def test_existing_job_is_joined() -> None:
     assert client.jobs["work_0"].polls >= 2
 
 
-def test_lost_answer_does_not_load_twice() -> None:
+def test_lost_response_does_not_load_twice() -> None:
     """The next attempt joins a job that was accepted but whose response was lost."""
     client = FakeClient(loses_answers=1)
     with pytest.raises(ServiceUnavailable):
@@ -104,7 +104,7 @@ def test_job_of_a_removed_table_is_superseded() -> None:
     assert set(client.jobs) == {"work_0", "work_1"}
 
 
-def test_failure_is_told() -> None:
+def test_failure_is_raised() -> None:
     """A job that fails while it is waited for raises its error."""
     client = FakeClient()
 
@@ -128,7 +128,7 @@ def test_costs_are_summed() -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 10**9])
-def test_queries_carry_the_limit_of_bytes(limit: int | None) -> None:
+def test_queries_have_the_byte_limit(limit: int | None) -> None:
     """`data_warehouse.maximum_bytes_billed` is set on the queries and on the script."""
     client = RecordingClient()
     jobs = Jobs(client, ONCE, maximum_bytes_billed=limit)  # type: ignore[arg-type]  # a fake

@@ -116,7 +116,7 @@ def test_something_is_missing(deployment: Deployment, loader: Loader, old: Conte
     assert difference(deployment, STORE, old).size == 0
 
 
-def test_right_is_missing(deployment: Deployment, loader: Loader, old: Content, new: Content) -> None:
+def test_privilege_is_missing(deployment: Deployment, loader: Loader, old: Content, new: Content) -> None:
     """A role that may only read is told which privileges to ask for."""
     make_load(loader.owner, old)
     schema = deployment.config.data_warehouse.postgres.schema_

@@ -86,7 +86,7 @@ def test_batch_of_bad_files(deployment: Deployment) -> None:
     assert "b.csv is not a transaction file" in (data.description or "")
 
 
-def test_sinks_alone_take_what_was_hashed(deployment: Deployment) -> None:
+def test_sinks_alone_load_what_was_hashed(deployment: Deployment) -> None:
     """A batch of one sink reads staged rows, and a file that has never been hashed fails alone."""
     deployment.load("a.csv", *many_rows(3))
     deployment.land("b.csv", make_file(*many_rows(2)))
@@ -99,7 +99,7 @@ def test_sinks_alone_take_what_was_hashed(deployment: Deployment) -> None:
     assert deployment.rows("postgres_transactions", "b.csv") == []
 
 
-def test_superseded_file_is_no_fault(deployment: Deployment) -> None:
+def test_superseded_file_is_not_a_failure(deployment: Deployment) -> None:
     """A run whose file was overwritten and loaded in the meantime is a no-op and succeeds."""
     deployment.load("a.csv", *many_rows(3))
     older = deployment.materialize("a.csv", select="*hashed_transactions")
@@ -113,7 +113,7 @@ def test_superseded_file_is_no_fault(deployment: Deployment) -> None:
     assert len(deployment.rows_everywhere("a.csv")) == 3
 
 
-def test_rows_are_never_handed_on_in_part(deployment: Deployment) -> None:
+def test_rows_are_never_passed_on_in_part(deployment: Deployment) -> None:
     """A consumer of the rows of several files gets all of them, or a sentence that names the missing file."""
     deployment.load("a.csv", *many_rows(3))
     deployment.instance.add_dynamic_partitions("landed_files", ["b.csv"])

@@ -120,7 +120,7 @@ def one_fails() -> dg.JobDefinition:
     return fails
 
 
-def test_failure_of_one_leaves_the_others(instance: dg.DagsterInstance) -> None:
+def test_failure_of_one_step_leaves_the_others(instance: dg.DagsterInstance) -> None:
     """If one step fails, its downstream steps are skipped, everything else runs, and the run fails."""
     result = _run(one_fails, instance)
 
@@ -243,7 +243,7 @@ def interrupted() -> dg.JobDefinition:
     return interrupts
 
 
-def test_cancelled_run_finishes_the_store(instance: dg.DagsterInstance) -> None:
+def test_canceled_run_finishes_the_store(instance: dg.DagsterInstance) -> None:
     """A canceled run starts nothing new and ends once the store that is being loaded is done."""
     result = _run(interrupted, instance)
 

@@ -96,7 +96,9 @@ def test_run_after_a_killed_run(
     assert DIED in [entry.message for entry in instance.all_logs(dead, of_type=dg.DagsterEventType.RUN_FAILURE)]
 
 
-def test_waiting_run_says_for_whom(deployment: Deployment, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_waiting_run_names_what_it_waits_for(
+    deployment: Deployment, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     """A run that waits for another names it, and continues within seconds after that one is killed."""
     deployment.load("table.csv", make_row())
     with _make_run(_write(tmp_path, "first.csv")) as first, _slow_store(deployment):

@@ -207,7 +207,7 @@ def test_registered_files_do_not_matter(deployment: Deployment) -> None:
     assert len(result.get_asset_check_evaluations()) == 11
 
 
-def test_back_fill_in_one_run(deployment: Deployment) -> None:
+def test_backfill_in_one_run(deployment: Deployment) -> None:
     """One run loads a range of files, each on its own and with its own ledger row."""
     for name, count in (("a.csv", 2), ("b.csv", 3), ("c.csv", 4), ("d.csv", 5)):
         deployment.land(name, make_file(*many_rows(count)))

@@ -115,7 +115,7 @@ def test_column_that_cannot_hold_every_value(deployment: Deployment, column: str
     assert len(deployment.rows("postgres_transactions", "a.csv")) == 3
 
 
-def test_all_faults_come_in_one_sentence(deployment: Deployment) -> None:
+def test_all_faults_are_in_one_sentence(deployment: Deployment) -> None:
     """All faults come in one sentence, so that the table can be fixed in one go."""
     make_table(deployment, price="money", date="text")
 
@@ -128,7 +128,7 @@ def test_all_faults_come_in_one_sentence(deployment: Deployment) -> None:
 
 
 @pytest.mark.parametrize("made", ['"Product" text', "other text", "product text GENERATED ALWAYS AS ('x') STORED"])
-def test_column_that_is_not_there(deployment: Deployment, made: str) -> None:
+def test_missing_column(deployment: Deployment, made: str) -> None:
     """A column that is missing, has another name or belongs to PostgreSQL is named with its remedy."""
     schema = deployment.config.data_warehouse.postgres.schema_
     deployment.pg.execute(f"CREATE SCHEMA {schema}")
@@ -171,7 +171,7 @@ def test_table_that_holds_every_value(deployment: Deployment, columns: dict[str,
     assert set(columns) <= set(column_names(deployment))
 
 
-def test_domains_count_as_what_they_stand_for(deployment: Deployment) -> None:
+def test_domain_counts_as_its_base_type(deployment: Deployment) -> None:
     """A domain over a domain over a type that rounds is refused."""
     make_table(deployment)
     schema = deployment.config.data_warehouse.postgres.schema_
@@ -296,7 +296,7 @@ def test_rows_that_cannot_be_deleted(deployment: Deployment) -> None:
 
 
 @pytest.mark.parametrize("lost", ["DROP TABLE {}_loads", "TRUNCATE {}_loads"])
-def test_lost_ledger_doubles_no_rows(deployment: Deployment, lost: str) -> None:
+def test_lost_ledger_duplicates_no_rows(deployment: Deployment, lost: str) -> None:
     """A file is replaced by its name, whatever the ledger says; files that are not loaded again stay."""
     load(deployment, "a.csv", *many_rows(3))
     load(deployment, "b.csv", *many_rows(2))

@@ -45,7 +45,7 @@ def test_another_month_under_the_same_name(deployment: Deployment, tmp_path: Pat
     assert len(deployment.rows_everywhere("export.csv")) == 2
 
 
-def test_a_name_of_its_own(deployment: Deployment, tmp_path: Path) -> None:
+def test_separate_name(deployment: Deployment, tmp_path: Path) -> None:
     """With --name both files are loaded."""
     deployment.load("export.csv", *JANUARY)
 
@@ -55,7 +55,7 @@ def test_a_name_of_its_own(deployment: Deployment, tmp_path: Path) -> None:
     assert len(deployment.rows_everywhere("feb.csv")) == 2
 
 
-def test_a_corrected_file(deployment: Deployment, tmp_path: Path) -> None:
+def test_corrected_file(deployment: Deployment, tmp_path: Path) -> None:
     """One common id is enough: the file replaces its earlier version and says so."""
     deployment.load("export.csv", *JANUARY)
 
@@ -65,7 +65,7 @@ def test_a_corrected_file(deployment: Deployment, tmp_path: Path) -> None:
     assert len(deployment.rows_everywhere("export.csv")) == 3
 
 
-def test_the_same_content(deployment: Deployment, tmp_path: Path) -> None:
+def test_same_content(deployment: Deployment, tmp_path: Path) -> None:
     """The same content replaces nothing, even if the landing zone has been emptied since."""
     deployment.load("export.csv", *JANUARY)
     deployment.bucket.blob(f"{deployment.config.data_lake.landing}/export.csv").delete()
@@ -90,7 +90,7 @@ def test_ids_that_cannot_be_compared(
         _run(deployment, tmp_path / "export.csv", *JANUARY[:2])
 
 
-def test_a_file_without_valid_rows(deployment: Deployment, tmp_path: Path) -> None:
+def test_file_without_valid_rows(deployment: Deployment, tmp_path: Path) -> None:
     """A file without valid rows would not be loaded, so it does not replace a loaded file in the landing zone."""
     deployment.load("export.csv", *JANUARY)
 
@@ -98,7 +98,7 @@ def test_a_file_without_valid_rows(deployment: Deployment, tmp_path: Path) -> No
         _run(deployment, tmp_path / "export.csv", make_row(quantity="0"))
 
 
-def test_a_file_that_is_none(deployment: Deployment, tmp_path: Path) -> None:
+def test_file_that_cannot_be_read(deployment: Deployment, tmp_path: Path) -> None:
     """A file that cannot be read as transactions does not replace a loaded file in the landing zone."""
     deployment.load("export.csv", *JANUARY)
     landed = deployment.objects()

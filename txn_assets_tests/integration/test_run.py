@@ -140,7 +140,7 @@ def test_name_that_the_bucket_refuses(deployment: Deployment, tmp_path: Path) ->
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_name_that_is_too_long_for_what_is_named_after_it(deployment: Deployment, tmp_path: Path) -> None:
+def test_name_that_is_too_long_for_derived_names(deployment: Deployment, tmp_path: Path) -> None:
     """A file is not landed if its name fits the landing zone but the quarantine's name would be too long."""
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row()))

@@ -56,7 +56,7 @@ def test_new_and_overwritten_files_are_requested_once(deployment: Deployment) ->
     assert _run_keys(_tick(deployment, _cursor(tick))) == [f"a.csv@{second}"]
 
 
-def test_what_is_no_file_is_left_alone(deployment: Deployment) -> None:
+def test_objects_that_are_not_files_are_left_alone(deployment: Deployment) -> None:
     """Empty and unfinished objects are skipped; the message says what was checked, and gives each reason once."""
     cursor = _cursor(_tick(deployment))
     for name, content in (("empty.csv", b""), ("a.csv.tmp", b"x"), (".hidden.csv", b"x")):

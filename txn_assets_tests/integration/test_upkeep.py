@@ -48,7 +48,7 @@ def test_stuck_files_are_counted(deployment: Deployment) -> None:
     assert "Left alone: 'notes.txt' (" in str(result.description)
 
 
-def test_old_is_removed_and_history_stays(deployment: Deployment) -> None:
+def test_old_keys_are_removed_and_history_stays(deployment: Deployment) -> None:
     """Keys of deleted files leave the list of partitions; ledgers and rows stay."""
     deployment.load("a.csv", make_row())
     deployment.load("b.csv", make_row())
@@ -63,7 +63,7 @@ def test_old_is_removed_and_history_stays(deployment: Deployment) -> None:
     assert ledger.fetchall() == [(1,)]
 
 
-def test_keys_of_an_unfinished_run_stay(deployment: Deployment) -> None:
+def test_keys_of_an_unfinished_run_are_kept(deployment: Deployment) -> None:
     """The keys of an unfinished run stay, because it names its files by the first and last key of a range."""
     names = ["a.csv", "b.csv", "c.csv"]
     deployment.instance.add_dynamic_partitions("landed_files", [*names, "d.csv"])

@@ -24,7 +24,7 @@ def _run(stack: Stack, *command: str) -> str:
     return done.stdout
 
 
-def test_settings_are_their_own(stack: Stack) -> None:
+def test_settings_are_separate(stack: Stack) -> None:
     """The account and the settings of the person at the terminal are neither used nor changed."""
     environ = exports.variables(stack.endpoints, project_id=stack.seed.project_id, home=stack.home)
 

@@ -22,9 +22,7 @@ from txn_assets_tests.local.conftest import RunCli
 
 
 @pytest.mark.parametrize("arguments", [(), ("start",), ("up", "now")])
-def test_an_unknown_command_is_answered_with_the_known_ones(
-    cli: RunCli, tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
+def test_unknown_command_lists_the_known_ones(cli: RunCli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """A wrong command line gets a sentence that lists the commands."""
     result = cli(*arguments, home=tmp_path)
     assert result.returncode == 1
@@ -32,7 +30,7 @@ def test_an_unknown_command_is_answered_with_the_known_ones(
     assert "up, down, status, env" in result.stderr
 
 
-def test_missing_servers_are_told_with_the_command_that_installs_them(cli: RunCli, tmp_path: Path) -> None:
+def test_missing_servers_are_reported_with_the_command_that_installs_them(cli: RunCli, tmp_path: Path) -> None:
     """A clone without `.venv-servers` says `make setup`."""
     shutil.copytree(project_root() / "txn_assets", tmp_path / "txn_assets")
     config = project_root() / "data" / "pipeline_config.yaml"
@@ -43,7 +41,7 @@ def test_missing_servers_are_told_with_the_command_that_installs_them(cli: RunCl
 
 
 @pytest.mark.parametrize("command", ["up", "env"])
-def test_a_home_that_cannot_be_made_is_named(cli: RunCli, tmp_path: Path, command: str) -> None:
+def test_home_that_cannot_be_created_is_named(cli: RunCli, tmp_path: Path, command: str) -> None:
     """A TXN_HOME below a file says what cannot be used and which variable to set."""
     (tmp_path / "file").touch()
     result = cli(command, home=tmp_path / "file" / "home")
@@ -53,7 +51,7 @@ def test_a_home_that_cannot_be_made_is_named(cli: RunCli, tmp_path: Path, comman
     assert "TXN_HOME" in result.stderr
 
 
-def test_status_of_no_stack_says_so(cli: RunCli, tmp_path: Path) -> None:
+def test_status_without_a_stack_says_so(cli: RunCli, tmp_path: Path) -> None:
     """`status` of a home without a stack fails, says how to start it, and creates nothing."""
     result = cli("status", home=tmp_path / "home")
     assert result.returncode == 1
@@ -61,7 +59,7 @@ def test_status_of_no_stack_says_so(cli: RunCli, tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_a_server_with_damaged_data_is_named_with_the_end_of_its_log(home: Path, seed: Seed) -> None:
+def test_server_with_damaged_data_is_named_with_the_end_of_its_log(home: Path, seed: Seed) -> None:
     """The message names the server, what to do, and what the server itself said; nothing is left running."""
     ensure_up(home, seed)
     down(home)
@@ -75,7 +73,7 @@ def test_a_server_with_damaged_data_is_named_with_the_end_of_its_log(home: Path,
     assert not down(home)
 
 
-def test_a_port_that_is_stolen_before_its_server_binds_it_is_replaced(home: Path, seed: Seed) -> None:
+def test_port_taken_before_its_server_binds_it_is_replaced(home: Path, seed: Seed) -> None:
     """The start is retried on other ports if a port was taken."""
     place = Home(home)
     place.stack.mkdir(parents=True)
@@ -100,7 +98,7 @@ def test_a_port_that_is_stolen_before_its_server_binds_it_is_replaced(home: Path
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down")
-def test_root_steps_down_below_a_folder_that_nobody_else_may_enter(tmp_path: Path, seed: Seed) -> None:
+def test_root_starts_postgres_below_a_closed_folder(tmp_path: Path, seed: Seed) -> None:
     """PostgreSQL runs for root although it refuses root, and no mode above the stack changes."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
@@ -117,7 +115,7 @@ def test_root_steps_down_below_a_folder_that_nobody_else_may_enter(tmp_path: Pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down")
-def test_root_steps_down_where_namespaces_are_forbidden_too(tmp_path: Path) -> None:
+def test_root_starts_postgres_without_namespaces(tmp_path: Path) -> None:
     """Without namespaces, as in most containers, the child is `nobody` and passes through a closed folder."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
@@ -131,7 +129,7 @@ def test_root_steps_down_where_namespaces_are_forbidden_too(tmp_path: Path) -> N
     assert (done.stdout, done.stderr) == (f"{nobody}\nreached\n", "")
 
 
-def test_another_system_than_linux_is_told_so(tmp_path: Path, seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_systems_than_linux_are_refused(tmp_path: Path, seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system other than Linux is refused up front, because a missing kernel feature would show as an odd error."""
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(LocalStackError, match="run on Linux, not on darwin"):

@@ -29,7 +29,7 @@ def upload(bucket: Bucket, name: str, content: bytes, **conditions: int) -> Blob
 
 
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
-def test_an_upload_that_must_be_the_first_is_refused_if_it_is_not(bucket: Bucket, content: bytes) -> None:
+def test_upload_that_must_be_the_first_is_refused_if_it_is_not(bucket: Bucket, content: bytes) -> None:
     """`if_generation_match=0` succeeds once, and the existing object stays."""
     first = upload(bucket, "a", content, if_generation_match=0)
     with pytest.raises(PreconditionFailed):
@@ -39,7 +39,7 @@ def test_an_upload_that_must_be_the_first_is_refused_if_it_is_not(bucket: Bucket
 
 
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
-def test_an_upload_over_a_generation_is_refused_if_there_is_a_later_one(bucket: Bucket, content: bytes) -> None:
+def test_upload_over_an_outdated_generation_is_refused(bucket: Bucket, content: bytes) -> None:
     """`if_generation_match` accepts the current generation and no other."""
     first = upload(bucket, "a", b"first")
     second = upload(bucket, "a", content, if_generation_match=first.generation)
@@ -48,7 +48,7 @@ def test_an_upload_over_a_generation_is_refused_if_there_is_a_later_one(bucket: 
         upload(bucket, "a", content, if_generation_match=first.generation)
 
 
-def test_a_resumable_upload_keeps_metadata_type_and_checksum(bucket: Bucket) -> None:
+def test_resumable_upload_keeps_metadata_type_and_checksum(bucket: Bucket) -> None:
     """A big object keeps the metadata and content type that the client sent with it."""
     blob = bucket.blob("a")
     blob.metadata = {"source": "é"}
@@ -74,7 +74,7 @@ def test_a_resumable_upload_keeps_metadata_type_and_checksum(bucket: Bucket) -> 
         pytest.param(lambda b, _: b.blob("a").delete(if_metageneration_match=9), id="metageneration"),
     ],
 )
-def test_a_request_for_a_stale_generation_is_refused(
+def test_request_for_an_outdated_generation_is_refused(
     bucket: Bucket, request_stale: Callable[[Bucket, int], object]
 ) -> None:
     """Each operation checks its precondition and changes nothing if it does not hold."""
@@ -86,7 +86,7 @@ def test_a_request_for_a_stale_generation_is_refused(
     assert bucket.blob("a").download_as_bytes() == b"new"
 
 
-def test_an_older_generation_is_not_found(bucket: Bucket) -> None:
+def test_older_generation_is_not_found(bucket: Bucket) -> None:
     """A read or delete that is pinned to a generation never touches another one."""
     old = upload(bucket, "a", b"old").generation
     new = upload(bucket, "a", b"new").generation
@@ -97,7 +97,7 @@ def test_an_older_generation_is_not_found(bucket: Bucket) -> None:
     assert bucket.blob("a", generation=new).download_as_bytes() == b"new"
 
 
-def test_of_many_first_uploads_at_once_one_wins(bucket: Bucket) -> None:
+def test_one_of_many_simultaneous_first_uploads_wins(bucket: Bucket) -> None:
     """Check and change are atomic, for small and big objects that race for the same name."""
 
     def attempt(number: int) -> bytes | None:
@@ -113,7 +113,7 @@ def test_of_many_first_uploads_at_once_one_wins(bucket: Bucket) -> None:
     assert won == [bucket.blob("a").download_as_bytes()]
 
 
-def test_a_resumable_upload_goes_on_after_a_broken_connection(bucket: Bucket, stack: Stack) -> None:
+def test_resumable_upload_continues_after_a_broken_connection(bucket: Bucket, stack: Stack) -> None:
     """The received bytes are kept; the client can ask how many there are and repeat part of them."""
     server = urlsplit(stack.endpoints.gcs_url)
     location = start_upload(stack, bucket, "a", {})
@@ -136,7 +136,7 @@ def test_a_resumable_upload_goes_on_after_a_broken_connection(bucket: Bucket, st
     assert put(location, b"", f"bytes */{len(BIG)}")[0::2] == (200, content)
 
 
-def test_a_resumable_upload_with_a_wrong_checksum_makes_no_object(bucket: Bucket, stack: Stack) -> None:
+def test_resumable_upload_with_a_wrong_checksum_creates_no_object(bucket: Bucket, stack: Stack) -> None:
     """An announced checksum is compared with the received bytes."""
     location = start_upload(stack, bucket, "a", {"crc32c": "AAAAAA=="})
     status_code, _, content = put(location, b"content", "bytes 0-6/7")
@@ -145,7 +145,7 @@ def test_a_resumable_upload_with_a_wrong_checksum_makes_no_object(bucket: Bucket
     assert bucket.get_blob("a") is None
 
 
-def test_a_stream_of_unknown_length_is_ended_by_its_last_piece(bucket: Bucket) -> None:
+def test_stream_of_unknown_length_ends_with_its_last_chunk(bucket: Bucket) -> None:
     """`blob.open("wb")` sends chunks without a total, and works with a precondition too."""
     with bucket.blob("a").open("wb", chunk_size=1 << 20, if_generation_match=0) as file:
         for begin in range(0, len(BIG), 1_000_000):
@@ -167,7 +167,7 @@ def test_any_name_is_kept(bucket: Bucket, name: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["a//b", "../outside", "a/../b", "a/./b", "/a", "held/below", "folder", "a" * 250])
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
-def test_a_name_that_cannot_be_a_path_is_refused(bucket: Bucket, name: str, content: bytes) -> None:
+def test_name_that_cannot_be_a_path_is_refused(bucket: Bucket, name: str, content: bytes) -> None:
     """A name that fake-gcs-server would merge with another object or write outside its folder is refused."""
     upload(bucket, "held", b"")
     upload(bucket, "folder/inside", b"")
@@ -177,7 +177,7 @@ def test_a_name_that_cannot_be_a_path_is_refused(bucket: Bucket, name: str, cont
         bucket.blob(name).download_as_bytes()
 
 
-def test_a_big_upload_is_held_by_nobody_in_memory(bucket: Bucket, stack: Stack) -> None:
+def test_big_upload_is_never_held_in_memory(bucket: Bucket, stack: Stack) -> None:
     """Neither the shim nor the server grows with the object, and no upload is left in the spool."""
     servers = {server.name: psutil.Process(server.pid) for server in status(stack.home)}
     before = {name: process.memory_info().rss for name, process in servers.items()}
@@ -189,7 +189,7 @@ def test_a_big_upload_is_held_by_nobody_in_memory(bucket: Bucket, stack: Stack) 
     assert list(Home(stack.home).gcs_spool.iterdir()) == []
 
 
-def test_an_upload_as_gcloud_begins_it(bucket: Bucket, stack: Stack) -> None:
+def test_upload_started_as_gcloud_does(bucket: Bucket, stack: Stack) -> None:
     """`gcloud storage` and `gsutil` can start resumable uploads at their own address."""
     location = start_upload(stack, bucket, "a", {}, path="/resumable/upload/storage/v1/b")
 
@@ -199,7 +199,7 @@ def test_an_upload_as_gcloud_begins_it(bucket: Bucket, stack: Stack) -> None:
     assert bucket.blob("a").download_as_bytes() == b"content"
 
 
-def test_a_delete_is_answered_without_content(bucket: Bucket, stack: Stack) -> None:
+def test_delete_is_answered_without_content(bucket: Bucket, stack: Stack) -> None:
     """A delete is answered with 204, because `gcloud storage rm` reads a body after a 200."""
     upload(bucket, "a", b"content")
     connection = http.client.HTTPConnection(urlsplit(stack.endpoints.gcs_url).netloc, timeout=20)

@@ -128,7 +128,7 @@ def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
     assert counts(home) == {}
 
 
-def test_fresh_homes_at_one_instant_are_separate_stacks(tmp_path: Path, seed: Seed) -> None:
+def test_simultaneous_first_starts_are_separate_stacks(tmp_path: Path, seed: Seed) -> None:
     """Two first starts share no port, process or file, although both unpack and initialize at the same time."""
     homes = (tmp_path / "one", tmp_path / "two")
     try:

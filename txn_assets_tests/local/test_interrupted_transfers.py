@@ -87,7 +87,7 @@ def breaking(stack: Stack, request: pytest.FixtureRequest) -> Iterator[BreakingP
     proxy.listener.close()
 
 
-def test_the_client_goes_on_after_a_broken_connection(bucket: Bucket, breaking: BreakingProxy) -> None:
+def test_client_continues_after_a_broken_connection(bucket: Bucket, breaking: BreakingProxy) -> None:
     """The client does not notice the break, and the object is right, including checksum and precondition."""
     content = os.urandom(5 * MIB)
     client = Client(
@@ -105,7 +105,7 @@ def test_the_client_goes_on_after_a_broken_connection(bucket: Bucket, breaking: 
     assert bucket.blob("resumed").download_as_bytes(checksum="crc32c") == content
 
 
-def test_a_precondition_holds_when_the_upload_ends(bucket: Bucket) -> None:
+def test_precondition_is_checked_when_the_upload_ends(bucket: Bucket) -> None:
     """An object created during a big upload with `if_generation_match=0` is not overwritten when the upload ends."""
 
     class Interrupted(io.BytesIO):
@@ -119,7 +119,7 @@ def test_a_precondition_holds_when_the_upload_ends(bucket: Bucket) -> None:
     assert bucket.blob("late").download_as_bytes() == b"somebody else"
 
 
-def test_an_unfinished_upload_leaves_no_object(bucket: Bucket, stack: Stack) -> None:
+def test_unfinished_upload_leaves_no_object(bucket: Bucket, stack: Stack) -> None:
     """Neither an unfinished chunked upload nor half of a single request becomes an object."""
     writer = bucket.blob("unfinished").open("wb", chunk_size=MIB)
     writer.write(bytes(3 * MIB))
@@ -133,7 +133,7 @@ def test_an_unfinished_upload_leaves_no_object(bucket: Bucket, stack: Stack) -> 
     writer.terminate()
 
 
-def test_a_reader_of_one_generation_is_not_given_the_next(bucket: Bucket) -> None:
+def test_reader_of_one_generation_never_gets_the_next(bucket: Bucket) -> None:
     """After an overwrite, the reader's next chunk is a 404 instead of other bytes or a premature end."""
     blob = bucket.blob("pinned")
     blob.upload_from_string(bytes(MIB))
@@ -145,7 +145,7 @@ def test_a_reader_of_one_generation_is_not_given_the_next(bucket: Bucket) -> Non
             reader.read()
 
 
-def test_neither_direction_of_a_huge_object_is_held_in_memory(bucket: Bucket, stack: Stack, tmp_path: Path) -> None:
+def test_huge_object_is_never_held_in_memory(bucket: Bucket, stack: Stack, tmp_path: Path) -> None:
     """Uploading and downloading 300 MB takes less than 64 MB of the shim's memory."""
     source, copy = tmp_path / "source", tmp_path / "copy"
     with source.open("wb") as file:

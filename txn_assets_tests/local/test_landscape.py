@@ -36,7 +36,7 @@ def test_only_loopback_ports_are_open(stack: Stack) -> None:
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
-def test_nothing_is_written_outside_of_the_home(stack: Stack) -> None:
+def test_nothing_is_written_outside_the_home(stack: Stack) -> None:
     """Working directories, and files that servers hold open for writing or share as memory, are below the home."""
     inside = str(stack.home)
     for process in processes_of(stack.home):
@@ -48,13 +48,13 @@ def test_nothing_is_written_outside_of_the_home(stack: Stack) -> None:
         assert [path for path in written + shared if not path.startswith(inside)] == []
 
 
-def test_secrets_are_readable_by_their_owner_alone(stack: Stack) -> None:
+def test_secrets_are_readable_only_by_their_owner(stack: Stack) -> None:
     """The servers' folder and the state file, which hold the password, are closed to others."""
     assert Home(stack.home).state.stat().st_mode & 0o777 == 0o600
     assert Home(stack.home).stack.stat().st_mode & 0o777 == 0o700
 
 
-def test_servers_get_nothing_of_the_callers_environment(home: Path, seed: Seed) -> None:
+def test_servers_get_nothing_from_the_callers_environment(home: Path, seed: Seed) -> None:
     """A secret in the starter's environment is in none of the stack's processes."""
     environment = os.environ | {"TXN_HOME": str(home), "TXN_HASH_KEY": "do-not-pass-me-on" * 2, "DATA_DIR": "/nowhere"}
     subprocess.run(
@@ -64,7 +64,7 @@ def test_servers_get_nothing_of_the_callers_environment(home: Path, seed: Seed) 
         assert "do-not-pass-me-on" not in str(process.environ())
 
 
-def test_the_exported_environment_serves_psql_and_both_clients(stack: Stack) -> None:
+def test_exported_environment_serves_psql_and_both_clients(stack: Stack) -> None:
     """After `eval "$(python -m txn_assets.local env)"` the tools need no arguments."""
     clients = (
         "from google.cloud import bigquery, storage\n"
@@ -99,7 +99,7 @@ def test_importing_the_package_imports_no_client() -> None:
     assert done.stdout == "set()\n"
 
 
-def test_a_load_job_reads_parquet_from_the_bucket(stack: Stack) -> None:
+def test_load_job_reads_parquet_from_the_bucket(stack: Stack) -> None:
     """BigQuery reads from our GCS: a gs:// URI, even with blanks and Unicode, loads what was uploaded."""
     rows = 10_000
     parquet = io.BytesIO()
@@ -131,7 +131,7 @@ def test_csv_files_of_the_data_folder_are_landed(stack: Stack, another_seed: See
     }
 
 
-def test_a_changed_file_is_landed_again_and_an_unchanged_one_is_not(stack: Stack, another_seed: Seed) -> None:
+def test_only_changed_files_are_landed_again(stack: Stack, another_seed: Seed) -> None:
     """A file that was edited in the data folder becomes a new generation; the others keep theirs."""
     (another_seed.data / "a.csv").write_text("old")
     (another_seed.data / "b.csv").write_text("same")
@@ -143,7 +143,7 @@ def test_a_changed_file_is_landed_again_and_an_unchanged_one_is_not(stack: Stack
     assert list(changed) == ["landing/transactions/a.csv"]
 
 
-def test_a_file_that_somebody_else_landed_is_left_alone(stack: Stack, another_seed: Seed) -> None:
+def test_file_that_somebody_else_landed_is_left_alone(stack: Stack, another_seed: Seed) -> None:
     """A correction uploaded under the name of a file in the data folder is not overwritten."""
     (another_seed.data / "a.csv").write_text("first")
     _landed(stack, another_seed)

@@ -51,7 +51,7 @@ def test_up_in_a_pipeline_returns_and_leaves_the_servers_running(home: Path, see
     assert processes_of(home) == before
 
 
-def test_down_stops_all_and_what_they_held_survives(home: Path, seed: Seed) -> None:
+def test_down_stops_all_servers_and_keeps_their_data(home: Path, seed: Seed) -> None:
     """After `down` no process of the stack is left; after the next start its data and ports are the same."""
     endpoints = ensure_up(home, seed)
     with psycopg.connect(endpoints.postgres_dsn) as connection:
@@ -67,7 +67,7 @@ def test_down_stops_all_and_what_they_held_survives(home: Path, seed: Seed) -> N
         assert connection.execute("SELECT value FROM kept").fetchone() == (7,)
 
 
-def test_a_killed_supervisor_takes_the_stack_down_and_the_next_need_starts_it(home: Path, seed: Seed) -> None:
+def test_killed_supervisor_takes_the_stack_down_until_it_is_needed(home: Path, seed: Seed) -> None:
     """Killing the supervisor leaves nothing behind, and `ensure_up` starts the stack again on the same ports."""
     endpoints = ensure_up(home, seed)
     processes = processes_of(home)
@@ -78,7 +78,7 @@ def test_a_killed_supervisor_takes_the_stack_down_and_the_next_need_starts_it(ho
     assert ensure_up(home, seed) == endpoints
 
 
-def test_a_stack_that_is_up_costs_little(stack: Stack) -> None:
+def test_check_of_a_running_stack_is_cheap(stack: Stack) -> None:
     """Checking a running stack takes milliseconds, because every entry point calls `ensure_up`."""
     durations = []
     for _ in range(10):
@@ -88,7 +88,7 @@ def test_a_stack_that_is_up_costs_little(stack: Stack) -> None:
     assert min(durations) < 0.05
 
 
-def test_a_recycled_pid_is_not_killed(home: Path) -> None:
+def test_recycled_pid_is_not_killed(home: Path) -> None:
     """A process that got the pid of a former server is left alone."""
     with subprocess.Popen(["sleep", "60"]) as stranger:
         place = Home(home)
@@ -99,7 +99,7 @@ def test_a_recycled_pid_is_not_killed(home: Path) -> None:
         stranger.kill()
 
 
-def test_the_stack_ends_when_its_home_is_deleted(home: Path, seed: Seed) -> None:
+def test_stack_ends_when_its_home_is_deleted(home: Path, seed: Seed) -> None:
     """The stack ends when its home is deleted, because nobody could stop it after that."""
     ensure_up(home, seed)
     processes = processes_of(home)
@@ -109,7 +109,7 @@ def test_the_stack_ends_when_its_home_is_deleted(home: Path, seed: Seed) -> None
     assert not [process for process in alive if process.status() != "zombie"]
 
 
-def test_the_seed_of_another_configuration_is_provided_without_a_restart(
+def test_seed_of_another_configuration_is_provided_without_a_restart(
     stack: Stack, another_seed: Seed, cli: RunCli
 ) -> None:
     """Another bucket or database name is created on the running stack, and the servers stay."""

@@ -17,7 +17,7 @@ ADDRESS = "127.0.0.2"
 """A second address of this machine; in real use, a cluster's bridge."""
 
 
-def test_the_gcp_target_loads_a_file_through_the_second_address(home: Path, cli: RunCli, tmp_path: Path) -> None:
+def test_gcp_target_loads_a_file_through_the_second_address(home: Path, cli: RunCli, tmp_path: Path) -> None:
     """With the exports of `env` on that address, TXN_TARGET=gcp loads all three stores, as a cluster's pods do."""
     up = cli("up", "--listen", ADDRESS, home=home)
     assert up.returncode == 0, up.stderr
@@ -66,7 +66,7 @@ def test_the_gcp_target_loads_a_file_through_the_second_address(home: Path, cli:
 
 
 @pytest.mark.parametrize("address", ["203.0.113.7", "0.0.0.0", "127.0.0.1", "localhost"])  # noqa: S104 - what is refused
-def test_an_address_that_is_not_one_of_this_machines_is_refused(address: str, home: Path, cli: RunCli) -> None:
+def test_address_of_another_machine_is_refused(address: str, home: Path, cli: RunCli) -> None:
     """Another machine's address, all addresses, loopback and a name are refused in one sentence; nothing starts."""
     done = cli("up", "--listen", address, home=home)
     assert done.returncode == 1
@@ -75,7 +75,7 @@ def test_an_address_that_is_not_one_of_this_machines_is_refused(address: str, ho
     assert not (home / "stack.json").exists()
 
 
-def test_an_address_that_has_gone_is_named_with_the_way_out(home: Path, cli: RunCli) -> None:
+def test_address_that_is_gone_is_named_with_the_remedy(home: Path, cli: RunCli) -> None:
     """A stack whose second address is gone, as after a reboot, says so; `down` forgets the address."""
     (home / "stack").mkdir(parents=True)
     (home / "stack" / "listen").write_text("203.0.113.7")

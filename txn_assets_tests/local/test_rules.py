@@ -51,7 +51,7 @@ def test_content_range(header: str | None, expected: ContentRange) -> None:
     assert ContentRange.of(header) == expected
 
 
-def test_a_content_range_that_is_none_is_refused() -> None:
+def test_invalid_content_range_is_refused() -> None:
     """A header in any other form is refused instead of guessed at."""
     with pytest.raises(BadRequestError, match="items 0-1"):
         ContentRange.of("items 0-1/2")
@@ -64,7 +64,7 @@ def test_metadata_of_a_multipart_upload(boundary: str) -> None:
     assert metadata_of_related(f"multipart/related; boundary={boundary}", head) == {"name": "a"}
 
 
-def test_ports_of_last_time_are_kept_while_they_are_free() -> None:
+def test_previous_ports_are_kept_while_they_are_free() -> None:
     """The same ports come back, each name has its own, and a port outside our range is not reused."""
     first = ports.choose(("a", "b"), {})
     assert ports.choose(("a", "b"), first) == first
@@ -73,7 +73,7 @@ def test_ports_of_last_time_are_kept_while_they_are_free() -> None:
     assert ports.choose(("a",), {"a": 80}) != {"a": 80}
 
 
-def test_the_dsn_is_quoted() -> None:
+def test_dsn_is_quoted() -> None:
     """Any user, password and database name make one URI."""
     endpoints = Endpoints(
         gcs_url="",
@@ -87,7 +87,7 @@ def test_the_dsn_is_quoted() -> None:
     assert endpoints.postgres_dsn == "postgresql://a%20b:p%40ss%2Fword@127.0.0.1:5432/d%3Fb"
 
 
-def test_a_failed_write_leaves_the_state_as_it_was(tmp_path: Path) -> None:
+def test_failed_write_leaves_the_state_unchanged(tmp_path: Path) -> None:
     """State files are replaced completely or not at all."""
     state = Home(tmp_path).state
     write_json(state, {"a": 1})

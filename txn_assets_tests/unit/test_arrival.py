@@ -261,7 +261,7 @@ def test_cursor_shrinks_when_nothing_arrives() -> None:
     assert (len(first.cursor.seen), len(later.cursor.seen), later.requested) == (100, 0, ())
 
 
-def test_lost_cursor_asks_the_ledgers_until_a_pass_is_complete() -> None:
+def test_lost_cursor_consults_the_ledgers_until_a_pass_is_complete() -> None:
     """After a lost cursor, the ledgers are consulted until a pass is complete, even if the pass takes several ticks."""
     versions = [make_version(f"{n}.csv", NOW + n) for n in range(6)]
     cursor, asked = Cursor(), []
@@ -278,7 +278,7 @@ def test_empty_landing_zone_is_a_complete_pass() -> None:
     assert not select([], Cursor(), limit=10).cursor.is_lost
 
 
-def test_fresh_cursor_asks_the_ledgers() -> None:
+def test_fresh_cursor_consults_the_ledgers() -> None:
     """A fresh cursor consults the ledgers, so that files that every store holds are not requested."""
     held, new = make_version("a.csv"), make_version("b.csv")
 
@@ -322,7 +322,7 @@ def test_files_of_a_run(tags: dict[str, str], names: set[str]) -> None:
 class TestBatches:
     """Which files share a run."""
 
-    def test_few_files_have_runs_of_their_own(self) -> None:
+    def test_few_files_get_a_run_each(self) -> None:
         """Up to five files get a run each, under their own names."""
         versions = [make_version(f"{n}.csv") for n in range(FEW_FILES)]
 
@@ -337,7 +337,7 @@ class TestBatches:
         assert [*first, *second] == versions
         assert len(first) == BATCH_FILES
 
-    def test_large_file_is_alone(self) -> None:
+    def test_large_file_gets_its_own_run(self) -> None:
         """A large file gets a run of its own, because it needs its own time and memory."""
         small = [make_version(f"{n}.csv") for n in range(20)]
         large = make_version("large.csv", size=SMALL_BYTES)

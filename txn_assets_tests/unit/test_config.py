@@ -113,7 +113,7 @@ class TestPlace:
         """An empty variable counts as unset."""
         assert load(write(changed()), BUCKET_NAME="").data_lake.gcs_bucket == "hijra-transactions"
 
-    def test_bucket_name_is_held_to_the_rules(self, write: Write) -> None:
+    def test_bucket_name_must_follow_the_rules(self, write: Write) -> None:
         """A bucket name from the environment must follow the same rules as one in the file."""
         assert "data_lake.gcs_bucket" in refusal(write(changed()), BUCKET_NAME="Not A Bucket")
 
@@ -121,7 +121,7 @@ class TestPlace:
 class TestYaml:
     """Text that holds no configuration."""
 
-    def test_place_of_a_syntax_error_is_named(self, write: Write) -> None:
+    def test_position_of_a_syntax_error_is_named(self, write: Write) -> None:
         """A syntax error is reported with line and column, counted as editors count them."""
         assert "line 2, column 10 is not valid YAML" in refusal(write("pipeline: [1\ndata_lake: {}\n"))
 
@@ -130,12 +130,12 @@ class TestYaml:
         """A file without a mapping is refused, and so is an empty file."""
         assert "holds no configuration" in refusal(write(text))
 
-    def test_key_that_stands_twice_is_refused(self, write: Write) -> None:
+    def test_repeated_key_is_refused(self, write: Write) -> None:
         """A repeated key is refused, because YAML would silently take the last one."""
         message = refusal(write(changed() + "pipeline: {name: x, version: y}\n"))
         assert "the key 'pipeline' stands twice" in message
 
-    def test_nested_key_that_stands_twice_is_refused(self, write: Write) -> None:
+    def test_repeated_nested_key_is_refused(self, write: Write) -> None:
         """A repeated key is refused at any depth."""
         assert "the key 'path' stands twice" in refusal(write("data_lake:\n  path: a\n  path: b\n"))
 
@@ -149,7 +149,7 @@ class TestYaml:
         config = load(write(text))
         assert config.kubernetes.namespace == "data-pipeline"
 
-    def test_bytes_that_are_no_text(self, tmp_path: Path) -> None:
+    def test_bytes_that_are_not_text(self, tmp_path: Path) -> None:
         """The message about a file in another encoding says so."""
         path = tmp_path / "config.yaml"
         path.write_bytes("pipeline: caf\u00e9".encode("latin-1"))
@@ -169,12 +169,12 @@ class TestKeys:
             ("securty", "did you mean 'security'?"),
         ],
     )
-    def test_typing_error_gets_the_nearest_key(self, write: Write, path: str, near: str) -> None:
+    def test_typo_gets_the_nearest_key(self, write: Write, path: str, near: str) -> None:
         """A typo gets the nearest key, at any depth and in optional sections too."""
         message = refusal(write(changed(**{path: "x"})))
         assert f"{path.replace('__', '.')} is not a known key; {near}" in message
 
-    def test_key_like_no_other_gets_the_known_ones(self, write: Write) -> None:
+    def test_unknown_key_gets_the_known_ones(self, write: Write) -> None:
         """An unknown key that resembles no other gets the list of its section's keys."""
         message = refusal(write(changed(data_mart__zzz=1)))
         assert "data_mart.zzz is not a known key; known keys here: dataset, table" in message
@@ -242,7 +242,7 @@ class TestKeys:
         message = refusal(write(changed(**keys)))
         assert f"data_lake.{inner} lies inside data_lake.{outer}" in message
 
-    def test_prefixes_with_a_common_start_stand_apart(self, write: Write) -> None:
+    def test_prefixes_with_a_common_start_are_separate(self, write: Write) -> None:
         """Prefixes that only share leading characters are allowed: `raw` is not a folder of `raw-2`."""
         assert load(write(changed(data_lake__landing="raw/transactions-in"))).data_lake.landing == "raw/transactions-in"
 
@@ -306,7 +306,7 @@ class TestEnvironment:
         with pytest.raises(ConfigError, match=r"TXN_TARGET is 'prod': set it to 'local' .* or 'gcp'"):
             txn_target()
 
-    def test_home_is_the_projects_own_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_home_is_in_the_project_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The home is the project's own by default, whatever the working directory is."""
         monkeypatch.delenv("TXN_HOME", raising=False)
         assert txn_home() == project_root() / ".local"
@@ -323,7 +323,7 @@ class TestEnvironment:
         monkeypatch.setenv("TXN_SCRATCH_LIMIT", text)
         assert scratch_limit() == size
 
-    def test_scratch_limit_that_is_no_size_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_scratch_limit_that_is_not_a_size_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An invalid scratch limit is refused with an example of a valid one."""
         monkeypatch.setenv("TXN_SCRATCH_LIMIT", "8GB")
         with pytest.raises(ConfigError, match=r"TXN_SCRATCH_LIMIT is '8GB': set it to .* such as 8Gi"):

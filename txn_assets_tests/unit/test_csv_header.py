@@ -18,7 +18,7 @@ def test_columns_may_be_in_any_order() -> None:
     assert read_all(csv_bytes([row], columns=FIELDS[::-1])).texts == [tuple(row[name] for name in FIELDS)]
 
 
-def test_names_may_be_quoted_and_have_blanks_around() -> None:
+def test_names_may_be_quoted_and_surrounded_by_blanks() -> None:
     """Names may be quoted and surrounded by blanks, as spreadsheets and people write them."""
     data = b'"transaction_id", product ,price,quantity,"date"\n' + LINE.encode()
     assert read_all(data).texts == [ROW]
@@ -45,7 +45,7 @@ def test_missing_columns_are_named() -> None:
 @pytest.mark.parametrize(
     ("wrong", "right"), [("Transaction ID", "transaction_id"), ("Quantity", "quantity"), ("prize", "price")]
 )
-def test_column_with_a_near_name_is_to_be_renamed(wrong: str, right: str) -> None:
+def test_column_with_a_similar_name_is_to_be_renamed(wrong: str, right: str) -> None:
     """The message about a column with a similar name says which column to rename."""
     assert f"rename the column that reads like {right!r}" in refusal(HEADER.replace(right, wrong).encode())
 
@@ -93,7 +93,7 @@ def test_header_below_another_separator_is_found() -> None:
 
 
 @pytest.mark.parametrize("header", ['{};"note, remarks"', "{};note, remarks"])
-def test_other_separator_is_named_beside_a_comma(header: str) -> None:
+def test_other_separator_is_named_despite_a_comma(header: str) -> None:
     """Another separator is named even if a name contains a comma."""
     assert "it is separated by ';'" in refusal(header.format(HEADER.replace(",", ";")).encode() + b"\n")
 
@@ -104,13 +104,13 @@ def test_quoted_names_with_another_separator() -> None:
     assert "it is separated by ';'" in refusal(f"{header}\n".encode())
 
 
-def test_blanks_around_quoted_names_and_several_marks_are_skipped() -> None:
+def test_blanks_around_quoted_names_and_repeated_marks_are_skipped() -> None:
     """Blanks around quoted names are accepted, as in any other record."""
     header = ", ".join(f'"{name}"' for name in FIELDS)
     assert read_all(f"\ufeff\ufeff{header}\n{LINE}\n".encode()).texts == [ROW]
 
 
-def test_file_without_a_header_is_told_so() -> None:
+def test_message_about_a_missing_header() -> None:
     """The message about a file without a header repeats none of its contents."""
     assert "its first line reads like data, and the first line must name" in refusal(f"{LINE}\n".encode())
 
@@ -122,7 +122,7 @@ def test_values_glued_to_the_header_are_not_shown() -> None:
     assert not set(ROW) & set(file.header.columns)
 
 
-def test_column_without_a_name_is_shown_by_its_place() -> None:
+def test_column_without_a_name_is_shown_by_its_position() -> None:
     """A column without a name, as after a trailing comma, is shown by its position."""
     assert open_csv(lines(LINE).replace(b"date", b"date,")).header.extra == ("column 6",)
 
@@ -134,7 +134,7 @@ def test_header_of_any_length_up_to_a_field_is_read() -> None:
     assert refusal(b"x" * (1 << 20) + b"xx\n") == "its first line is not a header: it is longer than 1 MiB"
 
 
-def test_header_that_is_no_utf8_is_refused() -> None:
+def test_header_that_is_not_utf8_is_refused() -> None:
     """A header that is not UTF-8 is refused with what to send instead."""
     assert "not UTF-8" in refusal(HEADER.encode() + b",caf\xe9\n")
 

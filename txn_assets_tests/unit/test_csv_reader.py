@@ -56,7 +56,7 @@ class TestBlocks:
         assert found.records == records
         assert found.bare_quotes == expected.bare_quotes
 
-    def test_blocks_are_as_small_as_asked(self) -> None:
+    def test_blocks_are_as_small_as_requested(self) -> None:
         """Blocks are as small as requested, so memory is bounded by the block instead of the file."""
         assert read_all(lines(*[LINE] * 100), block_bytes=100, field_bytes=100).blocks > 20
 
@@ -78,14 +78,14 @@ class TestBlocks:
         assert contents.codes == ["record_too_long"]
         assert contents.texts == [ROW, ROW]
 
-    def test_quote_that_stays_open_for_long_is_taken_as_never_closed(self) -> None:
+    def test_quote_that_stays_open_for_too_long_counts_as_unclosed(self) -> None:
         """A quote that stays open for too long counts as unclosed; otherwise everything after it would be buffered."""
         rest = [LINE] * (RECORD_FIELDS * 100 // len(LINE) + 1)
         contents = read_all(lines('T1,"x,1,1,2024-01-31', *rest, '"'), field_bytes=100)
         assert contents.codes == ["unclosed_quote", "unclosed_quote"]
         assert contents.texts == [ROW] * len(rest)
 
-    def test_field_of_just_the_limit_is_read(self) -> None:
+    def test_field_of_exactly_the_limit_is_read(self) -> None:
         """A field of exactly the limit is read, because the limit does not include what surrounds it."""
         product = "x" * 100
         data = lines(f"T001,{product},1,1,2020-01-01", f'T001,"{product}",1,1,2020-01-01')
@@ -142,7 +142,7 @@ class _Endless:
 class TestGzip:
     """Compressed files are read as their contents."""
 
-    def test_gzip_is_known_by_its_first_bytes(self) -> None:
+    def test_gzip_is_recognized_by_its_first_bytes(self) -> None:
         """Gzip is recognized by its first bytes, whatever the name of the object."""
         assert read_all(gzip.compress(lines(LINE)), block_bytes=50).texts == [ROW]
 
@@ -150,7 +150,7 @@ class TestGzip:
         """`cat a.gz b.gz` is a gzip file."""
         assert read_all(gzip.compress(lines(LINE)) + gzip.compress(LINE.encode())).texts == [ROW, ROW]
 
-    def test_gzip_within_gzip_is_refused(self) -> None:
+    def test_gzip_inside_gzip_is_refused(self) -> None:
         """Gzip inside gzip is refused as such, not as text in the wrong encoding."""
         message = "it is compressed twice, gzip inside gzip: compress the CSV file once"
         assert refusal(gzip.compress(gzip.compress(lines(LINE)))) == message
@@ -168,13 +168,13 @@ class TestGzip:
         data[-8:-4] = zlib.crc32(b"another").to_bytes(4, "little")
         assert "damaged" in refusal(bytes(data))
 
-    def test_damage_behind_the_first_block_is_refused(self) -> None:
+    def test_damage_after_the_first_block_is_refused(self) -> None:
         """Damage after the first block fails the file, although the rows before it were read."""
         data = gzip.compress(lines(*(f"T{number},x,{number * 7919 % 10_007},1,2020-01-01" for number in range(5000))))
         file = open_csv(data[:-100], block_bytes=1000, field_bytes=1000)
         with pytest.raises(NotATransactionFileError, match="ends early"):
             list(file.blocks())
 
-    def test_workbook_within_gzip_is_refused(self) -> None:
+    def test_workbook_inside_gzip_is_refused(self) -> None:
         """A workbook inside gzip is refused too."""
         assert "Excel" in refusal(gzip.compress(b"PK\x03\x04rest"))

@@ -29,7 +29,7 @@ def test_byte_order_mark_is_skipped() -> None:
     assert read_all(b"\xef\xbb\xbf" + lines(LINE)).texts == [ROW]
 
 
-def test_blank_lines_are_no_records() -> None:
+def test_blank_lines_are_not_records() -> None:
     """Blank lines before the header, between records and at the end are not records."""
     assert read_all(b"\r\n\n" + lines("", LINE, "", "", LINE, "")).texts == [ROW, ROW]
 
@@ -45,12 +45,12 @@ def test_quoted_field_may_hold_anything() -> None:
     assert read_all(data).texts == [("T001", 'a, "b"\r\nc', *ROW[2:])]
 
 
-def test_quote_within_a_bare_field_is_text() -> None:
+def test_quote_inside_a_bare_field_is_text() -> None:
     """A quote inside a bare field, such as an inch sign, is text."""
     assert read_all(lines('T001,Monitor 24",999.99,2,2023-10-01')).texts == [("T001", 'Monitor 24"', *ROW[2:])]
 
 
-def test_quote_within_a_bare_field_is_counted() -> None:
+def test_quote_inside_a_bare_field_is_counted() -> None:
     """Quotes inside bare fields are counted for a warning; rows that quote correctly do not count."""
     data = lines('T001,Pipe 48",1,1,2020-01-01', LINE, 'T002,The "Big" One,1,1,2020-01-01', 'T003,"a",1,1,2020-01-01')
     assert (read_all(data).codes, read_all(data).bare_quotes) == ([], 2)
@@ -101,7 +101,7 @@ def test_record_with_only_an_extra_column_is_a_record() -> None:
     assert read_all(data).texts == [("",) * 5, ROW]
 
 
-def test_row_that_ends_in_a_comma_too_many_is_told_so() -> None:
+def test_row_with_a_trailing_comma_gets_its_own_message() -> None:
     """A row with one trailing comma too many gets a message that says so, on both code paths."""
     file = open_csv(lines(LINE + ",", 'T1,"a" b,1,1,2020-01-01', LINE + ","))
     messages = [record.message for block in file.blocks() for record in parse(block, file.header).unreadable]
@@ -112,7 +112,7 @@ def test_row_that_ends_in_a_comma_too_many_is_told_so() -> None:
     )
 
 
-def test_short_and_long_rows_cost_themselves() -> None:
+def test_short_and_long_rows_are_rejected_alone() -> None:
     """Short and long rows are rejected alone: their neighbors are read, and their position is known."""
     records = read_all(lines(LINE, "T002,x,1,1", LINE, LINE + ",", LINE)).records
     assert [record if isinstance(record, str) else "" for record in records] == [
@@ -120,19 +120,19 @@ def test_short_and_long_rows_cost_themselves() -> None:
     ]  # fmt: skip
 
 
-def test_rows_of_the_wrong_width_alone() -> None:
+def test_file_with_only_rows_of_the_wrong_width() -> None:
     """A file can be read even if it has no good row."""
     assert read_all(lines("T002,x,1,1", LINE + ",")).codes == ["too_few_fields", "too_many_fields"]
 
 
 @pytest.mark.parametrize("record", [b"\xff", b"\xff,x,1,1", b"\xff,x,1,1,2020-01-01,"])
-def test_row_of_the_wrong_width_that_is_not_utf8_costs_itself(record: bytes) -> None:
+def test_row_of_the_wrong_width_that_is_not_utf8_is_rejected_alone(record: bytes) -> None:
     """A row of the wrong width that is not UTF-8 does not end the run, although Arrow's own reader fails on it."""
     contents = read_all(lines(LINE) + record + b"\n" + LINE.encode())
     assert (len(contents.codes), contents.texts) == (1, [ROW, ROW])
 
 
-def test_bytes_that_are_no_utf8_are_kept_for_the_judge() -> None:
+def test_non_utf8_bytes_are_kept_for_the_judge() -> None:
     """Non-UTF-8 bytes are passed on, because the reader decodes nothing."""
     assert read_all(lines() + b"T1,\xff\xfe\0,1,1,2020-01-01").records == (
         (b"T1", b"\xff\xfe\0", b"1", b"1", b"2020-01-01"),
@@ -146,7 +146,7 @@ def test_unclosed_quote_costs_one_record() -> None:
     assert contents.texts == [ROW, ROW, ROW]
 
 
-def test_text_behind_a_closing_quote_costs_one_record() -> None:
+def test_text_after_a_closing_quote_costs_one_record() -> None:
     """Text after a closing quote costs one record, because it is neither quoted nor bare."""
     contents = read_all(lines(LINE, 'T002,"x"y,1,1,2020-01-01', LINE))
     assert contents.records[1] == "malformed_quotes"

@@ -137,7 +137,7 @@ def test_remedy_follows_the_reason(error: Exception, remedy: str) -> None:
     assert remedy in sentence
 
 
-def test_cause_of_a_failed_job_is_told_once() -> None:
+def test_cause_of_a_failed_job_is_given_once() -> None:
     """The cause of a failed job is shown once, although the client appends every error of the job to the first."""
     sentence = explain(failed_job("invalidQuery", "Syntax error at [1:1]"), "BigQuery")
     assert sentence.count("Syntax error") == 1
@@ -145,7 +145,7 @@ def test_cause_of_a_failed_job_is_told_once() -> None:
 
 
 @pytest.mark.parametrize(("reason", "lost"), [("conditionNotMet", True), ("orgPolicyConstraintFailed", False)], ids=str)
-def test_a_policy_is_no_lost_race(reason: str, lost: bool) -> None:
+def test_policy_is_not_a_lost_race(reason: str, lost: bool) -> None:
     """A policy error is not a lost race, although both are 412."""
     assert is_precondition_failure(answered(HTTPStatus.PRECONDITION_FAILED, reason)) is lost
 
@@ -161,6 +161,6 @@ def test_a_policy_is_no_lost_race(reason: str, lost: bool) -> None:
         ("Access Denied: Table p:d.concurrent_users", False),
     ],
 )
-def test_conflicts_are_told_from_other_faults(message: str, conflict: bool) -> None:
+def test_conflicts_are_distinguished_from_other_errors(message: str, conflict: bool) -> None:
     """Conflicts are distinguished from other errors, because only they are worth a retry."""
     assert bigquery_sql.is_conflict(message) is conflict

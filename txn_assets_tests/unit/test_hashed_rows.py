@@ -118,7 +118,7 @@ class TestTotals:
 
     @given(ROWS)
     @LIGHT
-    def test_equal_a_computation_in_python(self, rows: list[Row]) -> None:
+    def test_totals_equal_a_computation_in_python(self, rows: list[Row]) -> None:
         """Totals are exact, beyond the range of the columns' own types and with nulls."""
         with TemporaryDirectory() as folder:
             found, in_lake = totals(stored(rows, Path(folder) / "rows"))
@@ -138,7 +138,7 @@ class TestTotals:
         assert forth == back
 
     @pytest.mark.parametrize("file_format", ["csv", "parquet"])
-    def test_row_that_is_there_twice_shows(self, tmp_path: Path, file_format: str) -> None:
+    def test_duplicate_row_changes_the_fingerprint(self, tmp_path: Path, file_format: str) -> None:
         """A duplicated row changes the fingerprint, whereas an XOR would cancel a pair of equal rows."""
         once, thrice = (
             lake_totals(in_lake([make_hashed_row()] * count, tmp_path, file_format), file_format=file_format)
@@ -160,7 +160,7 @@ class TestLake:
     @given(rows=ROWS)
     @example(rows=[make_hashed_row(product=None, price=None, quantity=None, date=None, transaction_id=None)] * 2)
     @LIGHT
-    def test_has_the_totals_and_texts_of_the_rows(self, file_format: str, rows: list[Row]) -> None:
+    def test_csv_has_the_totals_and_texts_of_the_rows(self, file_format: str, rows: list[Row]) -> None:
         """Quotes, commas, line ends, blanks and nulls are read back unchanged."""
         with TemporaryDirectory() as folder:
             path = in_lake(rows, Path(folder), file_format)

@@ -52,7 +52,7 @@ def test_no_import_points_upward() -> None:
     assert not upward
 
 
-def test_no_circles() -> None:
+def test_no_import_cycle() -> None:
     """Imports between modules form no cycle."""
     known = modules()
     graph = {module: {target for target in imports(path, known) if target != module} for module, path in known.items()}

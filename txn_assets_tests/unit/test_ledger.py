@@ -71,7 +71,7 @@ def test_live_version_wins(held: int, live: int | None, action: Action) -> None:
     assert decide(INCOMING, make_record(generation=held, crc32c="BBBBBB=="), None, live=live) is action
 
 
-def test_same_content_disregards_who_loaded_it_and_when() -> None:
+def test_same_content_ignores_who_loaded_it_and_when() -> None:
     """Run, time, generation and size are not part of the content."""
     later = make_record(generation=9, run_id="later").at(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
     assert later.same_content(INCOMING)
@@ -120,7 +120,7 @@ class TestTotals:
         assert TOTALS.differences(other) == {name: (getattr(TOTALS, name), value)}
 
     @pytest.mark.parametrize(("price", "found"), [("1274.9601", False), ("1274.97", True)])
-    def test_rounding_of_a_binary_column_is_no_difference(self, price: str, found: bool) -> None:
+    def test_rounding_of_a_binary_column_is_not_a_difference(self, price: str, found: bool) -> None:
         """A difference within the rounding of the original table's binary floats does not count, but a cent does."""
         differences = TOTALS.differences(replace(TOTALS, price=Decimal(price)), exact_price=False)
         assert ("price" in differences) is found
@@ -158,7 +158,7 @@ def test_only_rows_of_other_runs_are_fingerprinted_again() -> None:
     assert found["absent"] == NOTHING
 
 
-def test_rows_that_vanished_are_no_longer_held() -> None:
+def test_vanished_rows_are_no_longer_held() -> None:
     """A file whose ledger row survived but whose rows are gone holds nothing, whoever loaded it."""
     for run_id in ("this", "another"):
         found = read_holdings(["a.csv"], {"a.csv": make_record()}, run_id, lambda *_, **__: {})

@@ -38,13 +38,13 @@ def with_column(name: str, kind: str) -> Catalog:
     return Catalog(schema=True, data=Relation("r", columns), ledger=LEDGER, indexed=frozenset({"source_file"}))
 
 
-def test_nothing_is_issued_where_all_is_there() -> None:
+def test_nothing_is_executed_if_everything_exists() -> None:
     """A role that owns nothing loads into complete tables, even without the index on the date."""
     assert missing(COMPLETE, TABLE) == []
     assert list(faults(COMPLETE, TABLE, RULES)) == []
 
 
-def test_everything_is_made_in_an_empty_database() -> None:
+def test_everything_is_created_in_an_empty_database() -> None:
     """An empty database gets every object, in an order in which each statement finds what it needs."""
     made = [" ".join(statement.as_string().split()[:2]) for statement in missing(EMPTY, TABLE)]
     assert made == ["CREATE SCHEMA", "CREATE TABLE", "CREATE INDEX", "CREATE INDEX", "CREATE TABLE"]
@@ -79,7 +79,7 @@ def test_remedy_keeps_what_a_wide_column_holds() -> None:
 
 
 @pytest.mark.parametrize(("hashed", "refused"), [(("transaction_id",), True), ((), False)])
-def test_short_text_matters_to_hashes_alone(hashed: tuple[str, ...], refused: bool) -> None:
+def test_short_text_is_refused_only_for_hashes(hashed: tuple[str, ...], refused: bool) -> None:
     """A short text column is refused for hashes only; PostgreSQL itself refuses clear texts that are too long."""
     catalog = with_column("transaction_id", "character varying(36)")
     assert bool(faults(catalog, TABLE, Rules(4, hashed))) is refused

@@ -50,12 +50,12 @@ def test_row_as_text() -> None:
     assert read_back(make_batch({})) == [("a.csv", "1", "e7", "Halal Laptop", "999.9900", "2", "2023-10-01")]
 
 
-def test_nothing_is_sent_for_no_rows() -> None:
+def test_nothing_is_sent_without_rows() -> None:
     """No rows produce no text, because an empty line would be a row."""
     assert read_back(make_batch()) == []
 
 
-def test_rows_of_a_batch_stand_by_date() -> None:
+def test_rows_of_a_batch_are_sorted_by_date() -> None:
     """Rows of a batch are sorted by date, so that PostgreSQL fills the index on date in order."""
     late, early = dt.date(2023, 2, 1), dt.date(2023, 1, 1)
     rows = read_back(make_batch({"date": late}, {"date": early}, {"date": late}))
@@ -78,7 +78,7 @@ ROWS = st.lists(
 
 @given(ROWS, st.integers(1, 200))
 @settings(max_examples=200, deadline=None)
-def test_any_value_comes_back(rows: list[dict[str, Any]], piece_bytes: int) -> None:
+def test_any_value_is_read_back(rows: list[dict[str, Any]], piece_bytes: int) -> None:
     """Any value comes back, whatever the text holds and wherever it is cut."""
     batch = make_batch(*({"source_row": number} | row for number, row in enumerate(rows)))
     found = read_back(batch, piece_bytes=piece_bytes)

@@ -159,7 +159,7 @@ class TestGroupedThousands:
         ],
         ids=["three decimals alone", "two decimals beside a comma", "grouping by commas"],
     )
-    def test_other_files_are_not(self, tmp_path: Path, prices: list[str], rejected: int) -> None:
+    def test_other_files_are_accepted(self, tmp_path: Path, prices: list[str], rejected: int) -> None:
         """Unambiguous prices are loaded, and the others are rejected rows."""
         assert validated(csv_bytes(make_row(price=price) for price in prices), tmp_path).rejected == rejected
 

@@ -36,7 +36,7 @@ def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def test_header_stands_also_without_rows() -> None:
+def test_header_is_written_even_without_rows() -> None:
     """A file without rejected rows still gets a header, which distinguishes it from one that was never written."""
     assert written() == ",".join(COLUMNS) + "\n"
 
@@ -66,7 +66,7 @@ def test_pii_is_hashed(hasher: Hasher) -> None:
         assert make_row()[name] not in text
 
 
-def test_pii_is_hashed_without_the_blanks_around_it() -> None:
+def test_pii_is_hashed_without_surrounding_blanks() -> None:
     """PII is hashed without surrounding blanks, as in the stores."""
     (row,) = read(written(make_rejected(transaction_id="\u00a0T001 ")))
     assert row["transaction_id"] == PLAIN.hexdigest("T001")

@@ -37,7 +37,7 @@ def test_key(landed: dict[str, int], held: list[int], outdated: bool) -> None:
     assert outdated_keys(["a.csv"], landed, ledgers, before=BEFORE) == (["a.csv"] if outdated else [])
 
 
-def test_staged_objects_go_by_age() -> None:
+def test_staged_objects_are_removed_by_age() -> None:
     """Staged objects written before the cutoff are removed."""
     objects = [("old", BEFORE - dt.timedelta(seconds=1)), ("new", BEFORE)]
 

@@ -14,7 +14,7 @@ SPENT = Budget(seconds=0.02, first_pause=0.001, longest_pause=0.002)
 """Budget that runs out quickly."""
 
 
-class PassingError(Exception):
+class TransientError(Exception):
     """A transient error."""
 
 
@@ -33,76 +33,76 @@ class Store:
         return "loaded"
 
 
-def ride(attempt: Callable[[], str], budget: Budget = SOON) -> str:
+def retry(attempt: Callable[[], str], budget: Budget = SOON) -> str:
     """Call `retry_transient` with a plain sentence for every fault."""
     return retry_transient(
         attempt,
-        is_transient=lambda error: isinstance(error, PassingError),
+        is_transient=lambda error: isinstance(error, TransientError),
         explain=lambda error: f"The store cannot be loaded: {type(error).__name__}.",
         budget=budget,
     )
 
 
 @pytest.mark.parametrize("faults", [0, 1, 7])
-def test_passing_faults_are_ridden_out(faults: int) -> None:
+def test_transient_errors_are_retried(faults: int) -> None:
     """Each transient error is retried, and the attempt after the last one succeeds."""
-    store = Store(*[PassingError()] * faults)
-    assert ride(store) == "loaded"
+    store = Store(*[TransientError()] * faults)
+    assert retry(store) == "loaded"
     assert store.tries == faults + 1
 
 
-def test_lasting_fault_is_raised_at_once() -> None:
+def test_permanent_error_is_raised_at_once() -> None:
     """A permanent error, such as a wrong password, is raised at once."""
     store = Store(PermissionError("secret"), PermissionError())
     with pytest.raises(StoreError, match=r"^The store cannot be loaded: PermissionError\.$") as caught:
-        ride(store)
+        retry(store)
     assert store.tries == 1
     assert isinstance(caught.value.__cause__, PermissionError)
 
 
-def test_lasting_fault_behind_a_passing_one_is_raised_at_once() -> None:
+def test_permanent_error_after_a_transient_one_is_raised_at_once() -> None:
     """A permanent error after a transient one is raised at once, because each error is classified on its own."""
-    store = Store(PassingError(), PermissionError(), PassingError())
+    store = Store(TransientError(), PermissionError(), TransientError())
     with pytest.raises(StoreError):
-        ride(store)
+        retry(store)
     assert store.tries == 2
 
 
-def test_store_error_of_the_attempt_is_passed_on() -> None:
+def test_store_error_of_the_attempt_is_raised() -> None:
     """A StoreError from the attempt is passed on, because it is already explained."""
     error = StoreError("The object belongs to another file.")
     with pytest.raises(StoreError) as caught:
-        ride(Store(error))
+        retry(Store(error))
     assert caught.value is error
 
 
-def test_interrupt_is_not_ridden_out() -> None:
+def test_interrupt_is_not_retried() -> None:
     """An interrupt is not retried."""
 
     def stop() -> str:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ride(stop)
+        retry(stop)
 
 
 def test_gives_up_within_the_budget() -> None:
     """Retries end within the budget, no pause exceeds it, and the message says how long it tried."""
-    store = Store(*[PassingError()] * 10_000)
+    store = Store(*[TransientError()] * 10_000)
     start = time.monotonic()
     with pytest.raises(StoreError, match="It did not pass within 0 seconds") as caught:
-        ride(store, SPENT)
+        retry(store, SPENT)
     assert time.monotonic() - start < 1
     assert 1 < store.tries < 10_000
-    assert isinstance(caught.value.__cause__, PassingError)
+    assert isinstance(caught.value.__cause__, TransientError)
 
 
-def test_no_pause_reaches_past_the_budget() -> None:
+def test_no_pause_exceeds_the_budget() -> None:
     """A pause that would leave no time for another attempt is skipped."""
-    store = Store(*[PassingError()] * 100)
+    store = Store(*[TransientError()] * 100)
     start = time.monotonic()
     with pytest.raises(StoreError):
-        ride(store, Budget(seconds=0.01, first_pause=1e9, longest_pause=1e9))
+        retry(store, Budget(seconds=0.01, first_pause=1e9, longest_pause=1e9))
     assert time.monotonic() - start < 1
     assert store.tries == 1
 

@@ -56,13 +56,13 @@ def test_folder_is_gone_after_a_failure(tmp_path: Path) -> None:
     assert not folders[0].exists()
 
 
-def test_folder_is_its_owners_alone(tmp_path: Path) -> None:
+def test_folder_is_only_for_its_owner(tmp_path: Path) -> None:
     """The folder and the folder above it have mode 0700."""
     with open_scratch(tmp_path) as folder:
         assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
 
 
-def test_runs_have_folders_of_their_own(tmp_path: Path) -> None:
+def test_each_run_has_its_own_folder(tmp_path: Path) -> None:
     """Each run has its own folder, even two runs in one process."""
     with open_scratch(tmp_path) as one, open_scratch(tmp_path) as other:
         assert one != other
@@ -81,7 +81,7 @@ def test_folder_of_a_killed_process_is_removed_by_the_next(
         assert not left.exists()
 
 
-def test_folder_of_a_living_process_is_kept(tmp_path: Path, holder: tuple[subprocess.Popen[str], Path]) -> None:
+def test_folder_of_a_live_process_is_kept(tmp_path: Path, holder: tuple[subprocess.Popen[str], Path]) -> None:
     """The folder of a live process is kept, because its run still reads it."""
     _, used = holder
     with open_scratch(tmp_path):

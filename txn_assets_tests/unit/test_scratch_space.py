@@ -25,12 +25,12 @@ def csv_of(rows: int) -> bytes:
     [("1000", 1000), ("8Gi", 8 << 30), ("500Mi", 500 << 20), ("1Ti", 1 << 40), ("64Ki", 64 << 10)]
     + [(text, None) for text in ("", "8G", "8 Gi", "Gi", "-1", "0", "8.5Gi", "٣", "8GiB")],
 )
-def test_sizes_are_those_of_kubernetes(text: str, size: int | None) -> None:
+def test_sizes_use_kubernetes_notation(text: str, size: int | None) -> None:
     """Sizes use Kubernetes notation, so that volume and run take the same value."""
     assert parse_size(text) == size
 
 
-def test_plain_file_counts_as_it_is() -> None:
+def test_plain_file_counts_with_its_size() -> None:
     """A plain file counts with its size, whatever its first bytes."""
     assert unpacked_size(10**9, b"transaction_id,product") == unpacked_size(10**9, b"") == 10**9
 
@@ -45,7 +45,7 @@ def test_compressed_file_is_estimated(members: int) -> None:
     assert unpacked_size(len(packed), packed[:HEAD_BYTES]) == pytest.approx(len(content), rel=0.05)
 
 
-def test_head_that_unpacks_far_is_not_unpacked_whole() -> None:
+def test_head_that_expands_enormously_is_not_fully_unpacked() -> None:
     """A head that expands enormously is not fully unpacked, so that a hostile file costs no memory."""
     packed = gzip.compress(b"0" * (64 << 20))
     assert unpacked_size(len(packed), packed) > 50 << 20

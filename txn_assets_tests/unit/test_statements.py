@@ -180,7 +180,7 @@ class TestBigQueryStatements:
             assert sql.count(f"FROM {self.TABLES.data}") == sql.count("(date BETWEEN ")
         assert not [sql for sql in statements if self.TABLES.data in sql and sql not in reading and "INSERT" not in sql]
 
-    def test_numbers_of_the_ledger_travel_as_text(self) -> None:
+    def test_numbers_of_the_ledger_are_sent_as_text(self) -> None:
         """Numbers of the ledger travel as text, because a JSON number loses digits beyond 2^53."""
         values = bigquery._struct(RECORD, None).to_api_repr()["parameterValue"]["structValues"]
         assert [name for name, value in values.items() if not isinstance(value["value"], str)] == []

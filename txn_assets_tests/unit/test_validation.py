@@ -194,9 +194,7 @@ class TestOneTruth:
 
     @given(ROWS, ANY_RULES)
     @settings(max_examples=200, deadline=None)
-    def test_what_the_screen_accepts_the_contract_accepts(
-        self, rows: list[dict[str, str]], rules: ValidationRules
-    ) -> None:
+    def test_contract_accepts_what_the_screen_accepts(self, rows: list[dict[str, str]], rules: ValidationRules) -> None:
         """Screen and judge agree under any rules; the next test compares the values."""
         accepted = screen(columns_of(rows), rules).to_pylist()
         for row, plainly_valid in zip(rows, accepted, strict=True):
@@ -300,13 +298,13 @@ class TestRejectedRows:
             ("date", "date_format"),
         }
 
-    def test_fields_are_as_sent(self) -> None:
+    def test_fields_are_kept_as_sent(self) -> None:
         """Fields are as sent, because the quarantine shows them and hashes what identifies a person."""
         sent = make_row(product=" x ", price="1,5")
         (row,) = rejections_of(csv_bytes([sent]))
         assert row.fields == tuple(sent.values())
 
-    def test_bytes_that_are_no_text_are_shown_escaped(self) -> None:
+    def test_bytes_that_are_not_text_are_shown_escaped(self) -> None:
         """Bytes that are not text are shown escaped, so that whoever fixes the file can find them."""
         (row,) = rejections_of(f"{HEADER}\nT1,".encode() + b"caf\xe9,1,1,2020-01-01\n")
         assert row.fields == ("T1", r"caf\xe9", "1", "1", "2020-01-01")
@@ -358,7 +356,7 @@ class TestRejectedRows:
         """A comma counts as a decimal comma unless it may be grouping."""
         assert count_decimal_commas(rejected_rows(rejections_of(csv_bytes([make_row(price=price)])))) == commas
 
-    def test_no_message_carries_a_value(self) -> None:
+    def test_no_message_contains_a_value(self) -> None:
         """No message carries a value, whether or not the row is readable."""
         body = b'7777,"7777"7,7,7\n"7777\n7777,7\n7777,\xff7777,7777.77777,77.7,2077-77-77\n'
         rows = rejections_of(f"{HEADER}\n".encode() + body)
