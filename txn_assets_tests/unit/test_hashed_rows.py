@@ -106,7 +106,7 @@ def _row_number(row: Row, source_row: int | None) -> int:
     def length(name: str) -> int | None:
         return None if row[name] is None else len(row[name])
 
-    price = None if row["price"] is None else int(row["price"] * 10000)
+    price = None if row["price"] is None else f"{row['price'] + Decimal('0.00005'):f}"
     days = None if row["date"] is None else (row["date"] - dt.date(1970, 1, 1)).days
     numbers = [row["quantity"], days, price, *([] if source_row is None else [source_row])]
     texts = [length("transaction_id"), row["transaction_id"], length("product"), row["product"]]
