@@ -12,14 +12,14 @@ from psycopg import sql
 
 from benchmarks.child import Timer
 from benchmarks.stores import Opened
-from txn_assets.rows.hashed_rows import COLUMNS
+from txn_assets.rows.columns import STAGED_COLUMNS
 from txn_assets.stores import bigquery_sql
 
 
 def copy(timer: Timer, *, dsn: str, schema: str, csv: str) -> None:
     """COPY a prepared CSV file, for machines without psql."""
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
-        sql.Identifier(schema, "transactions"), sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+        sql.Identifier(schema, "transactions"), sql.SQL(", ").join(map(sql.Identifier, STAGED_COLUMNS))
     )
     with (
         timer(),

@@ -33,7 +33,7 @@ class ValidatedFile:
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """The valid rows of a landed file with PII hashed, as a Parquet object with the columns of `hashed_rows.COLUMNS`.
+    """The valid rows of a landed file with PII hashed, as a Parquet object with the columns of `hashed_rows.SCHEMA`.
 
     `lake_fingerprint` is the fingerprint of the rows as the lake holds them; see `hashed_rows.totals`. `uri` is empty
     until the file is stored.

@@ -7,6 +7,9 @@ accidents and edits, not against somebody who can choose the rows.
 
 from dataclasses import dataclass
 
+from txn_assets.rows.kinds import DATE, MONEY, WHOLE
+from txn_assets.rows.transaction import TEXT_FIELDS, fields_of
+
 MODULUS = 1 << 60
 """Keeps a fingerprint within the INT64 column of the ledgers."""
 
@@ -65,15 +68,15 @@ BIGQUERY = Dialect(
 def select_fingerprint(dialect: Dialect, *, has_source_row: bool = True, is_exact: bool = True) -> str:
     """Return the SQL of the fingerprint over a group of rows.
 
-    `has_source_row` is false for the data lake, because its objects have only the five fields. `is_exact` is false if
-    the table keeps prices as binary floats; the fingerprint then leaves them out, because their text is not reliable.
+    `has_source_row` is false for the data lake, because its objects have only the fields. `is_exact` is false if the
+    table keeps prices as binary floats; the fingerprint then leaves them out, because their text is not reliable.
     """
-    parts = ["quantity", dialect.days.format("date")]
+    parts = [*fields_of(WHOLE), *map(dialect.days.format, fields_of(DATE))]
     if is_exact:
-        parts.append(dialect.price.format("price"))
+        parts += map(dialect.price.format, fields_of(MONEY))
     if has_source_row:
         parts.append("source_row")
-    for name in ("transaction_id", "product"):
+    for name in TEXT_FIELDS:
         # The length marks the end of a text, and tells an empty text from a missing one.
         parts += [dialect.length.format(name), name]
     row = ", '|', ".join(dialect.text.format(part) for part in parts)

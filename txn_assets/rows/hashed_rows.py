@@ -11,35 +11,33 @@ from pathlib import Path
 import pyarrow as pa
 
 from txn_assets.files.ledger import Totals
+from txn_assets.rows.columns import STAGED_COLUMNS
 from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.fingerprint import DUCKDB, select_fingerprint
-from txn_assets.rows.transaction import FIELDS
-from txn_assets.rows.validation import VALID_SCHEMA
+from txn_assets.rows.kinds import MONEY
+from txn_assets.rows.transaction import FIELD_KINDS, FIELDS, TEXT_FIELDS
+from txn_assets.rows.validation import ARROW_TYPES, VALID_SCHEMA
 
-SCHEMA = pa.schema([pa.field("source_file", pa.string()), *VALID_SCHEMA])
-"""Columns: source_file, source_row (1, 2, ... in the file) and the five fields, with PII as 64 hex digits."""
-
-COLUMNS = tuple(SCHEMA.names)
-
-MONEY_TEXT = (
-    "CASE WHEN price = price::DECIMAL(18,2) THEN price::DECIMAL(18,2)::VARCHAR "
-    "ELSE regexp_replace(price::VARCHAR, '0$', '') END"
-)
-"""A price as plain decimal text with two to four decimals: 999.99, 5.00, 0.1234."""
+SCHEMA = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in STAGED_COLUMNS.items()])
+"""The staged rows, with PII as 64 hex digits."""
 
 FIELD_LIST = ", ".join(FIELDS)
 
-_LAKE_TYPES = {"transaction_id": "VARCHAR", "product": "VARCHAR", "price": "DECIMAL(18,4)"} | {
-    "quantity": "BIGINT",
-    "date": "DATE",
-}
-
-_MAX_LINE_BYTES = 5_000_000
-"""Two text fields of 1 MiB made up of escaped quotes, and the rest of the row."""
+_MAX_LINE_BYTES = 2_500_000 * len(TEXT_FIELDS)
+"""Text fields of 1 MiB made up of escaped quotes, and the rest of the row."""
 _BUFFER_BYTES = 32_000_000
 """DuckDB's default. If it is not set, it grows with the longest line."""
 
-CSV_SELECT = ", ".join(MONEY_TEXT + " AS price" if name == "price" else name for name in FIELDS)
+
+def _decimal_text(name: str) -> str:
+    """Return the SQL of an amount as plain decimal text with two to four decimals: 999.99, 5.00, 0.1234."""
+    return (
+        f"CASE WHEN {name} = {name}::DECIMAL(18,2) THEN {name}::DECIMAL(18,2)::VARCHAR "
+        f"ELSE regexp_replace({name}::VARCHAR, '0$', '') END AS {name}"
+    )
+
+
+CSV_SELECT = ", ".join(_decimal_text(name) if kind is MONEY else name for name, kind in FIELD_KINDS.items())
 
 
 def totals(path: Path) -> tuple[Totals, int]:
@@ -79,7 +77,7 @@ def count_partitions(path: Path, *, partition_by: str) -> int:
 
 
 def write_lake(path: Path, target: Path, *, file_format: str) -> None:
-    """Write the five fields of the Parquet file at `path` to `target`, as `csv` with a header or as `parquet`.
+    """Write the fields of the Parquet file at `path` to `target`, as `csv` with a header or as `parquet`.
 
     In CSV, prices are plain decimal text.
     """
@@ -99,7 +97,7 @@ def lake_totals(path: Path, *, file_format: str) -> Totals:
 
 
 def read_lake(data: bytes, *, file_format: str) -> pa.Table:
-    """Return the rows of a file that `write_lake` wrote, with the five fields."""
+    """Return the rows of a file that `write_lake` wrote: the fields."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows" / "lake"
         path.parent.mkdir()
@@ -112,7 +110,7 @@ def read_lake(data: bytes, *, file_format: str) -> pa.Table:
 def _lake_source(file_format: str) -> str:
     if file_format == "parquet":
         return "read_parquet($path)"
-    types = ", ".join(f"'{name}': '{_LAKE_TYPES[name]}'" for name in FIELDS)
+    types = ", ".join(f"'{name}': '{kind.duckdb}'" for name, kind in FIELD_KINDS.items())
     return (
         f"read_csv($path, header = true, auto_detect = false, delim = ',', quote = '\"', columns = {{{types}}}, "
         f"max_line_size = {_MAX_LINE_BYTES}, buffer_size = {_BUFFER_BYTES})"

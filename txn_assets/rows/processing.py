@@ -117,7 +117,7 @@ def _sample(rejected: RejectedRows, rows: int) -> list[RejectedSample]:
 
 
 def hash_file(valid: Path, hashed: Path, *, file: FileVersion, hasher: Hasher) -> None:
-    """Write `hashed`, a Parquet file with the columns of `hashed_rows.COLUMNS`, from the output of `validate_file`."""
+    """Write `hashed`, a Parquet file with the columns of `hashed_rows.SCHEMA`, from the output of `validate_file`."""
     with connect(hashed.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
         connection.register("valid", rows)
         connection.execute(

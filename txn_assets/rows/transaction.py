@@ -1,8 +1,8 @@
 """The row contract: what a valid transaction is.
 
-This module holds the five fields, the rules for each, and the settings that narrow them. The fast screen in
-`validation.py` may accept rows before this model sees them, but only rows that this model provably accepts. See
-docs/data-contract.md, 'A row'.
+This module holds the fields, the rules for each, and the settings that narrow them. The fast screen in `validation.py`
+may accept rows before this model sees them, but only rows that this model provably accepts. See docs/data-contract.md,
+'A row'.
 """
 
 import datetime as dt
@@ -10,17 +10,15 @@ import functools
 import re
 import unicodedata
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from inspect import get_annotations
+from types import NoneType
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-FIELDS = ("transaction_id", "product", "price", "quantity", "date")
-"""The columns of a transaction file, in the order that every store uses."""
-TEXT_FIELDS = ("transaction_id", "product")
+from txn_assets.rows.kinds import DATE, DECIMAL_PLACES, IDENTIFIER, MONEY, TEXT, WHOLE, WHOLE_DIGITS, Kind
 
-WHOLE_DIGITS = 14
-DECIMAL_PLACES = 4
 MAX_QUANTITY = 2**63 - 1
 """The largest value of INT64 in BigQuery and bigint in PostgreSQL."""
 
@@ -28,8 +26,6 @@ MIN_DATE = dt.date(1970, 1, 1)
 """The default of `min_date`."""
 FUTURE_DAYS = 366
 """The default of `max_date` is this many days after the day of the run."""
-
-FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 # At most one zero, because 1.000 may be a thousand with German grouping.
@@ -120,19 +116,23 @@ def _iso_date_between(first: dt.date, last: dt.date) -> BeforeValidator:
 
 
 # Bounds come before the validator. After it, Pydantic would check them in Python and take twice as long per row.
-Identifier = Annotated[str, BeforeValidator(_identifier)]
-Text = Annotated[str, BeforeValidator(_text)]
+Identifier = Annotated[str, BeforeValidator(_identifier), IDENTIFIER]
+Text = Annotated[str, BeforeValidator(_text), TEXT]
 Price = Annotated[
     Decimal,
     Field(ge=0, max_digits=WHOLE_DIGITS + DECIMAL_PLACES, decimal_places=DECIMAL_PLACES),
     BeforeValidator(_plain_decimal),
+    MONEY,
 ]
-Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY), BeforeValidator(_plain_whole_number)]
-IsoDate = Annotated[dt.date, _iso_date_between(MIN_DATE, dt.date.max)]
+Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY), BeforeValidator(_plain_whole_number), WHOLE]
+IsoDate = Annotated[dt.date, _iso_date_between(MIN_DATE, dt.date.max), DATE]
 
 
 class Transaction(BaseModel):
     """One valid row.
+
+    Files and stores take their columns from here, in this order. The type of a field is one of those above, with a rule
+    and a kind; `Text | None = None` is for text that may be empty.
 
     Blanks around a value are dropped; text keeps those inside it. A price is an exact decimal with at most 14 digits
     before the point and 4 after it. A quantity is a whole number, at least 1. A date is ISO 8601, `YYYY-MM-DD`, and not
@@ -148,12 +148,38 @@ class Transaction(BaseModel):
     date: IsoDate
 
 
+FIELDS = tuple(Transaction.model_fields)
+FieldName = Literal[FIELDS]  # type: ignore[valid-type]  # known at run time
+
+
+def _value_type(annotation: Any) -> Any:  # noqa: ANN401 - a type
+    """Return the type of a field's values, without None."""
+    types = get_args(annotation)
+    return types[0] if NoneType in types else annotation
+
+
+_VALUE_TYPES = {name: _value_type(annotation) for name, annotation in get_annotations(Transaction).items()}
+
+FIELD_KINDS: dict[str, Kind] = {
+    name: next(part for part in _VALUE_TYPES[name].__metadata__ if isinstance(part, Kind)) for name in FIELDS
+}
+
+
+def fields_of(*kinds: Kind) -> tuple[str, ...]:
+    """Return the fields whose kind is one of `kinds`."""
+    return tuple(name for name, kind in FIELD_KINDS.items() if kind in kinds)
+
+
+TEXT_FIELDS = fields_of(IDENTIFIER, TEXT)
+REQUIRED_FIELDS = frozenset(name for name, field in Transaction.model_fields.items() if field.is_required())
+
+
 class ValidationRules(BaseModel):
     """The `ingestion.validation` settings: how a deployment tightens or loosens the default rules for a row."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    required_fields: frozenset[FieldName] = frozenset(FIELDS)  # type: ignore[arg-type]  # FIELDS holds the literals
+    required_fields: frozenset[FieldName] = REQUIRED_FIELDS
     # As many digits as a price has, because Arrow cannot compare decimals with more than 38 digits in total.
     min_price: Annotated[Decimal, Field(ge=0, max_digits=WHOLE_DIGITS + DECIMAL_PLACES)] = Decimal(0)
     max_quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)] = MAX_QUANTITY
@@ -195,8 +221,7 @@ def contract(rules: ValidationRules) -> type[Transaction]:
     """Return the model that validates rows under `rules`; with the default rules, `Transaction` itself."""
     if rules == ValidationRules():
         return Transaction
-    types: dict[str, Any] = {
-        "transaction_id": Identifier,
+    types = _VALUE_TYPES | {
         "product": _product(rules.product_prefix),
         "price": Annotated[
             Decimal,

@@ -22,35 +22,35 @@ from txn_assets.files.report import Reason
 from txn_assets.rows.csv_columns import Block, ParsedBlock, UnreadableRecord, parse
 from txn_assets.rows.csv_header import Header
 from txn_assets.rows.csv_reader import CsvFile
+from txn_assets.rows.kinds import DATE, DECIMAL_PLACES, IDENTIFIER, MONEY, TEXT, WHOLE, WHOLE_DIGITS
 from txn_assets.rows.transaction import (
-    DECIMAL_PLACES,
+    FIELD_KINDS,
     FIELDS,
     INVISIBLE_LETTERS,
     MAX_QUANTITY,
-    WHOLE_DIGITS,
     Transaction,
     ValidationRules,
     contract,
+    fields_of,
 )
 
-MONEY = pa.decimal128(WHOLE_DIGITS + DECIMAL_PLACES, DECIMAL_PLACES)
+ARROW_TYPES = {
+    IDENTIFIER: pa.string(),
+    TEXT: pa.string(),
+    MONEY: pa.decimal128(WHOLE_DIGITS + DECIMAL_PLACES, DECIMAL_PLACES),
+    WHOLE: pa.int64(),
+    DATE: pa.date32(),
+}
 
 VALID_SCHEMA = pa.schema(
-    [
-        ("source_row", pa.int64()),
-        ("transaction_id", pa.string()),
-        ("product", pa.string()),
-        ("price", MONEY),
-        ("quantity", pa.int64()),
-        ("date", pa.date32()),
-    ]
+    [("source_row", ARROW_TYPES[WHOLE]), *((name, ARROW_TYPES[kind]) for name, kind in FIELD_KINDS.items())]
 )
-"""Valid rows between validation and hashing: the record number in the file, from 1, and the five clear-text fields."""
+"""Valid rows between validation and hashing: the record number in the file, from 1, and the clear-text fields."""
 
 # Text that begins with a visible character, does not end with a blank, and does not begin like spreadsheet damage.
 _LETTER = rf"[^\P{{L}}{INVISIBLE_LETTERS}]"
 _REST = r"(?:[^\x00]*[^\pZ\pC])?"
-_PRODUCT = rf"^(?:[!-\"$-<>-~]|{_LETTER}){_REST}$"
+_TEXT = rf"^(?:[!-\"$-<>-~]|{_LETTER}){_REST}$"
 # An id that begins with a digit and has a plus goes to the judge, to tell it from 1.23457E+17.
 _IDENTIFIER = rf"^(?:(?:[!\"$-&(-/:-<>-~]|{_LETTER}){_REST}|[0-9](?:[^\x00+]*[!-*,-~])?)$"
 _WHOLE = r"^[1-9][0-9]{0,17}$"
@@ -59,6 +59,7 @@ _DATE = (
     r"^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)$"
 )
+_PATTERNS = {IDENTIFIER: _IDENTIFIER, TEXT: _TEXT, WHOLE: _WHOLE, DATE: _DATE}
 
 # Three digits after a comma, with no point before it, may be grouping: 1,499.
 _DECIMAL_COMMA = r"^\s*[+-]?(?:[0-9]+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+)\s*$"
@@ -180,30 +181,25 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
 def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
     """Return for each row of `columns` (`FIELDS` as text) whether it is plainly valid; if not, ask the judge."""
     decimals = rf"(?:\.[0-9]{{1,{rules.max_decimals}}})?" if rules.max_decimals else ""
-    patterns = {
-        "transaction_id": _IDENTIFIER,
-        "product": _PRODUCT,
-        "price": rf"^[0-9]{{1,{WHOLE_DIGITS}}}{decimals}$",
-        "quantity": _WHOLE,
-        "date": _DATE,
-    }
-    masks = [pc.match_substring_regex(columns[name], pattern) for name, pattern in patterns.items()]
+    patterns = _PATTERNS | {MONEY: rf"^[0-9]{{1,{WHOLE_DIGITS}}}{decimals}$"}
+    plain = {name: pc.match_substring_regex(columns[name], patterns[kind]) for name, kind in FIELD_KINDS.items()}
+    masks = list(plain.values())
     if rules.product_prefix:
         masks.append(pc.starts_with(columns["product"], rules.product_prefix))
     if rules.min_price > 0:
-        masks.append(_at_least(columns["price"], masks[FIELDS.index("price")], rules.min_price))
+        masks.append(_at_least(columns["price"], plain["price"], rules.min_price))
     # ISO dates sort correctly as text.
     masks.append(pc.greater_equal(columns["date"], rules.min_date.isoformat()))
     if rules.max_date is not None:
         masks.append(pc.less_equal(columns["date"], rules.max_date.isoformat()))
     if rules.max_quantity < MAX_QUANTITY:
-        quantity = pc.if_else(masks[FIELDS.index("quantity")], columns["quantity"], "0").cast(pa.int64())
+        quantity = pc.if_else(plain["quantity"], columns["quantity"], "0").cast(pa.int64())
         masks.append(pc.less_equal(quantity, rules.max_quantity))
     return functools.reduce(pc.and_, masks)
 
 
 def _at_least(price: pa.StringArray, numeric: pa.BooleanArray, least: Decimal) -> pa.BooleanArray:
-    return pc.greater_equal(pc.if_else(numeric, price, "0").cast(MONEY), pa.scalar(least))
+    return pc.greater_equal(pc.if_else(numeric, price, "0").cast(ARROW_TYPES[MONEY]), pa.scalar(least))
 
 
 def _count_three_decimals(price: pa.StringArray) -> int:
@@ -335,8 +331,9 @@ def _with_unreadable(rejected: RejectedRows, unreadable: Sequence[UnreadableReco
 def _from_models(source_row: pa.Int64Array, transactions: Sequence[Transaction]) -> pa.RecordBatch:
     cent = Decimal(1).scaleb(-DECIMAL_PLACES)
     columns: dict[str, list[Any]] = {name: [getattr(t, name) for t in transactions] for name in FIELDS}
-    # A price such as 1.50000 is valid, because its value has one decimal place.
-    columns["price"] = [None if price is None else price.quantize(cent) for price in columns["price"]]
+    for name in fields_of(MONEY):
+        # A price such as 1.50000 is valid, because its value has one decimal place.
+        columns[name] = [None if amount is None else amount.quantize(cent) for amount in columns[name]]
     arrays = [source_row, *(pa.array(columns[name], VALID_SCHEMA.field(name).type) for name in FIELDS)]
     return pa.RecordBatch.from_arrays(arrays, schema=VALID_SCHEMA)
 

@@ -10,22 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from txn_assets.files import ledger
+from txn_assets.rows.columns import STAGED_COLUMNS, TABLE_COLUMNS
 from txn_assets.rows.fingerprint import BIGQUERY, select_fingerprint
+from txn_assets.rows.kinds import MONEY
+from txn_assets.rows.transaction import fields_of
 
-COLUMNS = {
-    "transaction_id": "STRING",
-    "product": "STRING",
-    "price": "NUMERIC",
-    "quantity": "INT64",
-    "date": "DATE",
-    "source_file": "STRING",
-    "source_row": "INT64",
-}
+COLUMNS = {name: kind.bigquery for name, kind in TABLE_COLUMNS.items()}
 
-LOAD_COLUMNS = {name: COLUMNS[name] for name in ("source_file", "source_row")} | {
-    name: kind for name, kind in COLUMNS.items() if not name.startswith("source_")
-}
-"""The columns of a load table, in the order of `hashed_rows.COLUMNS`."""
+LOAD_COLUMNS = {name: kind.bigquery for name, kind in STAGED_COLUMNS.items()}
 
 LEDGER_COLUMNS = {column.name: column.kind.bigquery for column in ledger.LEDGER_COLUMNS} | {"loaded_at": "TIMESTAMP"}
 
@@ -86,9 +78,8 @@ class Tables:
 
 def held_query(tables: Tables) -> str:
     """Return the query for the newest ledger row of each file; binds @names."""
-    columns = ", ".join(LEDGER_COLUMNS)
     return (
-        f"SELECT {columns} FROM {tables.ledger} WHERE source_file IN UNNEST(@names) "  # noqa: S608 - quoted names
+        f"SELECT {', '.join(LEDGER_COLUMNS)} FROM {tables.ledger} WHERE source_file IN UNNEST(@names) "  # noqa: S608 - quoted names
         "QUALIFY ROW_NUMBER() OVER (PARTITION BY source_file ORDER BY generation DESC) = 1"
     )
 
@@ -160,11 +151,10 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         f"OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)), ERROR('{LEDGER_CHANGED}'), TRUE)",
     ]
     if load_table is not None:
-        columns = ", ".join(COLUMNS)
         values = ", ".join(f"CAST({name} AS {types.get(name, kind)})" for name, kind in COLUMNS.items())
         steps += [
             f"DELETE FROM {tables.data} WHERE source_file IN UNNEST(@replaced) AND {WITHIN}",  # noqa: S608 - quoted names
-            f"INSERT INTO {tables.data} ({columns}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
+            f"INSERT INTO {tables.data} ({', '.join(COLUMNS)}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
         ]
     totals, fingerprint = _verification(tables, is_exact=is_exact(types)) if load_table else ("", "i.fingerprint")
     noted = [fingerprint if name == "fingerprint" else f"i.{name}" for name in names]
@@ -181,7 +171,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
 
 def is_exact(types: Mapping[str, str]) -> bool:
     """Return whether a table with columns of `types` stores prices exactly, not as binary floating-point numbers."""
-    return types.get("price") != "FLOAT64"
+    return all(types.get(name) != "FLOAT64" for name in fields_of(MONEY))
 
 
 def _verification(tables: Tables, *, is_exact: bool) -> tuple[str, str]:

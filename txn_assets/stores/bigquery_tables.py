@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from txn_assets.rows.columns import TABLE_COLUMNS
+from txn_assets.rows.kinds import MONEY
+from txn_assets.rows.transaction import FIELDS
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores.retries import StoreError
 
@@ -72,7 +75,7 @@ def column_faults(table: str, fields: Iterable["bigquery.SchemaField"], needs: N
             faults.append(f"Column {field.name} is repeated. {_copy(table)}")
         elif kind not in _FITTING_TYPES[wanted]:
             faults.append(f"Column {field.name} is {kind} instead of {wanted}. {_change(table, field, kind, wanted)}")
-        elif name == "price" and field.precision is not None and (field.scale or 0) < rules.max_decimals:
+        elif TABLE_COLUMNS[name] is MONEY and field.precision is not None and (field.scale or 0) < rules.max_decimals:
             faults.append(
                 f"Column {field.name} keeps {field.scale or 0} decimals, and "
                 f"ingestion.validation.max_decimals is {rules.max_decimals}: lower that, or run "
@@ -83,7 +86,7 @@ def column_faults(table: str, fields: Iterable["bigquery.SchemaField"], needs: N
                 f"Column {field.name} takes {field.max_length} characters, and a hashed value has {DIGEST_DIGITS}. "
                 f"{_change(table, field, kind, kind)}"
             )
-        elif field.mode == "REQUIRED" and name in _optional(rules):
+        elif field.mode == "REQUIRED" and name in set(FIELDS) - rules.required_fields:
             faults.append(
                 f"Column {field.name} is required, and ingestion.validation.required_fields lets it be empty: run "
                 f"ALTER TABLE `{table}` ALTER COLUMN {field.name} DROP NOT NULL."
@@ -242,12 +245,6 @@ def _kind_faults(table: "bigquery.Table") -> list[str]:
 
 def _name(table: "bigquery.Table") -> str:
     return f"{table.project}.{table.dataset_id}.{table.table_id}"
-
-
-def _optional(rules: "ValidationRules") -> set[str]:
-    from txn_assets.rows.transaction import FIELDS  # noqa: PLC0415 - only a table with required columns asks
-
-    return set(FIELDS) - rules.required_fields
 
 
 def _collation(field: "bigquery.SchemaField") -> str:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from txn_assets.rows.transaction import DECIMAL_PLACES, FIELDS, WHOLE_DIGITS
+from txn_assets.rows.columns import SOURCE_COLUMNS, TABLE_COLUMNS
+from txn_assets.rows.kinds import DATE, DECIMAL_PLACES, MONEY, WHOLE, WHOLE_DIGITS
+from txn_assets.rows.transaction import FIELDS, fields_of
 from txn_assets.stores import postgres_sql as statements
-from txn_assets.stores.postgres_sql import COLUMNS, LEDGER_COLUMNS, SOURCE_COLUMNS, Table
+from txn_assets.stores.postgres_sql import COLUMNS, LEDGER_COLUMNS, Table
 
 if TYPE_CHECKING:
     import psycopg
@@ -102,9 +104,9 @@ class Catalog:
 
     @property
     def inexact(self) -> list[str]:
-        """`price`, if the table stores it as a binary floating-point number."""
-        price = self.data.columns.get("price") if self.data else None
-        return ["price"] if price and price.kind in BINARY_FLOATS else []
+        """The prices that the table stores as binary floating-point numbers."""
+        there = self.data.columns if self.data else {}
+        return [name for name in fields_of(MONEY) if name in there and there[name].kind in BINARY_FLOATS]
 
 
 EMPTY = Catalog(schema=False, data=None, ledger=None, indexed=frozenset())
@@ -235,12 +237,13 @@ def _absence(name: str, columns: Mapping[str, Column], table: Table) -> Fault:
 
 
 def _problem(name: str, kind: str, rules: Rules) -> str | None:
-    if name == "price":
+    wanted = TABLE_COLUMNS[name]
+    if wanted is MONEY:
         return _price_problem(kind, rules.max_decimals)
-    if name in ("quantity", "source_row"):
+    if wanted is WHOLE:
         whole = kind in _WHOLE_NUMBERS or kind == "numeric" or _scale(kind) == 0
         return None if whole else f"{kind} and not a whole number"
-    if name == "date":
+    if wanted is DATE:
         return None if kind == "date" else f"{kind} and not date"
     return _text_problem(kind, hashed=name in rules.hashed)
 
@@ -281,7 +284,7 @@ def _scale(kind: str) -> int | None:
 def _remedy(name: str, column: Column) -> str:
     """Return the type that the column should have, wide enough for what a numeric column already holds."""
     match = _NUMERIC.fullmatch(column.kind)
-    if name != "price" or not match or not match[1]:
+    if TABLE_COLUMNS[name] is not MONEY or not match or not match[1]:
         return COLUMNS[name]
     whole = max(int(match[1]) - int(match[2]), WHOLE_DIGITS)
     return f"numeric({whole + DECIMAL_PLACES},{DECIMAL_PLACES})"

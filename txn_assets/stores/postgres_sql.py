@@ -9,24 +9,14 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from txn_assets.files import ledger
+from txn_assets.rows.columns import STAGED_COLUMNS, TABLE_COLUMNS
 from txn_assets.rows.fingerprint import POSTGRES, select_fingerprint
 
-COLUMNS = {
-    "transaction_id": "text",
-    "product": "text",
-    "price": "numeric(18,4)",
-    "quantity": "bigint",
-    "date": "date",
-    "source_file": "text",
-    "source_row": "bigint",
-}
+COLUMNS = {name: kind.postgres for name, kind in TABLE_COLUMNS.items()}
 
 LEDGER_COLUMNS = {column.name: column.kind.postgres for column in ledger.LEDGER_COLUMNS} | {
     "loaded_at": "timestamptz NOT NULL DEFAULT now()"
 }
-
-SOURCE_COLUMNS = ("source_file", "source_row")
-"""Columns to add to a table of the original pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +143,8 @@ def delete_statement(table: Table) -> sql.Composed:
 
 
 def copy_statement(table: Table) -> sql.Composed:
-    """Return the COPY statement for rows as text, with the columns of `hashed_rows.COLUMNS`."""
-    from txn_assets.rows.hashed_rows import COLUMNS as LOAD_COLUMNS  # noqa: PLC0415 - Arrow loads with the first file
-
-    names = sql.SQL(", ").join(map(sql.Identifier, LOAD_COLUMNS))
+    """Return the COPY statement for staged rows as text."""
+    names = sql.SQL(", ").join(map(sql.Identifier, STAGED_COLUMNS))
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table.data, names)
 
 

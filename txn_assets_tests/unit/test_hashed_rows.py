@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from txn_assets.files.ledger import Totals
 from txn_assets.rows.hashed_rows import (
-    COLUMNS,
     SCHEMA,
     count_partitions,
     inexact_totals,
@@ -236,7 +235,7 @@ def test_several_files_are_read_as_one_stream(tmp_path: Path) -> None:
     rows = [make_hashed_row(quantity=number) for number in range(1, 11)]
     paths = [stored(rows[:4], tmp_path / "one"), stored(rows[4:], tmp_path / "two")]
     reader = read(paths, batch_size=3)
-    assert tuple(reader.schema.names) == COLUMNS
+    assert reader.schema.names == SCHEMA.names
     batches = list(reader)
     assert max(batch.num_rows for batch in batches) == 3
     assert [number for batch in batches for number in batch["quantity"].to_pylist()] == list(range(1, 11))

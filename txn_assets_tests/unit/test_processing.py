@@ -21,7 +21,7 @@ from txn_assets.environment import project_root
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, ValidationReport
 from txn_assets.rows.csv_header import NotATransactionFileError
-from txn_assets.rows.hashed_rows import COLUMNS, read_valid
+from txn_assets.rows.hashed_rows import SCHEMA, read_valid
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import hash_file, read_header, rules_id, validate_file
 from txn_assets.rows.transaction import FIELDS, ValidationRules
@@ -70,7 +70,7 @@ class TestSampleFile:
     def test_hashed_rows(self, tmp_path: Path) -> None:
         """The four valid rows have their record number, exact money and hashed ids."""
         rows = hashed_rows(tmp_path)
-        assert list(rows[0]) == list(COLUMNS)
+        assert list(rows[0]) == SCHEMA.names
         assert [(row["source_row"], row["transaction_id"], row["price"]) for row in rows] == [
             (number, PLAIN.hexdigest(f"T00{number}"), Decimal(price))
             for number, price in [(1, "999.9900"), (2, "24.9900"), (3, "49.9900"), (5, "199.9900")]

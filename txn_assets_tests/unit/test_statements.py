@@ -110,7 +110,7 @@ class TestPostgresStatements:
 
     def test_copy_takes_the_columns_of_staging(self) -> None:
         """COPY takes the columns in staging order, because the text has no names."""
-        names = ", ".join(f'"{name}"' for name in hashed_rows.COLUMNS)
+        names = ", ".join(f'"{name}"' for name in hashed_rows.SCHEMA.names)
         assert postgres_sql.copy_statement(TABLE).as_string() == f'COPY "public"."t" ({names}) FROM STDIN (FORMAT text)'
 
     def test_table_has_the_fields_and_their_source(self) -> None:
@@ -131,7 +131,7 @@ class TestBigQueryStatements:
 
     def test_load_table_has_the_columns_of_the_parquet_file(self) -> None:
         """The load table has the columns of the Parquet file, in order."""
-        assert tuple(bigquery_sql.LOAD_COLUMNS) == hashed_rows.COLUMNS
+        assert list(bigquery_sql.LOAD_COLUMNS) == hashed_rows.SCHEMA.names
 
     def test_table_has_the_fields_and_their_source(self) -> None:
         """The table has the fields and their source, with exact money."""

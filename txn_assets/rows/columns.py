@@ -1,0 +1,17 @@
+"""The columns of the staged rows and of both tables.
+
+Schemas, DDL and select lists are derived from these. A field is added to `Transaction` in `transaction.py`. Keep this
+module free of Arrow, because Dagster loads the definitions without it.
+"""
+
+from txn_assets.rows.kinds import TEXT, WHOLE
+from txn_assets.rows.transaction import FIELD_KINDS
+
+SOURCE_COLUMNS = {"source_file": TEXT, "source_row": WHOLE}
+"""Where a row comes from: the landed file, and the number of the record in it, from 1."""
+
+TABLE_COLUMNS = FIELD_KINDS | SOURCE_COLUMNS
+"""The columns of the PostgreSQL and the BigQuery table, in order."""
+
+STAGED_COLUMNS = SOURCE_COLUMNS | FIELD_KINDS
+"""The columns of the staged Parquet files, of load tables and of COPY, in order."""

@@ -1,0 +1,34 @@
+"""The kinds of values that a column can have, and the type of each in every engine.
+
+A field of the row contract names its kind in `transaction.py`. Schemas, patterns and checks of existing tables go by
+kind, so a new field needs none of its own. `columns.py` has the columns.
+"""
+
+from dataclasses import dataclass
+
+WHOLE_DIGITS = 14
+"""Maximum number of digits before the point of an amount of money."""
+DECIMAL_PLACES = 4
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Kind:
+    """A kind of values, with its type in each engine; `validation.py` has the Arrow type.
+
+    Dagster loads the definitions without Arrow, so keep Arrow out of this module.
+    """
+
+    duckdb: str
+    postgres: str
+    bigquery: str
+
+
+IDENTIFIER = Kind("VARCHAR", "text", "STRING")
+TEXT = Kind("VARCHAR", "text", "STRING")
+MONEY = Kind(
+    f"DECIMAL({WHOLE_DIGITS + DECIMAL_PLACES},{DECIMAL_PLACES})",
+    f"numeric({WHOLE_DIGITS + DECIMAL_PLACES},{DECIMAL_PLACES})",
+    "NUMERIC",
+)
+WHOLE = Kind("BIGINT", "bigint", "INT64")
+DATE = Kind("DATE", "date", "DATE")

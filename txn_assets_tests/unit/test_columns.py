@@ -1,0 +1,84 @@
+"""A column is added in one place of the package: a field of the row contract."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from txn_assets.environment import project_root
+from txn_assets_tests.unit.rows import make_row
+
+PROGRAM = """
+import datetime as dt, io, json, sys
+from pathlib import Path
+from txn_assets.config import Ingestion
+from txn_assets.files.ledger import FileVersion
+from txn_assets.rows import hashed_rows
+from txn_assets.rows.hashing import Hasher
+from txn_assets.rows.processing import hash_file, validate_file
+from txn_assets.stores import bigquery_sql, postgres_sql
+
+folder, header, *lines = sys.argv[1:]
+hasher = Hasher(("transaction_id",), None, "sha256")
+file = io.BytesIO("\\n".join([header, *lines]).encode())
+report = validate_file(file, Path(folder), ingestion=Ingestion(), hasher=hasher, today=dt.date(2024, 1, 1))
+hashed = Path(folder) / "hashed.parquet"
+hash_file(Path(folder) / "valid.arrow", hashed, file=FileVersion("a.csv", 1, 1, ""), hasher=hasher)
+hashed_rows.write_lake(hashed, Path(folder) / "lake.csv", file_format="csv")
+lake = hashed_rows.read_lake((Path(folder) / "lake.csv").read_bytes(), file_format="csv")
+table = postgres_sql.Table("public", "t")
+found = {
+    "reasons": dict(report.reasons),
+    "staged": hashed_rows.read([hashed]).read_all()["channel"].to_pylist(),
+    "lake": lake["channel"].to_pylist(),
+    "fingerprint": hashed_rows.totals(hashed)[0].fingerprint,
+    "postgres": [postgres_sql.create_data(table).as_string(), postgres_sql.copy_statement(table).as_string()],
+    "bigquery": [bigquery_sql.COLUMNS, bigquery_sql.LOAD_COLUMNS],
+}
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a copy of the package whose transactions also have a channel, which may be empty."""
+    folder = tmp_path_factory.mktemp("package")
+    shutil.copytree(project_root() / "txn_assets", folder / "txn_assets", ignore=shutil.ignore_patterns("__pycache__"))
+    contract = folder / "txn_assets" / "rows" / "transaction.py"
+    text = contract.read_text()
+    last = "    date: IsoDate\n"
+    assert text.count(last) == 1
+    contract.write_text(text.replace(last, f"{last}    channel: Text | None = None\n"))
+    return folder
+
+
+def loaded(package: Path, folder: Path, *channels: str) -> dict[str, Any]:
+    """Return what the package makes of a file with a row for each of `channels`."""
+    rows = [",".join(make_row(channel=channel).values()) for channel in channels]
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, folder, ",".join(make_row(channel="")), *rows],
+        env=os.environ | {"PYTHONPATH": str(package)},
+        cwd=package,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_new_field_is_a_column_everywhere(package: Path, tmp_path: Path) -> None:
+    """A new field is validated, staged, fingerprinted and part of the tables without a second change."""
+    found = loaded(package, tmp_path / "one", "web", "", "\u200b")
+
+    assert found["reasons"] == {"channel: blank": 1}
+    assert found["staged"] == found["lake"] == ["web", None]
+    assert all('"channel"' in statement for statement in found["postgres"])
+    assert all(columns["channel"] == "STRING" for columns in found["bigquery"])
+    assert loaded(package, tmp_path / "two", "shop", "")["fingerprint"] != found["fingerprint"]
