@@ -3,9 +3,6 @@
 Define assets, checks, jobs, sensors and resources in `defs/`; this module only puts them together.
 """
 
-import gc
-import sys
-
 import dagster as dg
 
 from txn_assets.config import PipelineConfig, load_config
@@ -18,12 +15,6 @@ from txn_assets.defs.sensors import make_daily_sweep, new_landed_files, upkeep_s
 from txn_assets.defs.wiring import make_resources
 
 json_lines.install()
-
-# Imported modules live as long as the process. Freezing them keeps the garbage collector from scanning them on each
-# pass and at exit, a delay that small files would notice. Skip this with DuckDB: at exit it complains about objects
-# that were not collected.
-if "duckdb" not in sys.modules:
-    gc.freeze()
 
 
 @dg.definitions
