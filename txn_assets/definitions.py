@@ -9,7 +9,7 @@ from txn_assets.config import PipelineConfig, load_config
 from txn_assets.defs import json_lines
 from txn_assets.defs.assets import ASSETS, LANDING_ZONE
 from txn_assets.defs.checks import checks
-from txn_assets.defs.executor import threaded_executor
+from txn_assets.defs.executor import make_executor
 from txn_assets.defs.jobs import load_landed_files, make_remove_old, watch_landing_zone
 from txn_assets.defs.sensors import make_daily_sweep, new_landed_files, upkeep_schedules
 from txn_assets.defs.wiring import make_resources
@@ -27,7 +27,7 @@ def build(config: PipelineConfig) -> dg.Definitions:
     """Return all definitions for `config`.
 
     Raises:
-        ConfigError: TXN_TARGET is not a known target.
+        ConfigError: TXN_TARGET or TXN_EXECUTOR has an unknown value.
     """
     remove_old = make_remove_old(config.retention)
     return dg.Definitions(
@@ -38,5 +38,5 @@ def build(config: PipelineConfig) -> dg.Definitions:
         schedules=[make_daily_sweep(config.orchestration.schedule), *upkeep_schedules(remove_old)],
         resources=make_resources(config),
         # One process per run: otherwise a file of five rows would pay for six interpreters.
-        executor=threaded_executor,
+        executor=make_executor(),
     )

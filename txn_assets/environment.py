@@ -42,6 +42,24 @@ def txn_target() -> Literal["local", "gcp"]:
     raise ConfigError(message)
 
 
+def txn_executor() -> Literal["threads", "in_process"]:
+    """Return the executor that TXN_EXECUTOR names, or `threads` if it is not set.
+
+    Raises:
+        ConfigError: it names neither `threads` nor `in_process`.
+    """
+    name = os.environ.get("TXN_EXECUTOR") or "threads"
+    if name == "threads":
+        return "threads"
+    if name == "in_process":
+        return "in_process"
+    message = (
+        f"TXN_EXECUTOR is {name!r}: set it to 'threads' (load the three stores in parallel) or 'in_process' "
+        "(one after the other)."
+    )
+    raise ConfigError(message)
+
+
 def scratch_limit() -> int | None:
     """Return how many bytes TXN_SCRATCH_LIMIT allows a run below TXN_HOME; None if only the disk limits it.
 

@@ -2,64 +2,83 @@
 
 It decides when and on which thread a step runs; Dagster executes the step. Dagster's in-process executor runs one step
 at a time, so that each store waits for the one before it. Its multiprocess executor starts a process per step, which
-takes longer than loading a small file. See docs/architecture.md.
+takes longer than loading a small file. What private parts of Dagster this needs is in `dagster_internals.py`; without
+them, or with TXN_EXECUTOR=in_process, runs use Dagster's in-process executor. See docs/architecture.md.
 """
 
 import time
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-# The executor API is public, but its building blocks are not. These are the parts of Dagster's in-process executor. The
-# Dagster version is pinned, and txn_assets_tests/integration/test_executor.py fails if a new version lacks them.
-from dagster._core.execution.api import ExecuteRunWithPlanIterable
-from dagster._core.execution.compute_logs import create_compute_log_file_key
-from dagster._core.execution.context_creation_job import PlanExecutionContextManager
-from dagster._core.execution.plan.execute_plan import _trigger_hook, dagster_event_sequence_for_step
-from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
-from dagster._core.execution.retries import RetryMode
-from dagster._utils.interrupts import raise_interrupts_as
-
+from txn_assets.defs import dagster_internals as internals
 from txn_assets.defs.events import LOGGER
 from txn_assets.defs.run_liveness import RunLocks
 from txn_assets.defs.slots import SlotWait
+from txn_assets.environment import txn_executor
 
 if TYPE_CHECKING:
-    from dagster._core.execution.context.system import (
+    from txn_assets.defs.dagster_internals import (
+        ActiveExecution,
+        ExecutionPlan,
+        InstanceConcurrencyContext,
         PlanExecutionContext,
         PlanOrchestrationContext,
+        RetryMode,
         StepExecutionContext,
     )
-    from dagster._core.execution.plan.active import ActiveExecution
-    from dagster._core.execution.plan.plan import ExecutionPlan
 
 ASK_SECONDS = 0.2
 """Seconds between checks of a step that is waiting for a pool slot or a retry."""
+
+
+def make_executor() -> dg.ExecutorDefinition:
+    """Return the executor that TXN_EXECUTOR names, or `in_process` if the installed Dagster cannot run the threads.
+
+    Raises:
+        ConfigError: TXN_EXECUTOR names no executor.
+    """
+    if txn_executor() == "in_process":
+        return in_process_executor
+    if problems := internals.problems():
+        _warn(problems)
+        return in_process_executor
+    return threaded_executor
+
+
+@cache
+def _warn(problems: tuple[str, ...]) -> None:
+    """Log, once per process, why runs do without threads."""
+    dg.get_dagster_logger().warning(
+        f"The threaded executor does not work with Dagster {dg.__version__}: {'; '.join(problems)}. Runs load the "
+        "three stores one after the other instead of in parallel. Install the version of Dagster that txn_assets "
+        "requires, or a version of txn_assets for this one; to accept slower loads and silence this warning, set "
+        "TXN_EXECUTOR=in_process."
+    )
 
 
 class ThreadedExecutor(dg.Executor):
     """Execute the steps of a run in this process; steps with a pool run in threads."""
 
     @property
-    def retries(self) -> RetryMode:
+    def retries(self) -> "RetryMode":
         """Allow steps to retry."""
-        return RetryMode.ENABLED
+        return internals.RetryMode.ENABLED
 
     def execute(
         self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
     ) -> Iterator[dg.DagsterEvent]:
         """Yield the events of the run as they happen."""
-        if locks := RunLocks.of(plan_context.instance):
-            locks.hold(plan_context.run_id)
-            locks.report_dead(plan_context.instance)
+        _hold_lock(plan_context)
         return iter(
-            ExecuteRunWithPlanIterable(
+            internals.ExecuteRunWithPlanIterable(
                 execution_plan=execution_plan,
                 iterator=_run_threaded,
-                execution_context_manager=PlanExecutionContextManager(
+                execution_context_manager=internals.PlanExecutionContextManager(
                     job=plan_context.job,
                     retry_mode=self.retries,
                     execution_plan=execution_plan,
@@ -79,6 +98,46 @@ def threaded_executor(_: dg.InitExecutorContext) -> ThreadedExecutor:
     return ThreadedExecutor()
 
 
+class InProcessExecutor(dg.Executor):
+    """Execute the steps of a run one after the other, with Dagster's in-process executor."""
+
+    def __init__(self, inner: dg.Executor) -> None:
+        self._inner = inner
+
+    @property
+    def retries(self) -> "RetryMode":
+        """Allow steps to retry."""
+        return self._inner.retries
+
+    def execute(
+        self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
+    ) -> Iterator[dg.DagsterEvent]:
+        """Yield the events of the run as they happen."""
+        _hold_lock(plan_context)
+        return self._inner.execute(plan_context, execution_plan)
+
+
+@dg.executor(name="in_process")
+def in_process_executor(context: dg.InitExecutorContext) -> InProcessExecutor:
+    """Run all steps in one process, one after the other."""
+    inner = dg.in_process_executor
+    assert inner.executor_creation_fn is not None
+    own = dg.InitExecutorContext(
+        job=context.job,
+        executor_def=inner,
+        executor_config={"retries": {"enabled": {}}},
+        instance=context.instance,
+    )
+    return InProcessExecutor(inner.executor_creation_fn(own))
+
+
+def _hold_lock(plan_context: "PlanOrchestrationContext") -> None:
+    """Hold the lock of a local run until this process exits, and report the runs whose process died."""
+    if locks := RunLocks.of(plan_context.instance):
+        locks.hold(plan_context.run_id)
+        locks.report_dead(plan_context.instance)
+
+
 def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "ExecutionPlan") -> Iterator[dg.DagsterEvent]:
     with ExitStack() as stack:
         logs = stack.enter_context(ExitStack())
@@ -87,7 +146,7 @@ def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "Executio
             yield _capture(job_context, execution_plan, logs)
         except Exception:
             job_context.log.exception("What this run prints cannot be kept.")
-        pools = stack.enter_context(InstanceConcurrencyContext(job_context.instance, job_context.dagster_run))
+        pools = stack.enter_context(internals.InstanceConcurrencyContext(job_context.instance, job_context.dagster_run))
         active = stack.enter_context(
             execution_plan.start(retry_mode=job_context.retry_mode, instance_concurrency_context=pools)
         )
@@ -103,7 +162,7 @@ def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "Executio
 def _capture(context: "PlanExecutionContext", plan: "ExecutionPlan", logs: ExitStack) -> dg.DagsterEvent:
     """Capture the output of the process until `logs` is closed; return the event that says where it is kept."""
     manager = context.instance.compute_log_manager
-    log_key = manager.build_log_key_for_run(context.run_id, create_compute_log_file_key())  # type: ignore[no-untyped-call]  # untyped in Dagster
+    log_key = manager.build_log_key_for_run(context.run_id, internals.create_compute_log_file_key())  # type: ignore[no-untyped-call]  # untyped in Dagster
     captured = logs.enter_context(manager.capture_logs(log_key))
     event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(context, plan.step_keys_to_execute, log_key, captured)
     return event
@@ -117,7 +176,7 @@ class _Steps:
         context: "PlanExecutionContext",
         active: "ActiveExecution",
         threads: ThreadPoolExecutor,
-        pools: InstanceConcurrencyContext,
+        pools: "InstanceConcurrencyContext",
     ) -> None:
         self._context = context
         self._active = active
@@ -133,11 +192,11 @@ class _Steps:
             yield from self._active.concurrency_event_iterator(self._context)
             for step in ready:
                 if step.step.pool:
-                    self._running[self._threads.submit(list, dagster_event_sequence_for_step(step))] = step
+                    self._running[self._threads.submit(list, internals.dagster_event_sequence_for_step(step))] = step
             for step in ready:
                 if not step.step.pool:
                     # On the main thread, because an interrupt ends it at once there.
-                    yield from self._handled(step, dagster_event_sequence_for_step(step))
+                    yield from self._handled(step, internals.dagster_event_sequence_for_step(step))
             if not ready:
                 self._look_at_slots()
                 for thread in self._ended():
@@ -147,8 +206,7 @@ class _Steps:
         plan = self._context.execution_plan
         pools = {plan.get_step_by_key(key).pool for key in self._pools.pending_claim_steps()}
         if self._slots.look({pool for pool in pools if pool}):
-            # Dagster would ask again after up to 15 seconds, but slots are free now.
-            self._pools._pending_timeouts.clear()  # noqa: SLF001 - no public way to announce free slots
+            internals.ask_again(self._pools)
 
     def _say(self, sentence: str) -> None:
         """Log `sentence` to the UI and to the listeners of this process."""
@@ -157,7 +215,7 @@ class _Steps:
 
     def _ended(self) -> Collection[Future[list[dg.DagsterEvent]]]:
         """Return the threads that have ended; none if it is time to check again which steps are ready."""
-        with raise_interrupts_as(dg.DagsterExecutionInterruptedError):
+        with internals.raise_interrupts_as(dg.DagsterExecutionInterruptedError):
             if self._running:
                 return wait(self._running, timeout=ASK_SECONDS, return_when=FIRST_COMPLETED).done
             time.sleep(ASK_SECONDS)
@@ -172,7 +230,7 @@ class _Steps:
         self._active.verify_complete(self._context, step.step.key)
         # Emit events for the steps that are skipped because a step they need failed.
         yield from self._active.plan_events_iterator(self._context)
-        yield from _trigger_hook(step, seen)
+        yield from internals.trigger_hook(step, seen)
         _drop_frames(step.step_exception)
 
 

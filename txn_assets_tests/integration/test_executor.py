@@ -1,17 +1,25 @@
-"""When the steps of a run are executed: the executor of every run, on small jobs and with the three stores."""
+"""When the steps of a run are executed: the executor of every run, on small jobs and with the three stores.
+
+If Dagster changes a private part that the executor uses, `test_private_names` names it.
+"""
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from txn_assets.defs.executor import threaded_executor
+from txn_assets.defs import dagster_internals
+from txn_assets.defs.executor import in_process_executor, threaded_executor
+from txn_assets.defs.run_liveness import FOLDER, RunLocks
+from txn_assets.environment import project_root
 from txn_assets.files.arrival import KEY_TAG
 from txn_assets.run import execute
 from txn_assets_tests.deployment import SINKS, Deployment, make_file, many_rows
@@ -269,3 +277,99 @@ def test_stores_fetch_the_staged_rows_together(deployment: Deployment) -> None:
 
     assert result.success
     assert len(deployment.rows_everywhere("a.csv")) == 1000
+
+
+@pytest.mark.parametrize("name", dagster_internals.USED)
+def test_private_names(name: str) -> None:
+    """The installed Dagster has each private name, as the executor uses it."""
+    assert dagster_internals.problem(name) is None
+
+
+def test_slots_can_be_asked_for_at_once(instance: dg.DagsterInstance) -> None:
+    """Dagster keeps when to ask for a slot again where the executor clears it."""
+    pools = dagster_internals.InstanceConcurrencyContext(instance, dg.DagsterRun(job_name="any"))
+    pools._pending_timeouts["step"] = time.time() + 15
+
+    dagster_internals.ask_again(pools)
+
+    assert not pools._pending_timeouts
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("step", "cannot be called with (step): missing a required argument: 'step_event_list'"),
+        ("step events log=", "cannot be called with (step, events, log=): got an unexpected keyword argument 'log'"),
+    ],
+)
+def test_changed_signature(monkeypatch: pytest.MonkeyPatch, call: str, says: str) -> None:
+    """A private function that takes other arguments than the executor passes is a problem too."""
+    name = "dagster._core.execution.plan.execute_plan:_trigger_hook"
+    monkeypatch.setattr(dagster_internals, "USED", {name: call})
+
+    assert dagster_internals.problems() == (f"{name} {says}",)
+
+
+def locked() -> dg.JobDefinition:
+    """Return a job with a step that returns whether its run holds its lock."""
+
+    @dg.op
+    def look(context: dg.OpExecutionContext) -> bool:
+        locks = RunLocks.of(context.instance)
+        assert locks
+        return locks.exists(context.run_id) and context.run_id not in locks.released()
+
+    @dg.job(executor_def=in_process_executor)
+    def looks() -> None:
+        look()
+
+    return looks
+
+
+def test_lock_of_a_run_in_process(instance: dg.DagsterInstance) -> None:
+    """A run that loads one store after the other also holds its lock, so that no one reports it as dead."""
+    (Path(instance.root_directory) / FOLDER).mkdir()
+
+    with _run(locked, instance) as result:
+        assert result.output_for_node("look") is True
+
+
+def test_load_in_process(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TXN_EXECUTOR=in_process loads a file into the three stores, in Dagster's own in-process executor."""
+    monkeypatch.setenv("TXN_EXECUTOR", "in_process")
+
+    result = deployment.load("a.csv", *many_rows(3))
+
+    assert [event for event in result.all_events if "Executing steps in process" in (event.message or "")]
+    assert len(deployment.rows_everywhere("a.csv")) == 3
+
+
+WITHOUT_A_NAME = """
+import sys
+from dagster._core.execution import compute_logs
+del compute_logs.create_compute_log_file_key  # what needs it in Dagster has imported it
+from txn_assets.run import main
+sys.exit(main())
+"""
+
+
+def test_load_without_a_private_name(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If Dagster lacks a private name, a file is loaded all the same, and one warning says what is missing."""
+    (tmp_path / "dagster").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    file = tmp_path / "a.csv"
+    file.write_bytes(make_file(*many_rows(3)))
+
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_NAME, str(file)],
+        cwd=project_root(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    (warning,) = [line for line in done.stderr.splitlines() if "threaded executor" in line]
+    assert "dagster._core.execution.compute_logs:create_compute_log_file_key is missing" in warning
+    assert "TXN_EXECUTOR=in_process" in warning
+    assert len(deployment.rows_everywhere("a.csv")) == 3

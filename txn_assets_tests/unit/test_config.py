@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from txn_assets.config import PipelineConfig, load_config
-from txn_assets.environment import ConfigError, project_root, scratch_limit, txn_home, txn_target
+from txn_assets.environment import ConfigError, project_root, scratch_limit, txn_executor, txn_home, txn_target
 
 SHARED_FILE = project_root() / "data" / "pipeline_config.yaml"
 SHARED = yaml.safe_load(SHARED_FILE.read_text(encoding="utf-8"))
@@ -305,6 +305,12 @@ class TestEnvironment:
         monkeypatch.setenv("TXN_TARGET", "prod")
         with pytest.raises(ConfigError, match=r"TXN_TARGET is 'prod': set it to 'local' .* or 'gcp'"):
             txn_target()
+
+    def test_unknown_executor_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An unknown executor is refused with the list of valid executors."""
+        monkeypatch.setenv("TXN_EXECUTOR", "celery")
+        with pytest.raises(ConfigError, match=r"TXN_EXECUTOR is 'celery': set it to 'threads' .* or 'in_process'"):
+            txn_executor()
 
     def test_home_is_in_the_project_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The home is the project's own by default, whatever the working directory is."""
