@@ -11,14 +11,13 @@ from typing import Any
 
 import dagster as dg
 
-# Dagster uses this console logger for runs without loggers in their config. That includes all runs from a sensor
-# or the Materialize button. Loggers in `Definitions` only take effect if the config names them, and handlers in
-# dagster.yaml write each event a second time. txn_assets_tests/deploy/test_logs.py fails if a new Dagster version no
-# longer looks here.
-from dagster import _loggers
-
 from txn_assets.defs.events import WRITTEN, write_line
 from txn_assets.environment import writes_json
+
+try:
+    from dagster import _loggers
+except ImportError:  # `install` says what that means
+    _loggers = None  # type: ignore[assignment]  # a module otherwise
 
 REDACTED_ERRORS = "dagster.redacted_errors"
 """Name of the logger that gets an error and its traceback before Dagster redacts them."""
@@ -85,7 +84,18 @@ def install() -> None:
     """Write Dagster's events and redacted errors as JSON if TXN_LOG_FORMAT=json."""
     if not writes_json():
         return
-    _loggers.colored_console_logger = json_console
+    # Dagster uses this console logger for runs without loggers in their config. That includes all runs from a sensor
+    # or the Materialize button. Loggers in `Definitions` only take effect if the config names them, and handlers in
+    # dagster.yaml write each event a second time. txn_assets_tests/deploy/test_logs.py fails if a new Dagster version
+    # no longer looks here.
+    if hasattr(_loggers, "colored_console_logger"):
+        _loggers.colored_console_logger = json_console
+    else:
+        message = (
+            f"Dagster {dg.__version__} has no dagster._loggers.colored_console_logger, so it does not write its own "
+            "events as JSON. The events of txn_assets are JSON all the same."
+        )
+        write_line({"level": "WARNING", "logger": __name__, "message": message})
     errors = logging.getLogger(REDACTED_ERRORS)
     errors.handlers = [JsonLines()]
     errors.propagate = False

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from txn_assets.definitions import build
+from txn_assets.defs import json_lines
 from txn_assets.defs.assets import ASSETS
 from txn_assets.defs.jobs import load_landed_files
 from txn_assets_tests.deploy.processes import code_server, environment, execute
@@ -129,6 +130,23 @@ def test_cause_of_a_sensor_error_is_in_the_code_server_log(
     assert error["level"] == "ERROR"
     error_id = error["message"].rpartition(" ")[2]
     assert error_id in shown
+
+
+def test_dagster_without_its_private_console(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If Dagster no longer has the console that is replaced, one line of JSON says so, and nothing fails."""
+    monkeypatch.setenv("TXN_LOG_FORMAT", "json")
+    monkeypatch.setattr(json_lines, "_loggers", None)
+    errors = logging.getLogger(json_lines.REDACTED_ERRORS)
+    monkeypatch.setattr(errors, "handlers", [])
+    monkeypatch.setattr(errors, "propagate", errors.propagate)
+
+    json_lines.install()
+
+    (line,) = _objects(capsys.readouterr().out)
+    assert line["level"] == "WARNING"
+    assert "has no dagster._loggers.colored_console_logger" in line["message"]
 
 
 def _objects(output: str) -> Iterator[dict[str, Any]]:
