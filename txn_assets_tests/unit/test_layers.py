@@ -76,3 +76,13 @@ def test_environment_is_read_in_one_module() -> None:
         if isinstance(node, ast.Constant) and re.fullmatch("TXN_[A-Z_]+", str(node.value))
     ]
     assert not readers
+
+
+def test_private_parts_of_dagster_are_documented() -> None:
+    """The architecture says of each module that imports a private name of Dagster what happens without it."""
+    text = (project_root() / "docs" / "architecture.md").read_text()
+    listed = text.partition("## What rests on Dagster's internals")[2].partition("\n## ")[0]
+    private = re.compile(r"^\s*(from|import) dagster\w*(\.\w+)*(\._| import .*\b_)", re.MULTILINE)
+    named = {path.name for path in modules().values() if private.search(path.read_text())}
+    assert "dagster_internals.py" in named
+    assert [name for name in sorted(named) if f"/{name}`" not in listed] == []
