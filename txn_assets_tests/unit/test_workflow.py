@@ -36,7 +36,7 @@ def test_every_job_ends(job: str) -> None:
 
 
 def test_commands_exist() -> None:
-    """Every make target, script and module that a step names is in the project."""
+    """Every make target, script, module and test that a step names is in the project."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = "\n".join(_commands())
     assert set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)) <= targets
@@ -44,3 +44,6 @@ def test_commands_exist() -> None:
     modules = re.findall(r"-m ([a-z_.]+)", text)
     assert modules
     assert all((ROOT / f"{module.replace('.', '/')}.py").is_file() for module in modules)
+    tests = re.findall(r"txn_assets_tests/\S+\.py", text)
+    assert tests
+    assert all((ROOT / test).is_file() for test in tests)
