@@ -221,20 +221,23 @@ def contract(rules: ValidationRules) -> type[Transaction]:
     """Return the model that validates rows under `rules`; with the default rules, `Transaction` itself."""
     if rules == ValidationRules():
         return Transaction
-    types = _VALUE_TYPES | {
+    date = Annotated[dt.date, _iso_date_between(rules.min_date, rules.max_date or dt.date.max)]
+    types = _VALUE_TYPES | dict.fromkeys(fields_of(DATE), date)
+    types |= dict.fromkeys(fields_of(MONEY), _money(Decimal(0), rules.max_decimals))
+    types |= {
         "product": _product(rules.product_prefix),
-        "price": Annotated[
-            Decimal,
-            Field(ge=rules.min_price, max_digits=WHOLE_DIGITS + rules.max_decimals, decimal_places=rules.max_decimals),
-            BeforeValidator(_plain_decimal),
-        ],
+        "price": _money(rules.min_price, rules.max_decimals),
         "quantity": Annotated[int, Field(ge=1, le=rules.max_quantity), BeforeValidator(_plain_whole_number)],
-        "date": Annotated[dt.date, _iso_date_between(rules.min_date, rules.max_date or dt.date.max)],
     }
     fields: dict[str, Any] = {
         name: (kind, ...) if name in rules.required_fields else (kind | None, None) for name, kind in types.items()
     }
     return create_model("Transaction", __base__=Transaction, **fields)
+
+
+def _money(least: Decimal, max_decimals: int) -> Any:  # noqa: ANN401 - a type
+    digits = Field(ge=least, max_digits=WHOLE_DIGITS + max_decimals, decimal_places=max_decimals)
+    return Annotated[Decimal, digits, BeforeValidator(_plain_decimal)]
 
 
 def _product(prefix: str) -> Any:  # noqa: ANN401 - a type

@@ -188,10 +188,11 @@ def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
         masks.append(pc.starts_with(columns["product"], rules.product_prefix))
     if rules.min_price > 0:
         masks.append(_at_least(columns["price"], plain["price"], rules.min_price))
-    # ISO dates sort correctly as text.
-    masks.append(pc.greater_equal(columns["date"], rules.min_date.isoformat()))
-    if rules.max_date is not None:
-        masks.append(pc.less_equal(columns["date"], rules.max_date.isoformat()))
+    for name in fields_of(DATE):
+        # ISO dates sort correctly as text.
+        masks.append(pc.greater_equal(columns[name], rules.min_date.isoformat()))
+        if rules.max_date is not None:
+            masks.append(pc.less_equal(columns[name], rules.max_date.isoformat()))
     if rules.max_quantity < MAX_QUANTITY:
         quantity = pc.if_else(plain["quantity"], columns["quantity"], "0").cast(pa.int64())
         masks.append(pc.less_equal(quantity, rules.max_quantity))

@@ -24,14 +24,15 @@ type Values = tuple[bytes, ...]
 
 
 def make_row(**overrides: str) -> dict[str, str]:
-    """Return a valid row as a CSV file holds it, with `overrides`."""
-    return {
+    """Return a valid row as a CSV file holds it, with `overrides`; a field that is not named here is empty."""
+    row = dict.fromkeys(FIELDS, "") | {
         "transaction_id": "T001",
         "product": "Halal Laptop",
         "price": "999.99",
         "quantity": "2",
         "date": "2023-10-01",
-    } | overrides
+    }
+    return row | overrides
 
 
 def csv_bytes(rows: Iterable[Mapping[str, str]], *, columns: Sequence[str] = FIELDS) -> bytes:

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from txn_assets.files.report import Reason
+from txn_assets.rows import kinds
 from txn_assets.rows.csv_columns import ParsedBlock
 from txn_assets.rows.transaction import (
+    FIELD_KINDS,
     FIELDS,
     MAX_QUANTITY,
     SHEET_ERRORS,
@@ -63,9 +65,9 @@ TEXT = st.one_of(
     st.text(max_size=4),
 )  # fmt: skip
 VALUES = {
-    "transaction_id": TEXT,
-    "product": TEXT,
-    "price": st.one_of(
+    kinds.IDENTIFIER: TEXT,
+    kinds.TEXT: TEXT,
+    kinds.MONEY: st.one_of(
         st.sampled_from(
             ["5", "0", "-0", "+5", ".5", "5.", "1.2345", "1.23456", "1.50000", "9.99", "10", "10.0000", "9.9999",
              "1\n", "", "99999999999999.9999", "99999999999999", "100000000000000", "00000000000001",
@@ -74,7 +76,7 @@ VALUES = {
         st.decimals(0, 20, places=4).map(str),
         NUMBER,
     ),
-    "quantity": st.one_of(
+    kinds.WHOLE: st.one_of(
         st.sampled_from(
             ["1", "0", "2.0", "2.", "2.00", "007", "+1", "1\n", "", "9" * 18, "9" * 19, str(MAX_QUANTITY),
              str(MAX_QUANTITY + 1)]
@@ -82,7 +84,7 @@ VALUES = {
         st.integers(-2, 200).map(str),
         NUMBER,
     ),
-    "date": st.one_of(
+    kinds.DATE: st.one_of(
         st.builds("{:04}-{:02}-{:02}".format, st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32)),
         st.dates(dt.date(1969, 12, 30), dt.date(1970, 1, 2)).map(str),
         st.dates(dt.date(2024, 2, 27), dt.date(2024, 3, 2)).map(str),
@@ -92,6 +94,7 @@ VALUES = {
         ),
     ),
 }  # fmt: skip
+FIELD_VALUES = {name: VALUES[kind] for name, kind in FIELD_KINDS.items()}
 RULES = {
     "required_fields": st.frozensets(st.sampled_from(FIELDS), min_size=1),
     "min_price": st.sampled_from(["0.00001", "1", "9.99", "1E+1", "10.00", "100000000000000", "1E+17"]).map(Decimal),
@@ -103,9 +106,9 @@ RULES = {
 }
 
 
-def few_of(kinds: Mapping[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    """Draw up to three of `kinds`; with more, hardly any row would be on the border between valid and invalid."""
-    pairs = [st.tuples(st.just(name), values) for name, values in kinds.items()]
+def few_of(named: Mapping[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw up to three of `named`; with more, hardly any row would be on the border between valid and invalid."""
+    pairs = [st.tuples(st.just(name), values) for name, values in named.items()]
     return st.lists(st.one_of(*pairs), max_size=3).map(dict)
 
 
@@ -116,7 +119,7 @@ def make_rules(settings: Mapping[str, Any]) -> ValidationRules:
     return ValidationRules(**settings)
 
 
-ROWS = st.lists(few_of(VALUES).map(lambda overrides: make_row(**overrides)), max_size=12)
+ROWS = st.lists(few_of(FIELD_VALUES).map(lambda overrides: make_row(**overrides)), max_size=12)
 ANY_RULES = few_of(RULES).map(make_rules)
 DEFAULT_RULES = ValidationRules()
 
@@ -364,7 +367,7 @@ class TestRejectedRows:
         assert not [reason for row in rows for reason in row.reasons if "77" in reason.message]
 
 
-@given(st.lists(st.one_of(VALUES["price"], st.from_regex(r"\A[+ ]?[0-9]{0,2}\.[0-9]{2,4} ?\Z")), max_size=20))
+@given(st.lists(st.one_of(VALUES[kinds.MONEY], st.from_regex(r"\A[+ ]?[0-9]{0,2}\.[0-9]{2,4} ?\Z")), max_size=20))
 @example(["999", "4.500", " 4.500", "+.500", "0.5000", "1.50", "x.500"])
 @settings(max_examples=100, deadline=None)
 def test_three_decimals_are_counted(prices: list[str]) -> None:
