@@ -15,7 +15,8 @@ DECIMAL_PLACES = 4
 class Kind:
     """A kind of values, with its type in each engine; `validation.py` has the Arrow type.
 
-    Dagster loads the definitions without Arrow, so keep Arrow out of this module.
+    Two kinds may have the same types and differ in the values that are valid, so a kind equals only itself. Keep Arrow
+    out of this module, because Dagster loads the definitions without it.
     """
 
     duckdb: str
