@@ -7,18 +7,14 @@ import datetime as dt
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import dagster as dg
 import pandas as pd  # noqa: F401 - Arrow imports it for its first array, which would otherwise be timed
 
 from benchmarks.child import Timer
 from benchmarks.stores import Opened, Totals, parquet_totals
 from txn_assets.config import load_config
-from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.defs.wiring import make_resources
+from txn_assets.defs.services import open_services
 from txn_assets.files.ledger import Action, FileVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows, processing
@@ -60,26 +56,19 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
     blob = opened.bucket.blob(file.object_name)
     if kind == "bigquery" and not blob.exists():
         blob.upload_from_filename(parquet)
-    with _manager(kind) as manager:
+    with open_services(settings) as services:
+        store = services.stores[kind]
         # Staging would leave this file behind: the landed file is already on this machine.
-        os.link(parquet, manager.run_files.folder(file.version) / "hashed.parquet")
+        os.link(parquet, services.run_files.hashed_path(file.version))
         # Use a fresh run id, as Dagster does: BigQuery jobs are named after it, and a job whose name exists is joined.
         with timer():
-            action = manager.load([file], str(uuid.uuid4()))[NAME]
-        held = manager.holdings([file], "another run")[NAME].totals
-        expected = manager.as_held(file, is_exact=True).totals
+            action = store.load([file], str(uuid.uuid4()))[NAME]
+        held = store.holdings([file], "another run")[NAME].totals
+        expected = store.as_held(file, is_exact=True).totals
     if action is not Action.LOAD or held != expected:
         message = f"{kind}: {action}, and it holds {held}, not {expected}"
         raise RuntimeError(message)
     return str(action.value)
-
-
-@contextmanager
-def _manager(kind: str) -> Iterator[SinkIOManager]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        resources = make_resources(load_config())
-        with dg.build_resources(resources, instance=instance) as built:
-            yield getattr(built, kind)
 
 
 def land(_: Timer, *, config: str, path: str) -> None:

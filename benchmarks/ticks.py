@@ -7,34 +7,16 @@ import time
 from pathlib import Path
 
 import dagster as dg
-from pydantic import Field
 
 from benchmarks.child import Timer
 from benchmarks.fake_gcs import PREFIX
 from txn_assets.config import load_config
-from txn_assets.defs.resources import Clients, LandingZone, make_clients
 from txn_assets.defs.sensors import new_landed_files
-from txn_assets.defs.wiring import make_resources
+from txn_assets.defs.services import open_services
 from txn_assets.files.arrival import Cursor, select
-from txn_assets.local.endpoints import Endpoints
-
-
-class FakeClients(Clients):
-    """Clients for the local target, with GCS replaced."""
-
-    gcs_url: str = Field(description="Where the stand-in for GCS listens.")
-
-    def local_endpoints(self) -> Endpoints:
-        """Return only the stand-in, because a sensor with a cursor talks to no other store."""
-        return Endpoints(
-            gcs_url=self.gcs_url,
-            bigquery_url="",
-            postgres_host="",
-            postgres_port=0,
-            postgres_user="",
-            postgres_password="",
-            postgres_dbname="",
-        )
+from txn_assets.stores.access import Access
+from txn_assets.stores.clients import Clients
+from txn_assets.stores.landing import LandingZone
 
 
 def prepare(_: Timer, *, url: str, new: int, cursor: str) -> list[str]:
@@ -48,21 +30,20 @@ def prepare(_: Timer, *, url: str, new: int, cursor: str) -> list[str]:
 
 def tick(timer: Timer, *, url: str, cursor: str) -> list[str]:
     """Evaluate the sensor the way the daemon does; return the names that it requests."""
-    resources = make_resources(load_config()) | {"landing": _landing(url)}
-    resources = {name: resources[name] for name in new_landed_files.required_resource_keys}
     with (
+        open_services(load_config()) as services,
         dg.DagsterInstance.ephemeral() as instance,
-        dg.build_sensor_context(instance, cursor=Path(cursor).read_text(), resources=resources) as context,
-        timer(),
+        dg.build_sensor_context(instance, cursor=Path(cursor).read_text()) as context,
     ):
-        result = new_landed_files(context)
+        services.landing = _landing(url)
+        with timer():
+            result = new_landed_files(context, services=services)
     assert isinstance(result, dg.SensorResult)
     return sorted(key for request in result.dynamic_partitions_requests or [] for key in request.partition_keys)
 
 
 def _landing(url: str) -> LandingZone:
     config = load_config()
-    plain = make_clients(config)
-    fields = {name: getattr(plain, name) for name in type(plain).model_fields}
-    stores = FakeClients(**fields, gcs_url=url)
-    return LandingZone(clients=stores, bucket=config.data_lake.gcs_bucket, prefix=PREFIX.removesuffix("/"))
+    # A sensor with a cursor asks no other service.
+    access = Access(project_id=config.data_warehouse.project_id, location="", gcs_url=url, postgres={})
+    return LandingZone(Clients(access=access), config.data_lake.gcs_bucket, PREFIX.removesuffix("/"))

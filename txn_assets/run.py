@@ -19,15 +19,18 @@ from txn_assets.definitions import build
 from txn_assets.defs.events import LOGGER, Event
 from txn_assets.defs.jobs import load_landed_files
 from txn_assets.defs.replacing import ReplacementError, check_replacement
-from txn_assets.defs.resources import landing_zone
+from txn_assets.defs.services import share_services
 from txn_assets.defs.summary import find_failures, summarize
-from txn_assets.environment import ConfigError, hash_key, postgres_password, project_root, txn_home, txn_target
+from txn_assets.environment import ConfigError, hash_key, project_root, txn_home, txn_target
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.stack import LocalStackError, ensure_up
-from txn_assets.rows.hashing import Hasher, make_hasher
+from txn_assets.rows.hashing import make_hasher
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.google_errors import FAULTS, explain
 from txn_assets.stores.landed_names import name_limit, too_long
+from txn_assets.stores.services import Services
 
 NO_RETRIES = {"dagster/max_retries": "0"}
 """Tag of runs started by hand: the person can rerun them, so the daemon of `make dev` does not retry them."""
@@ -86,18 +89,17 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
     """
     name = _landed_name(file, name, config)
     # Dagster reports missing secrets too, but in forty lines and only after the file has landed.
-    hasher = make_hasher(config.security, hash_key())
-    if txn_target() == "gcp":
-        postgres_password()
+    make_hasher(config.security, hash_key())
     progress = Progress(out)
     LOGGER.addHandler(progress)
     LOGGER.setLevel(logging.DEBUG)
     try:
         if txn_target() == "local":
             LOGGER.info("local stack below %s", txn_home())
-        land(file, name, config, hasher, replace=replace)
-        with _instance() as instance:
-            result = execute(config, instance, tags={KEY_TAG: name} | NO_RETRIES)
+        with share_services(config) as services:
+            land(file, name, services, replace=replace)
+            with _instance(config) as instance:
+                result = execute(config, instance, tags={KEY_TAG: name} | NO_RETRIES)
     finally:
         LOGGER.removeHandler(progress)
     seconds = time.monotonic() - progress.started
@@ -121,18 +123,16 @@ def define_job(config: str) -> dg.JobDefinition:
     return build(PipelineConfig.model_validate_json(config)).resolve_job_def(load_landed_files.name)
 
 
-def land(file: Path, name: str, config: PipelineConfig, hasher: Hasher, *, replace: bool) -> None:
+def land(file: Path, name: str, services: Services, *, replace: bool) -> None:
     """Upload `file` to the landing zone as `name`, unless the same bytes are already there.
 
     Raises:
         UsageError: the landing zone or a store fails, or the file would replace other rows and `replace` is false.
     """
-    from txn_assets.stores.google_errors import FAULTS, explain  # noqa: PLC0415 - see defs/resources.py
-
-    landing = landing_zone()
+    landing = services.landing
     try:
         version = landing.latest(name)
-        if replaces := check_replacement(file, name, config, hasher, is_asked_for=replace):
+        if replaces := check_replacement(file, name, services, is_asked_for=replace):
             LOGGER.info("%s %s", name, replaces)
         if version is None or version.crc32c != crc32c(file):
             version = landing.upload(file, name)
@@ -141,8 +141,8 @@ def land(file: Path, name: str, config: PipelineConfig, hasher: Hasher, *, repla
             LOGGER.info("%s has landed already", version)
     except ReplacementError as error:
         raise UsageError(str(error)) from error
-    except dg.Failure as error:
-        message = f"{file} is not landed: {error.description}"
+    except StoreError as error:
+        message = f"{file} is not landed: {error}"
         raise UsageError(message) from error
     except FAULTS as error:
         message = f"{file} is not landed: {explain(error, landing.address)}"
@@ -162,12 +162,12 @@ def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
     return name
 
 
-def _instance() -> dg.DagsterInstance:
+def _instance(config: PipelineConfig) -> dg.DagsterInstance:
     """Return the instance of DAGSTER_HOME, or that of `make dev` if the variable is not set."""
     if not os.environ.get("DAGSTER_HOME"):
         from txn_assets.defs.dagster_home import prepare  # noqa: PLC0415 - not needed in the cluster
 
-        os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config()))))
+        os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), ensure_up(txn_home(), seed_from(config))))
     return dg.DagsterInstance.get()
 
 

@@ -11,21 +11,18 @@ from typing import Any
 import dagster as dg
 
 from txn_assets.config import Orchestration
-from txn_assets.defs.assets import (
-    LANDING_ZONE,
-    bigquery_raw_transactions,
-    gcs_raw,
-    hashed_transactions,
-    postgres_transactions,
-    validated_transactions,
-)
-from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.defs.assets import LANDING_ZONE, SINKS, hashed_transactions, validated_transactions
+from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.partitions import landed_files
-from txn_assets.defs.resources import LandingZone, RunFiles
+from txn_assets.defs.services import read_ledgers
+from txn_assets.environment import txn_target
 from txn_assets.files.arrival import left_alone, list_left_alone
 from txn_assets.files.ledger import describe, supersedes
 from txn_assets.files.retention import landed_at
 from txn_assets.files.values import HashedFiles, ValidatedFiles
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.registry import STORES, StoreEntry
+from txn_assets.stores.services import Services
 
 SHOWN_FILES = 20
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
@@ -61,9 +58,11 @@ def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetC
 
 
 @_file_check(validated_transactions, blocking=True)
-def rejected_share_within_limit(validated_transactions: ValidatedFiles, run_files: RunFiles) -> dg.AssetCheckResult:
+def rejected_share_within_limit(
+    validated_transactions: ValidatedFiles, services: dg.ResourceParam[Services]
+) -> dg.AssetCheckResult:
     """Check that at most `ingestion.max_invalid_ratio` of the rows are rejected."""
-    limit = run_files.settings.max_invalid_ratio
+    limit = services.config.ingestion.max_invalid_ratio
     refusals = {file.version.name: file.report.over_limit(limit) for file in validated_transactions}
     wrong = {name: refusal for name, refusal in refusals.items() if refusal}
     # ERROR stops the whole run. If only some files fail, warn: `hashed_transactions` leaves them out.
@@ -136,10 +135,10 @@ def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
 
 
 @_file_check(hashed_transactions)
-def hash_is_keyed(hashed_transactions: HashedFiles, run_files: RunFiles) -> dg.AssetCheckResult:
+def hash_is_keyed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
     """Check that the hash is keyed on the gcp target: a plain hash of a short id can be reversed by enumeration."""
     plain = {file.version.name: file.key_id for file in hashed_transactions if file.key_id == "sha256"}
-    if run_files.clients.target != "gcp":
+    if txn_target() != "gcp":
         plain = {}
     wrong = dict.fromkeys(plain, "hashed without a key: set security.hash.algorithm to hmac-sha256 and TXN_HASH_KEY")
     return _result(wrong, severity=WARN)
@@ -149,15 +148,10 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
     """Return the check that every file that landed more than `minutes` ago is in every store."""
 
     @dg.asset_check(asset=LANDING_ZONE.key)
-    def no_stuck_files(
-        landing: LandingZone,
-        gcs: dg.ResourceParam[SinkIOManager],
-        bigquery: dg.ResourceParam[SinkIOManager],
-        postgres: dg.ResourceParam[SinkIOManager],
-    ) -> dg.AssetCheckResult:
+    def no_stuck_files(services: dg.ResourceParam[Services]) -> dg.AssetCheckResult:
         """Check that files that landed a while ago can be loaded and are in all three stores."""
         now = dt.datetime.now(dt.UTC)
-        objects = {version: left_alone(version) for version in landing.versions()}
+        objects = {version: left_alone(version) for version in services.landing.versions()}
         ages = {version: now - landed_at(version.generation) for version in objects}
         landed = [version for version, reason in objects.items() if reason is None]
         ignored = [
@@ -165,15 +159,10 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
             for version, reason in objects.items()
             if reason and not reason.is_meant and ages[version] > dt.timedelta(minutes=minutes)
         ]
-        stuck = {}
-        for sink in (gcs, bigquery, postgres):
-            held = sink.retry_transient(sink.held_generations)
-            stuck[sink.store] = [
-                version
-                for version in landed
-                if held.get(version.name) != version.generation and ages[version] > dt.timedelta(minutes=minutes)
-            ]
-        files = sorted({version for versions in stuck.values() for version in versions}, key=ages.__getitem__)
+        ledgers = read_ledgers(services)
+        due = [version for version in landed if ages[version] > dt.timedelta(minutes=minutes)]
+        missing = {version: labels for version in due if (labels := ledgers.missing_in(version))}
+        files = sorted(missing, key=ages.__getitem__)
         oldest = round(max((ages[version] for version in files), default=dt.timedelta()).total_seconds() / 60)
         stuck_files = f"{len(files)} files are stuck, the oldest for {oldest} minutes." if files else ""
         return dg.AssetCheckResult(
@@ -183,7 +172,9 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
             metadata={
                 "stuck_files": len(files),
                 "oldest_minutes": oldest,
-                "missing_in": dg.MetadataValue.json({store: len(versions) for store, versions in stuck.items()}),
+                "missing_in": dg.MetadataValue.json(
+                    {label: sum(label in labels for labels in missing.values()) for label in ledgers.generations}
+                ),
                 "oldest_files": dg.MetadataValue.json([str(version) for version in files[: -SHOWN_FILES - 1 : -1]]),
                 "landed_files": len(landed),
                 "left_alone": dg.MetadataValue.json({one.version.name: one.why for one in ignored[:SHOWN_FILES]}),
@@ -193,44 +184,53 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
     return no_stuck_files
 
 
-def _reconciliation(sink: dg.AssetsDefinition, io_manager_key: str) -> dg.AssetChecksDefinition:
+def _reconciliation(entry: StoreEntry) -> dg.AssetChecksDefinition:
     @_file_check(
-        sink,
+        SINKS[entry.key],
         # Nothing runs after this check, so blocking only makes the run fail.
         blocking=True,
         name="matches_hashed_transactions",
         additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
-        required_resource_keys={io_manager_key},
         description="The store computed the same totals, over every column of every row, as the hashed file has.",
     )
-    def reconciles(context: dg.AssetCheckExecutionContext, hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
-        manager: SinkIOManager = getattr(context.resources, io_manager_key)
-        return reconcile(manager, hashed_transactions, context.run.run_id)
+    def reconciles(
+        context: dg.AssetCheckExecutionContext,
+        hashed_transactions: HashedFiles,
+        services: dg.ResourceParam[Services],
+    ) -> dg.AssetCheckResult:
+        try:
+            return reconcile(entry, services, hashed_transactions, context.run.run_id)
+        except StoreError as error:
+            raise as_failure(error) from error.__cause__
 
     return reconciles
 
 
-def reconcile(manager: SinkIOManager, files: HashedFiles, run_id: str) -> dg.AssetCheckResult:
-    """Compare the contents of the store of `manager` with `files`; report files that failed earlier as well.
+def reconcile(entry: StoreEntry, services: Services, files: HashedFiles, run_id: str) -> dg.AssetCheckResult:
+    """Compare the contents of a store with `files`; report files that failed earlier as well.
 
-    Skip a file if the store holds a generation that replaces this one. See `SinkIOManager.holdings` for what the run
-    `run_id` does not read twice.
+    Skip a file if the store holds a generation that replaces this one. See `Store.holdings` for what the run `run_id`
+    does not read twice.
+
+    Raises:
+        StoreError: the store cannot be read.
     """
-    exact = not manager.retry_transient(manager.inexact_columns)
+    store = services.stores[entry.key]
+    exact = not store.retry_transient(store.inexact_columns)
     wrong = {one.name: f"not loaded: {one.why}" for one in files.failed}
-    held = manager.retry_transient(lambda: manager.holdings(files.files, run_id))
+    held = store.retry_transient(lambda: store.holdings(files.files, run_id))
     for name, file in files.by_name.items():
         generation = held[name].generation
         if generation != file.version.generation:
-            live = manager.live_generation(file.version, generation)
+            live = store.live_generation(file.version, generation)
             if not supersedes(file.version.generation, generation, live=live):
                 continue
-            wrong[name] = f"{manager.store} has not loaded generation {file.version.generation}"
+            wrong[name] = f"{entry.label} has not loaded generation {file.version.generation}"
             continue
-        expected = manager.as_held(file, is_exact=exact).totals
+        expected = store.as_held(file, is_exact=exact).totals
         differences = expected.differences(held[name].totals, exact_price=exact)
         if differences:
-            wrong[name] = f"{manager.store} holds other values: {describe(differences)}"
+            wrong[name] = f"{entry.label} holds other values: {describe(differences)}"
     rows = sum(holding.totals.rows for holding in held.values())
     return _result(wrong, severity=ERROR, metadata={"rows_read_back": rows})
 
@@ -260,9 +260,5 @@ def checks(orchestration: Orchestration) -> Iterable[dg.AssetChecksDefinition]:
         pii_is_hashed,
         hash_is_keyed,
     )
-    for sink, io_manager_key in (
-        (gcs_raw, "gcs"),
-        (bigquery_raw_transactions, "bigquery"),
-        (postgres_transactions, "postgres"),
-    ):
-        yield _reconciliation(sink, io_manager_key)
+    for entry in STORES:
+        yield _reconciliation(entry)

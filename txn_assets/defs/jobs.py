@@ -9,12 +9,11 @@ import dagster as dg
 
 from txn_assets.config import Retention
 from txn_assets.defs.assets import ASSETS, LANDING_ZONE
-from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.defs.io_managers.values import ValuesIOManager
 from txn_assets.defs.partitions import LANDED_FILES
-from txn_assets.defs.resources import LandingZone
+from txn_assets.defs.services import read_ledgers
 from txn_assets.files.arrival import names_in_runs
 from txn_assets.files.retention import outdated_keys, outdated_objects
+from txn_assets.stores.services import Services
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -45,18 +44,12 @@ def make_remove_old(retention: Retention) -> dg.JobDefinition:
     """Return the job that removes partition keys and staged values older than `retention` allows."""
 
     @dg.op
-    def remove_old_partition_keys(
-        context: dg.OpExecutionContext,
-        landing: LandingZone,
-        gcs: dg.ResourceParam[SinkIOManager],
-        bigquery: dg.ResourceParam[SinkIOManager],
-        postgres: dg.ResourceParam[SinkIOManager],
-    ) -> None:
+    def remove_old_partition_keys(context: dg.OpExecutionContext, services: dg.ResourceParam[Services]) -> None:
         """Remove old partition keys of files that are loaded or gone."""
         # Read the keys first: a file registered later is not among them, so it cannot be mistaken for a deleted one.
         keys = context.instance.get_dynamic_partitions(LANDED_FILES)
-        landed = {version.name: version.generation for version in landing.versions()}
-        ledgers = [sink.retry_transient(sink.held_generations) for sink in (gcs, bigquery, postgres)]
+        landed = {version.name: version.generation for version in services.landing.versions()}
+        ledgers = read_ledgers(services)
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.partition_days)
         unfinished = dg.RunsFilter(job_name=load_landed_files.name, statuses=UNFINISHED)
         # A queued run names its files by the first and last key of a range.
@@ -67,9 +60,10 @@ def make_remove_old(retention: Retention) -> dg.JobDefinition:
         context.log.info(f"removed {len(outdated)} of {len(keys)} partition keys, older than {before:%Y-%m-%d}")
 
     @dg.op
-    def remove_old_staging(context: dg.OpExecutionContext, staging: dg.ResourceParam[ValuesIOManager]) -> None:
+    def remove_old_staging(context: dg.OpExecutionContext, services: dg.ResourceParam[Services]) -> None:
         """Remove old staged values."""
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.staging_days)
+        staging = services.staging
         removed = staging.remove(outdated_objects(staging.written(), before=before))
         context.log.info(f"removed {removed} staged objects, older than {before:%Y-%m-%d}")
 

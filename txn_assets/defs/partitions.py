@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from txn_assets.config import PipelineConfig
+from txn_assets.defs.services import open_services
+
 if TYPE_CHECKING:
     from dagster._core.instance import DynamicPartitionsStore  # in the signature of the base class
 
@@ -29,13 +32,11 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
     ) -> bool:
         """Return whether `partition_key` is registered or has landed."""
         # Dagster calls this a dozen times per file and run; without the cache, each call would query the storage.
-        if partition_key in _KNOWN:
+        if partition_key in _LANDED.known:
             return True
         known = super().has_partition_key(partition_key, current_time, dynamic_partitions_store)
-        if known or _has_landed(partition_key):
-            if len(_KNOWN) >= MAX_KNOWN:
-                _KNOWN.clear()
-            _KNOWN.add(partition_key)
+        if known or _LANDED.has(partition_key):
+            _LANDED.add(partition_key)
             return True
         return False
 
@@ -56,19 +57,42 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
         return super().get_partition_keys_in_range(partition_key_range)
 
 
-_KNOWN: set[str] = set()
-"""Keys that were registered or had landed. Entries may be stale: `raw_csv` fails if the file is gone."""
 MAX_KNOWN = 10_000
 
 
-def _has_landed(name: str) -> bool:
-    from txn_assets.defs.resources import landing_zone  # noqa: PLC0415 - needed for unregistered keys only
+class _Landed:
+    """What this process knows of files that landed. `known` may be stale: `raw_csv` fails if the file is gone."""
 
-    landing = landing_zone()
-    if landing.latest(name) is not None:
-        return True
-    dg.get_dagster_logger().error(landing.not_landed(name))
-    return False
+    config: PipelineConfig | None = None
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def add(self, name: str) -> None:
+        if len(self.known) >= MAX_KNOWN:
+            self.known.clear()
+        self.known.add(name)
+
+    def has(self, name: str) -> bool:
+        """Ask the landing zone, and log an error if the file is not there."""
+        if self.config is None:
+            return False
+        with open_services(self.config) as services:
+            if services.landing.latest(name) is not None:
+                return True
+            dg.get_dagster_logger().error(services.landing.not_landed(name))
+        return False
+
+
+_LANDED = _Landed()
+
+
+def look_for_files_in(config: PipelineConfig) -> None:
+    """Look for files that are not registered yet in the landing zone of `config`.
+
+    Dagster asks a partitions definition with nothing but a key, so it cannot be given the resources of a run.
+    """
+    _LANDED.config = config
 
 
 landed_files = LandedFiles(name=LANDED_FILES)

@@ -8,19 +8,16 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
-import dagster as dg
-
 from txn_assets.config import PipelineConfig
-from txn_assets.defs.io_managers.gcs import GcsIOManager
-from txn_assets.defs.io_managers.postgres import PostgresIOManager
-from txn_assets.defs.resources import make_clients
-from txn_assets.defs.wiring import make_resources
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import LoadRecord
 from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.rows.csv_reader import CsvFile
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.validation import validate
+from txn_assets.stores.gcs import GcsStore
+from txn_assets.stores.postgres import PostgresStore
+from txn_assets.stores.services import Services
 
 COMPARED_IDS = 100_000
 """Maximum number of ids of a file to look up in PostgreSQL; bounds memory for files of any size."""
@@ -33,31 +30,28 @@ class ReplacementError(Exception):
     """A file would replace rows that do not look like an earlier version of it; the message says what to do."""
 
 
-def check_replacement(
-    file: Path, name: str, config: PipelineConfig, hasher: Hasher, *, is_asked_for: bool
-) -> str | None:
+def check_replacement(file: Path, name: str, services: Services, *, is_asked_for: bool) -> str | None:
     """Describe what loading `file` as `name` would replace; return None if nothing, or the same content.
 
     Raises:
         ReplacementError: it would replace other rows and `is_asked_for` is false, or it is not a transaction file.
-        Failure: a store cannot be queried.
+        StoreError: a store cannot be queried.
     """
-    with dg.build_resources({"clients": make_clients(config)}) as opened:
-        resources = make_resources(config, opened.clients)
-        gcs, postgres = resources["gcs"], resources["postgres"]
-        assert isinstance(gcs, GcsIOManager)
-        assert isinstance(postgres, PostgresIOManager)
-        held = in_postgres = postgres.retry_transient(lambda: postgres.held(name))
-        if held is None:
-            held = gcs.retry_transient(lambda: gcs.held(name))
-        if held is None or not held.totals.rows or held.file.crc32c == crc32c(file):
-            return None
-        if not is_asked_for:
-            ids = _first_ids(file, config, hasher)
-            comparable = in_postgres is not None and held.key_id == hasher.key_id
-            is_shared = comparable and postgres.retry_transient(lambda: postgres.holds_any(name, ids))
-            if not is_shared:
-                raise ReplacementError(explain(file, name, held, ids=ids if comparable else None))
+    lake, table = services.stores["gcs"], services.stores["postgres"]
+    assert isinstance(lake, GcsStore)
+    assert isinstance(table, PostgresStore)
+    hasher = services.run_files.hasher
+    held = in_table = table.retry_transient(lambda: table.held(name))
+    if held is None:
+        held = lake.retry_transient(lambda: lake.held(name))
+    if held is None or not held.totals.rows or held.file.crc32c == crc32c(file):
+        return None
+    if not is_asked_for:
+        ids = _first_ids(file, services.config, hasher)
+        comparable = in_table is not None and held.key_id == hasher.key_id
+        is_shared = comparable and table.retry_transient(lambda: table.holds_any(name, ids))
+        if not is_shared:
+            raise ReplacementError(explain(file, name, held, ids=ids if comparable else None))
     return f"replaces {describe(held)}"
 
 

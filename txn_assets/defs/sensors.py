@@ -8,14 +8,13 @@ import datetime as dt
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from txn_assets.defs.io_managers.sink import SinkIOManager
 from txn_assets.defs.jobs import load_landed_files, watch_landing_zone
 from txn_assets.defs.partitions import LANDED_FILES, landed_files
-from txn_assets.defs.resources import LandingZone
+from txn_assets.defs.services import read_ledgers
 from txn_assets.files.arrival import (
     RANGE_TAGS,
     SMALL_BYTES,
@@ -28,7 +27,9 @@ from txn_assets.files.arrival import (
     select,
 )
 from txn_assets.files.ledger import FileVersion
+from txn_assets.files.ledgers import Ledgers
 from txn_assets.files.retention import landed_at
+from txn_assets.stores.services import Services
 
 VERSIONS_PER_TICK = 500
 """Maximum number of versions per tick, to keep ticks within their timeout and the run queue readable."""
@@ -48,14 +49,12 @@ LISTING_SECONDS = 30.0
 )
 def new_landed_files(
     context: dg.SensorEvaluationContext,
-    landing: LandingZone,
-    gcs: dg.ResourceParam[SinkIOManager],
-    bigquery: dg.ResourceParam[SinkIOManager],
-    postgres: dg.ResourceParam[SinkIOManager],
+    services: dg.ResourceParam[Services],
 ) -> dg.SensorResult | dg.SkipReason:
     """Request each new version once, oldest first, on its own or with other small files in one run."""
+    landing = services.landing
     cursor = Cursor.parse(context.cursor)
-    is_held = _in_every_ledger([gcs, bigquery, postgres]) if cursor.is_lost else lambda _: False
+    ledgers = read_ledgers(services) if cursor.is_lost else None
     now = dt.datetime.now(dt.UTC)
     # After an outage, names older than today's may be new.
     first_new = landing.first_new(min(now, landed_at(cursor.mark)))
@@ -65,7 +64,7 @@ def new_landed_files(
         landing.versions(start=cursor.start),
         cursor,
         limit=VERSIONS_PER_TICK,
-        is_held=is_held,
+        is_held=lambda version: ledgers is not None and not ledgers.missing_in(version),
         out_of_time=lambda: time.monotonic() > end,
     )
     ignored = _report(context.log, selection.left_alone)
@@ -95,17 +94,14 @@ def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
         description="Requests every landed version that one of the three stores does not hold.",
     )
     def daily_sweep(
-        context: dg.ScheduleEvaluationContext,
-        landing: LandingZone,
-        gcs: dg.ResourceParam[SinkIOManager],
-        bigquery: dg.ResourceParam[SinkIOManager],
-        postgres: dg.ResourceParam[SinkIOManager],
+        context: dg.ScheduleEvaluationContext, services: dg.ResourceParam[Services]
     ) -> list[dg.RunRequest] | dg.SkipReason:
+        landing = services.landing
         objects = [(version, left_alone(version)) for version in landing.versions()]
         landed = [version for version, reason in objects if reason is None]
         ignored = _report(context.log, [reason for _, reason in objects if reason])
         queued = _queued(context.instance)
-        missing = [v for v in missing_versions(landed, [gcs, bigquery, postgres]) if v.name not in queued]
+        missing = [v for v in missing_versions(landed, read_ledgers(services)) if v.name not in queued]
         if not missing:
             return dg.SkipReason(
                 f"All {len(landed)} files in {landing.address} are in the three stores, or among {len(queued)} queued. "
@@ -136,18 +132,10 @@ def upkeep_schedules(remove_old: dg.JobDefinition) -> list[dg.ScheduleDefinition
     ]
 
 
-def missing_versions(landed: list[FileVersion], sinks: Sequence[SinkIOManager]) -> list[FileVersion]:
-    """Return the `landed` versions that are missing from at least one sink's ledger, oldest first.
-
-    Generations must be equal: a ledger with a larger generation than the live one holds a version that was replaced.
-    """
-    is_held = _in_every_ledger(sinks)
-    return sorted((v for v in landed if not is_held(v)), key=lambda version: version.generation)
-
-
-def _in_every_ledger(sinks: Sequence[SinkIOManager]) -> Callable[[FileVersion], bool]:
-    ledgers = [sink.retry_transient(sink.held_generations) for sink in sinks]
-    return lambda version: all(ledger.get(version.name) == version.generation for ledger in ledgers)
+def missing_versions(landed: Iterable[FileVersion], ledgers: Ledgers) -> list[FileVersion]:
+    """Return the `landed` versions that at least one store does not hold, oldest first."""
+    missing = (version for version in landed if ledgers.missing_in(version))
+    return sorted(missing, key=lambda version: version.generation)
 
 
 def _queued(instance: dg.DagsterInstance) -> set[str]:

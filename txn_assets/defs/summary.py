@@ -15,12 +15,7 @@ from txn_assets.config import PipelineConfig
 from txn_assets.defs.events import Event
 from txn_assets.environment import txn_target
 from txn_assets.stores.landed_names import object_name
-
-STORES = {
-    "gcs_raw": "GCS",
-    "bigquery_raw_transactions": "BigQuery",
-    "postgres_transactions": "PostgreSQL",
-}
+from txn_assets.stores.registry import STORES
 
 _ROWS_SHOW_IT = {"no_rejected_rows"}
 """Checks that would repeat what the summary already says about rejected rows."""
@@ -46,10 +41,10 @@ def summarize(
         for check in checks
         if "rows_read_back" in check.metadata
     }
-    for asset, store in STORES.items():
-        rows = f"{read_back[asset]:>12,}" if asset in read_back else f"{'not loaded':>12}"
-        action = f"  {done[asset]['action']}" if asset in done else ""
-        lines.append(f"  {store:<10}{rows}{action}")
+    for entry in STORES:
+        rows = f"{read_back[entry.asset]:>12,}" if entry.asset in read_back else f"{'not loaded':>12}"
+        action = f"  {done[entry.asset]['action']}" if entry.asset in done else ""
+        lines.append(f"  {entry.label:<10}{rows}{action}")
     lines += ["", "  seconds a stage"]
     lines += [f"    {stage:<26} {details['seconds']:8.2f}" for stage, details in done.items()]
     rows_in = done.get("validated_transactions", {}).get("rows", 0)

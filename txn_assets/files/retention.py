@@ -5,7 +5,9 @@ docs/operations.md, 'What is kept'.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+
+from txn_assets.files.ledgers import Ledgers
 
 
 def landed_at(generation: int) -> dt.datetime:
@@ -17,17 +19,17 @@ def landed_at(generation: int) -> dt.datetime:
 
 
 def outdated_keys(
-    keys: Iterable[str], landed: Mapping[str, int], ledgers: Sequence[Mapping[str, int]], *, before: dt.datetime
+    keys: Iterable[str], landed: Mapping[str, int], ledgers: Ledgers, *, before: dt.datetime
 ) -> list[str]:
     """Return the keys of partitions with files that landed before `before` and are finished.
 
-    `landed` and each of `ledgers` map a name to its newest generation. A key stays, however old it is, while its file
+    `landed` maps a name to its newest generation. A key stays, however old it is, while its file
     is in the landing zone and one of the stores has not loaded it. A key that none of them knows is returned too.
     """
 
     def is_done(key: str) -> bool:
         generation = landed.get(key, 0)
-        held = [ledger.get(key, 0) for ledger in ledgers]
+        held = ledgers.held(key)
         return generation <= min(held, default=0) and landed_at(max(generation, *held, 0)) < before
 
     return [key for key in keys if is_done(key)]

@@ -1,7 +1,7 @@
 """The values that assets pass to each other: small objects that name the files of a run, never their rows.
 
-This module holds the value of each upstream asset and its JSON form; `RunFiles` in `defs/resources.py` knows where the
-rows are. A run may cover several landed files (a backfill), so each value is a tuple of files.
+This module holds the value of each upstream asset and its JSON form; `stores/run_files.py` knows where the rows are.
+A run may cover several landed files (a backfill), so each value is a tuple of files.
 """
 
 import json

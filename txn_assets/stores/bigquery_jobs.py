@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from google.cloud import bigquery
+from google.api_core.exceptions import Conflict
+from google.cloud import bigquery
 
 JOB_SECONDS = 600.0
 """Give up on a job after this many seconds. It may still finish; the next try or the next run joins it."""
@@ -45,12 +45,12 @@ class Jobs:
         costs: the sum over all jobs so far.
     """
 
-    client: "bigquery.Client"
+    client: bigquery.Client
     no_retry: dict[str, Any]
     maximum_bytes_billed: int | None = None
     costs: Costs = field(default=Costs())
 
-    def query(self, sql: str, *parameters: Any) -> "bigquery.table.RowIterator":  # noqa: ANN401 - three kinds of parameter
+    def query(self, sql: str, *parameters: Any) -> bigquery.table.RowIterator:  # noqa: ANN401 - three kinds of parameter
         """Run `sql` and return its rows."""
         job = self.client.query(sql, job_config=self._query_config(parameters), job_retry=None, **self.no_retry)
         return self._finish(job)  # type: ignore[no-any-return]  # google-cloud-bigquery is untyped here
@@ -66,17 +66,15 @@ class Jobs:
     def run(
         self,
         base: str,
-        start: Callable[[str], "bigquery.job.base._AsyncJob"],
+        start: Callable[[str], bigquery.job.base._AsyncJob],
         *,
-        is_done: Callable[["bigquery.job.base._AsyncJob"], bool] = lambda _: True,
+        is_done: Callable[[bigquery.job.base._AsyncJob], bool] = lambda _: True,
     ) -> None:
         """Run the job that `base` names, once.
 
         If a job of that name exists, join it: it was accepted, but the answer was lost. If it failed or is not
         `is_done`, use the next suffix.
         """
-        from google.api_core.exceptions import Conflict  # noqa: PLC0415 - see defs/resources.py
-
         for suffix in count():
             job_id = f"{base}_{suffix}"
             try:
@@ -89,15 +87,13 @@ class Jobs:
             self._finish(job)
             return
 
-    def _query_config(self, parameters: tuple[Any, ...]) -> "bigquery.QueryJobConfig":
-        from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
-
+    def _query_config(self, parameters: tuple[Any, ...]) -> bigquery.QueryJobConfig:
         config = bigquery.QueryJobConfig(query_parameters=list(parameters), labels=LABELS, use_query_cache=False)
         if self.maximum_bytes_billed is not None:
             config.maximum_bytes_billed = self.maximum_bytes_billed
         return config
 
-    def _wait(self, job: "bigquery.job.base._AsyncJob") -> None:
+    def _wait(self, job: bigquery.job.base._AsyncJob) -> None:
         """Wait until `job` ends, whether it succeeds or fails.
 
         Raises:
@@ -112,7 +108,7 @@ class Jobs:
             time.sleep(pause)
             pause = min(2.0, pause * 1.5)
 
-    def _finish(self, job: "bigquery.job.base._AsyncJob") -> Any:  # noqa: ANN401 - rows, or the job
+    def _finish(self, job: bigquery.job.base._AsyncJob) -> Any:  # noqa: ANN401 - rows, or the job
         """Return the result of `job`. Waiting in `job.result` instead would repeat requests within its own budget."""
         self._wait(job)
         # Load jobs have neither figure.

@@ -7,18 +7,16 @@ partitioning if they can hold every valid value. See docs/reliability.md, 'BigQu
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
 
 from txn_assets.rows.columns import TABLE_COLUMNS
 from txn_assets.rows.kinds import MONEY
-from txn_assets.rows.transaction import FIELDS
+from txn_assets.rows.transaction import FIELDS, ValidationRules
 from txn_assets.stores import bigquery_sql as statements
-from txn_assets.stores.retries import StoreError
-
-if TYPE_CHECKING:
-    from google.cloud import bigquery
-
-    from txn_assets.rows.transaction import ValidationRules
+from txn_assets.stores.errors import StoreError
 
 type PartitionBy = Literal["month", "day"]
 
@@ -42,7 +40,7 @@ class Needs:
     """What a deployment needs from its tables: the partitioning of a new one, and the rows that each must hold."""
 
     partition_by: PartitionBy
-    rules: "ValidationRules"
+    rules: ValidationRules
     pii_fields: tuple[str, ...]
 
 
@@ -51,7 +49,7 @@ def standard_type(kind: str) -> str:
     return {"FLOAT": "FLOAT64", "INTEGER": "INT64"}.get(kind.upper(), kind.upper())
 
 
-def column_faults(table: str, fields: Iterable["bigquery.SchemaField"], needs: Needs) -> list[str]:
+def column_faults(table: str, fields: Iterable[bigquery.SchemaField], needs: Needs) -> list[str]:
     """Return why the existing data table `table` cannot hold every valid row, with one sentence and remedy per fault.
 
     BigQuery silently rounds a value with more decimals than its column
@@ -96,7 +94,7 @@ def column_faults(table: str, fields: Iterable["bigquery.SchemaField"], needs: N
     return faults
 
 
-def ledger_faults(table: str, fields: Iterable["bigquery.SchemaField"]) -> list[str]:
+def ledger_faults(table: str, fields: Iterable[bigquery.SchemaField]) -> list[str]:
     """Return why the existing ledger `table` cannot be used."""
     return [
         _collation_fault(table, field)
@@ -105,7 +103,7 @@ def ledger_faults(table: str, fields: Iterable["bigquery.SchemaField"]) -> list[
     ]
 
 
-def expiration_faults(table: "bigquery.Table") -> list[str]:
+def expiration_faults(table: bigquery.Table) -> list[str]:
     """Return which rows of `table` BigQuery would remove by age, with one sentence and remedy per fault.
 
     New tables take the defaults of their dataset; the sandbox sets both to 60 days
@@ -128,7 +126,7 @@ def expiration_faults(table: "bigquery.Table") -> list[str]:
 
 
 def prepare(
-    client: "bigquery.Client",
+    client: bigquery.Client,
     tables: statements.Tables,
     needs: Needs,
     *,
@@ -150,12 +148,12 @@ def prepare(
     return column_types(data)
 
 
-def column_types(table: "bigquery.Table") -> dict[str, str]:
+def column_types(table: bigquery.Table) -> dict[str, str]:
     """Return the type of each column of `table` by lower-case name, because names are compared without case."""
     return {field.name.casefold(): standard_type(field.field_type) for field in table.schema}
 
 
-def data_table(tables: statements.Tables, partition_by: PartitionBy) -> "bigquery.Table":
+def data_table(tables: statements.Tables, partition_by: PartitionBy) -> bigquery.Table:
     """Return the definition of a new data table.
 
     A table has at most 10,000 partitions, and one job writes at most 4,000 of them
@@ -168,28 +166,24 @@ def data_table(tables: statements.Tables, partition_by: PartitionBy) -> "bigquer
     return _table(tables.data_id, statements.COLUMNS, layout)
 
 
-def ledger_table(tables: statements.Tables) -> "bigquery.Table":
+def ledger_table(tables: statements.Tables) -> bigquery.Table:
     """Return the definition of a new ledger."""
     return _table(tables.ledger_id, statements.LEDGER_COLUMNS, {})
 
 
-def load_table(table_id: str, expires: dt.datetime) -> "bigquery.Table":
+def load_table(table_id: str, expires: dt.datetime) -> bigquery.Table:
     """Return the definition of the table that the load job fills."""
     table = _table(table_id, statements.LOAD_COLUMNS, {})
     table.expires = expires
     return table
 
 
-def make_schema(columns: Mapping[str, str]) -> list["bigquery.SchemaField"]:
+def make_schema(columns: Mapping[str, str]) -> list[bigquery.SchemaField]:
     """Return `columns` as schema fields for the API."""
-    from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
-
     return [bigquery.SchemaField(name, kind) for name, kind in columns.items()]
 
 
-def _table(table_id: str, columns: Mapping[str, str], options: Mapping[str, Any]) -> "bigquery.Table":
-    from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
-
+def _table(table_id: str, columns: Mapping[str, str], options: Mapping[str, Any]) -> bigquery.Table:
     project, dataset, name = table_id.split(".")
     resource = {
         "tableReference": {"projectId": project, "datasetId": dataset, "tableId": name},
@@ -200,11 +194,7 @@ def _table(table_id: str, columns: Mapping[str, str], options: Mapping[str, Any]
     return bigquery.Table.from_api_repr(resource | dict(options))
 
 
-def _get_or_create(
-    client: "bigquery.Client", wanted: "bigquery.Table", no_retry: Mapping[str, Any]
-) -> "bigquery.Table":
-    from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see defs/resources.py
-
+def _get_or_create(client: bigquery.Client, wanted: bigquery.Table, no_retry: Mapping[str, Any]) -> bigquery.Table:
     try:
         return client.get_table(wanted.reference, **no_retry)
     except NotFound:
@@ -221,8 +211,8 @@ def _get_or_create(
 
 
 def _add_columns(
-    client: "bigquery.Client", table: "bigquery.Table", columns: Mapping[str, str], no_retry: Mapping[str, Any]
-) -> "bigquery.Table":
+    client: bigquery.Client, table: bigquery.Table, columns: Mapping[str, str], no_retry: Mapping[str, Any]
+) -> bigquery.Table:
     known = {field.name.casefold() for field in table.schema}
     added = [field for field in make_schema(columns) if field.name not in known]
     if not added:
@@ -237,28 +227,28 @@ def _refuse(faults: Sequence[str]) -> None:
         raise StoreError(message)
 
 
-def _kind_faults(table: "bigquery.Table") -> list[str]:
+def _kind_faults(table: bigquery.Table) -> list[str]:
     if table.table_type in (None, "TABLE"):
         return []
     return [f"{_name(table)} is a {table.table_type.lower()}: name a table in data_warehouse.table."]
 
 
-def _name(table: "bigquery.Table") -> str:
+def _name(table: bigquery.Table) -> str:
     return f"{table.project}.{table.dataset_id}.{table.table_id}"
 
 
-def _collation(field: "bigquery.SchemaField") -> str:
+def _collation(field: bigquery.SchemaField) -> str:
     return str(field.to_api_repr().get("collation") or "")
 
 
-def _collation_fault(table: str, field: "bigquery.SchemaField") -> str:
+def _collation_fault(table: str, field: bigquery.SchemaField) -> str:
     return (
         f"Column {field.name} of {table} is compared without case ({_collation(field)}), and a.csv and A.csv are two "
         f"files. {_copy(table)}"
     )
 
 
-def _change(table: str, field: "bigquery.SchemaField", kind: str, wanted: str) -> str:
+def _change(table: str, field: bigquery.SchemaField, kind: str, wanted: str) -> str:
     if (kind, wanted) in _WIDENED:
         return f"Run ALTER TABLE `{table}` ALTER COLUMN {field.name} SET DATA TYPE {wanted}."
     return _copy(table)

@@ -1,7 +1,7 @@
 """PostgreSQL connections with an idle timeout on the client's side.
 
 libpq has no such timeout: a stopped server, or a proxy that lost it, keeps the connection alive and sends nothing. The
-server's own limits are connection settings in `defs/resources.py`. See docs/reliability.md, 'How long until a load
+server's own limits are connection settings in `clients.py`. See docs/reliability.md, 'How long until a load
 gives up'.
 """
 

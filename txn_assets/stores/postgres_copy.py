@@ -1,6 +1,6 @@
 """Convert batches of rows to the text format of PostgreSQL's COPY, column by column.
 
-The COPY statement and its transaction are in `defs/io_managers/postgres.py`. For the format, see
+The COPY statement and its transaction are in `postgres.py`. For the format, see
 https://www.postgresql.org/docs/current/sql-copy.html, "Text Format".
 """
 

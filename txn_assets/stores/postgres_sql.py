@@ -1,6 +1,6 @@
 """Build the statements of the PostgreSQL sink, with every identifier quoted and every value bound.
 
-`defs/io_managers/postgres.py` decides when to issue each one, and `postgres_catalog.py` decides what a table lacks.
+`postgres.py` decides when to issue each one, and `postgres_catalog.py` decides what a table lacks.
 """
 
 from collections.abc import Iterable, Sequence

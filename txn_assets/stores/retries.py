@@ -1,6 +1,6 @@
 """Retry transient store errors within a time budget; report permanent ones.
 
-This module holds the back-off and the errors that end a load. Each store's I/O manager says which errors are transient.
+This module holds the back-off. Each store says which errors are transient.
 See docs/reliability.md, 'How long until a load gives up', for the budget.
 """
 
@@ -10,15 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from txn_assets.stores.errors import StoreError, StoreUnavailableError
+
 LOGGER = logging.getLogger("txn_assets")
-
-
-class StoreError(Exception):
-    """Raised when a store cannot be loaded; the message names store, cause and remedy, and no value from a row."""
-
-
-class StoreUnavailableError(StoreError):
-    """Raised when a store cannot be loaded now because transient errors outlasted the budget."""
 
 
 @dataclass(frozen=True, slots=True)

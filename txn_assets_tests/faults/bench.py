@@ -1,4 +1,4 @@
-"""A file in two contents, the sinks that load it, and the count of rows that a store lost or doubled.
+"""A file in two contents, the stores that load it, and the count of rows that a store lost or doubled.
 
 Shared by kills, wire faults and races; the faults themselves are in other modules. See docs/reliability.md.
 """
@@ -6,24 +6,24 @@ Shared by kills, wire faults and races; the faults themselves are in other modul
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any
 
 from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
-from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.defs.wiring import make_resources
+from txn_assets.defs.services import open_services
 from txn_assets.files.ledger import Action
 from txn_assets.files.values import HashedFile, HashedFiles, from_json
+from txn_assets.stores.registry import STORES
+from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import Deployment, Row, make_file, make_row
 
-KEYS = {"gcs_raw": "gcs", "bigquery_raw_transactions": "bigquery", "postgres_transactions": "postgres"}
-"""I/O manager key of each sink."""
+KEYS = {entry.asset: entry.key for entry in STORES}
+"""The key of each asset's store."""
 
 
 @dataclass(frozen=True)
@@ -85,27 +85,20 @@ class Tally:
 
 
 @contextmanager
-def open_sinks(config: PipelineConfig, **overrides: Any) -> Iterator[dict[str, SinkIOManager]]:
-    """Return the I/O managers of the sinks as a run has them; `overrides` replaces attributes of each."""
-    resources: Mapping[str, Any] = make_resources(config)
-    run_files = resources["run_files"]
-    # Dagster's own stand-in would create an instance, which costs a child more than the load that it is killed in.
-    context = SimpleNamespace(run=None)
-    run_files.setup_for_execution(context)
-    sinks = {}
-    for asset, key in KEYS.items():
-        manager = resources[key]
-        fields = {name: getattr(manager, name) for name in type(manager).model_fields}
-        sinks[asset] = type(manager)(**(fields | overrides))
-    try:
-        yield sinks
-    finally:
-        run_files.teardown_after_execution(context)
+def open_stores(config: PipelineConfig, **overrides: Any) -> Iterator[dict[str, Store]]:
+    """Yield the stores as a run has them, by asset; `overrides` replaces attributes of each."""
+    with open_services(config) as services:
+        yield {asset: replace(services.stores[key], **overrides) for asset, key in KEYS.items()}
 
 
-def make_load(sink: SinkIOManager, content: Content, run_id: str = "run") -> Action:
+def turn_into[StoreT: Store](kind: type[StoreT], store: Store) -> StoreT:
+    """Return `store` as an instance of its subclass `kind`."""
+    return kind(**{one.name: getattr(store, one.name) for one in fields(store) if one.init})
+
+
+def make_load(store: Store, content: Content, run_id: str = "run") -> Action:
     """Load `content` the way `handle_output` does."""
-    actions = sink.retry_transient(lambda: sink.load([content.file], run_id))
+    actions = store.retry_transient(lambda: store.load([content.file], run_id))
     return actions[content.file.version.name]
 
 

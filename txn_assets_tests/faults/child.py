@@ -85,17 +85,18 @@ def main() -> None:
 
 def _load(order: dict[str, str]) -> int:
     from txn_assets.config import load_config
-    from txn_assets_tests.faults.bench import make_load, open_sinks
+    from txn_assets.stores.errors import StoreError
+    from txn_assets_tests.faults.bench import make_load, open_stores
 
     files = from_json(order["files"].encode())
     assert isinstance(files, HashedFiles)
     content = Content(files.files[0], rows=Counter())
     config = load_config()
     try:
-        with open_sinks(config) as sinks:
-            make_load(sinks[order["what"]], content, order["run_id"])
-    except dg.Failure as failure:
-        sys.stderr.write(f"{failure.description}\n")
+        with open_stores(config) as stores:
+            make_load(stores[order["what"]], content, order["run_id"])
+    except StoreError as error:
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 

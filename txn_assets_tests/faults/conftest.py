@@ -1,18 +1,18 @@
-"""A deployment with two staged versions of one file, and the sinks of a run."""
+"""A deployment with two staged versions of one file, and the stores of a run."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import Deployment
-from txn_assets_tests.faults.bench import Content, open_sinks, stage
+from txn_assets_tests.faults.bench import Content, open_stores, stage
 
 
 @pytest.fixture
-def sinks(deployment: Deployment) -> Iterator[dict[str, SinkIOManager]]:
-    """Return the I/O managers with their own run files; they give up after five seconds."""
-    with open_sinks(deployment.config, retry_seconds=5.0) as opened:
+def stores(deployment: Deployment) -> Iterator[dict[str, Store]]:
+    """Return the stores of a run; they give up after five seconds."""
+    with open_stores(deployment.config, retry_seconds=5.0) as opened:
         yield opened
 
 

@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from pydantic import PrivateAttr
-
-from txn_assets.defs.resources import Clients
+from txn_assets.defs.services import to_access
 from txn_assets.local.endpoints import Endpoints
+from txn_assets.stores.clients import Clients
 
 STATUSES = {"429": (429, "rateLimitExceeded"), "500": (500, "backendError"), "503": (503, "backendError")}
 WIRE_FAULTS = ("drop", "reset", "truncate", "delay", "time-out")
@@ -210,21 +209,15 @@ def _answer(status: int, reason: str) -> bytes:
     return head.encode() + b"Connection: close\r\n\r\n" + body
 
 
-class ProxiedClients(Clients):
-    """The stores as clients see them through proxies."""
-
-    _endpoints: Endpoints = PrivateAttr()
-
-    def local_endpoints(self) -> Endpoints:
-        return self._endpoints
-
-    @classmethod
-    def through(cls, clients: Clients, endpoints: Endpoints, *, seconds: float) -> "ProxiedClients":
-        """Return `clients` with the embedded servers at `endpoints`."""
-        fields = {name: getattr(clients, name) for name in type(clients).model_fields}
-        proxied = cls(**(fields | {"request_seconds": seconds, "statement_seconds": seconds, "lock_seconds": 2.0}))
-        proxied._endpoints = endpoints
-        return proxied
+def through(clients: Clients, endpoints: Endpoints, *, seconds: float) -> Clients:
+    """Return `clients` of the embedded servers at `endpoints`, which wait `seconds` at most."""
+    return replace(
+        clients,
+        access=to_access(endpoints, clients.access.project_id, clients.access.location),
+        request_seconds=seconds,
+        statement_seconds=seconds,
+        lock_seconds=2.0,
+    )
 
 
 @contextmanager

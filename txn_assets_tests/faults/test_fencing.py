@@ -2,15 +2,17 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 
-import dagster as dg
 import pytest
 
-from txn_assets.defs.io_managers.sink import SinkIOManager
 from txn_assets.files.ledger import Action
 from txn_assets.files.values import HashedFile
+from txn_assets.stores.bigquery import BigQueryStore
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import SINKS, Deployment
-from txn_assets_tests.faults.bench import Content, difference, leftovers, make_load
+from txn_assets_tests.faults.bench import Content, difference, leftovers, make_load, turn_into
 
 
 class Wakes:
@@ -19,9 +21,9 @@ class Wakes:
     That is the latest moment before a run writes, and after it has checked the ledger.
     """
 
-    def __init__(self, sink: SinkIOManager, successor: Content) -> None:
+    def __init__(self, sink: Store, successor: Content) -> None:
         self._run_files = sink.run_files
-        self._sink = sink.model_copy()
+        self._sink = replace(sink)
         self._successor: Sequence[HashedFile] = [successor.file]
 
     def __getattr__(self, name: str) -> object:
@@ -36,12 +38,12 @@ class Wakes:
 
 @pytest.mark.parametrize("store", SINKS)
 def test_older_version_changes_nothing(
-    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content, store: str
+    deployment: Deployment, stores: dict[str, Store], old: Content, new: Content, store: str
 ) -> None:
     """A run with an older generation than the loaded one changes nothing and says so."""
-    make_load(sinks[store], new)
+    make_load(stores[store], new)
 
-    action = make_load(sinks[store], old, "late")
+    action = make_load(stores[store], old, "late")
 
     assert action is Action.STAND_BACK
     assert difference(deployment, store, new).size == 0
@@ -49,56 +51,49 @@ def test_older_version_changes_nothing(
 
 
 def test_gcs_run_wakes_after_successor(
-    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
+    deployment: Deployment, stores: dict[str, Store], old: Content, new: Content
 ) -> None:
     """A run that read the object before its successor wrote it is refused by the generation precondition."""
     store = "gcs_raw"
-    stale = _stale(sinks[store], new)
+    stale = _stale(stores[store], new)
 
     assert make_load(stale, old, "late") is Action.STAND_BACK
     assert difference(deployment, store, new).size == 0
 
 
 def test_bigquery_run_wakes_after_successor(
-    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
+    deployment: Deployment, stores: dict[str, Store], old: Content, new: Content
 ) -> None:
     """A run that read the ledger before its successor committed is refused in its transaction, without leftovers."""
-    from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 
-    class Sleeper(BigQueryIOManager):
+    class Sleeper(BigQueryStore):
         def _fill_load_table(self, *arguments: object) -> None:
             super()._fill_load_table(*arguments)  # type: ignore[arg-type]  # passed through
-            successor = BigQueryIOManager(**{name: getattr(self, name) for name in BigQueryIOManager.model_fields})
+            successor = turn_into(BigQueryStore, self)
             successor.load([new.file], "successor")
 
     store = "bigquery_raw_transactions"
-    fields = {name: getattr(sinks[store], name) for name in BigQueryIOManager.model_fields}
-
-    assert make_load(Sleeper(**fields), old, "late") is Action.STAND_BACK
+    assert make_load(turn_into(Sleeper, stores[store]), old, "late") is Action.STAND_BACK
     assert difference(deployment, store, new).size == 0
     assert leftovers(deployment, store, new) == []
 
 
 def test_bigquery_load_table_removed_by_another(
-    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content
+    deployment: Deployment, stores: dict[str, Store], old: Content, new: Content
 ) -> None:
     """A run whose load table was removed loads it again."""
-    from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
-
     removed: list[str] = []
 
-    class Robbed(BigQueryIOManager):
+    class Robbed(BigQueryStore):
         def _fill_load_table(self, jobs: object, files: object, load_table: str, work_id: str) -> None:
             super()._fill_load_table(jobs, files, load_table, work_id)  # type: ignore[arg-type]  # passed through
             if not removed:
                 removed.append(load_table)
-                deployment.bq.delete_table(f"{self.project_id}.{self.dataset}.{load_table}")
+                deployment.bq.delete_table(f"{self.tables.id_of(load_table)}")
 
     store = "bigquery_raw_transactions"
-    make_load(sinks[store], old)
-    fields = {name: getattr(sinks[store], name) for name in BigQueryIOManager.model_fields}
-
-    assert make_load(Robbed(**fields), new, "robbed") is Action.LOAD
+    make_load(stores[store], old)
+    assert make_load(turn_into(Robbed, stores[store]), new, "robbed") is Action.LOAD
     assert removed
     assert difference(deployment, store, new).size == 0
     assert leftovers(deployment, store, new) == []
@@ -113,49 +108,44 @@ def test_bigquery_load_table_removed_by_another(
     ],
 )
 def test_bigquery_commits_nothing_but_the_file(
-    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content, new: Content, damage: str
+    deployment: Deployment, stores: dict[str, Store], old: Content, new: Content, damage: str
 ) -> None:
     """Rows that differ from the file's are found inside the transaction: the store and its ledger stay unchanged."""
-    from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 
-    class Damaged(BigQueryIOManager):
+    class Damaged(BigQueryStore):
         def _fill_load_table(self, jobs: object, files: object, load_table: str, work_id: str) -> None:
             super()._fill_load_table(jobs, files, load_table, work_id)  # type: ignore[arg-type]  # passed through
-            table = f"`{self.project_id}.{self.dataset}.{load_table}`"
+            table = f"`{self.tables.id_of(load_table)}`"
             deployment.bq.query(damage.format(table=table)).result()
 
     store = "bigquery_raw_transactions"
-    make_load(sinks[store], old)
-    fields = {name: getattr(sinks[store], name) for name in BigQueryIOManager.model_fields}
+    make_load(stores[store], old)
+    with pytest.raises(StoreError) as raised:
+        make_load(turn_into(Damaged, stores[store]), new, "damaged")
 
-    with pytest.raises(dg.Failure) as raised:
-        make_load(Damaged(**fields), new, "damaged")
-
-    assert "a.csv" in str(raised.value.description)
-    assert "did not pass within" not in str(raised.value.description)
+    assert "a.csv" in str(raised.value)
+    assert "did not pass within" not in str(raised.value)
     assert difference(deployment, store, old).size == 0
     assert leftovers(deployment, store, old) == []
-    assert make_load(sinks[store], new, "next") is Action.LOAD
+    assert make_load(stores[store], new, "next") is Action.LOAD
 
 
 def test_bigquery_load_table_of_killed_run_expires(
-    deployment: Deployment, sinks: dict[str, SinkIOManager], old: Content
+    deployment: Deployment, stores: dict[str, Store], old: Content
 ) -> None:
     """A run that was killed before its commit leaves a table that BigQuery removes within six hours."""
-    from txn_assets.defs.io_managers.bigquery import BigQueryIOManager
 
     class Killed(BaseException):
         pass
 
-    class Short(BigQueryIOManager):
+    class Short(BigQueryStore):
         def _fill_load_table(self, *arguments: object) -> None:
             super()._fill_load_table(*arguments)  # type: ignore[arg-type]  # passed through
             raise Killed
 
     store = "bigquery_raw_transactions"
-    fields = {name: getattr(sinks[store], name) for name in BigQueryIOManager.model_fields}
     with pytest.raises(Killed):
-        make_load(Short(**fields), old)
+        make_load(turn_into(Short, stores[store]), old)
 
     (left,) = (
         table
@@ -163,10 +153,9 @@ def test_bigquery_load_table_of_killed_run_expires(
         if table.table_id.startswith("_txn_staging_")
     )
     assert left.expires - left.created <= dt.timedelta(hours=6)
-    assert make_load(sinks[store], old, "next") is Action.LOAD
+    assert make_load(stores[store], old, "next") is Action.LOAD
     assert difference(deployment, store, old).size == 0
 
 
-def _stale(sink: SinkIOManager, successor: Content) -> SinkIOManager:
-    fields = {name: getattr(sink, name) for name in type(sink).model_fields}
-    return type(sink)(**(fields | {"run_files": Wakes(sink, successor)}))
+def _stale(sink: Store, successor: Content) -> Store:
+    return replace(sink, run_files=Wakes(sink, successor))  # type: ignore[arg-type]  # has what a store uses

@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import dagster as dg
 import psycopg
 import pytest
 
-from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.defs.resources import Clients
 from txn_assets.files.ledger import Action
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.faults.bench import Content, difference, make_load
-from txn_assets_tests.faults.proxy import ProxiedClients
+from txn_assets_tests.faults.proxy import through
 
 STORE = "postgres_transactions"
 
@@ -24,23 +23,21 @@ class Loader:
     """A role without any privileges, the sink that uses it, the owner's sink, and a superuser."""
 
     name: str
-    sink: SinkIOManager
-    owner: SinkIOManager
+    sink: Store
+    owner: Store
     superuser: "psycopg.Connection[Any]"
 
 
 @pytest.fixture
-def loader(deployment: Deployment, sinks: dict[str, SinkIOManager]) -> Iterator[Loader]:
+def loader(deployment: Deployment, stores: dict[str, Store]) -> Iterator[Loader]:
     """Yield a role for this test only."""
     name = f"loader_{uuid.uuid4().hex[:12]}"
-    sink, endpoints = sinks[STORE], deployment.endpoints
-    assert isinstance(sink.clients, Clients)
-    stores = ProxiedClients.through(sink.clients, replace(endpoints, postgres_user=name), seconds=5.0)
-    fields = {field: getattr(sink, field) for field in type(sink).model_fields}
+    store, endpoints = stores[STORE], deployment.endpoints
+    clients = through(store.clients, replace(endpoints, postgres_user=name), seconds=5.0)
     superuser_dsn = replace(endpoints, postgres_user="postgres").postgres_dsn
     with psycopg.connect(superuser_dsn, autocommit=True) as superuser:
         superuser.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{endpoints.postgres_password}'")
-        yield Loader(name, type(sink)(**(fields | {"clients": stores})), sink, superuser)
+        yield Loader(name, replace(store, clients=clients), store, superuser)
         superuser.execute(f"DROP OWNED BY {name}")
         superuser.execute(f"DROP ROLE {name}")
 
@@ -56,11 +53,11 @@ def grant_least(deployment: Deployment, loader: Loader) -> None:
         deployment.pg.execute(statement)
 
 
-def sentence_of(sink: SinkIOManager, content: Content) -> str:
+def sentence_of(sink: Store, content: Content) -> str:
     """Return the message of a load that must fail."""
-    with pytest.raises(dg.Failure) as raised:
+    with pytest.raises(StoreError) as raised:
         make_load(sink, content)
-    return str(raised.value.description)
+    return str(raised.value)
 
 
 def paste_remedy(loader: Loader, sentence: str) -> None:
@@ -134,13 +131,10 @@ def test_database_in_another_encoding(deployment: Deployment, loader: Loader, ol
     database = f"latin_{loader.name}"
     loader.superuser.execute(f"CREATE DATABASE {database} OWNER {loader.name} TEMPLATE template0 ENCODING 'LATIN1'")
     try:
-        stores = loader.sink.clients
-        assert isinstance(stores, ProxiedClients)
-        endpoints = replace(stores.local_endpoints(), postgres_dbname=database)
-        fields = {field: getattr(loader.sink, field) for field in type(loader.sink).model_fields}
-        there = ProxiedClients.through(stores, endpoints, seconds=5.0)
+        clients = loader.sink.clients
+        there = replace(clients.access, postgres={**clients.access.postgres, "dbname": database})
 
-        sentence = sentence_of(type(loader.sink)(**(fields | {"clients": there})), old)
+        sentence = sentence_of(replace(loader.sink, clients=replace(clients, access=there)), old)
     finally:
         loader.superuser.execute(f"DROP DATABASE {database}")
 

@@ -6,33 +6,27 @@ Only the sweep. `proxy.py` has the wire, `bench.py` the files and the counting.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
-import dagster as dg
-
-from txn_assets.defs.io_managers.sink import SinkIOManager
-from txn_assets.defs.resources import Clients
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import Deployment
-from txn_assets_tests.faults.bench import KEYS, Content, Tally, difference, leftovers, make_load, open_sinks
-from txn_assets_tests.faults.proxy import HTTP_FAULTS, WIRE_FAULTS, Plan, ProxiedClients, proxies
+from txn_assets_tests.faults.bench import KEYS, Content, Tally, difference, leftovers, make_load, open_stores
+from txn_assets_tests.faults.proxy import HTTP_FAULTS, WIRE_FAULTS, Plan, proxies, through
 
 REQUEST_SECONDS = {"gcs": 1.0, "bigquery": 10.0, "postgres": 1.0}
 """Request timeouts of the sinks under test, short enough that a timeout does not cost a minute."""
 
 
 @contextmanager
-def proxied_sinks(deployment: Deployment) -> Iterator[tuple[dict[str, SinkIOManager], dict[str, Plan]]]:
-    """Yield the sinks behind proxies, and the plan of each proxy."""
-    with open_sinks(deployment.config, retry_seconds=30.0) as direct, proxies(deployment.endpoints) as (wires, ends):
-        plain = direct["gcs_raw"].clients
-        assert isinstance(plain, Clients)
-        sinks = {
-            name: type(sink)(
-                **{key: getattr(sink, key) for key in type(sink).model_fields}
-                | {"clients": ProxiedClients.through(plain, ends, seconds=REQUEST_SECONDS[KEYS[name]])}
-            )
-            for name, sink in direct.items()
+def proxied_stores(deployment: Deployment) -> Iterator[tuple[dict[str, Store], dict[str, Plan]]]:
+    """Yield the stores behind proxies, and the plan of each proxy."""
+    with open_stores(deployment.config, retry_seconds=30.0) as direct, proxies(deployment.endpoints) as (wires, ends):
+        stores = {
+            name: replace(store, clients=through(store.clients, ends, seconds=REQUEST_SECONDS[KEYS[name]]))
+            for name, store in direct.items()
         }
-        yield sinks, {name: wire.plan for name, wire in wires.items()}
+        yield stores, {name: wire.plan for name, wire in wires.items()}
 
 
 def sweep(
@@ -44,8 +38,8 @@ def sweep(
     waits no less. With `time_out_once` only the first request times out.
     """
     generation = versions[0].file.version.generation + 1
-    with proxied_sinks(deployment) as (sinks, plans):
-        sink, plan = sinks[store], plans[store]
+    with proxied_stores(deployment) as (stores, plans):
+        sink, plan = stores[store], plans[store]
         make_load(sink, versions[1].at(generation), "first")
         for fault in WIRE_FAULTS if KEYS[store] == "postgres" else HTTP_FAULTS:
             tally = Tally(store, fault)
@@ -58,8 +52,8 @@ def sweep(
                 note = ""
                 try:
                     make_load(sink, content, f"{fault}-{at}")
-                except dg.Failure as failure:
-                    note = f"{fault} at request {at}: {failure.description}"
+                except StoreError as error:
+                    note = f"{fault} at request {at}: {error}"
                 seconds, happened = time.monotonic() - started, plan.happened
                 plan.arm(None, 0)
                 if not happened:

@@ -1,8 +1,8 @@
 """Several files in one run, as a backfill and the sensor make them: each keeps its own load and its own failure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -12,14 +12,17 @@ from google.api_core.exceptions import Forbidden, ServiceUnavailable
 
 from txn_assets.definitions import build
 from txn_assets.defs.assets import ASSETS as ASSET_DEFINITIONS
-from txn_assets.defs.io_managers.postgres import PostgresIOManager
-from txn_assets.defs.resources import Quarantine
+from txn_assets.defs.services import share_services
 from txn_assets.environment import ConfigError
 from txn_assets.files.arrival import RANGE_TAGS
 from txn_assets.files.ledger import Action, FileVersion
 from txn_assets.files.values import HashedFile
-from txn_assets.stores.retries import StoreError
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.postgres import PostgresStore
+from txn_assets.stores.quarantine import Quarantine
+from txn_assets.stores.services import Services
 from txn_assets_tests.deployment import SINKS, Deployment, failure, make_file, make_row, many_rows
+from txn_assets_tests.faults.bench import turn_into
 
 ASSETS = ("raw_csv", "validated_transactions", "hashed_transactions", *SINKS)
 
@@ -158,7 +161,7 @@ def test_store_goes_down_between_files(deployment: Deployment, last: str, loaded
         deployment.land(name, make_file(*many_rows(3)))
     tried: list[str] = []
 
-    class GoneMeanwhile(PostgresIOManager):
+    class GoneMeanwhile(PostgresStore):
         def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
             if len(files) > 1:
                 raise StoreError("One of them is at fault.")
@@ -167,7 +170,11 @@ def test_store_goes_down_between_files(deployment: Deployment, last: str, loaded
                 raise psycopg.OperationalError("connection refused")
             return super().load(files, run_id)
 
-    result = _materialize_with(deployment, names, "postgres", GoneMeanwhile, retry_seconds=0.1)
+    def change(services: Services) -> None:
+        gone = turn_into(GoneMeanwhile, services.stores["postgres"])
+        services.stores["postgres"] = replace(gone, retry_seconds=0.1)
+
+    result = _materialize_with(deployment, names, change)
 
     assert not result.success
     assert sorted(set(tried)) == [*loaded, last]
@@ -260,29 +267,29 @@ def _with_quarantine(
 
     for name in names:
         deployment.land(name, make_file(*many_rows(3)))
-    return _materialize_with(deployment, names, "quarantine", Failing), tried
+
+    def change(services: Services) -> None:
+        real = services.quarantine
+        services.quarantine = Failing(real.clients, real.bucket, real.prefix)
+
+    return _materialize_with(deployment, names, change), tried
 
 
 def _materialize_with(
-    deployment: Deployment, names: Sequence[str], key: str, fake: type[Any], **fields: Any
+    deployment: Deployment, names: Sequence[str], change: Callable[[Services], None]
 ) -> dg.ExecuteInProcessResult:
-    """Run all assets for `names`, the only registered files, with a fake of the resource `key`.
-
-    The fake behaves like the real resource except where it overrides it or `fields` replaces something.
-    """
-    definitions = build(deployment.config)
-    resources = dict(definitions.resources or {})
-    real = resources[key]
-    resources[key] = fake(**({name: getattr(real, name) for name in type(real).model_fields} | fields))
-    altered = dg.Definitions(definitions.assets, asset_checks=definitions.asset_checks, resources=resources)
+    """Run all assets for `names`, the only registered files, with services that `change` has altered."""
     deployment.instance.add_dynamic_partitions("landed_files", list(names))
-    return altered.resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=deployment.instance,
-        asset_selection=[asset.key for asset in ASSET_DEFINITIONS],
-        tags={"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]},
-        raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )
+    with share_services(deployment.config) as services:
+        change(services)
+        job = build(deployment.config).resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            instance=deployment.instance,
+            asset_selection=[asset.key for asset in ASSET_DEFINITIONS],
+            tags={"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]},
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
 
 
 def _log(deployment: Deployment, result: dg.ExecuteInProcessResult) -> list[str]:

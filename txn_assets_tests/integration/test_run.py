@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from txn_assets.defs.resources import RunFiles
+from txn_assets.defs.io_managers.values import ValuesIOManager
 from txn_assets.environment import project_root
 from txn_assets.run import run
 from txn_assets_tests.deployment import Deployment, make_file, make_row
@@ -217,7 +217,7 @@ def test_missing_key(deployment: Deployment, tmp_path: Path, monkeypatch: pytest
 
 def test_failure_of_the_run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a run fails before its first step, the cause is printed in one line."""
-    monkeypatch.setattr(RunFiles, "setup_for_execution", lambda *_: 1 / 0)
+    monkeypatch.setattr(ValuesIOManager, "__init__", lambda *_: 1 / 0)
     out = io.StringIO()
 
     code = run(project_root() / "data" / "transactions.csv", deployment.config, out)

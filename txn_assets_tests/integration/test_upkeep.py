@@ -7,6 +7,7 @@ import dagster as dg
 from txn_assets.definitions import build
 from txn_assets.defs.assets import LANDING_ZONE
 from txn_assets.defs.checks import make_no_stuck_files
+from txn_assets.defs.services import open_services
 from txn_assets.files.arrival import RANGE_TAGS
 from txn_assets_tests.deployment import SINKS, Deployment, make_file, make_row
 
@@ -33,11 +34,10 @@ def test_stuck_files_are_counted(deployment: Deployment) -> None:
     for name in ("notes.txt", "_unfinished.csv", "folder/.hidden.csv"):
         deployment.land(name, b"x")
     deployment.materialize("transactions.csv")
-    resources = {name: build(deployment.config).resources[name] for name in ("landing", "gcs", "bigquery", "postgres")}  # type: ignore[index]  # it has resources
     check = make_no_stuck_files(minutes=-1)
 
-    with dg.build_resources(resources, instance=deployment.instance) as built:
-        result = check(**built._asdict())
+    with open_services(deployment.config) as services:
+        result = check(services=services)
     assert isinstance(result, dg.AssetCheckResult)
 
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)

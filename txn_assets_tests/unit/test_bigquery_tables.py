@@ -18,7 +18,7 @@ from txn_assets.stores.bigquery_tables import (
     make_schema,
     prepare,
 )
-from txn_assets.stores.retries import StoreError
+from txn_assets.stores.errors import StoreError
 
 TABLE = "hijra-project.warehouse.raw"
 DAY_MS = 86_400_000

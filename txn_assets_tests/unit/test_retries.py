@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from txn_assets.stores.retries import Budget, StoreError, retry_transient
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.retries import Budget, retry_transient
 
 SOON = Budget(seconds=30, first_pause=0.0001, longest_pause=0.001)
 """Budget with ample time and tiny pauses."""

@@ -1,106 +1,43 @@
-"""Base class of the three sinks: load files, retry transient errors, record metadata and read rows back.
+"""The I/O manager of a sink: hands files to a store, and records what became of each.
 
-Keep it independent of the store; replacing a file is up to each subclass. See docs/reliability.md.
+What a load does is in `stores/`; one I/O manager for each store is built from `registry.STORES`.
 """
 
 import functools
 import time
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field
 
 from txn_assets.defs.events import StageLog, processed
 from txn_assets.defs.io_managers.values import as_kind
 from txn_assets.defs.partitions import materialize_only
-from txn_assets.defs.resources import Clients, RunFiles
-from txn_assets.files.ledger import Action, FileVersion, Holding
+from txn_assets.files.ledger import Action
 from txn_assets.files.values import FailedFile, HashedFile, HashedFiles, list_failures
-from txn_assets.stores.retries import Budget, StoreError, StoreUnavailableError, retry_transient
+from txn_assets.stores.errors import StoreError, StoreUnavailableError
+from txn_assets.stores.registry import StoreEntry
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from txn_assets.stores.store import Store
 
 
-class SinkIOManager(dg.ConfigurableIOManager):
-    """I/O manager that loads files into a store, replacing their earlier versions.
+def make_sink_io_manager(entry: StoreEntry) -> dg.IOManagerDefinition:
+    """Return the I/O manager of the store `entry`."""
 
-    After `handle_output`, the store holds exactly the rows of each file; if it raised, exactly what it held before.
-    """
+    @dg.io_manager(required_resource_keys={"services"}, description=f"Loads files into {entry.label}.")
+    def sink(context: dg.InitResourceContext) -> SinkIOManager:
+        return SinkIOManager(entry, context.resources.services.stores[entry.key])
 
-    clients: dg.ResourceDependency[Clients]
-    run_files: dg.ResourceDependency[RunFiles]
-    pii_fields: list[str] = Field(description="The hashed columns.")
-    store: str = Field(description="The name of the store in messages.")
-    retry_seconds: float = Field(default=120.0, description="How long passing faults are ridden out.")
+    return sink
 
-    @abstractmethod
-    def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
-        """Load `files` and return the action taken for each, by name. Must be idempotent, since errors are retried."""
 
-    @abstractmethod
-    def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:
-        """Return the ledger generation and the totals computed by the store for each of `files`, by name.
+class SinkIOManager(dg.IOManager):
+    """Loads files into a store, replacing their earlier versions, and reads their rows back."""
 
-        The fingerprint of a file that the run `run_id` loaded is the one from its ledger row, because the store
-        computed it inside the transaction that wrote the row.
-        """
-
-    @abstractmethod
-    def held_generations(self) -> dict[str, int]:
-        """Return the newest generation in the ledger for each file, by name."""
-
-    @abstractmethod
-    def read_rows(self, names: Sequence[str]) -> "pa.Table":
-        """Return the rows that the store holds for the files in `names`."""
-
-    @abstractmethod
-    def inexact_columns(self) -> list[str]:
-        """Return the money columns that the store keeps as binary floating-point numbers."""
-
-    @abstractmethod
-    def address(self, file: HashedFile) -> str:
-        """Return the place to find the rows, as shown to people."""
-
-    @abstractmethod
-    def is_transient(self, error: Exception) -> bool:
-        """Return whether a retry may succeed."""
-
-    @abstractmethod
-    def explain(self, error: Exception) -> str:
-        """Return the message for `error`: store, cause and remedy."""
-
-    def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:
-        """Return `file` with the totals that the store reads back once it holds it.
-
-        `is_exact` is false if the table keeps prices as binary floating-point numbers.
-        """
-        if is_exact:
-            return file
-        from txn_assets.rows.hashed_rows import inexact_totals  # noqa: PLC0415 - Arrow loads with the first file
-
-        return replace(file, totals=inexact_totals(self.run_files.hashed_rows(file)))
-
-    def live_generation(self, version: FileVersion, held: int | None) -> int | None:
-        """Return the live generation in the landing zone; look it up only if the store holds a different one.
-
-        Raises:
-            StoreUnavailableError: the landing zone does not respond.
-        """
-        if held in (None, version.generation):
-            return None
-        try:
-            live = self.run_files.landing.latest(version.name)
-        except Exception as error:
-            from txn_assets.stores.google_errors import explain, is_out_of_reach  # noqa: PLC0415 - see defs/resources.py
-
-            if not is_out_of_reach(error):
-                raise
-            raise StoreUnavailableError(explain(error, f"Landing zone {self.run_files.landing.address}")) from error
-        return live.generation if live else None
+    def __init__(self, entry: StoreEntry, store: "Store") -> None:
+        self._label = entry.label
+        self._store = store
 
     def handle_output(self, context: dg.OutputContext, obj: HashedFiles) -> None:
         """Load `obj`; leave out files that cannot be loaded, without recording them as materialized.
@@ -109,6 +46,7 @@ class SinkIOManager(dg.ConfigurableIOManager):
             Failure: nothing was loaded; the message says what is wrong and what to do.
         """
         started = time.monotonic()
+        before = self._store.costs()
         actions, failed = self._load_each(obj.files, context.run_id)
         for one in failed:
             context.log.error(str(one))
@@ -117,45 +55,29 @@ class SinkIOManager(dg.ConfigurableIOManager):
         obj = obj.of(actions)
         materialize_only(context, obj.by_name)
         seconds = time.monotonic() - started
-        stage = context.asset_key.to_python_identifier()
-        inexact = self.retry_transient(self.inexact_columns)
+        self._log(context, obj, actions, seconds)
         metadata: dict[str, Any] = {"seconds": round(seconds, 3)}
-        if inexact:
-            metadata["not exact"] = f"{', '.join(inexact)}: a binary floating-point column of an older table"
-            context.log.warning(f"{self.store} keeps {', '.join(inexact)} as binary floating-point numbers: not exact.")
-        log = StageLog(context.log, context.run_id, files=len(context.asset_partition_keys))
-        log.done(len(obj), seconds)
-        for file in obj:
-            action = actions[file.version.name]
-            details = {"action": action.value, "generation": file.version.generation}
-            event = processed(stage, file.version.name, file.totals.rows, seconds, **details)
-            log.emit(event)
-            if action is Action.STAND_BACK:
-                context.log.warning(f"{file.version} is older than what {self.store} holds: nothing was changed.")
-        if len(obj) == 1:
-            (file,) = obj
-            metadata |= {
-                "dagster/partition_row_count": file.totals.rows,
-                "action": actions[file.version.name].value,
-                "generation": str(file.version.generation),
-                "address": self.address(file),
-            }
-        context.add_output_metadata(metadata)
+        metadata |= {key: value - before[key] for key, value in self._store.costs().items()}
+        if inexact := self._inexact_columns():
+            metadata["not exact"] = f"{inexact}: a binary floating-point column of an older table"
+            context.log.warning(f"{self._label} keeps {inexact} as binary floating-point numbers: not exact.")
+        self._record(context, obj, actions, metadata)
 
     def _load_each(self, files: Sequence[HashedFile], run_id: str) -> tuple[dict[str, Action], tuple[FailedFile, ...]]:
         """Load `files` together or, if one of them fails, one by one; stop when the store is unavailable."""
+        load = functools.partial(self._store.load, run_id=run_id)
         try:
-            return self._retry_transient(lambda: self.load(files, run_id)), ()
+            return self._store.retry_transient(lambda: load(files)), ()
         except StoreUnavailableError as error:
-            raise _as_failure(error) from error.__cause__
+            raise as_failure(error) from error.__cause__
         except StoreError as error:
             if len(files) == 1:
-                raise _as_failure(error) from error.__cause__
+                raise as_failure(error) from error.__cause__
         actions: dict[str, Action] = {}
         failed: list[FailedFile] = []
         for place, file in enumerate(files):
             try:
-                actions |= self._retry_transient(functools.partial(self.load, [file], run_id))
+                actions |= self._store.retry_transient(functools.partial(load, [file]))
             except StoreUnavailableError as error:
                 # Every remaining file would wait just as long. With a full batch, that blocks the pool for hours.
                 failed += [FailedFile(left.version.name, str(error)) for left in files[place:]]
@@ -164,27 +86,54 @@ class SinkIOManager(dg.ConfigurableIOManager):
                 failed.append(FailedFile(file.version.name, str(error)))
         return actions, tuple(failed)
 
+    def _inexact_columns(self) -> str:
+        try:
+            return ", ".join(self._store.retry_transient(self._store.inexact_columns))
+        except StoreError as error:
+            raise as_failure(error) from error.__cause__
+
+    def _log(self, context: dg.OutputContext, files: HashedFiles, actions: dict[str, Action], seconds: float) -> None:
+        log = StageLog(context.log, context.run_id, files=len(context.asset_partition_keys))
+        log.done(len(files), seconds)
+        stage = context.asset_key.to_python_identifier()
+        for file in files:
+            action, version = actions[file.version.name], file.version
+            details = {"action": action.value, "generation": version.generation}
+            log.emit(processed(stage, version.name, file.totals.rows, seconds, **details))
+            if action is Action.STAND_BACK:
+                context.log.warning(f"{version} is older than what {self._label} holds: nothing was changed.")
+
+    def _record(
+        self, context: dg.OutputContext, files: HashedFiles, actions: dict[str, Action], metadata: dict[str, Any]
+    ) -> None:
+        """Record `metadata` of the load, and rows, action, generation and address of each file."""
+        each = {
+            file.version.name: {
+                "dagster/partition_row_count": file.totals.rows,
+                "action": actions[file.version.name].value,
+                "generation": str(file.version.generation),
+                "address": self._store.address(file),
+            }
+            for file in files
+        }
+        if len(each) == 1:
+            (only,) = each.values()
+            metadata |= only
+        else:
+            # The metadata of an output is the same for all of its partitions, so each gets an observation as well.
+            for name, one in each.items():
+                context.log_event(dg.AssetObservation(context.asset_key, partition=name, metadata=one))
+        context.add_output_metadata(metadata)
+
     def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - depends on the annotation of the input
         """Return the rows of the partitions in the type that the input is annotated with; see `values.as_kind`."""
-        rows = self.retry_transient(lambda: self.read_rows(context.asset_partition_keys))
+        try:
+            rows = self._store.retry_transient(lambda: self._store.read_rows(context.asset_partition_keys))
+        except StoreError as error:
+            raise as_failure(error) from error.__cause__
         return as_kind(rows.to_reader(), context.dagster_type.typing_type)
 
-    def retry_transient[T](self, attempt: Callable[[], T]) -> T:
-        """Return the result of `attempt`, retrying transient store errors.
 
-        Raises:
-            Failure: the store error, as a message; Dagster does not retry it, because it has been retried here.
-        """
-        try:
-            return self._retry_transient(attempt)
-        except StoreError as error:
-            raise _as_failure(error) from error.__cause__
-
-    def _retry_transient[T](self, attempt: Callable[[], T]) -> T:
-        return retry_transient(
-            attempt, is_transient=self.is_transient, explain=self.explain, budget=Budget(seconds=self.retry_seconds)
-        )
-
-
-def _as_failure(error: StoreError) -> dg.Failure:
+def as_failure(error: StoreError) -> dg.Failure:
+    """Return `error` as the failure of a step, which Dagster does not retry, because the store has done so."""
     return dg.Failure(str(error), allow_retries=False)

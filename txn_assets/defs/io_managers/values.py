@@ -1,33 +1,17 @@
-"""Staging: pass values between the assets of a run, and to a run that continues it.
+"""The I/O manager of the values between assets: pass them on within a run, and to a run that continues it.
 
-Staging holds manifests, which list the files of a value, and hashed rows. Never store clear text there: it stays in the
-local `RunFiles` of the run. See docs/architecture.md.
-
-Each run writes below `<staging>/<run id>/`, so two runs of the same partition never read each other's values.
+A value is a manifest, which lists files; `stores/staging.py` stores it. See docs/architecture.md.
 """
 
-import contextlib
-import datetime as dt
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
 
 from txn_assets.defs.partitions import materialize_only
-from txn_assets.defs.resources import Clients, RunFiles
-from txn_assets.files.values import (
-    FailedFile,
-    FileValues,
-    HashedFile,
-    HashedFiles,
-    RawFiles,
-    ValidatedFiles,
-    from_json,
-    list_failures,
-    to_json,
-)
+from txn_assets.files.values import FailedFile, FileValues, HashedFiles, RawFiles, ValidatedFiles, list_failures
+from txn_assets.stores.services import Services
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,63 +20,38 @@ MANIFEST = "manifest"
 """Metadata key of an asset for the name of its manifest."""
 
 
-class ValuesIOManager(dg.ConfigurableIOManager):
-    """Store and load the values of `raw_csv`, `validated_transactions` and `hashed_transactions`.
+@dg.io_manager(required_resource_keys={"services"}, description="Stores the values that assets pass to each other.")
+def values_io_manager(context: dg.InitResourceContext) -> "ValuesIOManager":
+    """Return the I/O manager of `raw_csv`, `validated_transactions` and `hashed_transactions`."""
+    return ValuesIOManager(context.resources.services, context.run.run_id if context.run else None)
+
+
+class ValuesIOManager(dg.IOManager):
+    """Stores and loads the values of `raw_csv`, `validated_transactions` and `hashed_transactions`.
 
     The annotation of an input decides what it gets: the value itself, or its rows as `pandas.DataFrame`,
     `pyarrow.Table` or, without holding all rows in memory, `pyarrow.RecordBatchReader`.
     """
 
-    clients: dg.ResourceDependency[Clients]
-    run_files: dg.ResourceDependency[RunFiles]
-    bucket: str = Field(description="Name of the bucket.")
-    prefix: str = Field(description="Manifests and hashed rows are stored below this prefix.")
-
-    _written: dict[str, FileValues] = PrivateAttr(default_factory=dict)
+    def __init__(self, services: Services, run_id: str | None) -> None:
+        self._staging = services.staging
+        self._run_files = services.run_files
+        self._run_id = run_id
+        self._written: dict[str, FileValues] = {}
 
     def handle_output(self, context: dg.OutputContext, obj: FileValues) -> None:
         """Store `obj`; once hashed rows are stored, remove the clear text."""
         asset = context.asset_key.to_python_identifier()
-        folder = f"{self.prefix}/{context.run_id}"
-        bucket = self.clients.storage().bucket(self.bucket)
         if isinstance(obj, HashedFiles):
             started = time.monotonic()
-            obj = obj.map(lambda file: self._upload(file, folder))
+            obj = obj.map(lambda file: self._staging.upload(file, context.run_id))
             context.add_output_metadata({"upload_seconds": round(time.monotonic() - started, 3)})
         if obj.failed:
             materialize_only(context, obj.by_name)
-        name = _manifest_name(folder, asset)
-        bucket.blob(name).upload_from_string(to_json(obj), content_type="application/json", checksum="crc32c")
+        manifest = self._staging.manifest(context.run_id, asset)
+        self._staging.write(manifest, obj)
         self._written[asset] = obj
-        context.add_output_metadata({MANIFEST: name})
-
-    def _upload(self, file: HashedFile, folder: str) -> HashedFile:
-        path = self.run_files.hashed_rows(file)
-        uri = f"gs://{self.bucket}/{folder}/{path.parent.name}.parquet"
-        stored = file.at(uri)
-        blob = self.clients.storage().bucket(self.bucket).blob(stored.object_name)
-        blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet", checksum="crc32c")
-        self.run_files.drop_clear_text(file.version)
-        return stored
-
-    def written(self) -> Iterator[tuple[str, dt.datetime]]:
-        """Yield the name of each staged object and the time it was written."""
-        blobs = self.clients.storage().list_blobs(
-            self.bucket, prefix=f"{self.prefix}/", fields="items(name,timeCreated),nextPageToken"
-        )
-        return ((blob.name, blob.time_created) for blob in blobs)
-
-    def remove(self, names: Iterable[str]) -> int:
-        """Remove staged objects and return how many; objects that are already gone do not count."""
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see defs/resources.py
-
-        bucket = self.clients.storage().bucket(self.bucket)
-        removed = 0
-        for name in names:
-            with contextlib.suppress(NotFound):
-                bucket.blob(name).delete()
-                removed += 1
-        return removed
+        context.add_output_metadata({MANIFEST: manifest})
 
     def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - depends on the annotation of the input
         """Return the value or its rows, in the type that the input is annotated with."""
@@ -120,8 +79,8 @@ class ValuesIOManager(dg.ConfigurableIOManager):
         """Yield the value from this run, then from the run that it continues, and so on."""
         if asset in self._written:
             yield self._written[asset]
-        for run_id in _lineage(instance, self.run_files.run_id):
-            value = self._read(_manifest_name(f"{self.prefix}/{run_id}", asset))
+        for run_id in _lineage(instance, self._run_id):
+            value = self._staging.read(self._staging.manifest(run_id, asset))
             if value is not None:
                 yield value
 
@@ -138,7 +97,7 @@ class ValuesIOManager(dg.ConfigurableIOManager):
             ).records
             manifest = _manifest_of(records[0].asset_materialization) if records else ""
             if manifest not in values:
-                values[manifest] = self._read(manifest) if manifest else None
+                values[manifest] = self._staging.read(manifest) if manifest else None
             value = values[manifest]
             if value is None:
                 gone = "is no longer in staging" if manifest else "has not been materialized"
@@ -150,21 +109,10 @@ class ValuesIOManager(dg.ConfigurableIOManager):
             raise dg.Failure(list_failures(failed), allow_retries=False)
         return kind(tuple(files), tuple(failed))  # type: ignore[no-any-return]  # one of the three value types
 
-    def _read(self, manifest: str) -> FileValues | None:
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - see defs/resources.py
-
-        try:
-            data = self.clients.storage().bucket(self.bucket).blob(manifest).download_as_bytes()
-        except NotFound:
-            return None
-        return from_json(bytes(data))
-
     def _rows(self, value: ValidatedFiles | HashedFiles) -> "pa.RecordBatchReader":
-        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
-
         if isinstance(value, HashedFiles):
-            return hashed_rows.read([self.run_files.hashed_rows(file) for file in value])
-        return hashed_rows.read_valid([self.run_files.valid_rows(file) for file in value])
+            return self._run_files.read_hashed(value.files)
+        return self._run_files.read_valid(value.files)
 
 
 def as_kind(rows: "pa.RecordBatchReader", kind: type[Any]) -> Any:  # noqa: ANN401 - an instance of `kind`
@@ -193,10 +141,6 @@ def _manifest_of(materialization: dg.AssetMaterialization | None) -> str:
     """Return the name of the manifest, or '' if a person reported the materialization, since it has no value then."""
     name = materialization.metadata.get(MANIFEST) if materialization else None
     return str(name.value) if name else ""
-
-
-def _manifest_name(folder: str, asset: str) -> str:
-    return f"{folder}/{asset}.json"
 
 
 def _lineage(instance: dg.DagsterInstance, run_id: str | None) -> Iterator[str]:

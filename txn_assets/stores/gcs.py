@@ -1,27 +1,27 @@
-"""The data lake sink: one object per file, with the five columns after hashing.
+"""The data lake: one object per file, with the five columns after hashing.
 
 The object's metadata is the ledger of this store. `ledger.decide` chooses between load, keep and stand back. See
 docs/reliability.md.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+import pyarrow as pa
+from google.cloud import storage
 
-from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.config import PipelineConfig
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import LEDGER_COLUMNS, NOTHING, Action, Holding, LoadRecord, decide
+from txn_assets.files.values import HashedFile
+from txn_assets.rows import hashed_rows
+from txn_assets.stores import google_errors
+from txn_assets.stores.clients import Clients
+from txn_assets.stores.errors import StoreError
 from txn_assets.stores.landed_names import object_name
-from txn_assets.stores.retries import StoreError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from google.cloud import storage
-
-    from txn_assets.files.values import HashedFile
+from txn_assets.stores.run_files import RunFiles
+from txn_assets.stores.store import Store
 
 CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
@@ -37,28 +37,34 @@ def record_of(metadata: Mapping[str, str]) -> LoadRecord:
     return LoadRecord.from_row({column.name: metadata[column.key] for column in LEDGER_COLUMNS})
 
 
-class GcsIOManager(SinkIOManager):
-    """Write each file to its object, and read its rows back."""
+@dataclass(kw_only=True)
+class GcsStore(Store):
+    """One object for each file.
 
-    bucket: str = Field(description="Name of the bucket.")
-    path: str = Field(description="Objects are stored below this prefix.")
-    file_format: str = Field(description="'csv' or 'parquet'.")
+    Attributes:
+        path: objects are stored below this prefix.
+        file_format: `csv` or `parquet`.
+    """
 
-    def as_held(self, file: "HashedFile", *, is_exact: bool) -> "HashedFile":  # noqa: ARG002 - prices are decimal text
+    bucket: str
+    path: str
+    file_format: str
+
+    def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:  # noqa: ARG002 - prices are decimal text
         """Return `file` with the totals of the five columns, since an object has no source_row."""
         return replace(file, totals=replace(file.totals, fingerprint=file.lake_fingerprint))
 
-    def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
+    def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         """Replace the object of each file."""
-        bucket = self.clients.storage().bucket(self.bucket)
+        bucket = self.clients.storage.bucket(self.bucket)
         return {file.version.name: self._replace(bucket, self.as_held(file, is_exact=True), run_id) for file in files}
 
-    def _replace(self, bucket: "storage.Bucket", file: "HashedFile", run_id: str) -> Action:
+    def _replace(self, bucket: storage.Bucket, file: HashedFile, run_id: str) -> Action:
         incoming = file.load_record(run_id)
         path = self._local(file)
         checksum = crc32c(path)
         name = object_name(self.path, file.version.name, self.file_format)
-        blob = bucket.get_blob(name, **self._no_retry)
+        blob = bucket.get_blob(name, **self.clients.no_retry)
         held = _held(blob, file)
         same = held is not None and held.same_content(incoming) and blob is not None and blob.crc32c == checksum
         live = self.live_generation(file.version, held.file.generation if held else None)
@@ -75,26 +81,24 @@ class GcsIOManager(SinkIOManager):
             content_type=CONTENT_TYPES[self.file_format],
             if_generation_match=generation,
             checksum="crc32c",
-            **self._no_retry,
+            **self.clients.no_retry,
         )
         return action
 
-    def holdings(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Holding]:  # noqa: ARG002 - an object is read in any case
+    def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:  # noqa: ARG002 - an object is read in any case
         """Return generation and totals by file name; fetch the object unless a local copy has the same checksum."""
         return {file.version.name: self._holding(file) for file in files}
 
-    def _holding(self, file: "HashedFile") -> Holding:
-        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
-
+    def _holding(self, file: HashedFile) -> Holding:
         name = object_name(self.path, file.version.name, self.file_format)
-        blob = self.clients.storage().bucket(self.bucket).get_blob(name, **self._no_retry)
+        blob = self.clients.storage.bucket(self.bucket).get_blob(name, **self.clients.no_retry)
         held = _record(blob)
         if blob is None or held is None or held.file.name != file.version.name:
             return NOTHING
-        path = self._local_path(file)
+        path = self.run_files.lake_file(file.version, self.file_format)
         if not path.exists() or crc32c(path) != blob.crc32c:
             path = path.with_suffix(".fetched")
-            blob.download_to_filename(str(path), raw_download=True, **self._no_retry)
+            blob.download_to_filename(str(path), raw_download=True, **self.clients.no_retry)
         totals = hashed_rows.lake_totals(path, file_format=self.file_format)
         # Remove the largest file of the run now: the other stores may still need the disk space.
         path.unlink()
@@ -102,10 +106,8 @@ class GcsIOManager(SinkIOManager):
 
     def held(self, name: str) -> LoadRecord | None:
         """Return the record in the metadata of the object of `name`, or None before its first load."""
-        blob = (
-            self.clients.storage()
-            .bucket(self.bucket)
-            .get_blob(object_name(self.path, name, self.file_format), **self._no_retry)
+        blob = self.clients.storage.bucket(self.bucket).get_blob(
+            object_name(self.path, name, self.file_format), **self.clients.no_retry
         )
         record = _record(blob)
         if blob is None or record is None or record.file.name != name:
@@ -118,8 +120,8 @@ class GcsIOManager(SinkIOManager):
         Ignore objects in a format that the lake used before: they are no longer replaced. If they counted, a version
         that is already there in the new format would be loaded again every night.
         """
-        blobs = self.clients.storage().list_blobs(
-            self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken", **self._no_retry
+        blobs = self.clients.storage.list_blobs(
+            self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken", **self.clients.no_retry
         )
         held: dict[str, int] = {}
         for blob in blobs:
@@ -129,51 +131,30 @@ class GcsIOManager(SinkIOManager):
                 held[name] = max(held.get(name, 0), int(metadata["source_generation"]))
         return held
 
-    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+    def read_rows(self, names: Sequence[str]) -> pa.Table:
         """Return the rows of the files in `names`."""
-        import pyarrow as pa  # noqa: PLC0415 - only needed to read objects
-
-        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - only needed to read objects
-
-        bucket = self.clients.storage().bucket(self.bucket)
+        bucket = self.clients.storage.bucket(self.bucket)
         tables = []
         for name in names:
             blob = bucket.blob(object_name(self.path, name, self.file_format))
-            tables.append(hashed_rows.read_lake(blob.download_as_bytes(**self._no_retry), file_format=self.file_format))
+            data = blob.download_as_bytes(**self.clients.no_retry)
+            tables.append(hashed_rows.read_lake(data, file_format=self.file_format))
         return pa.concat_tables(tables)
 
-    def inexact_columns(self) -> list[str]:
-        """Return no columns: prices are decimal text."""
-        return []
-
-    def address(self, file: "HashedFile") -> str:
+    def address(self, file: HashedFile) -> str:
         """Return the gs:// address of the object."""
         return f"gs://{self.bucket}/{object_name(self.path, file.version.name, self.file_format)}"
 
     def is_transient(self, error: Exception) -> bool:
         """Return whether the connection was lost, the server failed or throttled, or another run wrote the object."""
-        from txn_assets.stores.google_errors import is_precondition_failure, is_transient  # noqa: PLC0415 - see defs/resources.py
-
-        return is_transient(error) or is_precondition_failure(error)
+        return google_errors.is_transient(error) or google_errors.is_precondition_failure(error)
 
     def explain(self, error: Exception) -> str:
         """Return what is wrong and what to do."""
-        from txn_assets.stores.google_errors import explain  # noqa: PLC0415 - see defs/resources.py
+        return google_errors.explain(error, f"GCS bucket {self.bucket}")
 
-        return explain(error, f"GCS bucket {self.bucket}")
-
-    @property
-    def _no_retry(self) -> dict[str, Any]:
-        # One attempt per request, with a timeout: only `retry_transient` retries, so that budgets do not multiply.
-        return {"retry": None, "timeout": self.clients.request_seconds}
-
-    def _local_path(self, file: "HashedFile") -> Path:
-        return self.run_files.folder(file.version) / f"processed.{self.file_format}"
-
-    def _local(self, file: "HashedFile") -> Path:
-        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
-
-        path = self._local_path(file)
+    def _local(self, file: HashedFile) -> Path:
+        path = self.run_files.lake_file(file.version, self.file_format)
         if not path.exists():
             part = path.with_suffix(".part")
             hashed_rows.write_lake(self.run_files.hashed_rows(file), part, file_format=self.file_format)
@@ -181,14 +162,14 @@ class GcsIOManager(SinkIOManager):
         return path
 
 
-def _record(blob: "storage.Blob | None") -> LoadRecord | None:
+def _record(blob: storage.Blob | None) -> LoadRecord | None:
     if blob is None or not blob.metadata or "source_generation" not in blob.metadata:
         # Objects of the original pipeline have no metadata about their source.
         return None
     return record_of(blob.metadata)
 
 
-def _held(blob: "storage.Blob | None", file: "HashedFile") -> LoadRecord | None:
+def _held(blob: storage.Blob | None, file: HashedFile) -> LoadRecord | None:
     held = _record(blob)
     if blob is not None and held is not None and held.file.name != file.version.name:
         message = (
@@ -197,3 +178,11 @@ def _held(blob: "storage.Blob | None", file: "HashedFile") -> LoadRecord | None:
         )
         raise StoreError(message)
     return held
+
+
+def make_store(config: PipelineConfig, clients: Clients, run_files: RunFiles) -> GcsStore:
+    """Return the data lake of `config`."""
+    lake = config.data_lake
+    return GcsStore(
+        clients=clients, run_files=run_files, bucket=lake.gcs_bucket, path=lake.path, file_format=lake.format
+    )

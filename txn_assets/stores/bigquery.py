@@ -1,4 +1,4 @@
-"""The BigQuery sink: one table with exactly the rows of the newest loaded version of each file.
+"""The BigQuery store: one table with exactly the rows of the newest loaded version of each file.
 
 A load job fills a load table, and one transaction replaces the files from it. SQL is in `bigquery_sql.py`, table
 definitions in `bigquery_tables.py`, running jobs in `bigquery_jobs.py`; `ledger.decide` chooses between load, keep and
@@ -9,53 +9,44 @@ import datetime as dt
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, PrivateAttr
+import pyarrow as pa
+from google.cloud import bigquery
 
-from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.config import PipelineConfig
 from txn_assets.files.ledger import Action, Holding, LoadRecord, Totals, decide, read_holdings
+from txn_assets.files.values import HashedFile
 from txn_assets.stores import bigquery_sql as statements
-from txn_assets.stores import bigquery_tables
+from txn_assets.stores import bigquery_tables, google_errors
 from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
-
-if TYPE_CHECKING:
-    import dagster as dg
-    import pyarrow as pa
-    from google.cloud import bigquery
-
-    from txn_assets.files.values import HashedFile, HashedFiles
+from txn_assets.stores.bigquery_sql import Tables
+from txn_assets.stores.clients import Clients
+from txn_assets.stores.run_files import RunFiles
+from txn_assets.stores.store import Store
 
 LOAD_TABLE_LIFETIME = dt.timedelta(hours=6)
 """Age at which BigQuery removes the load table that a dead run left behind."""
 
 
-class BigQueryIOManager(SinkIOManager):
-    """Load files into the BigQuery table, and read their rows back."""
+@dataclass(kw_only=True)
+class BigQueryStore(Store):
+    """One table for all files, and its ledger `<table>_loads`.
 
-    project_id: str = Field(description="The project of the dataset.")
-    dataset: str = Field(description="The dataset.")
-    table: str = Field(description="The table; its ledger is <table>_loads beside it.")
-    partition_by: Literal["month", "day"] = Field(default="month", description="How a new table is partitioned.")
-    maximum_bytes_billed: int | None = Field(default=None, description="A query that would bill more bytes fails.")
+    Attributes:
+        needs: what the table must have to hold every valid row.
+        maximum_bytes_billed: a query that would bill more bytes fails; None for the project's own limit.
+    """
 
-    _costs: Costs = PrivateAttr(default=Costs())
+    tables: Tables
+    needs: bigquery_tables.Needs
+    maximum_bytes_billed: int | None = None
 
-    @property
-    def _tables(self) -> statements.Tables:
-        return statements.Tables(self.project_id, self.dataset, self.table)
+    _costs: Costs = field(default_factory=Costs, init=False)
 
-    def handle_output(self, context: "dg.OutputContext", obj: "HashedFiles") -> None:
-        """Load `obj` (see `SinkIOManager`) and record the cost of the queries as metadata."""
-        before = self._costs
-        super().handle_output(context, obj)
-        spent = self._costs - before
-        context.add_output_metadata({"bytes_billed": spent.bytes_billed, "slot_milliseconds": spent.slot_milliseconds})
-
-    def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
+    def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         """Replace all files in one transaction."""
         with self._jobs() as jobs:
             types = self._prepare(jobs)
@@ -78,23 +69,16 @@ class BigQueryIOManager(SinkIOManager):
 
     @contextmanager
     def _jobs(self) -> Iterator[Jobs]:
-        jobs = Jobs(self.clients.bigquery(), self._no_retry, self.maximum_bytes_billed)
+        jobs = Jobs(self.clients.bigquery, self.clients.no_retry, self.maximum_bytes_billed)
         try:
             yield jobs
         finally:
             self._costs += jobs.costs
 
-    @property
-    def _no_retry(self) -> dict[str, Any]:
-        # One attempt per request, with a timeout: only `retry_transient` retries, so that budgets do not multiply.
-        return {"retry": None, "timeout": self.clients.request_seconds}
-
     def _commit(self, jobs: Jobs, plan: "_Plan", types: dict[str, str]) -> None:
-        from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
-
         if not plan.records:
             return
-        work_id = _digest(self.dataset, self.table, *plan.identity)
+        work_id = _digest(self.tables.dataset, self.tables.name, *plan.identity)
         load_table = f"{statements.LOAD_TABLE_PREFIX}{work_id}" if plan.loads else None
         if load_table:
             self._fill_load_table(jobs, plan.loads, load_table, work_id)
@@ -102,7 +86,7 @@ class BigQueryIOManager(SinkIOManager):
         touched = [record for record in (*plan.records, *plan.held.values()) if record.file.name in replaced]
         jobs.run_script(
             f"txn_commit_{work_id}",
-            statements.replace_script(self._tables, load_table, types),
+            statements.replace_script(self.tables, load_table, types),
             bigquery.ArrayQueryParameter(
                 "incoming", "STRUCT", [_struct(record, plan.held.get(record.file.name)) for record in plan.records]
             ),
@@ -110,15 +94,11 @@ class BigQueryIOManager(SinkIOManager):
             *_dates(touched),
         )
         if load_table:
-            jobs.client.delete_table(self._tables.id_of(load_table), not_found_ok=True, **self._no_retry)
+            jobs.client.delete_table(self.tables.id_of(load_table), not_found_ok=True, **self.clients.no_retry)
 
-    def _fill_load_table(self, jobs: Jobs, files: Sequence["HashedFile"], load_table: str, work_id: str) -> None:
-        from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
-
-        client, no_retry = jobs.client, self._no_retry
-        table = bigquery_tables.load_table(
-            self._tables.id_of(load_table), dt.datetime.now(dt.UTC) + LOAD_TABLE_LIFETIME
-        )
+    def _fill_load_table(self, jobs: Jobs, files: Sequence[HashedFile], load_table: str, work_id: str) -> None:
+        client, no_retry = jobs.client, self.clients.no_retry
+        table = bigquery_tables.load_table(self.tables.id_of(load_table), dt.datetime.now(dt.UTC) + LOAD_TABLE_LIFETIME)
         existed = client.create_table(table, exists_ok=True, **no_retry).num_rows
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
@@ -135,7 +115,7 @@ class BigQueryIOManager(SinkIOManager):
             is_done=lambda _: bool(existed or client.get_table(table, **no_retry).num_rows),
         )
 
-    def holdings(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Holding]:
+    def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:
         """Return the generation in the ledger and the totals in the table, by file name."""
         names = [file.version.name for file in files]
         is_exact = not self.inexact_columns()
@@ -148,65 +128,65 @@ class BigQueryIOManager(SinkIOManager):
         """Return the generations in the ledger; empty before the first load."""
         with self._jobs() as jobs:
             self._prepare(jobs)
-            return dict(row.values() for row in jobs.query(statements.generations_query(self._tables)))
+            return dict(row.values() for row in jobs.query(statements.generations_query(self.tables)))
 
     def inexact_columns(self) -> list[str]:
         """Return `price` if the table has a binary floating-point column for it."""
-        table = self.clients.bigquery().get_table(self._tables.data_id, **self._no_retry)
+        table = self.clients.bigquery.get_table(self.tables.data_id, **self.clients.no_retry)
         return [] if statements.is_exact(bigquery_tables.column_types(table)) else ["price"]
 
-    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+    def read_rows(self, names: Sequence[str]) -> pa.Table:
         """Return the rows of the files in `names`."""
         with self._jobs() as jobs:
             held = self._held(jobs, names)
             # The dates of a file that is not in the ledger are unknown, so query all of them.
             dates = _dates(held.values()) if set(names) <= held.keys() else _date_parameters(dt.date.min, dt.date.max)
-            rows = jobs.query(statements.rows_query(self._tables), _names(names), *dates)
+            rows = jobs.query(statements.rows_query(self.tables), _names(names), *dates)
             return rows.to_arrow(create_bqstorage_client=False)
 
-    def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - GCS has one object per file
+    def costs(self) -> dict[str, int]:
+        """Return the bytes billed and the slot milliseconds of the queries so far."""
+        return {"bytes_billed": self._costs.bytes_billed, "slot_milliseconds": self._costs.slot_milliseconds}
+
+    def address(self, file: HashedFile) -> str:  # noqa: ARG002 - GCS has one object per file
         """Return the full name of the table."""
-        return f"{self.project_id}.{self.dataset}.{self.table}"
+        return self.tables.data_id
 
     def is_transient(self, error: Exception) -> bool:
         """Return whether the connection was lost, the server failed or throttled, or another load was faster."""
-        from txn_assets.stores.google_errors import is_precondition_failure, is_transient  # noqa: PLC0415 - see defs/resources.py
-
         # 412: another run changed the table between our GET and our PATCH.
         return (
-            is_transient(error)
-            or is_precondition_failure(error)
+            google_errors.is_transient(error)
+            or google_errors.is_precondition_failure(error)
             or statements.is_conflict(str(error))
             or statements.is_lost_load_table(str(error))
         )
 
     def explain(self, error: Exception) -> str:
         """Return what is wrong and what to do."""
-        from txn_assets.stores.google_errors import explain  # noqa: PLC0415 - see defs/resources.py
-
-        store = f"BigQuery table {self._tables.data_id}"
+        store = f"BigQuery table {self.tables.data_id}"
         if name := statements.wrong_file(str(error)):
             return (
                 f"{store} would not hold the rows of {name} as they are: nothing was changed. Give the table the "
                 "columns of docs/reliability.md, and load the file again."
             )
-        return explain(error, store)
+        return google_errors.explain(error, store)
 
     def _prepare(self, jobs: Jobs) -> dict[str, str]:
         return bigquery_tables.prepare(
             jobs.client,
-            self._tables,
-            bigquery_tables.Needs(self.partition_by, self.run_files.settings.validation, tuple(self.pii_fields)),
-            no_retry=self._no_retry,
+            self.tables,
+            self.needs,
+            no_retry=self.clients.no_retry,
         )
 
     def _held(self, jobs: Jobs, names: Sequence[str]) -> dict[str, LoadRecord]:
         """Return the newest ledger row of each file; create the lock row, whose name is empty, if it is missing."""
-        query, parameter = statements.held_query(self._tables), _names(["", *names])
+        query, parameter = statements.held_query(self.tables), _names(["", *names])
         found = [LoadRecord.from_row(row) for row in jobs.query(query, parameter)]
         if not any(record.file.name == "" for record in found):
             # Check every time: a killed run may have created the ledger without its lock row.
-            jobs.query(statements.begin_ledger_statement(self._tables))
+            jobs.query(statements.begin_ledger_statement(self.tables))
             found = [LoadRecord.from_row(row) for row in jobs.query(query, parameter)]
         return {record.file.name: record for record in found if record.file.name}
 
@@ -222,7 +202,7 @@ class BigQueryIOManager(SinkIOManager):
         """Return the totals of the files in `names`, within the dates that `records` span."""
         if not names:
             return {}
-        query = statements.totals_query(self._tables, is_exact=is_exact, has_fingerprint=has_fingerprint)
+        query = statements.totals_query(self.tables, is_exact=is_exact, has_fingerprint=has_fingerprint)
         rows = jobs.query(query, _names(names), *_dates(records))
         return {name: Totals.of_row(tuple(totals)) for name, *totals in (row.values() for row in rows)}
 
@@ -237,7 +217,7 @@ class _Plan:
         held: ledger rows of these files as the caller read them, by name.
     """
 
-    loads: tuple["HashedFile", ...]
+    loads: tuple[HashedFile, ...]
     records: tuple[LoadRecord, ...]
     held: dict[str, LoadRecord]
 
@@ -248,7 +228,7 @@ class _Plan:
         return [record.run_id for record in self.records[:1]] + [str(record.file) for record in self.records] + seen
 
 
-def _plan(files: Sequence["HashedFile"], actions: dict[str, Action], held: dict[str, LoadRecord], run_id: str) -> _Plan:
+def _plan(files: Sequence[HashedFile], actions: dict[str, Action], held: dict[str, LoadRecord], run_id: str) -> _Plan:
     loads = tuple(file for file in files if actions[file.version.name] is Action.LOAD)
     notes = tuple(
         file
@@ -260,30 +240,24 @@ def _plan(files: Sequence["HashedFile"], actions: dict[str, Action], held: dict[
     return _Plan(loads, records, {name: record for name, record in held.items() if name in names})
 
 
-def _names(names: Sequence[str]) -> "bigquery.ArrayQueryParameter":
-    from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
-
+def _names(names: Sequence[str]) -> bigquery.ArrayQueryParameter:
     return bigquery.ArrayQueryParameter("names", "STRING", list(names))
 
 
-def _dates(records: Iterable[LoadRecord]) -> list["bigquery.ScalarQueryParameter"]:
+def _dates(records: Iterable[LoadRecord]) -> list[bigquery.ScalarQueryParameter]:
     """Return the first and last date of `records` as parameters; null, for rows without a date, if none has one."""
     dates = [date for record in records for date in (record.totals.min_date, record.totals.max_date) if date]
     return _date_parameters(min(dates, default=None), max(dates, default=None))
 
 
-def _date_parameters(first: dt.date | None, last: dt.date | None) -> list["bigquery.ScalarQueryParameter"]:
-    from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
-
+def _date_parameters(first: dt.date | None, last: dt.date | None) -> list[bigquery.ScalarQueryParameter]:
     return [
         bigquery.ScalarQueryParameter("first_date", "DATE", first),
         bigquery.ScalarQueryParameter("last_date", "DATE", last),
     ]
 
 
-def _struct(record: LoadRecord, seen: LoadRecord | None) -> "bigquery.StructQueryParameter":
-    from google.cloud import bigquery  # noqa: PLC0415 - see defs/resources.py
-
+def _struct(record: LoadRecord, seen: LoadRecord | None) -> bigquery.StructQueryParameter:
     values = record.to_row()
     values |= {"seen_generation": seen.file.generation if seen else 0, "seen_run_id": seen.run_id if seen else ""}
     kinds = statements.LEDGER_COLUMNS | {"seen_generation": "INT64", "seen_run_id": "STRING"}
@@ -296,3 +270,17 @@ def _struct(record: LoadRecord, seen: LoadRecord | None) -> "bigquery.StructQuer
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+
+
+def make_store(config: PipelineConfig, clients: Clients, run_files: RunFiles) -> BigQueryStore:
+    """Return the BigQuery table of `config`."""
+    warehouse = config.data_warehouse
+    return BigQueryStore(
+        clients=clients,
+        run_files=run_files,
+        tables=Tables(warehouse.project_id, warehouse.dataset, warehouse.table),
+        needs=bigquery_tables.Needs(
+            warehouse.partition_by, config.ingestion.validation, tuple(config.security.pii_fields)
+        ),
+        maximum_bytes_billed=warehouse.maximum_bytes_billed,
+    )

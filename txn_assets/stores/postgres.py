@@ -1,4 +1,4 @@
-"""The PostgreSQL sink: one table with exactly the rows of the newest loaded version of each file.
+"""The PostgreSQL store: one table with exactly the rows of the newest loaded version of each file.
 
 This module has the transaction that replaces a file. SQL is in `postgres_sql.py`, requirements for existing tables in
 `postgres_catalog.py`, error messages in `postgres_errors.py`. See docs/reliability.md.
@@ -6,15 +6,16 @@ This module has the transaction that replaces a file. SQL is in `postgres_sql.py
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
+import pyarrow as pa
 from psycopg import sql
-from pydantic import Field
 
-from txn_assets.defs.io_managers.sink import SinkIOManager
+from txn_assets.config import PipelineConfig
 from txn_assets.files.ledger import (
     NOTHING,
     Action,
@@ -25,62 +26,63 @@ from txn_assets.files.ledger import (
     describe,
     read_holdings,
 )
+from txn_assets.files.values import HashedFile
+from txn_assets.rows import hashed_rows
 from txn_assets.stores import postgres_catalog as catalog
 from txn_assets.stores import postgres_errors as errors
 from txn_assets.stores import postgres_sql as statements
+from txn_assets.stores.clients import Clients
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.postgres_copy import pieces
 from txn_assets.stores.postgres_sql import COLUMNS, LEDGER_COLUMNS, Table
-from txn_assets.stores.retries import StoreError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from txn_assets.files.values import HashedFile
+from txn_assets.stores.run_files import RunFiles
+from txn_assets.stores.store import Store
 
 
-class PostgresIOManager(SinkIOManager):
-    """Load files into the PostgreSQL table, and read their rows back."""
+@dataclass(kw_only=True)
+class PostgresStore(Store):
+    """One table for all files, and its ledger `<table>_loads`.
 
-    schema_name: str = Field(description="The schema of the table.")
-    table: str = Field(description="The table; its ledger is <table>_loads beside it.")
-    max_decimals: int = Field(description="How many decimals a valid price may have.")
+    Attributes:
+        rules: which values are valid, and so must fit into the table.
+    """
 
-    @property
-    def _table(self) -> Table:
-        return Table(self.schema_name, self.table)
+    table: Table
+    rules: catalog.Rules
 
-    def load(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Action]:
+    def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         """Replace each file in its own transaction."""
         with self._connect() as connection:
             is_exact = not self._prepare(connection).inexact
             connection.commit()
             return {file.version.name: self._replace(connection, file, run_id, is_exact=is_exact) for file in files}
 
-    def holdings(self, files: Sequence["HashedFile"], run_id: str) -> dict[str, Holding]:
+    def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:
         """Return the generation in the ledger and the totals in the table, by file name."""
         names = [file.version.name for file in files]
         with self._connect() as connection:
-            is_exact = not catalog.read(connection, self._table).inexact
+            is_exact = not catalog.read(connection, self.table).inexact
             held = self._held(connection, names)
             return read_holdings(names, held, run_id, partial(self._totals, connection, is_exact=is_exact))
 
     def held_generations(self) -> dict[str, int]:
         """Return the generations in the ledger; empty before the first load."""
         with self._connect() as connection:
-            if catalog.read(connection, self._table).ledger is None:
+            if catalog.read(connection, self.table).ledger is None:
                 return {}
-            return dict(connection.execute(statements.generations_query(self._table)).fetchall())
+            return dict(connection.execute(statements.generations_query(self.table)).fetchall())
 
     def held(self, name: str) -> LoadRecord | None:
         """Return the newest ledger row of the file `name`, or None before its first load."""
         with self._connect() as connection:
-            if catalog.read(connection, self._table).ledger is None:
+            if catalog.read(connection, self.table).ledger is None:
                 return None
             return self._held(connection, [name]).get(name)
 
     def holds_any(self, name: str, ids: Sequence[str]) -> bool:
         """Return whether a row of the file `name` has one of `ids`."""
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_file = %s AND transaction_id = ANY(%s))").format(
-            self._table.data
+            self.table.data
         )
         with self._connect() as connection:
             row = connection.execute(query, [name, list(ids)]).fetchone()
@@ -89,23 +91,21 @@ class PostgresIOManager(SinkIOManager):
     def inexact_columns(self) -> list[str]:
         """Return `price` if the table has a binary floating-point column for it."""
         with self._connect() as connection:
-            return catalog.read(connection, self._table).inexact
+            return catalog.read(connection, self.table).inexact
 
-    def read_rows(self, names: Sequence[str]) -> "pa.Table":
+    def read_rows(self, names: Sequence[str]) -> pa.Table:
         """Return the rows of the files in `names`."""
-        import pyarrow as pa  # noqa: PLC0415 - only needed to read rows
-
         columns = list(COLUMNS)
         with self._connect() as connection:
             query = sql.SQL("SELECT {} FROM {} WHERE source_file = ANY(%s) ORDER BY source_file, source_row").format(
-                sql.SQL(", ").join(map(sql.Identifier, columns)), self._table.data
+                sql.SQL(", ").join(map(sql.Identifier, columns)), self.table.data
             )
             rows = connection.execute(query, [list(names)]).fetchall()
         return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
 
-    def address(self, file: "HashedFile") -> str:  # noqa: ARG002 - GCS has one object per file
+    def address(self, file: HashedFile) -> str:  # noqa: ARG002 - GCS has one object per file
         """Return the name of the table as in psql."""
-        return str(self._table)
+        return str(self.table)
 
     def is_transient(self, error: Exception) -> bool:
         """Return whether the connection was lost, another transaction interfered, or the server is restarting."""
@@ -114,44 +114,41 @@ class PostgresIOManager(SinkIOManager):
     def explain(self, error: Exception) -> str:
         """Return what is wrong and what to do, without the row values that an error may quote."""
         if isinstance(error, psycopg.Error):
-            return errors.explain(error, self._table)
-        return f"PostgreSQL table {self._table} cannot be loaded: {type(error).__name__}, see the log of the run."
+            return errors.explain(error, self.table)
+        return f"PostgreSQL table {self.table} cannot be loaded: {type(error).__name__}, see the log of the run."
 
     @contextmanager
-    def _connect(self) -> Iterator["psycopg.Connection[Any]"]:
+    def _connect(self) -> Iterator[psycopg.Connection[Any]]:
         with self.clients.postgres() as connection:
             try:
                 yield connection
             except psycopg.errors.InsufficientPrivilege as error:
-                raise StoreError(errors.explain_denial(error, self._table, connection.info.user)) from error
+                raise StoreError(errors.explain_denial(error, self.table, connection.info.user)) from error
 
-    def _prepare(self, connection: "psycopg.Connection[Any]") -> catalog.Catalog:
+    def _prepare(self, connection: psycopg.Connection[Any]) -> catalog.Catalog:
         """Create what is missing and return the catalog as found; if nothing is missing, run no DDL, take no lock."""
         found = self._inspect(connection)
-        if not catalog.missing(found, self._table):
+        if not catalog.missing(found, self.table):
             return found
         # If two sessions run CREATE ... IF NOT EXISTS at the same time, one of them fails.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [str(self._table)])
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [str(self.table)])
         found = self._inspect(connection)
-        missing = catalog.missing(found, self._table)
+        missing = catalog.missing(found, self.table)
         try:
             for statement in missing:
                 connection.execute(statement)
         except psycopg.errors.InsufficientPrivilege as error:
             role = connection.info.user
-            raise StoreError(errors.explain_missing(error, self._table, role, missing)) from error
+            raise StoreError(errors.explain_missing(error, self.table, role, missing)) from error
         return found
 
-    def _inspect(self, connection: "psycopg.Connection[Any]") -> catalog.Catalog:
-        found = catalog.read(connection, self._table)
-        rules = catalog.Rules(self.max_decimals, tuple(self.pii_fields))
-        if faults := catalog.faults(found, self._table, rules):
-            raise StoreError(catalog.sentence(faults, self._table))
+    def _inspect(self, connection: psycopg.Connection[Any]) -> catalog.Catalog:
+        found = catalog.read(connection, self.table)
+        if faults := catalog.faults(found, self.table, self.rules):
+            raise StoreError(catalog.sentence(faults, self.table))
         return found
 
-    def _replace(
-        self, connection: "psycopg.Connection[Any]", file: "HashedFile", run_id: str, *, is_exact: bool
-    ) -> Action:
+    def _replace(self, connection: psycopg.Connection[Any], file: HashedFile, run_id: str, *, is_exact: bool) -> Action:
         name = file.version.name
         file = self.as_held(file, is_exact=is_exact)
         incoming = file.load_record(run_id)
@@ -159,7 +156,7 @@ class PostgresIOManager(SinkIOManager):
         path = self.run_files.hashed_rows(file)
         with connection.transaction():
             # Loads of the same file take turns; other files are not affected. The lock ends with the transaction.
-            lock = f"{self._table}/{name}"
+            lock = f"{self.table}/{name}"
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
             held = self._held(connection, [name]).get(name)
             in_store = None
@@ -169,33 +166,30 @@ class PostgresIOManager(SinkIOManager):
             action = decide(incoming, held, in_store, live=live)
             if action is Action.LOAD:
                 # Delete even if the file is not in the ledger: the ledger may have been lost while the rows survived.
-                connection.execute(statements.delete_statement(self._table), [name])
+                connection.execute(statements.delete_statement(self.table), [name])
                 self._copy(connection, file, path)
                 self._verify(connection, file, is_exact=is_exact)
             if action is not Action.STAND_BACK:
                 if held and held.file.generation > file.version.generation:
                     # The live version may have a smaller generation, but the newest in the ledger counts as held.
-                    connection.execute(statements.forget_statement(self._table), [name, file.version.generation])
-                connection.execute(statements.note_statement(self._table), list(incoming.to_row().values()))
+                    connection.execute(statements.forget_statement(self.table), [name, file.version.generation])
+                connection.execute(statements.note_statement(self.table), list(incoming.to_row().values()))
         return action
 
-    def _copy(self, connection: "psycopg.Connection[Any]", file: "HashedFile", path: Path) -> None:
-        from txn_assets.rows import hashed_rows  # noqa: PLC0415 - Arrow loads with the first file
-        from txn_assets.stores.postgres_copy import pieces  # noqa: PLC0415 - Arrow loads with the first file
-
+    def _copy(self, connection: psycopg.Connection[Any], file: HashedFile, path: Path) -> None:
         with connection.cursor() as cursor:
-            with cursor.copy(statements.copy_statement(self._table)) as copy:
+            with cursor.copy(statements.copy_statement(self.table)) as copy:
                 for piece in pieces(hashed_rows.read([path])):
                     copy.write(piece)
             if cursor.rowcount != file.totals.rows:
                 message = (
-                    f"PostgreSQL table {self._table} took {cursor.rowcount} of the {file.totals.rows} rows of "
+                    f"PostgreSQL table {self.table} took {cursor.rowcount} of the {file.totals.rows} rows of "
                     f"{file.version}: a trigger of the table drops rows. Nothing was changed. Let its owner drop or "
                     "disable the trigger (psql lists it with \\d)."
                 )
                 raise StoreError(message)
 
-    def _verify(self, connection: "psycopg.Connection[Any]", file: "HashedFile", *, is_exact: bool) -> None:
+    def _verify(self, connection: psycopg.Connection[Any], file: HashedFile, *, is_exact: bool) -> None:
         """Compare every column of every row with the file before the commit.
 
         Raises:
@@ -207,25 +201,36 @@ class PostgresIOManager(SinkIOManager):
         found = self._totals(connection, [name], is_exact=is_exact).get(name, NOTHING.totals)
         if differences := file.totals.differences(found, exact_price=is_exact):
             message = (
-                f"PostgreSQL table {self._table} did not keep {file.version} as it was sent: "
+                f"PostgreSQL table {self.table} did not keep {file.version} as it was sent: "
                 f"{describe(differences)}. Nothing was changed. A trigger or a rule of the table changes rows: let its "
                 "owner drop or disable it (psql lists it with \\d)."
             )
             raise StoreError(message)
 
-    def _held(self, connection: "psycopg.Connection[Any]", names: Sequence[str]) -> dict[str, LoadRecord]:
-        rows = connection.execute(statements.held_query(self._table), [list(names)]).fetchall()
+    def _held(self, connection: psycopg.Connection[Any], names: Sequence[str]) -> dict[str, LoadRecord]:
+        rows = connection.execute(statements.held_query(self.table), [list(names)]).fetchall()
         records = [LoadRecord.from_row(dict(zip(LEDGER_COLUMNS, row, strict=True))) for row in rows]
         return {record.file.name: record for record in records}
 
     def _totals(
         self,
-        connection: "psycopg.Connection[Any]",
+        connection: psycopg.Connection[Any],
         names: Sequence[str],
         *,
         is_exact: bool,
         has_fingerprint: bool = True,
     ) -> dict[str, Totals]:
-        query = statements.totals_query(self._table, is_exact=is_exact, has_fingerprint=has_fingerprint)
+        query = statements.totals_query(self.table, is_exact=is_exact, has_fingerprint=has_fingerprint)
         rows = connection.execute(query, [list(names)]).fetchall()
         return {name: Totals.of_row(tuple(totals)) for name, *totals in rows}
+
+
+def make_store(config: PipelineConfig, clients: Clients, run_files: RunFiles) -> PostgresStore:
+    """Return the PostgreSQL table of `config`."""
+    postgres = config.data_warehouse.postgres
+    return PostgresStore(
+        clients=clients,
+        run_files=run_files,
+        table=Table(postgres.schema_, postgres.table),
+        rules=catalog.Rules(config.ingestion.validation.max_decimals, tuple(config.security.pii_fields)),
+    )

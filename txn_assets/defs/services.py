@@ -1,0 +1,116 @@
+"""The resource `services`: what a run works with, built once for each run, tick and check from one configuration."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import dagster as dg
+
+from txn_assets.config import PipelineConfig
+from txn_assets.environment import hash_key, postgres_password, scratch_limit, txn_home, txn_target
+from txn_assets.files.ledgers import Ledgers
+from txn_assets.local.endpoints import Endpoints, seed_from
+from txn_assets.local.stack import ensure_up
+from txn_assets.stores.access import Access
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.services import Services
+
+_SHARED: ContextVar[Services | None] = ContextVar("shared_services", default=None)
+
+
+def make_services(config: PipelineConfig) -> dg.ResourceDefinition:
+    """Return the resource for `config`."""
+
+    @dg.resource(description="The landing zone, the files of the run and the stores, with one client for each service.")
+    def services(_: dg.InitResourceContext) -> Iterator[Services]:
+        with open_services(config) as opened:
+            yield opened
+
+    return services
+
+
+@contextmanager
+def share_services(config: PipelineConfig) -> Iterator[Services]:
+    """Open the services of `config` for a command that runs a job in its own process; the run uses the same ones."""
+    with open_services(config) as services:
+        token = _SHARED.set(services)
+        try:
+            yield services
+        finally:
+            _SHARED.reset(token)
+
+
+@contextmanager
+def open_services(config: PipelineConfig) -> Iterator[Services]:
+    """Yield the services of `config` on the target in TXN_TARGET; on the local one, start its servers if needed.
+
+    Raises:
+        ConfigError: a variable of the environment is missing or wrong.
+    """
+    shared = _SHARED.get()
+    if shared is not None and shared.config == config:
+        yield shared
+        return
+    # Everything below stores/ imports its client at the top. This is the one place that delays it: loading the
+    # definitions would take half a second longer.
+    from txn_assets.stores import assemble  # noqa: PLC0415 - see above
+
+    access = find_access(config)
+    with assemble.open_services(
+        config, access, home=txn_home(), scratch_limit=scratch_limit(), hash_key=hash_key()
+    ) as opened:
+        yield opened
+
+
+def read_ledgers(services: Services) -> Ledgers:
+    """Return the ledgers of all stores.
+
+    Raises:
+        Failure: one of them cannot be read.
+    """
+    try:
+        return services.read_ledgers()
+    except StoreError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error.__cause__
+
+
+def find_access(config: PipelineConfig) -> Access:
+    """Return where the services of `config` are; on the local target, start the servers if needed.
+
+    Raises:
+        ConfigError: the target is unknown, or the password of PostgreSQL is missing.
+        LocalStackError: the embedded servers do not start.
+    """
+    warehouse = config.data_warehouse
+    if txn_target() == "local":
+        return to_access(ensure_up(txn_home(), seed_from(config)), warehouse.project_id, warehouse.location)
+    postgres = warehouse.postgres
+    return Access(
+        project_id=warehouse.project_id,
+        location=warehouse.location,
+        postgres={
+            "host": postgres.host,
+            "port": postgres.port,
+            "dbname": postgres.dbname,
+            "user": postgres.user,
+            "password": postgres_password(),
+            "sslmode": postgres.sslmode or ("verify-full" if config.security.encryption == "tls" else "prefer"),
+        },
+    )
+
+
+def to_access(endpoints: Endpoints, project_id: str, location: str) -> Access:
+    """Return where the embedded servers are."""
+    return Access(
+        project_id=project_id,
+        location=location,
+        gcs_url=endpoints.gcs_url,
+        bigquery_url=endpoints.bigquery_url,
+        postgres={
+            "host": endpoints.postgres_host,
+            "port": endpoints.postgres_port,
+            "dbname": endpoints.postgres_dbname,
+            "user": endpoints.postgres_user,
+            "password": endpoints.postgres_password,
+        },
+    )

@@ -1,0 +1,84 @@
+"""The clients of the three services, one of each, and the settings that bound how long they wait."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery, storage
+
+from txn_assets.stores import postgres_connection
+from txn_assets.stores.access import Access
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+@dataclass(kw_only=True)
+class Clients:
+    """Clients of the three services; GCS and BigQuery keep one client each, because it keeps its connections open.
+
+    Attributes:
+        lock_seconds: how long PostgreSQL lets a statement wait for a lock, and a transaction that holds one idle.
+        request_seconds: the timeout of a request to GCS or BigQuery.
+        statement_seconds: how long PostgreSQL may send nothing before the connection is given up.
+    """
+
+    access: Access
+    lock_seconds: float = 60.0
+    request_seconds: float = 60.0
+    statement_seconds: float = 600.0
+
+    @cached_property
+    def storage(self) -> storage.Client:
+        """The client of Google Cloud Storage."""
+        return storage.Client(project=self.access.project_id, **_options(self.access.gcs_url))
+
+    @cached_property
+    def bigquery(self) -> bigquery.Client:
+        """The client of BigQuery."""
+        access = self.access
+        return bigquery.Client(project=access.project_id, location=access.location, **_options(access.bigquery_url))
+
+    @property
+    def no_retry(self) -> dict[str, Any]:
+        """Options of a request: one attempt with a timeout, because `retry_transient` has the budget."""
+        return {"retry": None, "timeout": self.request_seconds}
+
+    def postgres(self) -> "psycopg.Connection[Any]":
+        """Open a new connection to PostgreSQL."""
+        # Both ends notice within a minute that the other is gone, so no lock of a dead run outlives the retry budget.
+        server = {
+            "lock_timeout": f"{self.lock_seconds:.0f}s",
+            "idle_in_transaction_session_timeout": f"{self.lock_seconds:.0f}s",
+            "tcp_keepalives_idle": 20,
+            "tcp_keepalives_interval": 10,
+            "tcp_keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
+        }
+        return postgres_connection.connect(
+            self.statement_seconds,
+            **self.access.postgres,
+            connect_timeout=10,
+            application_name="txn_assets",
+            # Rows are sent as UTF-8, whatever the database encoding.
+            client_encoding="utf8",
+            keepalives_idle=20,
+            keepalives_interval=10,
+            keepalives_count=3,
+            tcp_user_timeout=60_000,
+            options=" ".join(f"-c {name}={value}" for name, value in server.items()),
+        )
+
+    def close(self) -> None:
+        """Close the connections of the clients that were used."""
+        for name in ("storage", "bigquery"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+
+def _options(url: str | None) -> dict[str, Any]:
+    if url is None:
+        return {}
+    # google-auth is untyped.
+    return {"credentials": AnonymousCredentials(), "client_options": {"api_endpoint": url}}  # type: ignore[no-untyped-call]

@@ -1,0 +1,137 @@
+"""The landing zone: the prefix of the bucket where transaction files land."""
+
+import datetime as dt
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from google.api_core.exceptions import NotFound
+from google.cloud import storage
+
+from txn_assets.files.checksums import Checksum
+from txn_assets.files.ledger import FileVersion
+from txn_assets.stores import google_errors
+from txn_assets.stores.clients import Clients
+from txn_assets.stores.errors import LandedFileError
+from txn_assets.stores.landed_names import MAX_OBJECT_NAME_BYTES
+
+READ_CHUNK_BYTES = 16 << 20
+"""Bytes of a landed object read per request, and so the most that a lost connection costs."""
+
+
+@dataclass
+class LandingZone:
+    """The prefix of the bucket where transaction files land.
+
+    Attributes:
+        prefix: objects land below it.
+        dates: how names begin, as strftime writes a date; '' for any name.
+        late_days: how many days after its date an object may still land.
+        max_name_bytes: a longer name does not fit into the names of the objects made from it.
+    """
+
+    clients: Clients
+    bucket: str
+    prefix: str
+    dates: str = ""
+    late_days: int = 0
+    max_name_bytes: int = MAX_OBJECT_NAME_BYTES
+
+    def latest(self, name: str) -> FileVersion | None:
+        """Return the current version of the landed file `name`, or None if there is none."""
+        blob = self.clients.storage.bucket(self.bucket).get_blob(f"{self.prefix}/{name}")
+        if blob is None:
+            return None
+        return FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
+
+    @property
+    def address(self) -> str:
+        """The gs:// address of the landing zone."""
+        return f"gs://{self.bucket}/{self.prefix}/"
+
+    def first_new(self, now: dt.datetime) -> str:
+        """Return the first name that can be new at `now` if names begin with a date, else ''."""
+        return (now - dt.timedelta(days=self.late_days)).strftime(self.dates) if self.dates else ""
+
+    def versions(self, *, start: str = "") -> Iterator[FileVersion]:
+        """Yield the current version of each object from the name `start` on, in name order, 1,000 per request."""
+        blobs = self.clients.storage.list_blobs(
+            self.bucket,
+            prefix=f"{self.prefix}/",
+            start_offset=f"{self.prefix}/{start}",
+            page_size=1000,
+            fields="items(name,generation,size,crc32c),nextPageToken",
+        )
+        for blob in blobs:
+            name = blob.name.removeprefix(f"{self.prefix}/")
+            yield FileVersion(name, int(blob.generation), int(blob.size or 0), str(blob.crc32c))
+
+    def upload(self, path: Path, name: str) -> FileVersion:
+        """Upload the file at `path` as `name` and return its version."""
+        blob = self.clients.storage.bucket(self.bucket).blob(f"{self.prefix}/{name}")
+        blob.upload_from_filename(str(path), content_type="text/csv", checksum="crc32c")
+        return FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
+
+    def is_out_of_reach(self, error: Exception) -> bool:
+        """Return whether `error` means that the storage does not answer; every other file would fail just so."""
+        return google_errors.is_out_of_reach(error)
+
+    def not_landed(self, name: str) -> str:
+        """Return the message for a file that has not landed."""
+        return (
+            f"No file {name!r} has landed in {self.address}: "
+            f"upload it there first, or check the name (the partition key is the object's name below that prefix)."
+        )
+
+    def head(self, version: FileVersion, size: int) -> bytes:
+        """Return the first `size` bytes of exactly `version`, or b"" if it is gone; `open` reports that."""
+        blob = self._blob(version)
+        try:
+            return bytes(blob.download_as_bytes(start=0, end=size - 1, raw_download=True, checksum=None))
+        except NotFound:
+            return b""
+
+    def _blob(self, version: FileVersion) -> storage.Blob:
+        bucket = self.clients.storage.bucket(self.bucket)
+        return bucket.blob(f"{self.prefix}/{version.name}", generation=version.generation)
+
+    @contextmanager
+    def open(self, version: FileVersion) -> Iterator[BinaryIO]:
+        """Open exactly `version` for reading; its crc32c is checked once all bytes have been read.
+
+        Raises:
+            LandedFileError: the version is gone, or the bytes that arrived differ from those stored.
+        """
+        blob = self._blob(version)
+        try:
+            # Raw: the checksum covers the stored bytes, so an object with content-encoding gzip must stay compressed.
+            if version.size <= READ_CHUNK_BYTES:
+                # A single request: a chunked reader makes one more for the size and one more past the end.
+                stream: BinaryIO = io.BytesIO(blob.download_as_bytes(raw_download=True, checksum=None))
+            else:
+                stream = blob.open("rb", chunk_size=READ_CHUNK_BYTES, raw_download=True)
+            with stream:
+                yield _Checksummed(stream, version)  # type: ignore[misc]  # has the part of BinaryIO that readers use
+        except NotFound as error:
+            message = f"{version} is gone from the landing zone: it was overwritten or deleted. Load the newer version."
+            raise LandedFileError(message) from error
+
+
+class _Checksummed:
+    """A stream of a landed file that verifies the checksum at the end."""
+
+    def __init__(self, stream: BinaryIO, version: FileVersion) -> None:
+        self._stream = stream
+        self._version = version
+        self._checksum = Checksum()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._checksum.update(data)
+        if not data and size and self._checksum.base64() != self._version.crc32c:
+            message = f"{self._version} arrived damaged, its crc32c differs: run this again."
+            raise LandedFileError(message)
+        return data

@@ -1,0 +1,34 @@
+"""The quarantine: the prefix of the bucket with the rejected rows of each file.
+
+`rows/quarantine.py` writes the rows themselves.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.api_core.exceptions import NotFound
+
+from txn_assets.files.ledger import FileVersion
+from txn_assets.stores.clients import Clients
+
+
+@dataclass
+class Quarantine:
+    """The prefix of the bucket with the rejected rows of each file."""
+
+    clients: Clients
+    bucket: str
+    prefix: str
+
+    def store(self, version: FileVersion, rejected: Path | None) -> str | None:
+        """Store `rejected` as the quarantine of the file and return its address; if None, empty it."""
+        name = f"{self.prefix}/{version.name}/rejected.csv"
+        blob = self.clients.storage.bucket(self.bucket).blob(name)
+        if rejected is None:
+            with contextlib.suppress(NotFound):
+                blob.delete()
+            return None
+        blob.metadata = {"source_generation": str(version.generation)}
+        blob.upload_from_filename(str(rejected), content_type="text/csv", checksum="crc32c")
+        return f"gs://{self.bucket}/{name}"

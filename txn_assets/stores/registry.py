@@ -1,0 +1,51 @@
+"""The stores that every file is loaded into. A new store is a module beside this one, and a line in `STORES`.
+
+The assets, their checks, pools and I/O managers, the ledgers that the sensor asks and the summary of a run follow from
+this list. It imports no client, because the definitions are loaded without any.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreEntry:
+    """A store in the definitions.
+
+    Attributes:
+        key: the key of its I/O manager, and its pool.
+        label: the name of the store in messages.
+        asset: the asset that loads it, and its description.
+        module: has the function `make_store(config, clients, run_files)`.
+    """
+
+    key: str
+    label: str
+    asset: str
+    description: str
+    module: str
+
+
+STORES = (
+    StoreEntry(
+        key="gcs",
+        label="GCS",
+        asset="gcs_raw",
+        description="The data lake: one object with the file's five columns.",
+        module="txn_assets.stores.gcs",
+    ),
+    StoreEntry(
+        key="bigquery",
+        label="BigQuery",
+        asset="bigquery_raw_transactions",
+        description="The warehouse table: the file's rows, with source_file and source_row.",
+        module="txn_assets.stores.bigquery",
+    ),
+    StoreEntry(
+        key="postgres",
+        label="PostgreSQL",
+        asset="postgres_transactions",
+        description="The PostgreSQL table: the file's rows, with source_file and source_row.",
+        module="txn_assets.stores.postgres",
+    ),
+)
+"""In the order in which people see them."""

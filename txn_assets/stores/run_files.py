@@ -1,0 +1,191 @@
+"""The local files of a run: what each landed file becomes on the way to the stores."""
+
+import datetime as dt
+import hashlib
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from txn_assets.config import Ingestion, Security
+from txn_assets.files import scratch_space
+from txn_assets.files.ledger import FileVersion
+from txn_assets.files.report import ValidationReport
+from txn_assets.files.values import HashedFile, ValidatedFile
+from txn_assets.rows import hashed_rows, processing
+from txn_assets.rows.hashing import Hasher, make_hasher
+from txn_assets.stores.clients import Clients
+from txn_assets.stores.errors import UnusableFileError
+from txn_assets.stores.landing import LandingZone
+from txn_assets.stores.scratch import open_scratch
+
+MAX_PARTITIONS = 4000
+"""Maximum number of partitions per BigQuery job: https://cloud.google.com/bigquery/quotas#partitioned_tables"""
+
+
+@dataclass(kw_only=True)
+class RunFiles:
+    """Local files of a run, including clear text; created on demand and removed by `close`.
+
+    A run that continues on another machine starts without them: it rebuilds the clear text from the landing zone, at
+    the pinned generation, and fetches the hashed rows from staging.
+
+    Attributes:
+        home: the files are below this folder.
+        scratch_limit: maximum bytes of the files; None if only the disk limits them.
+        hash_key: the key of hmac-sha256.
+        partition_by: how BigQuery partitions the rows, `month` or `day`.
+    """
+
+    clients: Clients
+    landing: LandingZone
+    ingestion: Ingestion
+    security: Security
+    home: Path
+    scratch_limit: int | None = None
+    hash_key: str | None = field(default=None, repr=False)
+    partition_by: str = "month"
+
+    _today: dt.date = field(default_factory=lambda: dt.datetime.now(dt.UTC).date(), init=False)
+    _unpacked: dict[FileVersion, int] = field(default_factory=dict, init=False)
+    _open: ExitStack = field(default_factory=ExitStack, init=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
+    """The stores are loaded in parallel, from the same files."""
+
+    def close(self) -> None:
+        """Remove the files."""
+        self._open.close()
+
+    @cached_property
+    def hasher(self) -> Hasher:
+        """The hasher of the deployment.
+
+        Raises:
+            ConfigError: the key is missing or too short.
+        """
+        return make_hasher(self.security, self.hash_key)
+
+    @cached_property
+    def rules_id(self) -> str:
+        """The id of the validation rules and the hashed columns; see `processing.rules_id`."""
+        return processing.rules_id(self.ingestion.validation, self.hasher.pii_fields)
+
+    @cached_property
+    def _scratch(self) -> Path:
+        return self._open.enter_context(open_scratch(self.home))
+
+    @cached_property
+    def _available(self) -> int:
+        return scratch_space.capacity(self._scratch, self.scratch_limit)
+
+    def folder(self, version: FileVersion) -> Path:
+        """Return the folder of one file version, creating it if needed."""
+        with self._lock:
+            folder = self._scratch / hashlib.sha256(str(version).encode()).hexdigest()[:16]
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def read_header(self, version: FileVersion) -> tuple[str, ...]:
+        """Return the columns of `version`; see `processing.read_header`.
+
+        Raises:
+            NotATransactionFileError: the file cannot be read as transactions.
+            LandedFileError: it is gone.
+        """
+        with self.landing.open(version) as stream:
+            return processing.read_header(stream, self.ingestion)
+
+    def validate_file(self, version: FileVersion) -> ValidationReport:
+        """Validate `version` from the landing zone into its folder; see `processing.validate_file`.
+
+        Raises:
+            NotATransactionFileError: the file cannot be read as transactions.
+            UnusableFileError: the scratch space is too small for the file.
+            LandedFileError: it is gone, or arrived damaged.
+        """
+        self._reserve(version)
+        with self.landing.open(version) as stream:
+            return processing.validate_file(
+                stream, self.folder(version), ingestion=self.ingestion, hasher=self.hasher, today=self._today
+            )
+
+    def _reserve(self, version: FileVersion) -> None:
+        unpacked = version.size
+        # Read the head only if the file might not fit: small files are not worth a request.
+        if scratch_space.SCRATCH_FACTOR * scratch_space.MAX_EXPANSION * version.size > self._available:
+            unpacked = scratch_space.unpacked_size(version.size, self.landing.head(version, scratch_space.HEAD_BYTES))
+        before = sum(size for other, size in self._unpacked.items() if other != version)
+        if message := scratch_space.refusal(version.name, unpacked=unpacked, before=before, available=self._available):
+            raise UnusableFileError(message)
+        self._unpacked[version] = unpacked
+
+    def rejected_rows(self, version: FileVersion) -> Path:
+        """Return the path of the rejected rows of `version`, once it is validated."""
+        return self.folder(version) / "rejected.csv"
+
+    def valid_rows(self, file: ValidatedFile) -> Path:
+        """Return the path of the Arrow stream with the valid rows of `file`, in clear text."""
+        path = self.folder(file.version) / "valid.arrow"
+        if not path.exists():
+            self.validate_file(file.version)
+        return path
+
+    def drop_clear_text(self, version: FileVersion) -> None:
+        """Remove the clear text of `version`."""
+        (self.folder(version) / "valid.arrow").unlink(missing_ok=True)
+
+    def hash_file(self, file: ValidatedFile) -> HashedFile:
+        """Hash the valid rows of `file` into its folder.
+
+        Raises:
+            UnusableFileError: the rows are in more partitions than BigQuery writes in one job.
+        """
+        path = self.hashed_path(file.version)
+        processing.hash_file(self.valid_rows(file), path, file=file.version, hasher=self.hasher)
+        partitions = hashed_rows.count_partitions(path, partition_by=self.partition_by)
+        if partitions > MAX_PARTITIONS:
+            message = (
+                f"{file.version.name} has rows in {partitions:,} {self.partition_by}s, and BigQuery writes at most "
+                f"{MAX_PARTITIONS:,} partitions in one job: check its dates, split it by date, or let "
+                "data_warehouse.partition_by be month. No store was changed."
+            )
+            raise UnusableFileError(message)
+        totals, lake_fingerprint = hashed_rows.totals(path)
+        return HashedFile(
+            version=file.version,
+            rules_id=file.rules_id,
+            key_id=self.hasher.key_id,
+            totals=totals,
+            lake_fingerprint=lake_fingerprint,
+            malformed_digests=hashed_rows.malformed_digests(path, pii_fields=self.hasher.pii_fields),
+        )
+
+    def hashed_rows(self, file: HashedFile) -> Path:
+        """Return the path of the Parquet file with the hashed rows of `file`; fetch it from staging if needed."""
+        path = self.hashed_path(file.version)
+        with self._lock:
+            if not path.exists():
+                part = path.with_suffix(".part")
+                self.clients.storage.bucket(file.bucket).blob(file.object_name).download_to_filename(part)
+                part.rename(path)
+        return path
+
+    def read_valid(self, files: Sequence[ValidatedFile]) -> pa.RecordBatchReader:
+        """Return the valid rows of `files`, in clear text."""
+        return hashed_rows.read_valid([self.valid_rows(file) for file in files])
+
+    def read_hashed(self, files: Sequence[HashedFile]) -> pa.RecordBatchReader:
+        """Return the hashed rows of `files`."""
+        return hashed_rows.read([self.hashed_rows(file) for file in files])
+
+    def hashed_path(self, version: FileVersion) -> Path:
+        """Return the path of the hashed rows of `version`, whether or not they are there."""
+        return self.folder(version) / "hashed.parquet"
+
+    def lake_file(self, version: FileVersion, file_format: str) -> Path:
+        """Return the path of the file for the data lake, whether or not it exists."""
+        return self.folder(version) / f"processed.{file_format}"

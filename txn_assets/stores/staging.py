@@ -1,0 +1,72 @@
+"""Staging: the prefix of the bucket with the values that assets pass on, and with hashed rows.
+
+Never store clear text there: it stays in the local `RunFiles` of the run. Each run writes below `<staging>/<run id>/`,
+so two runs of the same partition never read each other's values. See docs/architecture.md.
+"""
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from google.api_core.exceptions import NotFound
+from google.cloud import storage
+
+from txn_assets.files.values import FileValues, HashedFile, from_json, to_json
+from txn_assets.stores.clients import Clients
+from txn_assets.stores.run_files import RunFiles
+
+
+@dataclass
+class Staging:
+    """The prefix of the bucket with manifests, which list the files of a value, and hashed rows."""
+
+    clients: Clients
+    run_files: RunFiles
+    bucket: str
+    prefix: str
+
+    @property
+    def _bucket(self) -> storage.Bucket:
+        return self.clients.storage.bucket(self.bucket)
+
+    def manifest(self, run_id: str, asset: str) -> str:
+        """Return the name of the manifest with the value of `asset` in a run."""
+        return f"{self.prefix}/{run_id}/{asset}.json"
+
+    def write(self, manifest: str, value: FileValues) -> None:
+        """Store `value` as `manifest`."""
+        data = to_json(value)
+        self._bucket.blob(manifest).upload_from_string(data, content_type="application/json", checksum="crc32c")
+
+    def read(self, manifest: str) -> FileValues | None:
+        """Return the value in `manifest`, or None if it is gone."""
+        try:
+            return from_json(bytes(self._bucket.blob(manifest).download_as_bytes()))
+        except NotFound:
+            return None
+
+    def upload(self, file: HashedFile, run_id: str) -> HashedFile:
+        """Store the hashed rows of `file`, remove its clear text, and return the file with its address."""
+        path = self.run_files.hashed_rows(file)
+        stored = file.at(f"gs://{self.bucket}/{self.prefix}/{run_id}/{path.parent.name}.parquet")
+        blob = self._bucket.blob(stored.object_name)
+        blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet", checksum="crc32c")
+        self.run_files.drop_clear_text(file.version)
+        return stored
+
+    def written(self) -> Iterator[tuple[str, dt.datetime]]:
+        """Yield the name of each object and the time it was written."""
+        blobs = self.clients.storage.list_blobs(
+            self.bucket, prefix=f"{self.prefix}/", fields="items(name,timeCreated),nextPageToken"
+        )
+        return ((blob.name, blob.time_created) for blob in blobs)
+
+    def remove(self, names: Iterable[str]) -> int:
+        """Remove objects and return how many; those that are already gone do not count."""
+        removed = 0
+        for name in names:
+            with contextlib.suppress(NotFound):
+                self._bucket.blob(name).delete()
+                removed += 1
+        return removed

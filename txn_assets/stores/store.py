@@ -1,0 +1,112 @@
+"""A store: where the hashed rows of files end up. One subclass for each service.
+
+This module has what the stores share; replacing a file is up to each of them. See docs/reliability.md.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from txn_assets.files.ledger import Action, FileVersion, Holding
+from txn_assets.files.values import HashedFile
+from txn_assets.rows.hashed_rows import inexact_totals
+from txn_assets.stores import google_errors
+from txn_assets.stores.clients import Clients
+from txn_assets.stores.errors import StoreUnavailableError
+from txn_assets.stores.retries import Budget, retry_transient
+from txn_assets.stores.run_files import RunFiles
+
+
+@dataclass(kw_only=True)
+class Store(ABC):
+    """A store that holds exactly the rows of the newest loaded version of each file.
+
+    After `load`, the store holds exactly the rows of each file; if it raised, exactly what it held before. The methods
+    raise the errors of the client; `retry_transient` turns them into a StoreError.
+
+    Attributes:
+        retry_seconds: how long to retry transient errors.
+    """
+
+    clients: Clients
+    run_files: RunFiles
+    retry_seconds: float = 120.0
+
+    @abstractmethod
+    def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
+        """Load `files` and return the action taken for each, by name. Must be idempotent, since errors are retried."""
+
+    @abstractmethod
+    def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:
+        """Return the ledger generation and the totals computed by the store for each of `files`, by name.
+
+        The fingerprint of a file that the run `run_id` loaded is the one from its ledger row, because the store
+        computed it inside the transaction that wrote the row.
+        """
+
+    @abstractmethod
+    def held_generations(self) -> dict[str, int]:
+        """Return the newest generation in the ledger for each file, by name."""
+
+    @abstractmethod
+    def read_rows(self, names: Sequence[str]) -> pa.Table:
+        """Return the rows that the store holds for the files in `names`."""
+
+    @abstractmethod
+    def address(self, file: HashedFile) -> str:
+        """Return the place to find the rows, as shown to people."""
+
+    @abstractmethod
+    def is_transient(self, error: Exception) -> bool:
+        """Return whether a retry may succeed."""
+
+    @abstractmethod
+    def explain(self, error: Exception) -> str:
+        """Return the message for `error`: store, cause and remedy."""
+
+    def inexact_columns(self) -> list[str]:
+        """Return the money columns that the store keeps as binary floating-point numbers."""
+        return []
+
+    def costs(self) -> Mapping[str, int]:
+        """Return what the requests so far cost, by metadata key."""
+        return {}
+
+    def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:
+        """Return `file` with the totals that the store reads back once it holds it.
+
+        `is_exact` is false if the table keeps prices as binary floating-point numbers.
+        """
+        if is_exact:
+            return file
+        return replace(file, totals=inexact_totals(self.run_files.hashed_rows(file)))
+
+    def live_generation(self, version: FileVersion, held: int | None) -> int | None:
+        """Return the live generation in the landing zone; look it up only if the store holds a different one.
+
+        Raises:
+            StoreUnavailableError: the landing zone does not respond.
+        """
+        if held in (None, version.generation):
+            return None
+        landing = self.run_files.landing
+        try:
+            live = landing.latest(version.name)
+        except Exception as error:
+            if not google_errors.is_out_of_reach(error):
+                raise
+            message = google_errors.explain(error, f"Landing zone {landing.address}")
+            raise StoreUnavailableError(message) from error
+        return live.generation if live else None
+
+    def retry_transient[T](self, attempt: Callable[[], T]) -> T:
+        """Return the result of `attempt`, retrying transient errors of the store.
+
+        Raises:
+            StoreError: the error is permanent, or lasted longer than `retry_seconds`.
+        """
+        return retry_transient(
+            attempt, is_transient=self.is_transient, explain=self.explain, budget=Budget(seconds=self.retry_seconds)
+        )
