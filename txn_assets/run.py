@@ -20,7 +20,7 @@ from txn_assets.defs.events import LOGGER, Event
 from txn_assets.defs.jobs import load_landed_files
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.services import share_services
-from txn_assets.defs.summary import find_failures, summarize
+from txn_assets.defs.summary import find_failures, summarize, was_interrupted
 from txn_assets.environment import ConfigError, hash_key, project_root, txn_home, txn_target
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
@@ -86,6 +86,7 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
     Raises:
         UsageError: the file cannot be landed.
         ConfigError: a secret is missing or too short.
+        KeyboardInterrupt: the run was interrupted.
     """
     name = _landed_name(file, name, config)
     # Dagster reports missing secrets too, but in forty lines and only after the file has landed.
@@ -102,6 +103,8 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
                 result = execute(config, instance, tags={KEY_TAG: name} | NO_RETRIES)
     finally:
         LOGGER.removeHandler(progress)
+    if was_interrupted(result):
+        raise KeyboardInterrupt
     seconds = time.monotonic() - progress.started
     out.write(summarize(name, progress.events, result, config, seconds=seconds))
     return 1 if any(find_failures(result)) or not result.success else 0

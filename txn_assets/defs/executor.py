@@ -6,10 +6,11 @@ takes longer than loading a small file. What private parts of Dagster this needs
 them, or with TXN_EXECUTOR=in_process, runs use Dagster's in-process executor. See docs/architecture.md.
 """
 
+import signal
 import time
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -163,9 +164,24 @@ def _capture(context: "PlanExecutionContext", plan: "ExecutionPlan", logs: ExitS
     """Capture the output of the process until `logs` is closed; return the event that says where it is kept."""
     manager = context.instance.compute_log_manager
     log_key = manager.build_log_key_for_run(context.run_id, internals.create_compute_log_file_key())  # type: ignore[no-untyped-call]  # untyped in Dagster
-    captured = logs.enter_context(manager.capture_logs(log_key))
+    with _interrupts_blocked():
+        captured = logs.enter_context(manager.capture_logs(log_key))
     event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(context, plan.step_keys_to_execute, log_key, captured)
     return event
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Delay SIGINT, and block it for good in the processes started meanwhile.
+
+    Ctrl-C reaches every process of the terminal. The ones that copy the output end with the run; interrupted, they
+    would write a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Steps:
@@ -223,15 +239,17 @@ class _Steps:
 
     def _handled(self, step: "StepExecutionContext", events: Iterable[dg.DagsterEvent]) -> Iterator[dg.DagsterEvent]:
         seen = []
-        for event in events:
-            seen.append(event)
-            yield event
-            self._active.handle_event(event)
-        self._active.verify_complete(self._context, step.step.key)
-        # Emit events for the steps that are skipped because a step they need failed.
-        yield from self._active.plan_events_iterator(self._context)
-        yield from internals.trigger_hook(step, seen)
-        _drop_frames(step.step_exception)
+        try:
+            for event in events:
+                seen.append(event)
+                yield event
+                self._active.handle_event(event)
+            self._active.verify_complete(self._context, step.step.key)
+            # Emit events for the steps that are skipped because a step they need failed.
+            yield from self._active.plan_events_iterator(self._context)
+            yield from internals.trigger_hook(step, seen)
+        finally:
+            _drop_frames(step.step_exception)
 
 
 def _drop_frames(error: BaseException | None) -> None:

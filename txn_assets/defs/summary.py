@@ -69,6 +69,12 @@ def find_failures(result: dg.JobExecutionResult) -> Iterator[str]:
             yield _root(event.job_failure_data.error) or str(event.message)
 
 
+def was_interrupted(result: dg.JobExecutionResult) -> bool:
+    """Return whether Ctrl-C ended the run, which Dagster reports as a failure."""
+    errors = (event.job_failure_data.error for event in result.all_events if event.is_job_failure)
+    return any(error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__ for error in errors)
+
+
 def _warnings(checks: Iterable[dg.AssetCheckEvaluation], name: str) -> Iterator[str]:
     for check in checks:
         if not check.passed and check.severity is dg.AssetCheckSeverity.WARN and check.check_name not in _ROWS_SHOW_IT:

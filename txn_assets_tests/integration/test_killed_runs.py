@@ -1,4 +1,4 @@
-"""A killed `make run`: the next one ends normally, and one that has to wait names the run it waits for."""
+"""A killed or interrupted `make run`: the next one ends normally. One that has to wait names the run it waits for."""
 
 import os
 import signal
@@ -14,7 +14,8 @@ import pytest
 
 from txn_assets.defs.dagster_home import prepare
 from txn_assets.defs.run_liveness import DIED, RunLocks
-from txn_assets_tests.deployment import Deployment, make_file, make_row
+from txn_assets.files.arrival import KEY_TAG
+from txn_assets_tests.deployment import Deployment, make_file, make_row, many_rows
 
 SECONDS = 90.0
 """Timeout of a run, which takes ten seconds on a busy machine; a run that exceeds it counts as hung."""
@@ -36,7 +37,8 @@ def instance(deployment: Deployment, stack_home: Path, monkeypatch: pytest.Monke
 def _make_run(file: Path) -> Iterator["subprocess.Popen[str]"]:
     """Start `make run` in a process group of its own and kill it at the end."""
     command = [sys.executable, "-m", "txn_assets.run", str(file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:
             yield process
         finally:
@@ -68,10 +70,15 @@ def _claimed(instance: dg.DagsterInstance, pool: str) -> list[str]:
     return [slot.run_id for slot in instance.event_log_storage.get_concurrency_info(pool).claimed_slots]
 
 
-def _write(folder: Path, name: str, **overrides: str) -> Path:
+def _write(folder: Path, name: str, *rows: str) -> Path:
     file = folder / name
-    file.write_bytes(make_file(make_row(**overrides)))
+    file.write_bytes(make_file(*(rows or [make_row()])))
     return file
+
+
+def _interrupt(process: "subprocess.Popen[str]") -> None:
+    """Send SIGINT to every process of `make run`, as Ctrl-C in a terminal does."""
+    os.killpg(process.pid, signal.SIGINT)
 
 
 @pytest.mark.parametrize("second", ["first.csv", "second.csv"])
@@ -110,3 +117,29 @@ def test_waiting_run_names_what_it_waits_for(
             _kill(first)
             _wait_until(lambda: set(_claimed(instance, "postgres")) - {holder})
     assert f"pool 'postgres', held by run {holder[:8]} of first.csv since " in said
+
+
+@pytest.mark.parametrize("stage", ["validated_transactions", "postgres_transactions"])
+def test_interrupted_run(deployment: Deployment, instance: dg.DagsterInstance, tmp_path: Path, stage: str) -> None:
+    """Ctrl-C ends a run with one word instead of a traceback; the run does not stay active, and the next one loads."""
+    deployment.load("table.csv", make_row())
+    rows = many_rows(20_000)
+    file = _write(tmp_path, "interrupted.csv", *rows)
+    with _make_run(file) as interrupted:
+        if stage == "validated_transactions":
+            assert interrupted.stdout
+            assert next(line for line in interrupted.stdout if " raw_csv " in line)
+            _interrupt(interrupted)
+        else:
+            with _slow_store(deployment):
+                _wait_until(lambda: _claimed(instance, "postgres"))
+                _interrupt(interrupted)
+        out, error = interrupted.communicate(timeout=SECONDS)
+
+    assert (interrupted.returncode, error) == (130, "Interrupted.\n"), out
+    runs = instance.get_runs(dg.RunsFilter(tags={KEY_TAG: "interrupted.csv"}))
+    assert [run.status for run in runs if not run.is_finished] == []
+    with _make_run(file) as again:
+        out, _ = again.communicate(timeout=SECONDS)
+    assert again.returncode == 0, out
+    assert len(deployment.rows_everywhere("interrupted.csv")) == len(rows)
