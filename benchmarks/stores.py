@@ -68,7 +68,7 @@ class Opened:
 
 
 def make_config(path: Path) -> None:
-    """Write the project's configuration with names of its own."""
+    """Write the project's configuration with unique names."""
     content = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
     name = uuid.uuid4().hex[:12]
     content["data_lake"]["gcs_bucket"] = f"bench-{name}"

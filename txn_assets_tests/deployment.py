@@ -58,7 +58,7 @@ def many_rows(count: int, *, start: int = 0, price: str = "1.50", day: str = "20
 
 
 def make_config(path: Path, overrides: Mapping[str, Any] | None = None) -> None:
-    """Write the project's configuration with names of its own and `overrides` merged in."""
+    """Write the project's configuration with unique names and `overrides` merged in."""
     content = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
     name = uuid.uuid4().hex[:12]
     content["data_lake"]["gcs_bucket"] = f"bucket-{name}"

@@ -1,6 +1,6 @@
 """A second address for the servers of a stack: connections to it are forwarded to loopback, on the same port.
 
-`python -m txn_assets.local up --listen ADDRESS` turns it on, for clients with a loopback of their own, such as the pods
+`python -m txn_assets.local up --listen ADDRESS` turns it on, for clients with their own loopback, such as the pods
 of a cluster on this machine. Runs in `.venv-servers`, so use only the standard library.
 """
 

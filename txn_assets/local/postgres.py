@@ -119,7 +119,7 @@ def _initialize(home: Home, programs: Path, become: Callable[[], None] | None) -
             check=False,
         )
     if result.returncode:
-        message = f"PostgreSQL cannot make its data folder {home.postgres / 'data'}: initdb failed, see its log."
+        message = f"PostgreSQL cannot create its data folder {home.postgres / 'data'}: initdb failed, see its log."
         raise StartError(message, log)
     unfinished.rename(home.postgres / "data")
 

@@ -221,9 +221,11 @@ def _start(home: Home, seed: Seed) -> _State:
         answer = json.loads(result.stdout)
     except ValueError as error:
         _stop(home)
-        raise _error("The supervisor of the local stack ended before its servers were up: see its log.", log) from error
+        raise _error(
+            "The supervisor of the local stack exited before its servers were up: see its log.", log
+        ) from error
     if "failed" in answer:
-        _stop(home)  # It is about to end; whoever reads the message may go on at once.
+        _stop(home)  # It is about to exit anyway; after this, the caller may start again at once.
         raise _error(answer["failed"], Path(answer["log"]) if answer["log"] else None)
     ready = answer["ready"]
     return _State(
@@ -239,7 +241,7 @@ def _provide(home: Home, state: _State, seed: Seed) -> Endpoints:
         try:
             provision.provide(seed, state.endpoints)
         except (OSError, provision.Refused) as error:
-            message = f"The local stack is up but cannot be filled: {error}. Look at the logs in {home.logs}."
+            message = f"The local stack is up but cannot be provisioned: {error}. See the logs in {home.logs}."
             raise LocalStackError(message) from error
         # Keep only the newest few: every change of a file in `data` adds one.
         state = replace(state, seeds=[*state.seeds[-20:], fingerprint])

@@ -98,7 +98,7 @@ class Supervisor:
             while not server.answers():
                 self._check_alive()
                 if time.monotonic() > deadline:
-                    message = f"{server.name} does not answer {START_SECONDS:.0f} seconds after its start."
+                    message = f"{server.name} did not answer within {START_SECONDS:.0f} seconds of its start."
                     raise StartError(message, self._home.log(server.name))
                 time.sleep(0.05)
         self._check_alive()
@@ -113,12 +113,12 @@ class Supervisor:
                 continue
             log = self._home.log(server.name)
             if _tells_of_a_taken_port(log):
-                message = f"{server.name} found its port taken by another program, three times: start again."
+                message = f"{server.name} found its port taken by another program three times: start again."
                 raise PortTakenError(message, log)
             ending = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
             message = (
-                f"{server.name} cannot be started (it ended with {ending}): mend what the end of its log says, or, if "
-                f"its data is damaged, move {server.folder} away and start again."
+                f"{server.name} cannot be started (it exited with {ending}): fix what the end of its log says or, if "
+                f"its data is damaged, move {server.folder} away, and start again."
             )
             raise StartError(message, log)
 
@@ -173,7 +173,7 @@ def _supervise(home: Home, project: str, dataset: str) -> None:
     except BlockingIOError:
         message = (
             f"Another supervisor holds {home.supervisor_lock}, perhaps in another container: stop the stack there, "
-            f"or set TXN_HOME to a folder of your own."
+            f"or set TXN_HOME to another folder."
         )
         _report({"failed": message, "log": None})
     except StartError as error:

@@ -94,7 +94,7 @@ def run_k8s_config_is_known(values: Values) -> Iterator[str]:
             yield f"runK8sConfig.{section}.{key}: {model.__name__} has no such field"
 
 
-def resources_are_sound(values: Values) -> Iterator[str]:
+def resources_are_valid(values: Values) -> Iterator[str]:
     """Reject quantities that do not parse, because the schema accepts any string."""
     for path, resources in _find(values, {"resources", "initContainerResources"}):
         # A StatefulSet's volume claim has the key too, in the same format.
@@ -129,7 +129,7 @@ def names_are_dns_names(values: Values) -> Iterator[str]:
             yield f"{what}: {name!r} is no host name"
 
 
-def names_are_the_charts(values: Values) -> Iterator[str]:
+def names_match_the_chart(values: Values) -> Iterator[str]:
     """Require names that match what the chart computes: a wrong one shows only when a pod starts or a user logs in."""
     if values["global"].get("fullnameOverride") != RELEASE:
         yield f"global.fullnameOverride: must be {RELEASE}, which the other names here begin with"
@@ -175,18 +175,18 @@ def no_secret_is_literal(values: Values) -> Iterator[str]:
         if "=" in variable and SECRET_NAME.search(variable.split("=")[0]):
             yield f"runLauncher.envVars: {variable.split('=')[0]} has a literal value"
     if values["postgresql"].get("postgresqlPassword") or values.get("generatePostgresqlPasswordSecret") is not False:
-        yield "postgresql.postgresqlPassword: the password comes from a Secret that is made by hand"
+        yield "postgresql.postgresqlPassword: the password comes from a Secret that is created by hand"
     for manifest in values.get("extraManifests") or []:
         if manifest["kind"] == "Secret":
-            yield f"extraManifests: Secret {manifest['metadata']['name']} is made by hand, not in values"
+            yield f"extraManifests: Secret {manifest['metadata']['name']} is created by hand, not in values"
 
 
-def images_have_a_tag_of_their_own(values: Values) -> Iterator[str]:
+def images_have_fixed_tags(values: Values) -> Iterator[str]:
     """Reject moving tags: they run whatever image is on the node, and replicas of one Deployment may differ."""
     for path, image in _find(values, {"image"}):
         tag = image.rpartition(":")[2] if isinstance(image, str) else str(image.get("tag") or "")
         if tag in MOVING_TAGS or (isinstance(image, str) and ":" not in image):
-            yield f"{path}: {image} has no tag of its own"
+            yield f"{path}: {image} has no tag, or one that moves"
 
 
 def runs_do_not_inherit_the_code_server(values: Values) -> Iterator[str]:
@@ -195,7 +195,7 @@ def runs_do_not_inherit_the_code_server(values: Values) -> Iterator[str]:
         yield "includeConfigInLaunchedRuns: the code server's resources would override the run launcher's"
 
 
-def replicas_can_be_told_apart_from_releases(values: Values) -> Iterator[str]:
+def replicas_have_a_fixed_server_id(values: Values) -> Iterator[str]:
     """Require `dagster api grpc` for several replicas, because only that command gets the fixed server id they need."""
     location = code_location(values)
     if location.get("replicaCount", 1) > 1 and location.get("codeServerArgs"):
@@ -205,7 +205,7 @@ def replicas_can_be_told_apart_from_releases(values: Values) -> Iterator[str]:
         yield "deploymentStrategy: maxUnavailable is not 0, so a release takes the code location away"
 
 
-def migration_is_by_hand(values: Values) -> Iterator[str]:
+def migration_is_manual(values: Values) -> Iterator[str]:
     """Reject the chart's migration: it is a Job, Jobs are immutable, and the next upgrade fails on it."""
     if values["migrate"]["enabled"]:
         yield "migrate.enabled: breaks the next upgrade"
@@ -219,7 +219,7 @@ def ingress_renders_offline(values: Values) -> Iterator[str]:
         yield "ingress: no TLS"
 
 
-def probes_ask_the_port_that_listens(values: Values) -> Iterator[str]:
+def probes_use_the_service_port(values: Values) -> Iterator[str]:
     """Require probes on the service port: the chart's default probes stay at port 80 when service.port changes."""
     webserver = values["dagsterWebserver"]
     for probe in ("readinessProbe", "livenessProbe"):
@@ -229,7 +229,7 @@ def probes_ask_the_port_that_listens(values: Values) -> Iterator[str]:
         yield "dagsterWebserver.service.port: without capabilities no process may bind it"
 
 
-def a_dead_pods_slot_is_soon_free(values: Values) -> Iterator[str]:
+def slots_of_dead_pods_are_freed_soon(values: Values) -> Iterator[str]:
     """Limit how long a dead pod keeps its slot, because no other run can load into that store in the meantime."""
     monitoring = values["dagsterDaemon"]["runMonitoring"]
     seconds = monitoring.get("freeSlotsAfterRunEndSeconds")
@@ -257,7 +257,7 @@ def ports_name_their_protocol(values: Values) -> Iterator[str]:
                 yield f"extraManifests{path}: port {port.get('containerPort') or port.get('port')} has no protocol"
 
 
-def database_clients_are_of_the_servers_release(values: Values) -> Iterator[str]:
+def database_clients_match_the_server(values: Values) -> Iterator[str]:
     """Require the server's pg_isready release in init containers; the same image means one less to pull."""
     client = (values["postgresql"].get("image") or {}).get("tag")
     for path, image in _find(values.get("extraManifests") or [], {"image"}):
@@ -266,7 +266,7 @@ def database_clients_are_of_the_servers_release(values: Values) -> Iterator[str]
             yield f"extraManifests{path}: {image}, while postgresql.image has the tag {client}"
 
 
-def limits_stand_in_one_place(values: Values) -> Iterator[str]:
+def run_limits_are_in_one_place(values: Values) -> Iterator[str]:
     """Reject run limits in two places (`concurrency`, run coordinator): the chart does so only at render time."""
     queue = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
     for key in ("maxConcurrentRuns", "tagConcurrencyLimits"):
@@ -286,7 +286,7 @@ def database_is_verified(values: Values) -> Iterator[str]:
         yield f"postgresql.postgresqlParams.sslrootcert: nothing is mounted at {authority}"
 
 
-def extra_manifests_are_sound(values: Values) -> Iterator[str]:
+def extra_manifests_are_valid(values: Values) -> Iterator[str]:
     """Check the extra manifests, because the chart passes them on unread."""
     for manifest in values.get("extraManifests") or []:
         yield from invalid(manifest)
@@ -311,25 +311,25 @@ def pods_are_restricted(values: Values) -> Iterator[str]:
 RULES: list[Rule] = [
     keys_are_known,
     run_k8s_config_is_known,
-    resources_are_sound,
+    resources_are_valid,
     containers_have_resources,
     names_are_dns_names,
-    names_are_the_charts,
+    names_match_the_chart,
     variables_are_set_once,
     no_secret_is_literal,
-    images_have_a_tag_of_their_own,
+    images_have_fixed_tags,
     runs_do_not_inherit_the_code_server,
-    replicas_can_be_told_apart_from_releases,
-    migration_is_by_hand,
+    replicas_have_a_fixed_server_id,
+    migration_is_manual,
     ingress_renders_offline,
-    probes_ask_the_port_that_listens,
-    a_dead_pods_slot_is_soon_free,
+    probes_use_the_service_port,
+    slots_of_dead_pods_are_freed_soon,
     events_are_written_once,
     ports_name_their_protocol,
-    database_clients_are_of_the_servers_release,
-    limits_stand_in_one_place,
+    database_clients_match_the_server,
+    run_limits_are_in_one_place,
     database_is_verified,
-    extra_manifests_are_sound,
+    extra_manifests_are_valid,
     pods_are_restricted,
 ]
 

@@ -85,7 +85,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "inherited volumes": (in_location(includeConfigInLaunchedRuns={"enabled": True}), "tmp reaches the run pod twice"),
     "literal secret": (in_location(env={"TXN_HASH_KEY": "0123"}), "TXN_HASH_KEY has a literal value"),
     "literal password": (in_section("postgresql", postgresqlPassword="x"), "the password comes from a Secret"),
-    "latest": (in_section("dagsterWebserver", "image", tag="latest"), "has no tag of its own"),
+    "latest": (in_section("dagsterWebserver", "image", tag="latest"), "has no tag, or one that moves"),
     "inherited resources": (
         in_location(includeConfigInLaunchedRuns={"enabled": True}),
         "would override the run launcher",
@@ -135,7 +135,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         lambda values: values["extraManifests"].append(
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
         ),
-        "Secret s is made by hand",
+        "Secret s is created by hand",
     ),
 }
 

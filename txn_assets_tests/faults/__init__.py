@@ -1,4 +1,4 @@
-"""Nothing lost, nothing doubled: `bench` provides files and stores, `proxy` and `child` break things.
+"""Nothing lost, nothing duplicated: `bench` provides files and stores, `proxy` and `child` break things.
 
 `python -m txn_assets_tests.faults` (`make faults`) sweeps the same faults over whole conversations and prints a table.
 """

@@ -1,4 +1,4 @@
-"""`make faults`: break loads with the faults of this package, and print what was lost, doubled or hung.
+"""`make faults`: break loads with the faults of this package, and print what was lost or duplicated and what hung.
 
 This module sets the number of attempts. See docs/reliability.md.
 """
@@ -29,8 +29,8 @@ LAKE, WAREHOUSE, DATABASE = SINKS
 
 
 def main() -> int:
-    """Run the sweeps; return 1 if a row was lost or doubled, a run hung, or a load failed."""
-    parser = argparse.ArgumentParser(description="Breaks loads and counts what was lost or doubled.")
+    """Run the sweeps; return 1 if a row was lost or duplicated, a run hung, or a load failed."""
+    parser = argparse.ArgumentParser(description="Breaks loads and counts what was lost or duplicated.")
     parser.add_argument("--full", action="store_true", help="40 instants a command, and every request")
     parser.add_argument("--seed", type=int, default=1, help="draws other instants")
     parser.add_argument("--only", choices=["kills", "races", "wire"], help="leave the other parts out")

@@ -1,4 +1,4 @@
-"""A file in two contents, the stores that load it, and the count of rows that a store lost or doubled.
+"""A file in two contents, the stores that load it, and the count of rows that a store lost or duplicated.
 
 Shared by kills, wire faults and races; the faults themselves are in other modules. See docs/reliability.md.
 """

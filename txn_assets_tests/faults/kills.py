@@ -229,11 +229,11 @@ def _kill_run(landed: _Landed, home: Path, daemon: Daemon, instant: float, *, to
 @contextmanager
 def _started(command: Typed) -> Iterator["subprocess.Popen[bytes]"]:
     """Start the command in its own process group and kill that at the end."""
-    arguments, beside = command
+    arguments, environ = command
     inherited = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
     process = subprocess.Popen(
         arguments,
-        env=inherited | beside,
+        env=inherited | environ,
         cwd=project_root(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

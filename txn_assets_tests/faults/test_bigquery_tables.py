@@ -71,7 +71,7 @@ def test_lost_ledger_duplicates_nothing(deployment: Deployment, day: str) -> Non
 
 
 def test_lost_ledger_row_duplicates_nothing(deployment: Deployment) -> None:
-    """A lost ledger row, as after a restore of only the ledger, doubles nothing."""
+    """A lost ledger row, as after a restore of only the ledger, duplicates nothing."""
     load_only(deployment, "a.csv", *many_rows(5))
     deployment.bq.query(f"DELETE FROM `{deployment.bq_table}_loads` WHERE source_file = 'a.csv'").result()
 

@@ -96,7 +96,7 @@ def test_failed_job_is_superseded() -> None:
 
 
 def test_job_of_a_removed_table_is_superseded() -> None:
-    """A job that succeeded, but whose table was removed since, is done again."""
+    """A job that succeeded, but whose table has been removed, is run again."""
     client = FakeClient(jobs={"work_0": FakeJob("work_0")})
 
     run(client, is_done=lambda _: False)

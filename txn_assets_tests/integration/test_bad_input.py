@@ -132,7 +132,7 @@ def test_grouped_thousands(deployment: Deployment) -> None:
     ("case", "ids"), [("spreadsheet_ids.csv", [b"X-1"]), ("one_id_five_ways.csv", [b"S-7001"] * 3)]
 )
 def test_spreadsheet_damage(deployment: Deployment, case: str, ids: list[bytes]) -> None:
-    """A destroyed id is rejected with a code of its own; the others are loaded without blanks and quotes."""
+    """A destroyed id is rejected with its own code; the others are loaded without blanks and quotes."""
     deployment.configure({"ingestion": {"max_invalid_ratio": 1}})
     deployment.land("s.csv", (CASES / case).read_bytes())
 

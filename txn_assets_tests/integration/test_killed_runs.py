@@ -35,7 +35,7 @@ def instance(deployment: Deployment, stack_home: Path, monkeypatch: pytest.Monke
 
 @contextmanager
 def _make_run(file: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Start `make run` in a process group of its own and kill it at the end."""
+    """Start `make run` in its own process group and kill it at the end."""
     command = [sys.executable, "-m", "txn_assets.run", str(file)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:

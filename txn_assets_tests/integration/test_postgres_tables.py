@@ -116,7 +116,7 @@ def test_column_that_cannot_hold_every_value(deployment: Deployment, column: str
 
 
 def test_all_faults_are_in_one_sentence(deployment: Deployment) -> None:
-    """All faults come in one sentence, so that the table can be fixed in one go."""
+    """All faults are in one sentence, so that one round of fixes is enough."""
     make_table(deployment, price="money", date="text")
 
     sentence = failure(load(deployment, "a.csv", make_row()))

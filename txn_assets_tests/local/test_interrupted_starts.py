@@ -83,17 +83,18 @@ class Clients:
             assert connection.execute("SELECT mark FROM kept").fetchall() == [("kept",)]
 
 
-def test_nothing_is_lost_or_doubled(home: Path, seed: Seed) -> None:
-    """Kills lose nothing and double nothing: all servers, then the supervisor while PostgreSQL hangs, then a starter.
+def test_nothing_is_lost_or_started_twice(home: Path, seed: Seed) -> None:
+    """Kills lose no data and leave no second server.
 
-    After each kill there is one server of each kind on the data, and the data is complete. Finally the state files are
-    deleted, and `down` still finds what runs.
+    The test kills all servers, then the supervisor while PostgreSQL hangs, then a process that starts the stack. After
+    each kill there is one server of each kind on the data, and the data is complete. Finally the state files are
+    deleted, and `down` still finds the servers.
     """
     Clients(ensure_up(home, seed), seed).fill()
     servers = servers_of(home)
     for name in ("postgres", "bigquery", "fake-gcs-server"):
         servers[name][0].kill()
-    # The rest ends with them, unasked.
+    # The rest exits with them.
     _, alive = psutil.wait_procs([process for found in servers.values() for process in found], timeout=20)
     assert alive == []
     Clients(ensure_up(home, seed), seed).assert_kept()

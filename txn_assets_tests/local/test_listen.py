@@ -1,4 +1,4 @@
-"""`up --listen ADDRESS`: the stack for clients that have a loopback of their own."""
+"""`up --listen ADDRESS`: the stack for clients that have their own loopback."""
 
 import json
 import os

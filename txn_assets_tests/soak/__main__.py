@@ -117,7 +117,7 @@ class Soak:
 
 
 def main() -> int:
-    """Run the command line; return 1 if a row was lost or doubled, a file was not loaded, or clear text is left."""
+    """Run the command line; return 1 if a row was lost or duplicated, a file was not loaded, or clear text is left."""
     parser = argparse.ArgumentParser(prog="python -m txn_assets_tests.soak", description="Kills Dagster for minutes.")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--kills", type=int, default=10)

@@ -338,7 +338,7 @@ class TestBatches:
         assert len(first) == BATCH_FILES
 
     def test_large_file_gets_its_own_run(self) -> None:
-        """A large file gets a run of its own, because it needs its own time and memory."""
+        """A large file gets its own run, because it needs its own time and memory."""
         small = [make_version(f"{n}.csv") for n in range(20)]
         large = make_version("large.csv", size=SMALL_BYTES)
 

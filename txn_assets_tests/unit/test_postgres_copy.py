@@ -79,7 +79,7 @@ ROWS = st.lists(
 @given(ROWS, st.integers(1, 200))
 @settings(max_examples=200, deadline=None)
 def test_any_value_is_read_back(rows: list[dict[str, Any]], piece_bytes: int) -> None:
-    """Any value comes back, whatever the text holds and wherever it is cut."""
+    """Any value is read back, whatever the text holds and wherever it is cut."""
     batch = make_batch(*({"source_row": number} | row for number, row in enumerate(rows)))
     found = read_back(batch, piece_bytes=piece_bytes)
     assert sorted(found, key=lambda row: int(row[1] or 0)) == [as_text(row) for row in batch.to_pylist()]

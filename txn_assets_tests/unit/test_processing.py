@@ -138,7 +138,7 @@ class TestGroupedThousands:
             ["1.499,90", "12.99", " 4.500 "],
             ["12.99"] * 40_000 + ["4.500"] + ["12.99"] * 400_000 + ["3,95"],
         ],
-        ids=["all", "beside two decimals", "the other way round", "in different blocks"],
+        ids=["all", "next to two decimals", "the other way round", "in different blocks"],
     )
     def test_file_is_refused(self, tmp_path: Path, prices: list[str]) -> None:
         """The file is refused with the counts of both kinds and what to do."""
@@ -157,7 +157,7 @@ class TestGroupedThousands:
             (["4.50", "12.9", "3", "3,95"], 1),
             (["4.500", "1,499", "1,499.90", "dear"], 3),
         ],
-        ids=["three decimals alone", "two decimals beside a comma", "grouping by commas"],
+        ids=["three decimals alone", "two decimals next to a comma", "grouping by commas"],
     )
     def test_other_files_are_accepted(self, tmp_path: Path, prices: list[str], rejected: int) -> None:
         """Unambiguous prices are loaded, and the others are rejected rows."""
@@ -175,7 +175,7 @@ class TestSpreadsheetDamage:
         assert {row["transaction_id"] for row in hashed_rows(tmp_path)} == {hashlib.sha256(b"S-7001").hexdigest()}
 
     def test_lost_ids_are_rejected(self, tmp_path: Path) -> None:
-        """Lost ids are rejected with a code of their own, without showing the id."""
+        """Lost ids are rejected with their own code, without showing the id."""
         report = validated((CASES / "spreadsheet_ids.csv").read_bytes(), tmp_path)
         assert (report.valid, report.reasons) == (1, {"transaction_id: spreadsheet_damage": 2})
         assert "REF" not in (tmp_path / "rejected.csv").read_text()
@@ -238,7 +238,7 @@ CLEAR_IDS = [f"CLEAR-{number:03}" for number in range(60)]
 
 
 def hostile_file() -> bytes:
-    """Generate rows that are wrong in every possible way, each with an id of its own."""
+    """Generate rows that are wrong in every possible way, each with its own id."""
     wrong = [
         {"product": ""}, {"price": "dear"}, {"price": "-1"}, {"quantity": "0"}, {"date": "soon"}, {"product": "\0"},
         {"price": "", "quantity": "", "date": ""}, {},

@@ -68,10 +68,10 @@ class Store:
         folder = self._root / bucket
         for above in reversed(path.relative_to(folder).parents):
             if (folder / above).is_file():
-                message = f"The local GCS keeps objects as files, and cannot hold {name!r} beside {str(above)!r}."
+                message = f"The local GCS keeps objects as files, and cannot hold {name!r} next to {str(above)!r}."
                 raise UnstorableError(message)
         if path.is_dir() and not name.endswith("/"):
-            message = f"The local GCS keeps objects as files, and cannot hold {name!r} beside '{name}/...'."
+            message = f"The local GCS keeps objects as files, and cannot hold {name!r} next to '{name}/...'."
             raise UnstorableError(message)
 
     def place(self, body: Body, bucket: str, name: str, metadata: Mapping[str, Any], *, after: int) -> None:

@@ -88,7 +88,7 @@ class UploadRequests:
         sent = ContentRange.of(request.headers.get("Content-Range"))
         if sent.start is not None:
             if sent.start > body.size:
-                message = f"The upload goes on at byte {body.size}, not at {sent.start}."
+                message = f"The upload continues at byte {body.size}, not at {sent.start}."
                 raise BadRequestError(message)
             await body.extend(request.content.iter_any(), skip=body.size - sent.start, limit=sent.total)
         if sent.total != body.size and "Content-Range" in request.headers:
@@ -120,7 +120,7 @@ class UploadRequests:
         self._store.place(body, bucket, name, session.metadata, after=now.generation)
         status, content = await self._backend.metadata(bucket, name, headers)
         if status != HTTPStatus.OK or json.loads(content)["size"] != str(body.size):
-            message = "This version of fake-gcs-server keeps its files in another way than the shim knows."
+            message = "This version of fake-gcs-server stores its files in a layout that the shim does not know."
             raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "internalError", message)
         return status, content
 
