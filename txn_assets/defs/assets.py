@@ -30,6 +30,7 @@ from txn_assets.files.values import (
     ValidatedFiles,
     list_failures,
 )
+from txn_assets.rows.columns import STAGED_COLUMNS, VALID_COLUMNS
 from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.stores.errors import LandedFileError, UnusableFileError
 from txn_assets.stores.landed_names import too_long
@@ -51,6 +52,11 @@ def _landed_file_asset(**options: Any) -> Callable[[Callable[..., Any]], dg.Asse
             **options,
         )
     return decorate
+
+
+def _column_schema(columns: Mapping[str, str]) -> dict[str, dg.TableSchema]:
+    """Return the metadata that shows `columns`, with their types, in the catalog."""
+    return {"dagster/column_schema": dg.TableSchema([dg.TableColumn(*column) for column in columns.items()])}
 
 
 @_landed_file_asset(io_manager_key="values", group_name="ingestion", kinds={"gcs", "csv"}, deps=[LANDING_ZONE])
@@ -83,7 +89,12 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
     return RawFile(version)
 
 
-@_landed_file_asset(io_manager_key="values", group_name="ingestion", kinds={"pydantic", "arrow"})
+@_landed_file_asset(
+    io_manager_key="values",
+    group_name="ingestion",
+    kinds={"pydantic", "arrow"},
+    metadata=_column_schema({name: kind.duckdb for name, kind in VALID_COLUMNS.items()}),
+)
 def validated_transactions(
     context: dg.AssetExecutionContext, raw_csv: RawFiles, services: dg.ResourceParam[Services]
 ) -> ValidatedFiles:
@@ -126,7 +137,12 @@ def _validate(
     return ValidatedFile(version, run_files.rules_id, report)
 
 
-@_landed_file_asset(io_manager_key="values", group_name="ingestion", kinds={"duckdb", "parquet"})
+@_landed_file_asset(
+    io_manager_key="values",
+    group_name="ingestion",
+    kinds={"duckdb", "parquet"},
+    metadata=_column_schema({name: kind.duckdb for name, kind in STAGED_COLUMNS.items()}),
+)
 def hashed_transactions(
     context: dg.AssetExecutionContext, validated_transactions: ValidatedFiles, services: dg.ResourceParam[Services]
 ) -> HashedFiles:
@@ -169,6 +185,7 @@ def _make_sink(entry: StoreEntry) -> dg.AssetsDefinition:
         io_manager_key=entry.key,
         group_name="sinks",
         kinds={entry.key},
+        metadata=_column_schema(entry.columns),
         pool=entry.key,
     )
     def sink(hashed_transactions: HashedFiles) -> HashedFiles:

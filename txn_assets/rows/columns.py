@@ -1,4 +1,4 @@
-"""The columns of the staged rows and of both tables.
+"""The columns of the rows between the assets and of both tables.
 
 Schemas, DDL and select lists are derived from these. A field is added to `Transaction` in `transaction.py`. Keep this
 module free of Arrow, because Dagster loads the definitions without it.
@@ -9,6 +9,9 @@ from txn_assets.rows.transaction import FIELD_KINDS
 
 SOURCE_COLUMNS = {"source_file": TEXT, "source_row": WHOLE}
 """Where a row comes from: the landed file, and the number of the record in it, from 1."""
+
+VALID_COLUMNS = {"source_row": WHOLE} | FIELD_KINDS
+"""The columns of the valid rows of a file, in order."""
 
 TABLE_COLUMNS = FIELD_KINDS | SOURCE_COLUMNS
 """The columns of the PostgreSQL and the BigQuery table, in order."""

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
 from txn_assets.files.report import Reason
+from txn_assets.rows.columns import VALID_COLUMNS
 from txn_assets.rows.csv_columns import Block, ParsedBlock, UnreadableRecord, parse
 from txn_assets.rows.csv_header import Header
 from txn_assets.rows.csv_reader import CsvFile
@@ -42,10 +43,8 @@ ARROW_TYPES = {
     DATE: pa.date32(),
 }
 
-VALID_SCHEMA = pa.schema(
-    [("source_row", ARROW_TYPES[WHOLE]), *((name, ARROW_TYPES[kind]) for name, kind in FIELD_KINDS.items())]
-)
-"""Valid rows between validation and hashing: the record number in the file, from 1, and the clear-text fields."""
+VALID_SCHEMA = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in VALID_COLUMNS.items()])
+"""Valid rows between validation and hashing, as clear text."""
 
 # Text that begins with a visible character, does not end with a blank, and does not begin like spreadsheet damage.
 _LETTER = rf"[^\P{{L}}{INVISIBLE_LETTERS}]"

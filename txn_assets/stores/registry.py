@@ -4,7 +4,11 @@ The assets, their checks, pools and I/O managers, the ledgers that the sensor as
 this list. It imports no client, because the definitions are loaded without any.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from txn_assets.rows.columns import TABLE_COLUMNS
+from txn_assets.rows.transaction import FIELD_KINDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +19,7 @@ class StoreEntry:
         key: the key of its I/O manager, and its pool.
         label: the name of the store in messages.
         asset: the asset that loads it, and its description.
+        columns: the columns of its rows with their types.
         module: has the function `make_store(config, clients, run_files)`.
     """
 
@@ -22,6 +27,7 @@ class StoreEntry:
     label: str
     asset: str
     description: str
+    columns: Mapping[str, str]
     module: str
 
 
@@ -31,6 +37,7 @@ STORES = (
         label="GCS",
         asset="gcs_raw",
         description="The data lake: one object with the file's five columns.",
+        columns={name: kind.duckdb for name, kind in FIELD_KINDS.items()},
         module="txn_assets.stores.gcs",
     ),
     StoreEntry(
@@ -38,6 +45,7 @@ STORES = (
         label="BigQuery",
         asset="bigquery_raw_transactions",
         description="The warehouse table: the file's rows, with source_file and source_row.",
+        columns={name: kind.bigquery for name, kind in TABLE_COLUMNS.items()},
         module="txn_assets.stores.bigquery",
     ),
     StoreEntry(
@@ -45,6 +53,7 @@ STORES = (
         label="PostgreSQL",
         asset="postgres_transactions",
         description="The PostgreSQL table: the file's rows, with source_file and source_row.",
+        columns={name: kind.postgres for name, kind in TABLE_COLUMNS.items()},
         module="txn_assets.stores.postgres",
     ),
 )

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
+from txn_assets.defs.assets import ASSETS
 from txn_assets.environment import project_root
 from txn_assets_tests.unit.rows import make_row
 
@@ -55,6 +57,26 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert text.count(last) == 1
     contract.write_text(text.replace(last, f"{last}    channel: Text | None = None\n"))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("asset", "columns"),
+    [
+        ("raw_csv", {}),
+        ("validated_transactions", {"source_row": "BIGINT", "price": "DECIMAL(18,4)"}),
+        ("hashed_transactions", {"source_file": "VARCHAR", "price": "DECIMAL(18,4)"}),
+        ("gcs_raw", {"transaction_id": "VARCHAR", "price": "DECIMAL(18,4)"}),
+        ("bigquery_raw_transactions", {"source_file": "STRING", "price": "NUMERIC"}),
+        ("postgres_transactions", {"source_file": "text", "price": "numeric(18,4)"}),
+    ],
+)
+def test_catalog_shows_the_columns_before_the_first_run(asset: str, columns: dict[str, str]) -> None:
+    """The definition of each asset has the columns of its rows, with the types of its engine."""
+    (metadata,) = (one.metadata_by_key[one.key] for one in ASSETS if one.key == dg.AssetKey(asset))
+    schema = metadata.get("dagster/column_schema", dg.TableSchema([]))
+    types = {column.name: column.type for column in schema.columns}
+    assert columns.items() <= types.items()
+    assert bool(types) is bool(columns)
 
 
 def loaded(package: Path, folder: Path, *channels: str) -> dict[str, Any]:
