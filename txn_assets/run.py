@@ -41,24 +41,23 @@ class UsageError(Exception):
 
 
 class Progress(logging.Handler):
-    """Print each event as it happens, and keep it for the summary."""
+    """Print each event of the run as it happens, except warnings, which the summary repeats."""
 
     def __init__(self, out: TextIO) -> None:
         super().__init__(logging.DEBUG)
         self.out = out
         self.started = time.monotonic()
-        self.events: list[Event] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line per event; leave rejected rows to the summary."""
+        """Print one line."""
         event = getattr(record, "event", None)
         if isinstance(event, Event):
-            self.events.append(event)
             if event.level >= logging.WARNING:
                 return
-            self.out.write(f"{time.monotonic() - self.started:7.1f} s  {event.stage:<26} {event.message}\n")
+            message = f"{event.stage:<26} {event.message}"
         else:
-            self.out.write(f"{time.monotonic() - self.started:7.1f} s  {record.getMessage()}\n")
+            message = record.getMessage()
+        self.out.write(f"{time.monotonic() - self.started:7.1f} s  {message}\n")
         self.out.flush()
 
 
@@ -106,7 +105,7 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
     if was_interrupted(result):
         raise KeyboardInterrupt
     seconds = time.monotonic() - progress.started
-    out.write(summarize(name, progress.events, result, config, seconds=seconds))
+    out.write(summarize(name, result, config, seconds=seconds))
     return 1 if any(find_failures(result)) or not result.success else 0
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import dagster as dg
 
-from txn_assets.defs.events import StageLog, pinned, processed
+from txn_assets.defs.events import StageLog, pinned, processed, rejections
 from txn_assets.defs.partitions import LANDED_FILES, landed_files
 from txn_assets.environment import ConfigError
 from txn_assets.files.ledger import FileVersion
@@ -84,8 +84,9 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
         "size": dg.MetadataValue.int(version.size),
         "columns": ", ".join(columns),
     }
-    context.add_asset_metadata(metadata, partition_key=name)
-    log.emit(pinned("raw_csv", version, time.monotonic() - started))
+    seconds = time.monotonic() - started
+    context.add_asset_metadata(metadata | {"seconds": round(seconds, 3)}, partition_key=name)
+    log.emit(pinned("raw_csv", version, seconds))
     return RawFile(version)
 
 
@@ -115,25 +116,27 @@ def _validate(
         report = run_files.validate_file(version)
     place = services.quarantine.store(version, run_files.rejected_rows(version) if report.rejected else None)
     log.emit_rejections("validated_transactions", version.name, report)
-    context.add_asset_metadata(
-        {
-            "records": report.records,
-            "dagster/partition_row_count": report.valid,
-            "rejected": report.rejected,
-            "reasons": dg.MetadataValue.json(dict(report.reasons)),
-            "quarantine": place or "empty",
-            "extra_columns": ", ".join(report.extra_columns),
-            "repeated_ids": report.repeated_ids,
-        },
-        partition_key=version.name,
-    )
     seconds = time.monotonic() - started
+    metadata: dict[str, Any] = {
+        "records": report.records,
+        "dagster/partition_row_count": report.valid,
+        "rejected": report.rejected,
+        "reasons": dg.MetadataValue.json(dict(report.reasons)),
+        "rejected_rows": dg.MetadataValue.json(
+            [event.message for event in rejections("validated_transactions", version.name, report)]
+        ),
+        "quarantine": place or "empty",
+        "extra_columns": ", ".join(report.extra_columns),
+        "repeated_ids": report.repeated_ids,
+        "seconds": round(seconds, 3),
+    }
+    context.add_asset_metadata(metadata, partition_key=version.name)
     counts = {"valid": report.valid, "rejected": report.rejected}
     log.emit(processed("validated_transactions", version.name, report.records, seconds, **counts))
     if not report.valid:
         where = f" {report.rejected} rejected rows with their reasons are in {place}." if place else " It has no rows."
         message = f"No valid transactions in {version.name}.{where} The stores keep what they had."
-        raise dg.Failure(message, allow_retries=False)
+        raise dg.Failure(message, metadata=metadata, allow_retries=False)
     return ValidatedFile(version, run_files.rules_id, report)
 
 
@@ -163,6 +166,7 @@ def _hash(context: dg.AssetExecutionContext, services: Services, file: Validated
     with _failures_of(file.version):
         hashed = services.run_files.hash_file(file)
     totals = hashed.totals
+    seconds = time.monotonic() - started
     context.add_asset_metadata(
         {
             "dagster/partition_row_count": totals.rows,
@@ -171,10 +175,11 @@ def _hash(context: dg.AssetExecutionContext, services: Services, file: Validated
             "dates": f"{totals.min_date} to {totals.max_date}",
             "fingerprint": f"{totals.fingerprint:015x}",
             "key_id": hashed.key_id,
+            "seconds": round(seconds, 3),
         },
         partition_key=file.version.name,
     )
-    log.emit(processed("hashed_transactions", file.version.name, totals.rows, time.monotonic() - started))
+    log.emit(processed("hashed_transactions", file.version.name, totals.rows, seconds))
     return hashed
 
 
@@ -243,7 +248,7 @@ def _why(context: dg.AssetExecutionContext, error: Exception, *, of_storage: boo
     """Return the message for `error`; leave out the text of unexpected errors, because it may quote row values."""
     if isinstance(error, dg.Failure):
         return error.description or ""
-    remedy = "load it again when the storage answers" if of_storage else "materialize it alone for the whole error"
+    remedy = "load it again when the storage answers" if of_storage else "materialize it alone to see the whole error"
     return f"{context.asset_key.to_python_identifier()} failed with {type(error).__name__}: {remedy}."
 
 

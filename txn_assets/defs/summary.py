@@ -4,15 +4,15 @@ This module only formats what a run reported; `run.py` executes the run.
 """
 
 import json
-import logging
 import shlex
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from txn_assets.config import PipelineConfig
-from txn_assets.defs.events import Event
 from txn_assets.environment import txn_target
 from txn_assets.stores.landed_names import object_name
 from txn_assets.stores.registry import STORES
@@ -21,20 +21,18 @@ _ROWS_SHOW_IT = {"no_rejected_rows"}
 """Checks that would repeat what the summary already says about rejected rows."""
 
 
-def summarize(
-    name: str, events: Iterable[Event], result: dg.JobExecutionResult, config: PipelineConfig, *, seconds: float
-) -> str:
+def summarize(name: str, result: dg.JobExecutionResult, config: PipelineConfig, *, seconds: float) -> str:
     """Return the summary of the file `name` in the run `result`, failures first."""
     checks = result.get_asset_check_evaluations()
-    events = list(events)
-    done = {event.stage: event.details for event in events if "seconds" in event.details}
+    stages = _stage_metadata(result)
+    counts = stages.get("validated_transactions", {})
     failures = [f"FAILED  {failure}" for failure in find_failures(result)]
     lines = ["", *failures, *([""] if failures else []), name]
-    if counts := done.get("validated_transactions"):
-        lines.append(f"  rows in   {counts['rows']:>12,}")
-        lines.append(f"  valid     {counts['valid']:>12,}")
+    if counts:
+        lines.append(f"  rows in   {counts['records']:>12,}")
+        lines.append(f"  valid     {counts['dagster/partition_row_count']:>12,}")
         lines.append(f"  rejected  {counts['rejected']:>12,}")
-        lines += [f"              {event.message}" for event in events if event.level >= logging.WARNING]
+        lines += [f"              {row}" for row in counts["rejected_rows"]]
     lines += [f"  warning     {warning}" for warning in _warnings(checks, name)]
     read_back = {
         check.asset_key.to_python_identifier(): check.metadata["rows_read_back"].value
@@ -43,14 +41,26 @@ def summarize(
     }
     for entry in STORES:
         rows = f"{read_back[entry.asset]:>12,}" if entry.asset in read_back else f"{'not loaded':>12}"
-        action = f"  {done[entry.asset]['action']}" if entry.asset in done else ""
+        action = f"  {stages[entry.asset]['action']}" if entry.asset in stages else ""
         lines.append(f"  {entry.label:<10}{rows}{action}")
-    lines += ["", "  seconds a stage"]
-    lines += [f"    {stage:<26} {details['seconds']:8.2f}" for stage, details in done.items()]
-    rows_in = done.get("validated_transactions", {}).get("rows", 0)
-    lines.append(f"    {'all, start of Dagster included':<26} {seconds:5.2f}   {rows_in / seconds:,.0f} rows a second")
+    lines += ["", "  seconds per stage"]
+    lines += [f"    {stage:<26} {metadata['seconds']:8.2f}" for stage, metadata in stages.items()]
+    rate = counts.get("records", 0) / seconds
+    lines.append(f"    {'all, with Dagster starting':<26} {seconds:8.2f}   {rate:,.0f} rows per second")
     lines += ["", *(_commands(name, config) if len(read_back) == len(STORES) else []), ""]
     return "\n".join(lines)
+
+
+def _stage_metadata(result: dg.JobExecutionResult) -> dict[str, dict[str, Any]]:
+    """Return what each asset recorded about the file, also if it found no valid row and failed."""
+    recorded: dict[str, Mapping[str, dg.MetadataValue]] = {}
+    for event in result.all_events:
+        if event.is_step_materialization:
+            materialization = event.step_materialization_data.materialization
+            recorded[materialization.asset_key.to_python_identifier()] = materialization.metadata
+        elif event.is_step_failure and (failure := event.step_failure_data.user_failure_data) and failure.metadata:
+            recorded[str(event.step_key)] = failure.metadata
+    return {stage: {key: value.value for key, value in metadata.items()} for stage, metadata in recorded.items()}
 
 
 def find_failures(result: dg.JobExecutionResult) -> Iterator[str]:
@@ -83,7 +93,7 @@ def _warnings(checks: Iterable[dg.AssetCheckEvaluation], name: str) -> Iterator[
 
 def _commands(name: str, config: PipelineConfig) -> list[str]:
     lake, warehouse = config.data_lake, config.data_warehouse
-    python = ".venv/bin/python"
+    python, txn = (_relative(Path(sys.executable).with_name(program)) for program in ("python", "txn"))
     rows = "SELECT * FROM {} LIMIT 5".format
     postgres = rows(f"{warehouse.postgres.schema_}.{warehouse.postgres.table}")
     bigquery = _quote(rows(f"{warehouse.dataset}.{warehouse.table}"))
@@ -92,14 +102,20 @@ def _commands(name: str, config: PipelineConfig) -> list[str]:
     read = f"from google.cloud.storage import Client; b = Client().bucket({bucket}).blob({blob})"
     lines = ["  look inside"]
     if txn_target() == "local":
-        lines.append(f'    eval "$({python} -m txn_assets.local env)"')
+        lines.append(f'    eval "$({txn} env)"')
     return [
         *lines,
         f'    psql "$TXN_PG_DSN" -c {shlex.quote(postgres)}',
         f"    {python} -c {shlex.quote(ask)}",
         f"    {python} -c {shlex.quote(f'{read}; print(b.download_as_text()[:500])')}",
-        "    make dev   # the Dagster UI on http://127.0.0.1:3000",
+        f"    {txn} dev   # the Dagster UI on http://127.0.0.1:3000",
     ]
+
+
+def _relative(path: Path) -> str:
+    """Return `path` as someone in the working folder types it."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _quote(text: str) -> str:
