@@ -4,27 +4,52 @@ Functions, because a variable counts at the moment when it is asked for. docs/op
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
+from txn_assets.errors import UserError
 from txn_assets.files.scratch_space import parse_size
 
 HASH_KEY = "TXN_HASH_KEY"
 PG_PASSWORD = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
 
 
-class ConfigError(Exception):
+_PACKAGED = Path(__file__).resolve().parent / "project"
+"""Copies of the project's files in an installed wheel; pyproject.toml lists them. A checkout has no such folder."""
+
+
+class ConfigError(UserError):
     """Raised when the configuration is unusable; the message lists every fault with its remedy."""
 
 
+def is_installed() -> bool:
+    """Return whether the package was installed from a wheel, rather than used from a checkout or the image."""
+    return _PACKAGED.is_dir()
+
+
 def project_root() -> Path:
-    """Return the folder that contains `txn_assets/` and `data/`."""
-    return Path(__file__).resolve().parent.parent
+    """Return the folder of `data/` and `workspace.yaml`: the checkout, or the copies that a wheel installs."""
+    return _PACKAGED if is_installed() else _PACKAGED.parents[1]
 
 
 def txn_home() -> Path:
-    """Return TXN_HOME, the folder for the local stack, scratch files and Dagster's local storage."""
-    return Path(os.environ.get("TXN_HOME") or project_root() / ".local").absolute()
+    """Return TXN_HOME, the folder for the local stack, scratch files and Dagster's local storage.
+
+    The default is `.local` in the checkout or, if the package was installed from a wheel, in the working folder.
+    """
+    default = Path.cwd() if is_installed() else project_root()
+    return Path(os.environ.get("TXN_HOME") or default / ".local").absolute()
+
+
+def servers_environment() -> Path:
+    """Return TXN_SERVERS_VENV, the virtual environment of the embedded servers.
+
+    The default is `.venv-servers` in the checkout or, if the package was installed from a wheel, next to the virtual
+    environment that it was installed into.
+    """
+    default = Path(sys.prefix).parent if is_installed() else project_root()
+    return Path(os.environ.get("TXN_SERVERS_VENV") or default / ".venv-servers").absolute()
 
 
 def txn_target() -> Literal["local", "gcp"]:
@@ -99,7 +124,7 @@ def postgres_password() -> str:
     """
     password = os.environ.get(PG_PASSWORD)
     if password is None:
-        message = f"{PG_PASSWORD} is not set: set it to the password of PostgreSQL."
+        message = f"{PG_PASSWORD} is not set. Set it to the PostgreSQL password."
         raise ConfigError(message)
     return password
 

@@ -8,6 +8,7 @@ servers in the interpreter of `.venv-servers`. Import no cloud or database clien
 import ipaddress
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from txn_assets.environment import project_root
+from txn_assets.environment import is_installed, project_root, servers_environment
+from txn_assets.errors import UserError
 from txn_assets.local import probes
 from txn_assets.local.endpoints import Endpoints, Seed
 from txn_assets.local.home import Home, locked, read_json, rotate, tail, write_json, write_private
@@ -28,7 +30,7 @@ from txn_assets.local.processes import Process, wait_gone
 _STOP_SECONDS = 60.0
 
 
-class LocalStackError(Exception):
+class LocalStackError(UserError):
     """The local stack cannot be used. The message says what is wrong and what to do, then shows the end of the log."""
 
 
@@ -194,11 +196,9 @@ def _start(home: Home, seed: Seed) -> _State:
     if sys.platform != "linux":
         message = f"The local servers run on Linux, not on {sys.platform}: use a container, or TXN_TARGET=gcp."
         raise LocalStackError(message)
-    root = project_root()
-    interpreter = root / ".venv-servers" / "bin" / "python"
+    interpreter = servers_environment() / "bin" / "python"
     if not interpreter.exists():
-        message = f"The local servers are not installed ({interpreter.parents[1]} is missing): run `make setup`."
-        raise LocalStackError(message)
+        raise LocalStackError(_not_installed(servers_environment()))
     if home.listen.exists():
         _check_address(home.listen.read_text())
     log = home.log("supervisor")
@@ -209,7 +209,7 @@ def _start(home: Home, seed: Seed) -> _State:
         result = subprocess.run(
             [interpreter, "-P", "-m", "txn_assets.local.supervisor", home.root, seed.project_id, seed.dataset],
             cwd=home.stack,
-            env={"PATH": os.defpath, "PYTHONPATH": str(root), "TMPDIR": str(home.tmp), "LANG": "C.UTF-8"},
+            env={"PATH": os.defpath, "PYTHONPATH": str(_code(home)), "TMPDIR": str(home.tmp), "LANG": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -231,6 +231,29 @@ def _start(home: Home, seed: Seed) -> _State:
     return _State(
         endpoints=Endpoints(**ready["endpoints"]), identity=ready["identity"], servers=ready["servers"], seeds=[]
     )
+
+
+def _not_installed(environment: Path) -> str:
+    message = f"The local servers are not installed ({environment} is missing)"
+    if not is_installed():
+        return f"{message}: run `make setup`."
+    python, lock = sys.executable, project_root() / "requirements-servers.lock"
+    install = f"{shlex.quote(python)} -m venv {shlex.quote(str(environment))} && "
+    install += f"{shlex.quote(str(environment / 'bin' / 'pip'))} install -r {shlex.quote(str(lock))}"
+    return f"{message}: run `{install}`, or set TXN_SERVERS_VENV to an environment that has them."
+
+
+def _code(home: Home) -> Path:
+    """Return a folder with nothing but a link to this package, to put on the path of the servers' interpreter.
+
+    The folder above the package may be a site-packages, whose duckdb is not the one that local-bigquery needs.
+    """
+    folder = home.stack / "code"
+    folder.mkdir(exist_ok=True)
+    link = folder / "txn_assets"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path(__file__).resolve().parents[1])
+    return folder
 
 
 def _provide(home: Home, state: _State, seed: Seed) -> Endpoints:
