@@ -48,13 +48,13 @@ class DataLake(_Section):
     format: Literal["csv", "parquet"] = "csv"
 
     @model_validator(mode="after")
-    def _prefixes_stand_apart(self) -> Self:
+    def _prefixes_are_separate(self) -> Self:
         # A prefix inside the landing zone would feed the platform its own output.
         prefixes = {name: getattr(self, name) + "/" for name in ("landing", "path", "quarantine", "staging")}
         for name, prefix in prefixes.items():
             for other, other_prefix in prefixes.items():
                 if name != other and other_prefix.startswith(prefix):
-                    message = f"data_lake.{other} lies inside data_lake.{name}: give each a prefix of its own"
+                    message = f"data_lake.{other} is inside data_lake.{name}: give each a prefix of its own"
                     raise ValueError(message)
         return self
 
@@ -201,7 +201,7 @@ def load_config(path: Path | None = None) -> PipelineConfig:
         message = f"{path}{place} is not valid YAML: {problem}."
         raise ConfigError(message) from error
     if not isinstance(content, dict):
-        message = f"{path} holds no configuration: it must be a mapping with the section 'data_lake' and others."
+        message = f"{path} has no configuration: it must be a mapping with sections such as 'data_lake'."
         raise ConfigError(message)
     if (bucket := bucket_name()) and isinstance(content.get("data_lake"), dict):
         content["data_lake"]["gcs_bucket"] = bucket
@@ -227,7 +227,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                problem = f"the key {key!r} stands twice"
+                problem = f"the key {key!r} appears twice"
                 raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -254,7 +254,7 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
     name = ".".join([*parents, key])
     if key.lower() in SECRET_VARIABLES:
         variable = SECRET_VARIABLES[key.lower()]
-        return f"{name} is a secret and must not stand in a file: set the environment variable {variable}"
+        return f"{name} is a secret. Set it with the environment variable {variable} instead"
     known = sorted(_known_keys(parents))
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"

@@ -119,7 +119,7 @@ class TestPlace:
 
 
 class TestYaml:
-    """Text that holds no configuration."""
+    """Text that has no configuration."""
 
     def test_position_of_a_syntax_error_is_named(self, write: Write) -> None:
         """A syntax error is reported with line and column, counted as editors count them."""
@@ -128,16 +128,16 @@ class TestYaml:
     @pytest.mark.parametrize("text", ["", "just text", "- a\n- b\n"])
     def test_file_without_a_mapping_is_refused(self, write: Write, text: str) -> None:
         """A file without a mapping is refused, and so is an empty file."""
-        assert "holds no configuration" in refusal(write(text))
+        assert "has no configuration" in refusal(write(text))
 
     def test_repeated_key_is_refused(self, write: Write) -> None:
         """A repeated key is refused, because YAML would silently take the last one."""
         message = refusal(write(changed() + "pipeline: {name: x, version: y}\n"))
-        assert "the key 'pipeline' stands twice" in message
+        assert "the key 'pipeline' appears twice" in message
 
     def test_repeated_nested_key_is_refused(self, write: Write) -> None:
         """A repeated key is refused at any depth."""
-        assert "the key 'path' stands twice" in refusal(write("data_lake:\n  path: a\n  path: b\n"))
+        assert "the key 'path' appears twice" in refusal(write("data_lake:\n  path: a\n  path: b\n"))
 
     def test_template_that_was_not_filled_in_is_refused(self, write: Write) -> None:
         """An unfilled template is refused: `{{ … }}` is a mapping used as a key."""
@@ -190,7 +190,7 @@ class TestKeys:
     def test_literal_secret_is_refused(self, write: Write, path: str, variable: str) -> None:
         """A literal secret is refused with the variable to use instead, without repeating the secret."""
         message = refusal(write(changed(**{path: "hunter2"})))
-        assert f"must not stand in a file: set the environment variable {variable}" in message
+        assert f"is a secret. Set it with the environment variable {variable} instead" in message
         assert "hunter2" not in message
 
     def test_address_with_a_password_is_not_repeated(self, write: Write) -> None:
@@ -240,7 +240,7 @@ class TestKeys:
     def test_overlapping_prefixes_are_refused(self, write: Write, keys: dict[str, str], inner: str, outer: str) -> None:
         """Overlapping prefixes are refused, because the platform would read its own output."""
         message = refusal(write(changed(**keys)))
-        assert f"data_lake.{inner} lies inside data_lake.{outer}" in message
+        assert f"data_lake.{inner} is inside data_lake.{outer}" in message
 
     def test_prefixes_with_a_common_start_are_separate(self, write: Write) -> None:
         """Prefixes that only share leading characters are allowed: `raw` is not a folder of `raw-2`."""
