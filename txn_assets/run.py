@@ -1,31 +1,30 @@
-"""`python -m txn_assets.run FILE`: land one file, load it and print the outcome. `make run` calls it.
+"""Land one file, load it and print the outcome: `txn run FILE`, `python -m txn_assets.run FILE` and `make run`.
 
-It runs the same job as the UI and the sensor. The printed summary is in `summary.py`; the check before one file
-replaces another is in `replacing.py`.
+It executes the same job as the UI and the sensor. `cli.py` has the options, `defs/summary.py` the summary, and
+`defs/replacing.py` the check before one file replaces another.
 """
 
-import argparse
 import logging
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import dagster as dg
 
-from txn_assets.config import PipelineConfig, load_config
-from txn_assets.definitions import build
+from txn_assets.config import PipelineConfig
 from txn_assets.defs.events import LOGGER, Event
-from txn_assets.defs.jobs import load_landed_files
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.services import share_services
 from txn_assets.defs.summary import find_failures, summarize, was_interrupted
-from txn_assets.environment import ConfigError, hash_key, project_root, txn_home, txn_target
+from txn_assets.environment import config_path, hash_key, txn_home, txn_target
+from txn_assets.errors import UserError
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
+from txn_assets.job import execute
 from txn_assets.local.endpoints import seed_from
-from txn_assets.local.stack import LocalStackError, ensure_up
+from txn_assets.local.stack import ensure_up
 from txn_assets.rows.hashing import make_hasher
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.google_errors import FAULTS, explain
@@ -36,8 +35,8 @@ NO_RETRIES = {"dagster/max_retries": "0"}
 """Tag of runs started by hand: the person can rerun them, so the daemon of `make dev` does not retry them."""
 
 
-class UsageError(Exception):
-    """The command cannot do what was asked; the message says why and what to do."""
+class UsageError(UserError):
+    """The file cannot be landed or loaded; the message says why and what to do."""
 
 
 class Progress(logging.Handler):
@@ -61,24 +60,6 @@ class Progress(logging.Handler):
         self.out.flush()
 
 
-def main() -> int:
-    """Run the command line and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m txn_assets.run", description="Land a CSV file and load it.")
-    parser.add_argument("file", nargs="?", type=Path, default=project_root() / "data" / "transactions.csv")
-    parser.add_argument("--name", help="land the file under this name instead of its own")
-    parser.add_argument("--replace", action="store_true", help="replace rows that were loaded under the same name")
-    given = parser.parse_args()
-    try:
-        return run(given.file, load_config(), sys.stdout, name=given.name, replace=given.replace)
-    except (ConfigError, LocalStackError, UsageError) as error:
-        sys.stdout.flush()
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        return 130
-
-
 def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = None, replace: bool = False) -> int:
     """Land `file` as `name` and load it; return 1 if an asset or a check of severity ERROR failed, else 0.
 
@@ -94,6 +75,7 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
     LOGGER.addHandler(progress)
     LOGGER.setLevel(logging.DEBUG)
     try:
+        LOGGER.info("configuration %s", config_path())
         if txn_target() == "local":
             LOGGER.info("local stack below %s", txn_home())
         with share_services(config) as services:
@@ -107,22 +89,6 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
     seconds = time.monotonic() - progress.started
     out.write(summarize(name, result, config, seconds=seconds))
     return 1 if any(find_failures(result)) or not result.success else 0
-
-
-def execute(config: PipelineConfig, instance: dg.DagsterInstance, **options: Any) -> dg.JobExecutionResult:  # noqa: ANN401 - passed on to execute_job
-    """Run `load_landed_files` in this process with its executor, as a run launcher does in another process.
-
-    `options` are passed to `dagster.execute_job`.
-    """
-    job = dg.build_reconstructable_job("txn_assets.run", "define_job", (config.model_dump_json(by_alias=True),))
-    # Dagster's own console logger would repeat every event; the UI shows them.
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    return dg.execute_job(job, instance, run_config=quiet, **options)
-
-
-def define_job(config: str) -> dg.JobDefinition:
-    """Return `load_landed_files` for `config`, a JSON string; `execute` refers to this function by name."""
-    return build(PipelineConfig.model_validate_json(config)).resolve_job_def(load_landed_files.name)
 
 
 def land(file: Path, name: str, services: Services, *, replace: bool) -> None:
@@ -153,11 +119,14 @@ def land(file: Path, name: str, services: Services, *, replace: bool) -> None:
 
 def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
     if not file.is_file():
-        message = f"There is no file {file}: give the path of a CSV file, as in `make run FILE=path/to/file.csv`."
+        message = f"There is no file {file}. Give the path of a CSV file: `txn run FILE` or `make run FILE=...`."
+        raise UsageError(message)
+    if not os.access(file, os.R_OK):
+        message = f"{file} cannot be read: its permissions do not allow it."
         raise UsageError(message)
     name = file.name if name is None else name
     if not name.lower().endswith(SUFFIXES) or not is_partition_key(name):
-        message = f"{name!r} cannot be landed: a landed file is named *.csv or *.csv.gz, in one line, without '...'."
+        message = f"{name!r} cannot be landed. Names end in .csv or .csv.gz, fit on one line, and do not contain '...'."
         raise UsageError(message)
     if refusal := too_long(name, name_limit(config.data_lake)):
         raise UsageError(refusal)
@@ -165,13 +134,23 @@ def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
 
 
 def _instance(config: PipelineConfig) -> dg.DagsterInstance:
-    """Return the instance of DAGSTER_HOME, or that of `make dev` if the variable is not set."""
+    """Return the instance of DAGSTER_HOME, or that of `txn dev` if the variable is not set.
+
+    Raises:
+        UsageError: DAGSTER_HOME names no usable folder.
+    """
     if not os.environ.get("DAGSTER_HOME"):
         from txn_assets.defs.dagster_home import prepare  # noqa: PLC0415 - not needed in the cluster
 
         os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), ensure_up(txn_home(), seed_from(config))))
-    return dg.DagsterInstance.get()
+    try:
+        return dg.DagsterInstance.get()
+    except dg.DagsterError as error:
+        message = f"DAGSTER_HOME cannot be used: {str(error).splitlines()[0].rstrip('.')}."
+        raise UsageError(message) from error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from txn_assets.cli import main
+
+    sys.exit(main(["run", *sys.argv[1:]]))

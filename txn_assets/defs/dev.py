@@ -1,4 +1,4 @@
-"""`python -m txn_assets.defs.dev [PORT]`: start the local stack, then Dagster's UI and daemon. `make dev` calls it.
+"""Start the local stack, then Dagster's UI and daemon: `txn dev`, `python -m txn_assets.defs.dev` and `make dev`.
 
 `dagster dev` runs in its own process group, so that it ends completely with this command. The settings of its instance
 are in `dagster.yaml`. See docs/operations.md.
@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from txn_assets.config import load_config
 from txn_assets.defs.dagster_home import prepare
 from txn_assets.defs.run_liveness import RunLocks
-from txn_assets.environment import ConfigError, project_root, txn_home
+from txn_assets.environment import project_root, txn_home
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.home import locked
 from txn_assets.local.stack import LocalStackError, ensure_up
@@ -44,22 +44,25 @@ STOP_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
 
 
-def main(port: str = "3000") -> int:
-    """Run `dagster dev` until it ends or this command is stopped; return the exit code."""
+def serve(port: str) -> int:
+    """Run `dagster dev` until it ends or this command is stopped; return the exit code.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        LocalStackError: the local stack cannot be started, or the port or TXN_HOME is in use.
+    """
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Needed even if SIGINT is ignored, as in background jobs of a script: Dagster would then ignore SIGTERM too.
         signal.signal(number, lambda *_: stop.set())
+    _check_port(port)
+    dagster_home = prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config())))
     try:
-        _check_port(port)
-        dagster_home = prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config())))
         with locked(dagster_home / "dev.lock", wait=False):
             return _run(port, dagster_home, stop)
-    except (ConfigError, LocalStackError) as error:
-        sys.stderr.write(f"{error}\n")
-    except BlockingIOError:
-        sys.stderr.write(f"Another `make dev` runs for {txn_home()}: use its UI, or end it first.\n")
-    return 1
+    except BlockingIOError as error:
+        message = f"Another `txn dev` or `make dev` is running for {txn_home()}. Use its UI, or stop it first."
+        raise LocalStackError(message) from error
 
 
 def _run(port: str, dagster_home: Path, stop: Event) -> int:
@@ -72,8 +75,9 @@ def _run(port: str, dagster_home: Path, stop: Event) -> int:
 
 
 def _check_port(port: str) -> None:
+    choose = "choose another port: `txn dev 3001` or `make dev PORT=3001`"
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        message = f"{port!r} is not a port: give a number from 1 to 65535, as in `make dev PORT=3001`."
+        message = f"{port!r} is not a port number from 1 to 65535; {choose}."
         raise LocalStackError(message)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -81,8 +85,8 @@ def _check_port(port: str) -> None:
             probe.bind(("127.0.0.1", int(port)))
         except OSError as error:
             message = (
-                f"Port {port} of 127.0.0.1 cannot be used ({error.strerror}): is another `make dev` running? "
-                "End it, or choose another port, as in `make dev PORT=3001`."
+                f"Port {port} of 127.0.0.1 cannot be used ({error.strerror}). "
+                f"Stop the program that uses it, perhaps another `make dev`, or {choose}."
             )
             raise LocalStackError(message) from error
 
@@ -91,10 +95,8 @@ def _start(port: str, dagster_home: Path) -> "subprocess.Popen[bytes]":
     command = str(Path(sys.executable).with_name("dagster"))
     libc = ctypes.CDLL(None)
     return subprocess.Popen(
-        [command, "dev", "-h", "127.0.0.1", "-p", port],
+        [command, "dev", "-h", "127.0.0.1", "-p", port, "-w", str(project_root() / "workspace.yaml")],
         env=SETTINGS | os.environ | {"DAGSTER_HOME": str(dagster_home)},
-        # pyproject.toml and workspace.yaml in the project root name the code location.
-        cwd=project_root(),
         stdin=subprocess.DEVNULL,
         process_group=0,
         # Shut down cleanly even if this command is killed.
@@ -139,4 +141,6 @@ def _signal_group(group: int, number: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    from txn_assets.cli import main
+
+    sys.exit(main(["dev", *sys.argv[1:]]))

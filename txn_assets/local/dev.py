@@ -1,8 +1,8 @@
-"""`python -m txn_assets.local.dev [PORT]`, the command behind `make dev`; see `defs/dev.py`."""
+"""`python -m txn_assets.local.dev [PORT]`: the same as `txn dev`; see `defs/dev.py`."""
 
 import sys
 
-from txn_assets.defs.dev import main
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    from txn_assets.cli import main
+
+    sys.exit(main(["dev", *sys.argv[1:]]))

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from txn_assets.files.arrival import KEY_TAG
-from txn_assets.run import execute
+from txn_assets.job import execute
 from txn_assets_tests.deployment import Deployment, failure, make_file, many_rows
 
 

@@ -32,7 +32,7 @@ def test_dropped_and_overwritten_file(deployment: Deployment, tmp_path: Path) ->
 
         assert daemon.members() == []
     assert (second.returncode, second.stderr.count("\n")) == (1, 1)
-    assert second.stderr.startswith("Another `make dev` runs for ")
+    assert second.stderr.startswith("Another `txn dev` or `make dev` is running for ")
 
 
 def test_port() -> None:
@@ -46,7 +46,7 @@ def test_port() -> None:
 
     done = _dev("3000x")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith("'3000x' is not a port")
+    assert done.stderr.startswith("'3000x' is not a port number")
 
 
 def _dev(port: int | str) -> "subprocess.CompletedProcess[str]":

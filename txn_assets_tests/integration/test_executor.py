@@ -21,7 +21,7 @@ from txn_assets.defs.executor import in_process_executor, threaded_executor
 from txn_assets.defs.run_liveness import FOLDER, RunLocks
 from txn_assets.environment import project_root
 from txn_assets.files.arrival import KEY_TAG
-from txn_assets.run import execute
+from txn_assets.job import execute
 from txn_assets_tests.deployment import SINKS, Deployment, make_file, many_rows
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -348,8 +348,8 @@ WITHOUT_A_NAME = """
 import sys
 from dagster._core.execution import compute_logs
 del compute_logs.create_compute_log_file_key  # what needs it in Dagster has imported it
-from txn_assets.run import main
-sys.exit(main())
+from txn_assets.cli import main
+sys.exit(main(["run", *sys.argv[1:]]))
 """
 
 

@@ -10,9 +10,8 @@ from txn_assets.environment import project_root
 
 LAYERS = ("files", "rows", "stores", "local", "defs", "entry")
 """Layers from bottom to top."""
-SAME_LAYER = {"config": "rows", "environment": "rows", "definitions": "entry", "run": "entry"}
-ENTRY_POINTS = ("txn_assets.local.dev", "txn_assets.local.__main__")
-"""Commands below `local/` that may import whatever they start."""
+ENTRY = ("cli", "definitions", "job", "run")
+SAME_LAYER = {"errors": "files", "config": "rows", "environment": "rows"} | dict.fromkeys(ENTRY, "entry")
 
 
 def modules() -> dict[str, Path]:
@@ -23,8 +22,13 @@ def modules() -> dict[str, Path]:
 
 
 def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """Return the modules of the package that a module imports, including imports inside functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Return the modules of the package that a module imports, including imports inside functions.
+
+    What comes below `if __name__ == "__main__"` hands over to the command line and is not part of the module.
+    """
+    module = ast.parse(path.read_text())
+    module.body = [one for one in module.body if not (isinstance(one, ast.If) and "__main__" in ast.unparse(one.test))]
+    for node in ast.walk(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom) and node.module in known:
@@ -34,8 +38,6 @@ def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
 
 def rank(module: str) -> int:
     """Return the rank of a module's layer, counted from the bottom."""
-    if module in ENTRY_POINTS:
-        return LAYERS.index("entry")
     folder = module.split(".")[1]
     return LAYERS.index(SAME_LAYER.get(folder, folder))
 

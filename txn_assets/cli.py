@@ -1,0 +1,164 @@
+"""The `txn` command: parse the arguments, call the command, and report what cannot be done in one sentence.
+
+The work is in `run.py`, `defs/dev.py` and `local/`. `python -m txn_assets.run`, `python -m txn_assets.local` and
+`python -m txn_assets.defs.dev` are the same commands, for environments where `txn` is not on the PATH.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from txn_assets.config import load_config
+from txn_assets.environment import config_path, project_root, servers_environment, txn_home
+from txn_assets.errors import UserError
+from txn_assets.local import exports
+from txn_assets.local.endpoints import seed_from
+from txn_assets.local.stack import down, ensure_up, listen_on, status
+
+_USAGE = "txn COMMAND [OPTIONS]"
+_DESCRIPTION = """\
+Validate transaction CSV files, hash their PII, and load them into GCS, BigQuery and PostgreSQL.
+
+commands:
+  run      load a file and show what became of it          txn run orders.csv
+  dev      run the Dagster UI and daemon until Ctrl-C      txn dev 3001
+  up       start the local servers and list them           txn up
+  status   list the local servers; fail if one is down     txn status
+  env      print variables for psql, bq, gcloud, clients   eval "$(txn env)"
+  down     stop the local servers; their data stays        txn down
+
+`txn COMMAND --help` shows the options of a command."""
+_SETTINGS = """\
+places, and the environment variables that change them:
+  TXN_CONFIG         configuration file
+                     {config}
+  TXN_HOME           folder for the data and logs of the local servers, and for scratch files
+                     {home}
+  TXN_SERVERS_VENV   virtual environment of the local servers
+                     {servers}"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that keeps line breaks in its help and reports an error in one line."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)  # type: ignore[arg-type]  # passed on as they came
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}. `{self.prog} --help` shows how it is called.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, by default that of this process, and return the exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.command is None:
+        parser.print_help()
+        return 0
+    try:
+        code: int = given.call(given)
+        sys.stdout.flush()
+    except UserError as error:
+        sys.stdout.flush()
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return 130
+    except BrokenPipeError:
+        # The reader of standard output, such as `head`, has ended. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    settings = _SETTINGS.format(config=config_path(), home=txn_home(), servers=servers_environment())
+    parser = _Parser(prog="txn", usage=_USAGE, description=_DESCRIPTION, epilog=settings)
+    # The description lists them.
+    commands = parser.add_subparsers(prog="txn", dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
+
+    run = commands.add_parser("run", description="Land a CSV file, load it into the three stores, and show the result.")
+    sample = project_root() / "data" / "transactions.csv"
+    run.add_argument("file", nargs="?", type=Path, default=sample, help="*.csv or *.csv.gz (default: %(default)s)")
+    run.add_argument("--name", help="land the file under this name instead of its own")
+    run.add_argument("--replace", action="store_true", help="replace what was loaded under the same name")
+    run.set_defaults(call=_run)
+
+    dev = commands.add_parser("dev", description="Run the Dagster UI and daemon, with the local servers, until Ctrl-C.")
+    dev.add_argument("port", nargs="?", default="3000", help="port of the UI on 127.0.0.1 (default: %(default)s)")
+    dev.set_defaults(call=_dev)
+
+    up = commands.add_parser("up", description="Start the local servers if they are not running, and list them.")
+    up.add_argument("--listen", metavar="ADDRESS", help="listen on this address of the machine too, until `txn down`")
+    up.set_defaults(call=_up)
+
+    plain = {
+        "status": (_status, "List the local servers; the exit code is 0 if all of them answer."),
+        "env": (_env, "Print the variables that point clients at the local servers, and start the servers if needed."),
+        "down": (_down, "Stop the local servers; their data stays in TXN_HOME."),
+    }
+    for name, (call, description) in plain.items():
+        commands.add_parser(name, description=description).set_defaults(call=call)
+    return parser
+
+
+# Dagster takes a second to import, and only these two commands need it.
+def _run(given: argparse.Namespace) -> int:
+    from txn_assets.run import run  # noqa: PLC0415 - see above
+
+    return run(given.file, load_config(), sys.stdout, name=given.name, replace=given.replace)
+
+
+def _dev(given: argparse.Namespace) -> int:
+    from txn_assets.defs.dev import serve  # noqa: PLC0415 - see above
+
+    return serve(given.port)
+
+
+def _up(given: argparse.Namespace) -> int:
+    if given.listen:
+        listen_on(txn_home(), given.listen)
+    ensure_up(txn_home(), seed_from(load_config()))
+    code = _status(given)
+    if given.listen:
+        sys.stderr.write(
+            f"Anyone who reaches {given.listen} can read and write the bucket and the dataset without a password, and "
+            "PostgreSQL with its password: use an address that only your own machine or cluster reaches. "
+            "`txn down` ends it.\n"
+        )
+    return code
+
+
+def _status(_: argparse.Namespace) -> int:
+    servers = status(txn_home())
+    if not servers:
+        message = f"The local servers of {txn_home()} are not running: `txn up` starts them."
+        raise UserError(message)
+    for server in servers:
+        up = "up" if server.up else "down"
+        sys.stdout.write(f"{server.name:<16} {up:<5} {server.url:<31} pid {server.pid:<8} log {server.log}\n")
+    return 0 if all(server.up for server in servers) else 1
+
+
+def _env(_: argparse.Namespace) -> int:
+    config = load_config()
+    endpoints = ensure_up(txn_home(), seed_from(config))
+    project_id = config.data_warehouse.project_id
+    for name, value in exports.variables(endpoints, project_id=project_id, home=txn_home()).items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    return 0
+
+
+def _down(_: argparse.Namespace) -> int:
+    stopped = down(txn_home())
+    sys.stdout.write("The local servers are stopped.\n" if stopped else "The local servers were not running.\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
