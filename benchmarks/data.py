@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.child import Timer
-from benchmarks.duck import spilling
+from benchmarks.duckdb_session import spilling
 
 PRODUCTS = ("Laptop", "Mouse", "Keyboard", "Monitor", "Headphones", "Tablet", "Cable", "Dock")
 

@@ -19,7 +19,7 @@ from google.cloud import bigquery, storage
 from psycopg import sql
 
 from benchmarks.child import Timer
-from benchmarks.duck import spilling
+from benchmarks.duckdb_session import spilling
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.environment import project_root, txn_home
 from txn_assets.local.endpoints import Endpoints, seed_from

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.child import Timer
-from benchmarks.duck import spilling
+from benchmarks.duckdb_session import spilling
 from benchmarks.stores import Totals, parquet_totals
 
 QUERY = """

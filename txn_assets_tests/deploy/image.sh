@@ -80,7 +80,7 @@ run() {
             exit $status' || status=$?
     rm -rf "$volumes"
     [ "$status" = 0 ] || fail "the run in $IMAGE:$tag ended with $status"
-    echo "image: $IMAGE:$tag materialised ${PARTITION:-transactions.csv} with 1 CPU and 2 GiB, read-only, no capabilities"
+    echo "image: $IMAGE:$tag materialized ${PARTITION:-transactions.csv} with 1 CPU and 2 GiB, read-only, no capabilities"
 }
 
 IMAGE=${IMAGE:-txn-assets}
