@@ -14,6 +14,7 @@ from typing import TextIO
 import dagster as dg
 
 from txn_assets.config import PipelineConfig
+from txn_assets.defs.dagster_home import prepare
 from txn_assets.defs.events import LOGGER, Event
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.services import share_services
@@ -23,7 +24,7 @@ from txn_assets.errors import UserError
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
 from txn_assets.job import execute
-from txn_assets.local.endpoints import seed_from
+from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
 from txn_assets.rows.hashing import make_hasher
 from txn_assets.stores.errors import StoreError
@@ -76,11 +77,13 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
     LOGGER.setLevel(logging.DEBUG)
     try:
         LOGGER.info("configuration %s", config_path())
+        endpoints = None
         if txn_target() == "local":
             LOGGER.info("local stack below %s", txn_home())
-        with share_services(config) as services:
+            endpoints = ensure_up(txn_home(), seed_from(config))
+        with share_services(config, endpoints) as services:
             land(file, name, services, replace=replace)
-            with _instance(config) as instance:
+            with _instance(config, endpoints) as instance:
                 result = execute(config, instance, tags={KEY_TAG: name} | NO_RETRIES)
     finally:
         LOGGER.removeHandler(progress)
@@ -133,16 +136,15 @@ def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
     return name
 
 
-def _instance(config: PipelineConfig) -> dg.DagsterInstance:
+def _instance(config: PipelineConfig, endpoints: Endpoints | None) -> dg.DagsterInstance:
     """Return the instance of DAGSTER_HOME, or that of `txn dev` if the variable is not set.
 
     Raises:
         UsageError: DAGSTER_HOME names no usable folder.
     """
     if not os.environ.get("DAGSTER_HOME"):
-        from txn_assets.defs.dagster_home import prepare  # noqa: PLC0415 - not needed in the cluster
-
-        os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), ensure_up(txn_home(), seed_from(config))))
+        endpoints = endpoints or ensure_up(txn_home(), seed_from(config))
+        os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), endpoints))
     try:
         return dg.DagsterInstance.get()
     except dg.DagsterError as error:

@@ -30,9 +30,12 @@ def make_services(config: PipelineConfig) -> dg.ResourceDefinition:
 
 
 @contextmanager
-def share_services(config: PipelineConfig) -> Iterator[Services]:
-    """Open the services of `config` for a command that runs a job in its own process; the run uses the same ones."""
-    with open_services(config) as services:
+def share_services(config: PipelineConfig, endpoints: Endpoints | None = None) -> Iterator[Services]:
+    """Open the services of `config` for a command that runs a job in its own process; the run uses the same ones.
+
+    See `open_services` for `endpoints`.
+    """
+    with open_services(config, endpoints) as services:
         token = _SHARED.set(services)
         try:
             yield services
@@ -41,11 +44,14 @@ def share_services(config: PipelineConfig) -> Iterator[Services]:
 
 
 @contextmanager
-def open_services(config: PipelineConfig) -> Iterator[Services]:
-    """Yield the services of `config` on the target in TXN_TARGET; on the local one, start its servers if needed.
+def open_services(config: PipelineConfig, endpoints: Endpoints | None = None) -> Iterator[Services]:
+    """Yield the services of `config` on the target in TXN_TARGET.
+
+    `endpoints` are those of the embedded servers, if the caller has started them; otherwise they are started here.
 
     Raises:
         ConfigError: a variable of the environment is missing or wrong.
+        LocalStackError: the embedded servers do not start.
     """
     shared = _SHARED.get()
     if shared is not None and shared.config == config:
@@ -55,7 +61,7 @@ def open_services(config: PipelineConfig) -> Iterator[Services]:
     # definitions would take half a second longer.
     from txn_assets.stores import assemble  # noqa: PLC0415 - see above
 
-    access = find_access(config)
+    access = _find_access(config, endpoints)
     with assemble.open_services(
         config, access, home=txn_home(), scratch_limit=scratch_limit(), hash_key=hash_key()
     ) as opened:
@@ -74,16 +80,11 @@ def read_ledgers(services: Services) -> Ledgers:
         raise dg.Failure(str(error), allow_retries=False) from error.__cause__
 
 
-def find_access(config: PipelineConfig) -> Access:
-    """Return where the services of `config` are; on the local target, start the servers if needed.
-
-    Raises:
-        ConfigError: the target is unknown, or the password of PostgreSQL is missing.
-        LocalStackError: the embedded servers do not start.
-    """
+def _find_access(config: PipelineConfig, endpoints: Endpoints | None) -> Access:
     warehouse = config.data_warehouse
     if txn_target() == "local":
-        return to_access(ensure_up(txn_home(), seed_from(config)), warehouse.project_id, warehouse.location)
+        endpoints = endpoints or ensure_up(txn_home(), seed_from(config))
+        return to_access(endpoints, warehouse.project_id, warehouse.location)
     postgres = warehouse.postgres
     return Access(
         project_id=warehouse.project_id,
