@@ -191,7 +191,7 @@ def _blank_rows(
     """Return which rows are empty in every column."""
     blank = _all_empty(fields.columns)
     if blank.any() and header.extra:
-        others = [position for position in range(len(header.columns)) if position not in header.positions]
+        others = [position for position, name in enumerate(header.columns) if name not in FIELDS]
         again = _InvalidRows(len(header.columns)) if invalid else None
         blank &= _all_empty(_read_columns(data, header, others, again).columns)
     return blank

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from txn_assets.rows.csv_columns import parse
-from txn_assets.rows.csv_header import NotATransactionFileError
+from txn_assets.rows.csv_columns import RegularRun, parse
+from txn_assets.rows.csv_header import Header, NotATransactionFileError
 from txn_assets.rows.csv_reader import RECORD_FIELDS, CsvFile, Sizes
 from txn_assets.rows.csv_records import Limits, Unreadable, read_records
 from txn_assets.rows.transaction import FIELDS
@@ -137,6 +137,69 @@ class _Endless:
         data = (self._filler * (size // len(self._filler) + 2))[-self._left % len(self._filler) :][:more]
         self._left -= more
         return data
+
+
+class TestWork:
+    """The work grows with the file and no faster. It is counted, because times vary."""
+
+    @pytest.mark.parametrize("filler", [b"", b"x", b"x,", b'"x",'], ids=["no line", "field", "fields", "quoted fields"])
+    def test_long_lines_are_not_read_again_for_each_block(self, filler: bytes) -> None:
+        """A header of many columns, and a line without an end below it, are examined a few times in all."""
+        assert _bytes_examined(10_000, filler) < 3 * _bytes_examined(5000, filler)
+
+    def test_columns_are_not_looked_up_for_each_column(self) -> None:
+        """A line of commas below many extra columns compares each name a few times."""
+        assert _names_compared(2000) < 3 * _names_compared(1000)
+
+    def test_irregular_record_leaves_the_rest_to_arrow(self) -> None:
+        """Few of the records after an irregular one are read one by one; Arrow parses the rest, in a few runs."""
+        data = lines(*[LINE] * 3000, 'T1,"a" b,1,1,2020-01-01', *[LINE] * 3000)
+        (block,) = open_csv(data, step_bytes=100).blocks()
+        runs = [part.data for part in block if isinstance(part, RegularRun)]
+        assert sum(map(len, runs)) > 0.99 * len(data)
+        assert len(runs) < 15
+
+
+def _extra_header(columns: int) -> bytes:
+    return "".join(f"c{number}," for number in range(columns)).encode() + HEADER.encode() + b"\n"
+
+
+def _bytes_examined(columns: int, filler: bytes) -> int:
+    """Return how much a reader that examines everything again after each read examines."""
+
+    class Counting(io.BytesIO):
+        examined = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            self.examined += self.tell()
+            return data
+
+    stream = Counting(_extra_header(columns) + 10 * columns * filler)
+    file = CsvFile(stream, Sizes(block_bytes=1000))
+    for block in file.blocks():
+        parse(block, file.header)
+    return stream.examined
+
+
+def _names_compared(columns: int) -> int:
+    """Return how often the name of a column is compared with another while a line of commas is parsed."""
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    file = open_csv(_extra_header(columns) + b"," * (columns + len(FIELDS) - 1))
+    header = Header(tuple(map(Name, file.header.columns)), file.header.extra)
+    for block in file.blocks():
+        parse(block, header)
+    return compared
 
 
 class TestGzip:
