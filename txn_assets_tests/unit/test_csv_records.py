@@ -54,6 +54,8 @@ def test_quote_inside_a_bare_field_is_counted() -> None:
     """Quotes inside bare fields are counted for a warning; rows that quote correctly do not count."""
     data = lines('T001,Pipe 48",1,1,2020-01-01', LINE, 'T002,The "Big" One,1,1,2020-01-01', 'T003,"a",1,1,2020-01-01')
     assert (read_all(data).codes, read_all(data).bare_quotes) == ([], 2)
+    # Without a quoted field, the whole file is a regular run.
+    assert read_all(lines(LINE, 'T001,Pipe 48",1,1,2020-01-01', LINE)).bare_quotes == 1
 
 
 @pytest.mark.parametrize(
@@ -87,12 +89,13 @@ def test_byte_order_marks_at_the_start_of_records_are_skipped(irregular: str) ->
     assert len(read_all(data).records) == 3 + bool(irregular)
 
 
-@pytest.mark.parametrize("irregular", ["", 'T9,"a" b,1,1,2020-01-01\n'], ids=["regular", "irregular"])
-def test_records_of_empty_fields_are_blank_lines(irregular: str) -> None:
+@pytest.mark.parametrize("irregular", [[], ['T9,"a" b,1,1,2020-01-01']], ids=["regular", "irregular"])
+def test_records_of_empty_fields_are_blank_lines(irregular: list[str]) -> None:
     """Records of empty fields, as spreadsheets write them below the table, are blank lines of any width."""
-    data = lines(",,,,", LINE, ",,", '"","",,,', ",,,,,,,", LINE) + irregular.encode()
+    # What follows an irregular record is read record by record.
+    data = lines(*irregular, ",,,,", LINE, ",,", '"","",,,', ",,,,,,,", LINE)
     assert read_all(data).texts == [ROW, ROW]
-    assert len(read_all(data).records) == 2 + bool(irregular)
+    assert len(read_all(data).records) == 2 + len(irregular)
 
 
 def test_record_with_only_an_extra_column_is_a_record() -> None:
