@@ -4,16 +4,12 @@ The sensor adds keys as files arrive; `ledger.FileVersion` describes a landed fi
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 import dagster as dg
 
 from txn_assets.config import PipelineConfig
 from txn_assets.defs.services import open_services
-
-if TYPE_CHECKING:
-    from dagster._core.instance import DynamicPartitionsStore  # in the signature of the base class
 
 LANDED_FILES = "landed_files"
 
@@ -24,17 +20,12 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
     This makes `dagster asset materialize --partition NAME` work on a fresh instance; `raw_csv` registers the key.
     """
 
-    def has_partition_key(
-        self,
-        partition_key: str,
-        current_time: datetime | None = None,
-        dynamic_partitions_store: "DynamicPartitionsStore | None" = None,
-    ) -> bool:
+    def has_partition_key(self, partition_key: str, *arguments: Any, **options: Any) -> bool:  # noqa: ANN401 - passed on
         """Return whether `partition_key` is registered or has landed."""
         # Dagster calls this a dozen times per file and run; without the cache, each call would query the storage.
         if partition_key in _LANDED.known:
             return True
-        known = super().has_partition_key(partition_key, current_time, dynamic_partitions_store)
+        known = super().has_partition_key(partition_key, *arguments, **options)
         if known or _LANDED.has(partition_key):
             _LANDED.add(partition_key)
             return True
