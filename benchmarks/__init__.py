@@ -5,7 +5,7 @@
     child             one measured process
     measure           alternating processes in rounds; medians and peak memory
     stores            a benchmark's own names in the three stores, and what they hold
-    ours              the platform's own stages and sinks, called in isolation
+    ours              the platform's own processing and sinks, called in isolation
     peers/            what the platform is compared with, one module each
     bench             what the points share: files, names and comparisons
     points/           what is measured and the target for it, one module per point

@@ -1,4 +1,4 @@
-"""The platform's own stages and sinks, called in isolation the way a run calls them.
+"""The platform's own processing and sinks, called in isolation the way a run calls them.
 
 Only the setup that a run would have done. To time a whole run, call `python -m txn_assets.run` instead.
 """

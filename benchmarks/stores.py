@@ -104,14 +104,6 @@ def drop(_: Timer, *, config: str) -> None:
         opened.bucket.delete()
 
 
-def drop_table(_: Timer, *, config: str) -> None:
-    """Empty the PostgreSQL table."""
-    os.environ["TXN_CONFIG"] = config
-    opened = Opened()
-    with opened.postgres() as connection:
-        connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(opened.schema, "transactions")))
-
-
 def parquet_totals(path: Path) -> Totals:
     """Return the totals of a Parquet file with hashed ids."""
     return _duckdb_totals(f"read_parquet('{path}')")

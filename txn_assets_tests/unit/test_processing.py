@@ -1,4 +1,4 @@
-"""The two stages as functions of files: what they write and report, and that clear ids stay where they are allowed."""
+"""Validation and hashing of files: what they write and report, and that clear ids stay where they are allowed."""
 
 import csv
 import datetime as dt
