@@ -16,6 +16,7 @@ from benchmarks.stores import Opened, Totals, parquet_totals
 from txn_assets.config import load_config
 from txn_assets.defs.services import open_services
 from txn_assets.files.ledger import Action, FileVersion
+from txn_assets.files.run_folder import RunFolder
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows, processing
 from txn_assets.rows.hashing import make_hasher
@@ -29,12 +30,12 @@ def validate_and_hash(timer: Timer, *, path: str, folder: str) -> Totals:
     hasher = make_hasher(config.security, None)
     shutil.rmtree(folder, ignore_errors=True)
     Path(folder).mkdir(parents=True)
-    hashed = Path(folder) / "hashed.parquet"
+    files = RunFolder(Path(folder))
     with timer(), Path(path).open("rb") as stream:
         today = dt.datetime.now(dt.UTC).date()
-        report = processing.validate_file(stream, Path(folder), ingestion=config.ingestion, hasher=hasher, today=today)
-        processing.hash_file(Path(folder) / "valid.arrow", hashed, file=FileVersion(NAME, 1, 0, ""), hasher=hasher)
-    return [*parquet_totals(hashed), report.rejected]
+        report = processing.validate_file(stream, files, ingestion=config.ingestion, hasher=hasher, today=today)
+        processing.hash_file(files.valid, files.hashed, file=FileVersion(NAME, 1, 0, ""), hasher=hasher)
+    return [*parquet_totals(files.hashed), report.rejected]
 
 
 def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int = 1) -> str:
@@ -59,7 +60,7 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
     with open_services(settings) as services:
         store = services.stores[kind]
         # Staging would leave this file behind: the landed file is already on this machine.
-        os.link(parquet, services.run_files.hashed_path(file.version))
+        os.link(parquet, services.run_files.folder(file.version).hashed)
         # Use a fresh run id, as Dagster does: BigQuery jobs are named after it, and a job whose name exists is joined.
         with timer():
             action = store.load([file], str(uuid.uuid4()))[NAME]

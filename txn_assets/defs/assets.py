@@ -114,7 +114,7 @@ def _validate(
     run_files = services.run_files
     with _failures_of(version):
         report = run_files.validate_file(version)
-    place = services.quarantine.store(version, run_files.rejected_rows(version) if report.rejected else None)
+    place = services.quarantine.store(version, run_files.folder(version).rejected if report.rejected else None)
     log.emit_rejections("validated_transactions", version.name, report)
     seconds = time.monotonic() - started
     metadata: dict[str, Any] = {

@@ -16,6 +16,7 @@ import pyarrow as pa
 from txn_assets.config import Ingestion
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, RejectedSample, ValidationReport, mixed_prices
+from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.rows.csv_reader import CsvFile, Sizes
 from txn_assets.rows.duckdb_session import connect
@@ -62,13 +63,13 @@ def read_header(stream: BinaryIO, ingestion: Ingestion) -> tuple[str, ...]:
 
 
 def validate_file(
-    stream: BinaryIO, folder: Path, *, ingestion: Ingestion, hasher: Hasher, today: dt.date
+    stream: BinaryIO, folder: RunFolder, *, ingestion: Ingestion, hasher: Hasher, today: dt.date
 ) -> ValidationReport:
-    """Split the CSV file in `stream` into `folder`/valid.arrow and `folder`/rejected.csv.
+    """Split the CSV file in `stream` into the valid and the rejected rows of `folder`.
 
     `today` is the day of the run; the default `max_date` counts from it.
 
-    valid.arrow is an Arrow IPC stream of `VALID_SCHEMA` in clear text. rejected.csv is the quarantine, with PII hashed.
+    The valid rows are an Arrow IPC stream of `VALID_SCHEMA` in clear text. PII of rejected rows is hashed.
 
     Raises:
         NotATransactionFileError: the file as a whole cannot be read as transactions.
@@ -79,11 +80,10 @@ def validate_file(
     records = valid = rejected = decimal_commas = three_decimals = bare_quotes = 0
     reasons: Counter[tuple[str, str]] = Counter()
     sample: list[RejectedSample] = []
-    valid_path, rejected_path = folder / "valid.arrow", folder / "rejected.csv"
     with (
-        pa.OSFile(str(valid_path), "wb") as sink,
+        pa.OSFile(str(folder.valid), "wb") as sink,
         pa.ipc.new_stream(sink, VALID_SCHEMA) as writer,
-        rejected_path.open("wb") as file_of_rejected,
+        folder.rejected.open("wb") as file_of_rejected,
     ):
         quarantine = QuarantineWriter(file_of_rejected, hasher)
         for verdict in validate(file, rules, batch_size=ingestion.batch_size, threads=THREADS):
@@ -106,7 +106,7 @@ def validate_file(
         reasons={f"{field or 'row'}: {code}": count for (field, code), count in reasons.most_common()},
         sample=tuple(sample),
         extra_columns=file.header.extra,
-        repeated_ids=_repeated_ids(valid_path),
+        repeated_ids=_repeated_ids(folder.valid),
         bare_quotes=bare_quotes,
     )
 

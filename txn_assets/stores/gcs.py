@@ -14,6 +14,7 @@ from google.cloud import storage
 from txn_assets.config import PipelineConfig
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import LEDGER_COLUMNS, NOTHING, Action, Holding, LoadRecord, decide
+from txn_assets.files.run_folder import written_whole
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
 from txn_assets.stores import google_errors
@@ -95,9 +96,10 @@ class GcsStore(Store):
         held = _record(blob)
         if blob is None or held is None or held.file.name != file.version.name:
             return NOTHING
-        path = self.run_files.lake_file(file.version, self.file_format)
+        folder = self.run_files.folder(file.version)
+        path = folder.lake(self.file_format)
         if not path.exists() or crc32c(path) != blob.crc32c:
-            path = path.with_suffix(".fetched")
+            path = folder.fetched(self.file_format)
             blob.download_to_filename(str(path), raw_download=True, **self.clients.no_retry)
         totals = hashed_rows.lake_totals(path, file_format=self.file_format)
         # Remove the largest file of the run now: the other stores may still need the disk space.
@@ -154,11 +156,10 @@ class GcsStore(Store):
         return google_errors.explain(error, f"GCS bucket {self.bucket}")
 
     def _local(self, file: HashedFile) -> Path:
-        path = self.run_files.lake_file(file.version, self.file_format)
+        path = self.run_files.folder(file.version).lake(self.file_format)
         if not path.exists():
-            part = path.with_suffix(".part")
-            hashed_rows.write_lake(self.run_files.hashed_rows(file), part, file_format=self.file_format)
-            part.rename(path)
+            with written_whole(path) as part:
+                hashed_rows.write_lake(self.run_files.hashed_rows(file), part, file_format=self.file_format)
         return path
 
 

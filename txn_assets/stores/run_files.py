@@ -15,6 +15,7 @@ from txn_assets.config import Ingestion, Security
 from txn_assets.files import scratch_space
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import ValidationReport
+from txn_assets.files.run_folder import RunFolder, written_whole
 from txn_assets.files.values import HashedFile, ValidatedFile
 from txn_assets.rows import hashed_rows, processing
 from txn_assets.rows.hashing import Hasher, make_hasher
@@ -82,12 +83,12 @@ class RunFiles:
     def _available(self) -> int:
         return scratch_space.capacity(self._scratch, self.scratch_limit)
 
-    def folder(self, version: FileVersion) -> Path:
+    def folder(self, version: FileVersion) -> RunFolder:
         """Return the folder of one file version, creating it if needed."""
         with self._lock:
             folder = self._scratch / hashlib.sha256(str(version).encode()).hexdigest()[:16]
             folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
+        return RunFolder(folder)
 
     def read_header(self, version: FileVersion) -> tuple[str, ...]:
         """Return the columns of `version`; see `processing.read_header`.
@@ -123,20 +124,16 @@ class RunFiles:
             raise UnusableFileError(message)
         self._unpacked[version] = unpacked
 
-    def rejected_rows(self, version: FileVersion) -> Path:
-        """Return the path of the rejected rows of `version`, once it is validated."""
-        return self.folder(version) / "rejected.csv"
-
     def valid_rows(self, file: ValidatedFile) -> Path:
         """Return the path of the Arrow stream with the valid rows of `file`, in clear text."""
-        path = self.folder(file.version) / "valid.arrow"
+        path = self.folder(file.version).valid
         if not path.exists():
             self.validate_file(file.version)
         return path
 
     def drop_clear_text(self, version: FileVersion) -> None:
         """Remove the clear text of `version`."""
-        (self.folder(version) / "valid.arrow").unlink(missing_ok=True)
+        self.folder(version).valid.unlink(missing_ok=True)
 
     def hash_file(self, file: ValidatedFile) -> HashedFile:
         """Hash the valid rows of `file` into its folder.
@@ -144,7 +141,7 @@ class RunFiles:
         Raises:
             UnusableFileError: the rows are in more partitions than BigQuery writes in one job.
         """
-        path = self.hashed_path(file.version)
+        path = self.folder(file.version).hashed
         processing.hash_file(self.valid_rows(file), path, file=file.version, hasher=self.hasher)
         partitions = hashed_rows.count_partitions(path, partition_by=self.partition_by)
         if partitions > MAX_PARTITIONS:
@@ -166,12 +163,11 @@ class RunFiles:
 
     def hashed_rows(self, file: HashedFile) -> Path:
         """Return the path of the Parquet file with the hashed rows of `file`; fetch it from staging if needed."""
-        path = self.hashed_path(file.version)
+        path = self.folder(file.version).hashed
         with self._lock:
             if not path.exists():
-                part = path.with_suffix(".part")
-                self.clients.storage.bucket(file.bucket).blob(file.object_name).download_to_filename(part)
-                part.rename(path)
+                with written_whole(path) as part:
+                    self.clients.storage.bucket(file.bucket).blob(file.object_name).download_to_filename(part)
         return path
 
     def read_valid(self, files: Sequence[ValidatedFile]) -> pa.RecordBatchReader:
@@ -181,11 +177,3 @@ class RunFiles:
     def read_hashed(self, files: Sequence[HashedFile]) -> pa.RecordBatchReader:
         """Return the hashed rows of `files`."""
         return hashed_rows.read([self.hashed_rows(file) for file in files])
-
-    def hashed_path(self, version: FileVersion) -> Path:
-        """Return the path of the hashed rows of `version`, whether or not they are there."""
-        return self.folder(version) / "hashed.parquet"
-
-    def lake_file(self, version: FileVersion, file_format: str) -> Path:
-        """Return the path of the file for the data lake, whether or not it exists."""
-        return self.folder(version) / f"processed.{file_format}"

@@ -20,25 +20,26 @@ import datetime as dt, io, json, sys
 from pathlib import Path
 from txn_assets.config import Ingestion
 from txn_assets.files.ledger import FileVersion
+from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows import hashed_rows
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import hash_file, validate_file
 from txn_assets.stores import bigquery_sql, postgres_sql
 
-folder, header, *lines = sys.argv[1:]
+path, header, *lines = sys.argv[1:]
+folder = RunFolder(Path(path))
 hasher = Hasher(("transaction_id",), None, "sha256")
 file = io.BytesIO("\\n".join([header, *lines]).encode())
-report = validate_file(file, Path(folder), ingestion=Ingestion(), hasher=hasher, today=dt.date(2024, 1, 1))
-hashed = Path(folder) / "hashed.parquet"
-hash_file(Path(folder) / "valid.arrow", hashed, file=FileVersion("a.csv", 1, 1, ""), hasher=hasher)
-hashed_rows.write_lake(hashed, Path(folder) / "lake.csv", file_format="csv")
-lake = hashed_rows.read_lake((Path(folder) / "lake.csv").read_bytes(), file_format="csv")
+report = validate_file(file, folder, ingestion=Ingestion(), hasher=hasher, today=dt.date(2024, 1, 1))
+hash_file(folder.valid, folder.hashed, file=FileVersion("a.csv", 1, 1, ""), hasher=hasher)
+hashed_rows.write_lake(folder.hashed, folder.lake("csv"), file_format="csv")
+lake = hashed_rows.read_lake(folder.lake("csv").read_bytes(), file_format="csv")
 table = postgres_sql.Table("public", "t")
 found = {
     "reasons": dict(report.reasons),
-    "staged": hashed_rows.read([hashed]).read_all()["channel"].to_pylist(),
+    "staged": hashed_rows.read([folder.hashed]).read_all()["channel"].to_pylist(),
     "lake": lake["channel"].to_pylist(),
-    "fingerprint": hashed_rows.totals(hashed)[0].fingerprint,
+    "fingerprint": hashed_rows.totals(folder.hashed)[0].fingerprint,
     "postgres": [postgres_sql.create_data(table).as_string(), postgres_sql.copy_statement(table).as_string()],
     "bigquery": [bigquery_sql.COLUMNS, bigquery_sql.LOAD_COLUMNS],
 }

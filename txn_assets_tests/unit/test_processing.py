@@ -20,6 +20,7 @@ from txn_assets.config import Ingestion
 from txn_assets.environment import project_root
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, ValidationReport
+from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.rows.hashed_rows import SCHEMA, read_valid
 from txn_assets.rows.hashing import Hasher
@@ -35,20 +36,20 @@ VERSION = FileVersion("it's.csv", 1, 1, "AAAAAA==")
 
 
 def validated(data: bytes, folder: Path, *, hasher: Hasher = PLAIN, **ingestion: Any) -> ValidationReport:
-    """Return the report on the CSV file `data`; valid.arrow and rejected.csv are in `folder`."""
+    """Return the report on the CSV file `data`; the valid and the rejected rows are in `folder`."""
     settings = Ingestion.model_validate(ingestion)
-    return validate_file(BytesIO(data), folder, ingestion=settings, hasher=hasher, today=TODAY)
+    return validate_file(BytesIO(data), RunFolder(folder), ingestion=settings, hasher=hasher, today=TODAY)
 
 
 def valid_rows(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of valid.arrow."""
-    return list(read_valid([folder / "valid.arrow"]).read_all().to_pylist())
+    """Return the valid rows in `folder`."""
+    return list(read_valid([RunFolder(folder).valid]).read_all().to_pylist())
 
 
 def hashed_rows(folder: Path, *, hasher: Hasher = PLAIN) -> list[dict[str, Any]]:
-    """Return the rows that `hash_file` makes of valid.arrow."""
+    """Return the rows that `hash_file` makes of the valid rows in `folder`."""
     path = folder / "it's hashed.parquet"
-    hash_file(folder / "valid.arrow", path, file=VERSION, hasher=hasher)
+    hash_file(RunFolder(folder).valid, path, file=VERSION, hasher=hasher)
     return list(pa.parquet.read_table(path).to_pylist())
 
 
@@ -118,7 +119,7 @@ class TestReport:
         """Valid rows have one schema throughout, including rows with nulls that the judge accepted."""
         rows = [make_row(), make_row(product="", price=" 5 ", quantity="2.0"), make_row(price="")]
         validated(csv_bytes(rows), tmp_path, validation={"required_fields": ["transaction_id"]})
-        reader = read_valid([tmp_path / "valid.arrow"])
+        reader = read_valid([RunFolder(tmp_path).valid])
         assert reader.schema == VALID_SCHEMA
         assert [(row["product"], row["price"], row["quantity"]) for row in reader.read_all().to_pylist()] == [
             ("Halal Laptop", Decimal("999.9900"), 2),
@@ -178,7 +179,7 @@ class TestSpreadsheetDamage:
         """Lost ids are rejected with their own code, without showing the id."""
         report = validated((CASES / "spreadsheet_ids.csv").read_bytes(), tmp_path)
         assert (report.valid, report.reasons) == (1, {"transaction_id: spreadsheet_damage": 2})
-        assert "REF" not in (tmp_path / "rejected.csv").read_text()
+        assert "REF" not in RunFolder(tmp_path).rejected.read_text()
 
 
 class TestDatesOfARun:
@@ -260,7 +261,7 @@ def test_no_clear_id_leaves_the_scratch_folder(tmp_path: Path, key: bytes | None
     assert (report.valid, report.rejected) == (1, 15)
     hashed_rows(tmp_path, hasher=hasher)
     for leaving in (
-        (tmp_path / "rejected.csv").read_bytes(),
+        RunFolder(tmp_path).rejected.read_bytes(),
         repr(report).encode(),
         json.dumps(asdict(report)).encode(),
         (tmp_path / "it's hashed.parquet").read_bytes(),
@@ -271,7 +272,7 @@ def test_no_clear_id_leaves_the_scratch_folder(tmp_path: Path, key: bytes | None
 def test_quarantine_has_every_rejected_row(tmp_path: Path) -> None:
     """The quarantine holds every rejected row, in file order."""
     report = validated(csv_bytes([make_row(price="x"), make_row(), make_row(date="y")]), tmp_path)
-    with (tmp_path / "rejected.csv").open(encoding="utf-8", newline="") as file:
+    with RunFolder(tmp_path).rejected.open(encoding="utf-8", newline="") as file:
         assert [row["source_row"] for row in csv.DictReader(file)] == ["1", "3"]
     assert report.rejected == 2
 

@@ -11,10 +11,11 @@ import datetime as dt, resource, sys
 from io import BytesIO
 from pathlib import Path
 from txn_assets.config import Ingestion
+from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import validate_file
 
-folder, extra, filler = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode().decode("unicode_escape")
+folder, extra, filler = RunFolder(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3].encode().decode("unicode_escape")
 header = "transaction_id,product,price,quantity,date" + "".join(f",c{number}" for number in range(extra))
 good = "".join(f"T{number},Desk,9.99,1,2024-01-31" + "," * extra + "\\n" for number in range(10))
 data = f"{header}\\n{good}".encode() + filler.encode() * (int(sys.argv[4]) // len(filler))

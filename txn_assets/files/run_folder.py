@@ -1,0 +1,47 @@
+"""The local files of one file version in a run; every local file name is here.
+
+`stores/run_files.py` decides when each file is made, fetched and removed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one file version in a run."""
+
+    path: Path
+
+    @property
+    def valid(self) -> Path:
+        """The valid rows in clear text, as an Arrow stream."""
+        return self.path / "valid.arrow"
+
+    @property
+    def rejected(self) -> Path:
+        """The rejected rows, as the quarantine stores them."""
+        return self.path / "rejected.csv"
+
+    @property
+    def hashed(self) -> Path:
+        """The hashed rows, as Parquet."""
+        return self.path / "hashed.parquet"
+
+    def lake(self, file_format: str) -> Path:
+        """Return the path of the file for the data lake."""
+        return self.path / f"processed.{file_format}"
+
+    def fetched(self, file_format: str) -> Path:
+        """Return the path of what the data lake holds, if that differs from `lake`."""
+        return self.path / f"fetched.{file_format}"
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a path to write to, and rename it to `path` at the end, so that a file at `path` is always complete."""
+    part = path.with_suffix(".part")
+    yield part
+    part.rename(path)
