@@ -20,7 +20,7 @@ from txn_assets.rows import hashed_rows
 from txn_assets.stores import google_errors
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.landed_names import object_name
+from txn_assets.stores.landed_names import is_lake_object, object_name
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
 
@@ -128,7 +128,7 @@ class GcsStore(Store):
         held: dict[str, int] = {}
         for blob in blobs:
             metadata = blob.metadata or {}
-            if blob.name.endswith(f"/processed.{self.file_format}") and "source_generation" in metadata:
+            if is_lake_object(blob.name, self.file_format) and "source_generation" in metadata:
                 name = metadata["source_file"]
                 held[name] = max(held.get(name, 0), int(metadata["source_generation"]))
         return held

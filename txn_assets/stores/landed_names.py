@@ -8,12 +8,26 @@ MAX_OBJECT_NAME_BYTES = 1024
 
 def object_name(path: str, partition: str, file_format: str) -> str:
     """Return the name of a landed file's object in the data lake: `<path>/<partition without .csv>/processed.csv`."""
-    return f"{path}/{partition.removesuffix('.csv')}/processed.{file_format}"
+    return f"{path}/{partition.removesuffix('.csv')}/{_lake_file(file_format)}"
+
+
+def is_lake_object(name: str, file_format: str) -> bool:
+    """Return whether `name` is that of an object in the data lake, in the format `file_format`."""
+    return name.endswith(f"/{_lake_file(file_format)}")
+
+
+def _lake_file(file_format: str) -> str:
+    return f"processed.{file_format}"
+
+
+def quarantine_name(prefix: str, partition: str) -> str:
+    """Return the name of the object with the rejected rows of a landed file."""
+    return f"{prefix}/{partition}/rejected.csv"
 
 
 def name_limit(lake: DataLake) -> int:
     """Return how many bytes a landed file's name may have for every object named after it to fit."""
-    derived = (f"{lake.landing}/", f"{lake.quarantine}//rejected.csv", object_name(lake.path, "", lake.format))
+    derived = (f"{lake.landing}/", quarantine_name(lake.quarantine, ""), object_name(lake.path, "", lake.format))
     return MAX_OBJECT_NAME_BYTES - max(len(name.encode()) for name in derived)
 
 

@@ -11,6 +11,7 @@ from google.api_core.exceptions import NotFound
 
 from txn_assets.files.ledger import FileVersion
 from txn_assets.stores.clients import Clients
+from txn_assets.stores.landed_names import quarantine_name
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Quarantine:
 
     def store(self, version: FileVersion, rejected: Path | None) -> str | None:
         """Store `rejected` as the quarantine of the file and return its address; if None, empty it."""
-        name = f"{self.prefix}/{version.name}/rejected.csv"
+        name = quarantine_name(self.prefix, version.name)
         blob = self.clients.storage.bucket(self.bucket).blob(name)
         if rejected is None:
             with contextlib.suppress(NotFound):
