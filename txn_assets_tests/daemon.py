@@ -49,7 +49,7 @@ class Daemon:
         deadline = time.monotonic() + seconds
         while not condition():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                ended = "has ended" if self._process.poll() is not None else f"has not done it in {seconds:.0f} s"
+                ended = "exited" if self._process.poll() is not None else f"did not do it within {seconds:.0f} s"
                 message = f"dagster dev {ended}; the end of its log:\n{tail(self.log, 60)}"
                 raise DaemonError(message)
             time.sleep(0.5)

@@ -66,7 +66,7 @@ def server(home: Home, ports: Mapping[str, int]) -> Server:
     """Unpack and initialize what is missing, and describe how to start the server."""
     password(home)
     programs = _unpack(home)
-    become = _step_down(home)
+    become = _drop_root(home)
     data = home.postgres / "data"
     if not data.exists():
         _initialize(home, programs, become)
@@ -140,7 +140,7 @@ def _ignored_pid(data: Path) -> dict[str, str]:
     return {"PG_GRANDPARENT_PID": str(pid)}
 
 
-def _step_down(home: Home) -> Callable[[], None] | None:
+def _drop_root(home: Home) -> Callable[[], None] | None:
     """Return how a child of root becomes another user without opening any folder; PostgreSQL refuses to run as root.
 
     The first choice is a user namespace that maps our own uid to another number: the child still owns its files, even

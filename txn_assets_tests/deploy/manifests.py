@@ -117,7 +117,7 @@ def unsafe_container(container: Manifest, spec: Manifest) -> Iterator[str]:
     if own.get("runAsNonRoot", pod.get("runAsNonRoot")) is not True:
         yield f"{name} does not set runAsNonRoot: true"
     if not own.get("runAsUser", pod.get("runAsUser")):
-        yield f"{name} names no uid, or uid 0"
+        yield f"{name} sets no uid, or uid 0"
     if (own.get("seccompProfile") or pod.get("seccompProfile") or {}).get("type") not in SAFE_SECCOMP:
         yield f"{name} has no seccompProfile"
 
@@ -134,10 +134,10 @@ def repeated(container: Manifest, spec: Manifest) -> Iterator[str]:
         ("mount path", [mount["mountPath"] for mount in mounts]),
     ):
         for repeat in [key for key, count in Counter(names).items() if count > 1]:
-            yield f"{name}: {what} {repeat} arrives twice"
+            yield f"{name}: {what} {repeat} is set twice"
     for mount in mounts:
         if mount["name"] not in volumes:
-            yield f"{name}: mount of {mount['name']}, which is no volume"
+            yield f"{name}: mount of {mount['name']}, which is not a volume"
 
 
 def resource_problems(resources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -148,7 +148,7 @@ def resource_problems(resources: Mapping[str, Mapping[str, Any]]) -> Iterator[st
             try:
                 parsed[kind, resource] = parse_quantity(amount)
             except ValueError:
-                yield f"{kind}.{resource}: {amount!r} is no quantity"
+                yield f"{kind}.{resource}: {amount!r} is not a quantity"
     for (kind, resource), amount in parsed.items():
         limit = parsed.get(("limits", resource))
         if kind == "requests" and limit is not None and amount > limit:

@@ -120,22 +120,22 @@ def names_are_dns_names(values: Values) -> Iterator[str]:
     ]
     for what, name in labels:
         if not DNS_LABEL.fullmatch(name):
-            yield f"{what}: {name!r} is no DNS label"
+            yield f"{what}: {name!r} is not a DNS label"
     host = (values["ingress"].get("dagsterWebserver") or {}).get("host")
     for what, name in (("postgresql.postgresqlHost", values["postgresql"].get("postgresqlHost")), ("ingress", host)):
         if what == "ingress" and not values["ingress"]["enabled"]:
             continue
         if not name or len(name) > 253 or not DNS_NAME.fullmatch(name):
-            yield f"{what}: {name!r} is no host name"
+            yield f"{what}: {name!r} is not a host name"
 
 
 def names_match_the_chart(values: Values) -> Iterator[str]:
     """Require names that match what the chart computes: a wrong one shows only when a pod starts or a user logs in."""
     if values["global"].get("fullnameOverride") != RELEASE:
-        yield f"global.fullnameOverride: must be {RELEASE}, which the other names here begin with"
+        yield f"global.fullnameOverride: must be {RELEASE}, because the other names here begin with it"
         return
     if {"name": user_env(values)} not in (run_launcher(values).get("envConfigMaps") or []):
-        yield f"runLauncher.envConfigMaps: runs read no {user_env(values)}, which the chart makes of env"
+        yield f"runLauncher.envConfigMaps: runs do not read {user_env(values)}, which the chart creates from env"
     service = f"{webserver_service(values)}:{values['dagsterWebserver']['service']['port']}"
     for path, arguments in _find(values.get("extraManifests") or [], {"args"}):
         for upstream in (argument for argument in arguments if argument.startswith("--upstream=")):
@@ -202,7 +202,7 @@ def replicas_have_a_fixed_server_id(values: Values) -> Iterator[str]:
         yield "codeServerArgs: more than one replica needs dagsterApiGrpcArgs"
     strategy = (location.get("deploymentStrategy") or {}).get("rollingUpdate") or {}
     if strategy.get("maxUnavailable") != 0:
-        yield "deploymentStrategy: maxUnavailable is not 0, so a release takes the code location away"
+        yield "deploymentStrategy: maxUnavailable is not 0, so an upgrade takes the code location down"
 
 
 def migration_is_manual(values: Values) -> Iterator[str]:
@@ -226,7 +226,7 @@ def probes_use_the_service_port(values: Values) -> Iterator[str]:
         if webserver[probe]["httpGet"]["port"] != webserver["service"]["port"]:
             yield f"dagsterWebserver.{probe}: not the port of the service"
     if webserver["service"]["port"] < 1024:
-        yield "dagsterWebserver.service.port: without capabilities no process may bind it"
+        yield "dagsterWebserver.service.port: no process may bind it without capabilities"
 
 
 def slots_of_dead_pods_are_freed_soon(values: Values) -> Iterator[str]:
@@ -236,7 +236,7 @@ def slots_of_dead_pods_are_freed_soon(values: Values) -> Iterator[str]:
     if not monitoring.get("enabled") or not seconds or seconds > monitoring.get("pollIntervalSeconds", 120):
         yield (
             f"dagsterDaemon.runMonitoring.freeSlotsAfterRunEndSeconds: {seconds} keeps all loads of a store waiting "
-            f"for a dead pod, for longer than it takes to see that it is dead"
+            f"for a dead pod, longer than it takes to notice that it is dead"
         )
 
 
@@ -244,9 +244,9 @@ def events_are_written_once(values: Values) -> Iterator[str]:
     """Reject log handlers in dagster.yaml that write each event in addition to Dagster's console logger."""
     for key in ("dagsterHandlerConfig", "managedPythonLoggers"):
         if values["pythonLogs"].get(key):
-            yield f"pythonLogs.{key}: writes each event of a run once more; TXN_LOG_FORMAT=json is enough"
+            yield f"pythonLogs.{key}: writes each event of a run twice; TXN_LOG_FORMAT=json is enough"
     if (code_location(values).get("env") or {}).get("TXN_LOG_FORMAT") != "json":
-        yield "TXN_LOG_FORMAT: must be json, or events are lines of text and a traceback is many of them"
+        yield "TXN_LOG_FORMAT: must be json; otherwise events are lines of text, and a traceback is many lines"
 
 
 def ports_name_their_protocol(values: Values) -> Iterator[str]:

@@ -55,15 +55,15 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         in_section("runLauncher", "config", "k8sRunLauncher", "runK8sConfig", "podSpecConfig", serviceAcountName="x"),
         "serviceAcountName: V1PodSpec has no such field",
     ),
-    "quantity": (in_location(resources={"limits": {"memory": "512MB"}}), "'512MB' is no quantity"),
+    "quantity": (in_location(resources={"limits": {"memory": "512MB"}}), "'512MB' is not a quantity"),
     "requests above limits": (
         in_launcher(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}),
         "requests.cpu is above limits.cpu",
     ),
     "no resources": (in_location(resources={}), "code location.resources.requests: cpu and memory are missing"),
-    "name": (in_location(name="txn_assets"), "'txn_assets' is no DNS label"),
-    "host": (in_section("postgresql", postgresqlHost="db:5432"), "'db:5432' is no host name"),
-    "no host": (in_section("postgresql", postgresqlHost=""), "'' is no host name"),
+    "name": (in_location(name="txn_assets"), "'txn_assets' is not a DNS label"),
+    "host": (in_section("postgresql", postgresqlHost="db:5432"), "'db:5432' is not a host name"),
+    "no host": (in_section("postgresql", postgresqlHost=""), "'' is not a host name"),
     "sub-chart's fullnameOverride": (
         in_section("dagster-user-deployments", fullnameOverride="code"),
         "dagster-user-deployments.fullnameOverride: the chart does not know this key",
@@ -71,7 +71,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "no prefix of names": (in_section("global", fullnameOverride=""), "global.fullnameOverride: must be dagster"),
     "run's ConfigMap": (
         in_launcher(envConfigMaps=[{"name": "old-user-env"}]),
-        "runs read no dagster-txn-assets-user-env",
+        "runs do not read dagster-txn-assets-user-env",
     ),
     "webserver's name": (
         in_section("dagsterWebserver", nameOverride=None),
@@ -114,7 +114,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     ),
     "second handler": (
         in_section("pythonLogs", dagsterHandlerConfig={"handlers": {"json": {"class": "logging.StreamHandler"}}}),
-        "pythonLogs.dagsterHandlerConfig: writes each event of a run once more",
+        "pythonLogs.dagsterHandlerConfig: writes each event of a run twice",
     ),
     "log as text": (in_location(env={"TXN_LOG_FORMAT": "text"}), "TXN_LOG_FORMAT: must be json"),
     "port without protocol": (
@@ -126,7 +126,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         in_section("postgresql", "postgresqlParams", sslrootcert="/etc/ca.pem"),
         "nothing is mounted",
     ),
-    "root": (in_section("dagsterDaemon", podSecurityContext={"runAsUser": 0}), "names no uid, or uid 0"),
+    "root": (in_section("dagsterDaemon", podSecurityContext={"runAsUser": 0}), "sets no uid, or uid 0"),
     "unknown field in a manifest": (
         lambda values: values["extraManifests"][0]["spec"].update(replica=1),
         "Additional properties are not allowed ('replica' was unexpected)",
@@ -161,9 +161,9 @@ def test_another_release_of_the_init_images_is_named() -> None:
     ("change", "sentence"),
     [
         ({"securityContext": {}}, "does not set allowPrivilegeEscalation: false"),
-        ({"env": [{"name": "A"}, {"name": "A"}]}, "variable A arrives twice"),
-        ({"volumeMounts": [{"name": "x", "mountPath": "/x"}]}, "mount of x, which is no volume"),
-        ({"resources": {"limits": {"cpu": "one"}}}, "'one' is no quantity"),
+        ({"env": [{"name": "A"}, {"name": "A"}]}, "variable A is set twice"),
+        ({"volumeMounts": [{"name": "x", "mountPath": "/x"}]}, "mount of x, which is not a volume"),
+        ({"resources": {"limits": {"cpu": "one"}}}, "'one' is not a quantity"),
     ],
 )
 def test_unsafe_container_is_named(change: dict[str, Any], sentence: str) -> None:

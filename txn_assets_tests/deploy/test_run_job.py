@@ -112,7 +112,7 @@ def test_variable_set_in_two_places_would_arrive_twice() -> None:
     code_location(values)["includeConfigInLaunchedRuns"] = {"enabled": True}
     code_location(values)["env"] = [{"name": "TXN_HOME", "value": "/scratch"}]
     values["runLauncher"]["config"]["k8sRunLauncher"]["envVars"] = ["TXN_HOME=/elsewhere"]
-    assert any("variable TXN_HOME arrives twice" in problem for problem in pod_problems(launched_job(values)))
+    assert any("variable TXN_HOME is set twice" in problem for problem in pod_problems(launched_job(values)))
 
 
 def test_typo_in_run_k8s_config_stops_the_launch() -> None:

@@ -49,9 +49,9 @@ def test_bad_file_fails_alone(deployment: Deployment, bad: str, reached: int) ->
     sentences = [check.description or "" for check in result.get_asset_check_evaluations() if not check.passed]
     assert any(sentence.startswith("bad.csv: not loaded: ") for sentence in sentences)
     assert not any("a.csv" in sentence for sentence in sentences)
-    noted = {asset: deployment.instance.get_materialized_partitions(dg.AssetKey(asset)) for asset in ASSETS}
-    assert [asset for asset in ASSETS if "bad.csv" in noted[asset]] == list(ASSETS[:reached])
-    assert all("a.csv" in noted[asset] for asset in ASSETS)
+    recorded = {asset: deployment.instance.get_materialized_partitions(dg.AssetKey(asset)) for asset in ASSETS}
+    assert [asset for asset in ASSETS if "bad.csv" in recorded[asset]] == list(ASSETS[:reached])
+    assert all("a.csv" in recorded[asset] for asset in ASSETS)
 
 
 def test_row_that_one_store_cannot_hold(deployment: Deployment) -> None:
@@ -70,8 +70,8 @@ def test_row_that_one_store_cannot_hold(deployment: Deployment) -> None:
     assert not result.success
     assert [len(deployment.rows(store, "a.csv")) for store in SINKS] == [3, 3, 3]
     assert [len(deployment.rows(store, "wide.csv")) for store in SINKS] == [1, 1, 0]
-    noted = deployment.instance.get_materialized_partitions(dg.AssetKey("postgres_transactions"))
-    assert noted == {"a.csv"}
+    recorded = deployment.instance.get_materialized_partitions(dg.AssetKey("postgres_transactions"))
+    assert recorded == {"a.csv"}
 
 
 def test_batch_of_bad_files(deployment: Deployment) -> None:
@@ -198,8 +198,8 @@ def test_unforeseen_error_fails_one_file(deployment: Deployment) -> None:
 
     assert not result.success
     assert [len(deployment.rows_everywhere(name)) for name in names] == [3, 0, 3]
-    noted = {asset: deployment.instance.get_materialized_partitions(dg.AssetKey(asset)) for asset in ASSETS}
-    assert [asset for asset in ASSETS if "bad.csv" in noted[asset]] == ["raw_csv"]
+    recorded = {asset: deployment.instance.get_materialized_partitions(dg.AssetKey(asset)) for asset in ASSETS}
+    assert [asset for asset in ASSETS if "bad.csv" in recorded[asset]] == ["raw_csv"]
     sentence = "bad.csv: validated_transactions failed with Forbidden"
     assert any(line.startswith(sentence) for line in _log(deployment, result))
     told = [check.description or "" for check in result.get_asset_check_evaluations() if not check.passed]

@@ -88,7 +88,7 @@ def test_port_taken_before_its_server_binds_it_is_replaced(home: Path, seed: See
         assert connection.execute("SHOW fsync").fetchone() == ("on",)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become another user")
 def test_root_starts_postgres_below_a_closed_folder(tmp_path: Path, seed: Seed) -> None:
     """PostgreSQL runs for root although it refuses root, and no mode above the stack changes."""
     private = tmp_path / "private"
@@ -105,7 +105,7 @@ def test_root_starts_postgres_below_a_closed_folder(tmp_path: Path, seed: Seed) 
         down(home)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become another user")
 def test_root_starts_postgres_without_namespaces(tmp_path: Path) -> None:
     """Without namespaces, as in most containers, the child is `nobody` and passes through a closed folder."""
     private = tmp_path / "private"
