@@ -5,7 +5,9 @@ and `run.py` start Dagster. See docs/operations.md.
 """
 
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import yaml
 
 from txn_assets.defs.run_liveness import FOLDER
@@ -34,5 +36,18 @@ def prepare(home: Path, endpoints: Endpoints) -> Path:
         },
     }
     # The file contains a password.
-    write_private(dagster_home / "dagster.yaml", f"{settings}\n{yaml.safe_dump(storage)}")
+    write_private(dagster_home / "dagster.yaml", f"{settings}\n{yaml.safe_dump(storage | _run_launcher())}")
     return dagster_home
+
+
+def _run_launcher() -> dict[str, Any]:
+    """Return the setting with which run monitoring sees whether a run's process is alive, if Dagster allows it."""
+    try:
+        from txn_assets.defs.run_launcher import LocalRunLauncher  # noqa: PLC0415 - needs private parts of Dagster
+    except ImportError as error:
+        dg.get_dagster_logger().warning(
+            f"The run launcher of txn_assets does not work with Dagster {dg.__version__}: {error}. With Dagster's own, "
+            "run monitoring does not see runs whose process died; `make dev` and the next run still report them."
+        )
+        return {}
+    return {"run_launcher": {"module": LocalRunLauncher.__module__, "class": LocalRunLauncher.__name__}}

@@ -1,5 +1,6 @@
 """Dagster's own storage in the local stack."""
 
+import sys
 from collections.abc import Iterator
 
 import dagster as dg
@@ -38,3 +39,19 @@ def test_settings_are_private(instance: dg.DagsterInstance, stack: Stack) -> Non
     """The file with the database password is readable only by its owner."""
     assert instance.root_directory == str(stack.home / "dagster")
     assert (stack.home / "dagster" / "dagster.yaml").stat().st_mode & 0o077 == 0
+
+
+def test_run_monitoring_checks_processes(instance: dg.DagsterInstance) -> None:
+    """The run launcher can tell whether the process of a run is alive."""
+    assert instance.run_launcher.supports_check_run_worker_health
+
+
+def test_instance_without_its_run_launcher(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the run launcher cannot be imported, the instance opens with Dagster's own, and a warning says so."""
+    monkeypatch.setitem(sys.modules, "txn_assets.defs.run_launcher", None)
+
+    with dg.DagsterInstance.from_config(str(prepare(stack.home, stack.endpoints))) as opened:
+        assert type(opened.run_launcher) is dg.DefaultRunLauncher
+    assert "The run launcher of txn_assets does not work with Dagster" in caplog.text
