@@ -2,7 +2,8 @@
 
 Folders, each importing only from those below it:
 
-    definitions, run   the code location, and the command for one file
+    definitions        the code location
+    cli, run, job      the `txn` command, the load of one file, and a run of the job in this process
     defs               the Dagster shell, the only folder that imports dagster
     local              the embedded servers of the local target
     stores             the stores and their clients, one module per topic

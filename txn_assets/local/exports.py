@@ -1,6 +1,6 @@
 """Environment variables that point psql, gcloud, bq, gsutil, a notebook or any Google client at the local stack.
 
-Returns the variables and writes the throwaway credential files that they name. `__main__.py` prints them.
+Returns the variables and writes the throwaway credential files that they name. `cli.py` prints them.
 """
 
 from collections.abc import Mapping
