@@ -127,7 +127,7 @@ def no_stray_quotes(validated_transactions: ValidatedFiles) -> dg.AssetCheckResu
 def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
     """Check that every PII value is null or 64 hex digits."""
     wrong = {
-        file.version.name: f"{file.malformed_digests} values are no SHA-256"
+        file.version.name: f"{file.malformed_digests} values are not SHA-256 digests"
         for file in hashed_transactions
         if file.malformed_digests
     }

@@ -127,7 +127,7 @@ def rejections(stage: str, partition: str, report: ValidationReport, *, shown: i
         events.append(Event(f"record {row.source_row} rejected: {reasons}", stage, partition, details, logging.WARNING))
     if report.rejected > shown:
         counts = ", ".join(f"{reason} {count}" for reason, count in report.reasons.items())
-        message = f"{report.rejected} records rejected in all: {counts}"
+        message = f"{report.rejected} records rejected in total: {counts}"
         details = {"rejected": report.rejected, "counts": dict(report.reasons)}
         events.append(Event(message, stage, partition, details, logging.WARNING))
     return events

@@ -146,7 +146,7 @@ def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "Executio
         try:
             yield _capture(job_context, execution_plan, logs)
         except Exception:
-            job_context.log.exception("What this run prints cannot be kept.")
+            job_context.log.exception("The output of this run cannot be captured.")
         pools = stack.enter_context(internals.InstanceConcurrencyContext(job_context.instance, job_context.dagster_run))
         active = stack.enter_context(
             execution_plan.start(retry_mode=job_context.retry_mode, instance_concurrency_context=pools)
@@ -157,7 +157,7 @@ def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "Executio
         try:
             logs.close()
         except Exception:
-            job_context.log.exception("What this run printed could not be kept.")
+            job_context.log.exception("The output of this run could not be captured.")
 
 
 def _capture(context: "PlanExecutionContext", plan: "ExecutionPlan", logs: ExitStack) -> dg.DagsterEvent:

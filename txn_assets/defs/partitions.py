@@ -41,8 +41,8 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
         registered = self.get_partition_keys()
         if first != last and (missing := [key for key in (first, last) if key not in registered]):
             message = (
-                f"A range of partitions goes by the order in which files were registered, and {', '.join(missing)} "
-                "is not registered yet: let the sensor find it, or load it alone with --partition first."
+                f"A range of partitions follows the order in which files were registered, and {', '.join(missing)} "
+                "is not registered yet: wait for the sensor to find it, or load it alone with --partition first."
             )
             raise dg.DagsterInvalidInvocationError(message)
         return super().get_partition_keys_in_range(partition_key_range)

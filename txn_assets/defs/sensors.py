@@ -70,11 +70,11 @@ def new_landed_files(
     ignored = _report(context.log, selection.left_alone)
     looked_at = f"{selection.looked_at} objects in {landing.address}"
     if selection.cursor.after:
-        looked_at += f" up to {selection.cursor.after!r}; the next tick goes on there"
+        looked_at += f" up to {selection.cursor.after!r}; the next tick continues there"
     if not selection.requested:
         context.update_cursor(selection.cursor.text())
-        return dg.SkipReason(f"Nothing new among {looked_at}; none waits. {ignored}".strip())
-    context.log.info(f"{len(selection.requested)} new of {looked_at}, {selection.waiting} more wait.")
+        return dg.SkipReason(f"No new files among {looked_at}, and none waiting. {ignored}".strip())
+    context.log.info(f"{len(selection.requested)} new files among {looked_at}; {selection.waiting} more are waiting.")
     keys, added = _register(context.instance, selection.requested)
     return dg.SensorResult(
         run_requests=[_request(batch) for batch in batches(selection.requested, keys)],

@@ -66,7 +66,7 @@ def sentence(pool: str, holders: Iterable[dg.RunRecord]) -> str:
     """Return the message that names the runs holding `pool`, since when they run, and what to do."""
     runs = " and ".join(_described(record) for record in holders)
     return (
-        f"Waiting for a slot of pool {pool!r}, held by {runs}. This run goes on when that one ends; "
+        f"Waiting for a slot of pool {pool!r}, held by {runs}. This run continues when that one ends; "
         "to end it, press Ctrl-C where it was started, or terminate it in the Dagster UI (`make dev`)."
     )
 

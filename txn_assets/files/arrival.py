@@ -76,7 +76,7 @@ def left_alone(version: FileVersion) -> LeftAlone | None:
     if not base.lower().endswith(SUFFIXES):
         return LeftAlone(version, f"its name does not end in {' or '.join(SUFFIXES)}")
     if not is_partition_key(version.name):
-        return LeftAlone(version, "Dagster takes no partition key of more than one line, or with '...'")
+        return LeftAlone(version, "Dagster does not allow a partition key with a line break or '...'")
     if not version.size:
         return LeftAlone(version, "it is empty")
     return None

@@ -137,7 +137,7 @@ def _check_address(address: str) -> None:
     except (ValueError, OSError) as error:
         message = (
             f"--listen {address}: not an IPv4 address of this machine. `ip -brief address` lists them, and "
-            f"`python -m txn_assets.local down` forgets one that is gone."
+            f"`txn down` forgets one that is gone."
         )
         raise LocalStackError(message) from error
 

@@ -93,7 +93,7 @@ def read_header(record: Record, start: bytes) -> Header:
         raise NotATransactionFileError(message)
     for name in FIELDS:
         if columns.count(name) > 1:
-            message = f"the column {name} stands {columns.count(name)} times in its header: send it once"
+            message = f"its header names the column {name} {columns.count(name)} times: keep one of them"
             raise NotATransactionFileError(message)
     shown = _without_values(columns)
     return Header(shown, tuple(name for name in shown if name not in FIELDS))
@@ -119,25 +119,25 @@ def _header_elsewhere(start: bytes, *, first: str) -> str:
     if found is None:
         return ""
     number, separator = found
-    separated = "" if separator == "," else f"it is separated by {separator!r}; separate the fields by commas"
+    separated = "" if separator == "," else f"its fields are separated by {separator!r}: separate them with commas"
     if number == lines[0][0]:
         return separated or "remove the quotes and other marks around the names in its header"
     above = "the line 'sep=', which only Excel knows," if first.lower().startswith("sep=") else "other text"
-    sentence = f"line {number} reads like the header, but {above} comes first: remove everything before line {number}"
+    sentence = f"line {number} looks like the header, but {above} comes first: remove everything before line {number}"
     return f"{sentence}; {separated}" if separated else sentence
 
 
 def _other_remedy(missing: Sequence[str], columns: Sequence[str]) -> str:
     if len(columns) == 1 and (separator := next((s for s in _SEPARATORS if s in columns[0]), "")):
-        return f"it seems to be separated by {separator!r}; separate the fields by commas"
+        return f"its fields seem to be separated by {separator!r}: separate them with commas"
     unknown = [column.strip("\"'").lower().replace(" ", "_") for column in columns if column not in FIELDS]
     near = [name for name in missing if difflib.get_close_matches(name, unknown, n=1, cutoff=0.8)]
     if near:
-        return "; ".join(f"rename the column that reads like {name!r} to exactly that" for name in near)
+        return "; ".join(f"rename the column that looks like {name!r} to exactly that" for name in near)
     # The first line of a file without a header is data, so the message does not repeat it.
     expected = f"the first line must name the columns {','.join(FIELDS)}"
     is_data = any(_VALUE.fullmatch(column) for column in columns)
-    return f"its first line reads like data, and {expected}" if is_data else expected
+    return f"its first line looks like data, and {expected}" if is_data else expected
 
 
 def _separators(line: bytes) -> list[str]:

@@ -70,7 +70,7 @@ class CsvFile:
         try:
             return _read_full(self._stream, size)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            message = "the gzip data is damaged or ends early: send the file again"
+            message = "its gzip data is damaged or incomplete: send the file again"
             raise NotATransactionFileError(message) from error
 
     def _take_header(self) -> Header:

@@ -79,6 +79,6 @@ def make_hasher(security: Security, key: str | None) -> Hasher:
         )
         raise ConfigError(message)
     if security.hash.key_id == "none":
-        message = "security.hash.key_id is missing: give the key a name, so that the ledger tells keys apart."
+        message = "security.hash.key_id is missing: give the key a name, so that the ledger can tell keys apart."
         raise ConfigError(message)
     return Hasher(security.pii_fields, data, security.hash.key_id)

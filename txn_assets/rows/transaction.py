@@ -99,7 +99,7 @@ def _iso_date(value: object) -> object:
         try:
             return dt.date.fromisoformat(value)
         except ValueError as error:
-            raise PydanticCustomError("date_parsing", "Input should be a day that the calendar has") from error
+            raise PydanticCustomError("date_parsing", "Input should be a day that exists") from error
     return value
 
 
@@ -197,7 +197,7 @@ class ValidationRules(BaseModel):
     @model_validator(mode="after")
     def _product_prefix_can_match(self) -> Self:
         if self.product_prefix != self.product_prefix.lstrip():
-            message = "ingestion.validation.product_prefix begins with a blank, and products are stripped of theirs"
+            message = "ingestion.validation.product_prefix begins with a blank, but blanks are stripped from products"
             raise ValueError(message)
         return self
 

@@ -243,7 +243,7 @@ def _collation(field: bigquery.SchemaField) -> str:
 
 def _collation_fault(table: str, field: bigquery.SchemaField) -> str:
     return (
-        f"Column {field.name} of {table} is compared without case ({_collation(field)}), and a.csv and A.csv are two "
+        f"Column {field.name} of {table} ignores case ({_collation(field)}), and a.csv and A.csv are two "
         f"files. {_copy(table)}"
     )
 

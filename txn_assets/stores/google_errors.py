@@ -48,8 +48,8 @@ _REMEDIES_BY_TEXT = (
     ),
     (
         re.compile(r"rows in the streaming buffer", re.IGNORECASE),
-        "Somebody streams rows into the table, and BigQuery lets nobody change those for up to 90 minutes: load the "
-        "file again later, and stream into another table.",
+        "Somebody is streaming rows into the table, and BigQuery does not allow changes to them for up to 90 minutes: "
+        "load the file again later, and stream into another table.",
     ),
     (
         re.compile(r"too many partitions", re.IGNORECASE),
@@ -73,8 +73,8 @@ _REMEDIES_BY_REASON = {
     "billingNotEnabled": "Enable billing for the project: in the sandbox BigQuery runs no DML and lets every table "
     "expire.",
     "accountDisabled": "Enable billing for the project that owns the bucket.",
-    "retentionPolicyNotMet": "The bucket's retention policy forbids to replace or delete the object yet: remove the "
-    "policy, or name another bucket in the configuration.",
+    "retentionPolicyNotMet": "The bucket's retention policy does not allow the object to be replaced or deleted yet: "
+    "remove the policy, or name another bucket in the configuration.",
     "objectUnderActiveHold": "The object is under a hold: release the hold and load the file again.",
     "userProjectMissing": _REQUESTER_PAYS,
     "userProjectAccessDenied": _REQUESTER_PAYS,
@@ -91,7 +91,7 @@ _REMEDIES_BY_CODE = {
     401: "Check the credentials of the service account.",
     403: "Grant the service account the roles of the deployment guide.",
     404: "Create it, or correct its name in the configuration.",
-    412: "Another run writes the same file: run this again when it is done.",
+    412: "Another run is writing the same file: run this again when it is done.",
 }
 
 

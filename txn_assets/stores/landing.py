@@ -132,6 +132,6 @@ class _Checksummed:
         data = self._stream.read(size)
         self._checksum.update(data)
         if not data and size and self._checksum.base64() != self._version.crc32c:
-            message = f"{self._version} arrived damaged, its crc32c differs: run this again."
+            message = f"{self._version} was damaged in transit (its crc32c differs): run this again."
             raise LandedFileError(message)
         return data

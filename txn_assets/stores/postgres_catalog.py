@@ -196,8 +196,8 @@ def _relation_faults(relation: Relation, name: str) -> list[Fault]:
 def _ledger_faults(columns: Mapping[str, Column], table: Table) -> Iterator[Fault]:
     if lacking := [name for name in LEDGER_COLUMNS if name not in columns]:
         yield Fault(
-            f"its ledger {table.ledger_name} lacks the columns {', '.join(lacking)}; without the ledger, the next load "
-            "of each file makes it anew and replaces the file's rows",
+            f"its ledger {table.ledger_name} lacks the columns {', '.join(lacking)}; once it is dropped, the next "
+            "load creates it again, and each file is loaded again",
             sql.SQL("DROP TABLE {}").format(table.ledger),
         )
 
@@ -219,7 +219,7 @@ def _data_faults(columns: Mapping[str, Column], table: Table, rules: Rules) -> I
             yield Fault(f'column "{name}" is {problem}', statements.change_type(table, name, _remedy(name, column)))
         elif name == "source_file" and not column.deterministic:
             yield Fault(
-                f'column "{name}" has a collation that takes different names for the same',
+                f'column "{name}" has a collation in which different names are equal',
                 sql.SQL('ALTER TABLE {} ALTER COLUMN {} TYPE text COLLATE "C"').format(
                     table.data, sql.Identifier(name)
                 ),

@@ -62,7 +62,7 @@ def retry_transient[T](
                 raise StoreError(explain(error)) from error
             end = end or time.monotonic() + budget.seconds
             if time.monotonic() + pause >= end:
-                message = f"{explain(error)} It did not pass within {budget.seconds:.0f} seconds."
+                message = f"{explain(error)} Retrying for {budget.seconds:.0f} seconds did not help."
                 raise StoreUnavailableError(message) from error
             LOGGER.info("trying again in %.1f s after %s", pause, type(error).__name__)
             time.sleep(pause)

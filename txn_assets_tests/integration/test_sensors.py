@@ -65,7 +65,7 @@ def test_objects_that_are_not_files_are_left_alone(deployment: Deployment) -> No
     tick = _tick(deployment, cursor)
 
     assert isinstance(tick, dg.SkipReason)
-    assert "Nothing new among 4 objects in gs://" in str(tick.skip_message)
+    assert "No new files among 4 objects in gs://" in str(tick.skip_message)
     assert "'empty.csv' (it is empty)" in str(tick.skip_message)
 
 
@@ -168,7 +168,7 @@ def test_dated_names(deployment: Deployment) -> None:
 
     assert isinstance(second, dg.SkipReason)
     # The name without a date sorts after every date.
-    assert "Nothing new among 3 objects" in str(second.skip_message)
+    assert "No new files among 3 objects" in str(second.skip_message)
 
 
 def test_dated_names_after_an_outage(deployment: Deployment) -> None:

@@ -58,8 +58,8 @@ def _requested(selection: Selection) -> list[str]:
         ("a.csv", 0, "it is empty", False),
         ("a.csv.tmp", 5, "its name does not end in .csv or .csv.gz", False),
         ("a.txt", 5, "its name does not end in .csv or .csv.gz", False),
-        ("a...b.csv", 5, "Dagster takes no partition key of more than one line, or with '...'", False),
-        ("a\nb.csv", 5, "Dagster takes no partition key of more than one line, or with '...'", False),
+        ("a...b.csv", 5, "Dagster does not allow a partition key with a line break or '...'", False),
+        ("a\nb.csv", 5, "Dagster does not allow a partition key with a line break or '...'", False),
     ],
 )
 def test_left_alone(name: str, size: int, why: str, is_meant: bool) -> None:

@@ -79,7 +79,7 @@ def test_fitting(fitting: bigquery.SchemaField, rules: dict[str, Any]) -> None:
             {"required_fields": ["transaction_id"]},
             ["date is required", "required_fields"],
         ),
-        (make_field("source_file", "STRING", collation="und:ci"), {}, ["compared without case"]),
+        (make_field("source_file", "STRING", collation="und:ci"), {}, ["ignores case"]),
     ],
     ids=repr,
 )

@@ -47,7 +47,7 @@ def test_missing_columns_are_named() -> None:
 )
 def test_column_with_a_similar_name_is_to_be_renamed(wrong: str, right: str) -> None:
     """The message about a column with a similar name says which column to rename."""
-    assert f"rename the column that reads like {right!r}" in refusal(HEADER.replace(right, wrong).encode())
+    assert f"rename the column that looks like {right!r}" in refusal(HEADER.replace(right, wrong).encode())
 
 
 def test_file_without_a_header_shows_no_value() -> None:
@@ -59,7 +59,7 @@ def test_file_without_a_header_shows_no_value() -> None:
 
 def test_repeated_column_is_refused() -> None:
     """A repeated column is refused, because it is ambiguous."""
-    assert refusal(f"{HEADER},price\n".encode()) == "the column price stands 2 times in its header: send it once"
+    assert refusal(f"{HEADER},price\n".encode()) == "its header names the column price 2 times: keep one of them"
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
@@ -76,9 +76,9 @@ def test_header_with_a_broken_quote_is_refused() -> None:
 @pytest.mark.parametrize(
     ("above", "sentence"),
     [
-        ("Sales of May\n\nEUR\n", "line 4 reads like the header, but other text comes first"),
-        ("sep=,\n", "line 2 reads like the header, but the line 'sep=', which only Excel knows, comes first"),
-        ('"Report, "May"\n', "line 2 reads like the header, but other text comes first"),
+        ("Sales of May\n\nEUR\n", "line 4 looks like the header, but other text comes first"),
+        ("sep=,\n", "line 2 looks like the header, but the line 'sep=', which only Excel knows, comes first"),
+        ('"Report, "May"\n', "line 2 looks like the header, but other text comes first"),
     ],
 )
 def test_header_below_other_text_is_found(above: str, sentence: str) -> None:
@@ -89,19 +89,19 @@ def test_header_below_other_text_is_found(above: str, sentence: str) -> None:
 def test_header_below_another_separator_is_found() -> None:
     """A header below other text with another separator gets both faults in one sentence."""
     message = refusal(b"sep=;\n" + lines(LINE).replace(b",", b";"))
-    assert "remove everything before line 2; it is separated by ';'" in message
+    assert "remove everything before line 2; its fields are separated by ';'" in message
 
 
 @pytest.mark.parametrize("header", ['{};"note, remarks"', "{};note, remarks"])
 def test_other_separator_is_named_despite_a_comma(header: str) -> None:
     """Another separator is named even if a name contains a comma."""
-    assert "it is separated by ';'" in refusal(header.format(HEADER.replace(",", ";")).encode() + b"\n")
+    assert "its fields are separated by ';'" in refusal(header.format(HEADER.replace(",", ";")).encode() + b"\n")
 
 
 def test_quoted_names_with_another_separator() -> None:
     """Quoted names with another separator are reported for the separator, not for the quotes."""
     header = ";".join(f'"{name}"' for name in FIELDS)
-    assert "it is separated by ';'" in refusal(f"{header}\n".encode())
+    assert "its fields are separated by ';'" in refusal(f"{header}\n".encode())
 
 
 def test_blanks_around_quoted_names_and_repeated_marks_are_skipped() -> None:
@@ -112,7 +112,7 @@ def test_blanks_around_quoted_names_and_repeated_marks_are_skipped() -> None:
 
 def test_message_about_a_missing_header() -> None:
     """The message about a file without a header repeats none of its contents."""
-    assert "its first line reads like data, and the first line must name" in refusal(f"{LINE}\n".encode())
+    assert "its first line looks like data, and the first line must name" in refusal(f"{LINE}\n".encode())
 
 
 def test_values_glued_to_the_header_are_not_shown() -> None:

@@ -126,7 +126,7 @@ def test_out_of_reach(error: Exception) -> None:
         ),
         (failed_job("invalidQuery", "Too many partitions produced by query, allowed 4000"), "at most 4,000 partitions"),
         (failed_job("bytesBilledLimitExceeded"), "data_warehouse.maximum_bytes_billed"),
-        (answered(412, "conditionNotMet"), "Another run writes the same file"),
+        (answered(412, "conditionNotMet"), "Another run is writing the same file"),
         (answered(412, "orgPolicyConstraintFailed"), "policy of the organization"),
     ],
 )
