@@ -127,8 +127,18 @@ def upkeep_schedules(remove_old: dg.JobDefinition) -> list[dg.ScheduleDefinition
     """Return the schedules that look for stuck files every hour and remove old data every week."""
     running = dg.DefaultScheduleStatus.RUNNING
     return [
-        dg.ScheduleDefinition(job=watch_landing_zone, cron_schedule="0 * * * *", default_status=running),
-        dg.ScheduleDefinition(job=remove_old, cron_schedule="30 3 * * 0", default_status=running),
+        dg.ScheduleDefinition(
+            job=watch_landing_zone,
+            cron_schedule="0 * * * *",
+            default_status=running,
+            description="Looks for files that have landed and are not in every store.",
+        ),
+        dg.ScheduleDefinition(
+            job=remove_old,
+            cron_schedule="30 3 * * 0",
+            default_status=running,
+            description="Removes old partition keys and staged values.",
+        ),
     ]
 
 
