@@ -25,13 +25,16 @@ def _run(stack: Stack, *command: str) -> str:
 
 
 def test_settings_are_separate(stack: Stack) -> None:
-    """The account and the settings of the person at the terminal are neither used nor changed."""
+    """The tools get the stack's addresses and project; the user's account and settings are neither used nor changed."""
     environ = exports.variables(stack.endpoints, project_id=stack.seed.project_id, home=stack.home)
 
     files = {name: Path(environ[name]) for name in ("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", "BIGQUERYRC", "BOTO_CONFIG")}
 
     assert files["CLOUDSDK_AUTH_ACCESS_TOKEN_FILE"].read_text() == "local\n"
-    assert f"api = {stack.endpoints.bigquery_url}\n" in files["BIGQUERYRC"].read_text()
+    assert environ["CLOUDSDK_CORE_PROJECT"] == stack.seed.project_id
+    assert environ["CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE"] == f"{stack.endpoints.gcs_url}/storage/v1/"
+    bigquery = f"api = {stack.endpoints.bigquery_url}\nproject_id = {stack.seed.project_id}\n"
+    assert files["BIGQUERYRC"].read_text() == bigquery
     assert "use_gcloud_storage = True" in files["BOTO_CONFIG"].read_text()
     assert all(path.is_relative_to(stack.home) for path in [*files.values(), Path(environ["CLOUDSDK_CONFIG"])])
 
