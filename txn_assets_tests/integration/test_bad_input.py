@@ -161,7 +161,9 @@ def test_scratch_too_small(
 ) -> None:
     """A file that does not fit is refused by its size before its first row; a file that fits is still loaded."""
     monkeypatch.setenv("TXN_SCRATCH_LIMIT", "100Ki")
-    deployment.land("large.csv", compress(make_file(*many_rows(1000))))
+    # These prices refuse the file as well, but only once all rows are read.
+    prices = [make_row(price="3,95"), make_row(price="4.500")]
+    deployment.land("large.csv", compress(make_file(*many_rows(1000), *prices)))
     deployment.land("small.csv", make_file(ROW))
 
     result = deployment.materialize("large.csv", select="raw_csv+", raise_on_error=False)

@@ -152,6 +152,22 @@ def test_name_that_is_too_long_for_derived_names(deployment: Deployment, tmp_pat
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_store_that_refuses_before_the_file_lands(deployment: Deployment, tmp_path: Path) -> None:
+    """If a store cannot say what a file would replace, its cause is reported in one sentence, and nothing lands."""
+    deployment.load("a.csv", make_row())
+    landed = deployment.objects()
+    deployment.pg.execute(f"ALTER TABLE {deployment.pg_table}_loads DROP COLUMN rules_id")
+    file = tmp_path / "a.csv"
+    file.write_bytes(make_file(make_row(price="5.00")))
+
+    done = _command(str(file))
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{file} is not landed: PostgreSQL table {deployment.pg_table} cannot be loaded: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert deployment.objects() == landed
+
+
 @pytest.mark.parametrize(
     ("password", "sentence"), [(None, "TXN_PG_PASSWORD is not set"), ("secret", "no usable Google credentials")]
 )
