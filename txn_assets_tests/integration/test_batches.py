@@ -187,6 +187,25 @@ def test_store_goes_down_between_files(deployment: Deployment, last: str, loaded
         assert failure(result).startswith("a.csv: PostgreSQL")
 
 
+def test_each_file_of_a_batch_has_its_own_metadata(deployment: Deployment) -> None:
+    """Rows, action, generation and address are recorded for each file, although the files share one output."""
+    generations = {name: deployment.land(name, make_file(*many_rows(n))) for name, n in (("a.csv", 3), ("b.csv", 2))}
+
+    assert deployment.materialize_batch("a.csv", "b.csv").success
+
+    for asset in SINKS:
+        records = deployment.instance.fetch_observations(dg.AssetKey(asset), limit=10).records
+        found = {one.partition_key: one.asset_observation.metadata for one in records if one.asset_observation}
+        assert {name: str(one["generation"].value) for name, one in found.items()} == {
+            name: str(generation) for name, generation in generations.items()
+        }
+        assert {name: one["dagster/partition_row_count"].value for name, one in found.items()} == {
+            "a.csv": 3,
+            "b.csv": 2,
+        }
+        assert all(one["action"].value == "loaded" and one["address"].value for one in found.values())
+
+
 TEXT = "what an error may quote of row T0000001"
 
 
