@@ -37,7 +37,7 @@ run: NAMED := $(if $(filter command,$(origin NAME)),--name "$$NAME")
 run: override export NAME := $(value NAME)
 .PHONY: run
 run: setup ## Load a CSV file into the three local stores: make run FILE=path/to/file.csv [NAME=...] [REPLACE=1]
-	@$(PYTHON) -m txn_assets.run $(NAMED) $(if $(filter-out 0,$(REPLACE)),--replace) -- "$$FILE"
+	@$(PYTHON) -m txn_assets.cli run $(NAMED) $(if $(filter-out 0,$(REPLACE)),--replace) -- "$$FILE"
 
 .PHONY: dev
 dev: setup ## Dagster UI and daemon on http://127.0.0.1:3000, with the local stack

@@ -212,8 +212,8 @@ def test_make_takes_name_and_replace() -> None:
     plain = _make("PYTHON=echo", "FILE=a.csv")
     both = _make("PYTHON=echo", "FILE=a.csv", "NAME=b$c.csv", "REPLACE=1")
 
-    assert plain.stdout.split() == ["-m", "txn_assets.run", "--", "a.csv"]
-    assert both.stdout.split() == ["-m", "txn_assets.run", "--name", "b$c.csv", "--replace", "--", "a.csv"]
+    assert plain.stdout.split() == ["-m", "txn_assets.cli", "run", "--", "a.csv"]
+    assert both.stdout.split() == ["-m", "txn_assets.cli", "run", "--name", "b$c.csv", "--replace", "--", "a.csv"]
 
 
 def test_missing_key(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
