@@ -103,7 +103,7 @@ def transaction_ids_unique(validated_transactions: ValidatedFiles) -> dg.AssetCh
 
 @_file_check(validated_transactions)
 def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
-    """Check that the header has the five columns and no others."""
+    """Check that the header has the columns of a transaction and no others."""
     wrong = {
         file.version.name: f"unknown columns, not loaded: {', '.join(file.report.extra_columns)}"
         for file in validated_transactions

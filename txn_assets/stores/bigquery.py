@@ -131,9 +131,9 @@ class BigQueryStore(Store):
             return dict(row.values() for row in jobs.query(statements.generations_query(self.tables)))
 
     def inexact_columns(self) -> list[str]:
-        """Return `price` if the table has a binary floating-point column for it."""
+        """Return the prices that the table stores as binary floating-point numbers."""
         table = self.clients.bigquery.get_table(self.tables.data_id, **self.clients.no_retry)
-        return [] if statements.is_exact(bigquery_tables.column_types(table)) else ["price"]
+        return statements.inexact_columns(bigquery_tables.column_types(table))
 
     def read_rows(self, names: Sequence[str]) -> pa.Table:
         """Return the rows of the files in `names`."""

@@ -169,9 +169,14 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
     return ";\n".join(steps) + ";"
 
 
+def inexact_columns(types: Mapping[str, str]) -> list[str]:
+    """Return the prices that a table with columns of `types` stores as binary floating-point numbers."""
+    return [name for name in fields_of(MONEY) if types.get(name) == "FLOAT64"]
+
+
 def is_exact(types: Mapping[str, str]) -> bool:
-    """Return whether a table with columns of `types` stores prices exactly, not as binary floating-point numbers."""
-    return all(types.get(name) != "FLOAT64" for name in fields_of(MONEY))
+    """Return whether a table with columns of `types` stores prices exactly."""
+    return not inexact_columns(types)
 
 
 def _verification(tables: Tables, *, is_exact: bool) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The data lake: one object per file, with the five columns after hashing.
+"""The data lake: one object per file, with its columns after hashing.
 
 The object's metadata is the ledger of this store. `ledger.decide` chooses between load, keep and stand back. See
 docs/reliability.md.
@@ -52,7 +52,7 @@ class GcsStore(Store):
     file_format: str
 
     def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:  # noqa: ARG002 - prices are decimal text
-        """Return `file` with the totals of the five columns, since an object has no source_row."""
+        """Return `file` with the totals of its columns, since an object has no source_row."""
         return replace(file, totals=replace(file.totals, fingerprint=file.lake_fingerprint))
 
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:

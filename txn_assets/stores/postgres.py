@@ -89,7 +89,7 @@ class PostgresStore(Store):
         return bool(row and row[0])
 
     def inexact_columns(self) -> list[str]:
-        """Return `price` if the table has a binary floating-point column for it."""
+        """Return the prices that the table stores as binary floating-point numbers."""
         with self._connect() as connection:
             return catalog.read(connection, self.table).inexact
 

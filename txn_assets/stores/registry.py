@@ -36,7 +36,7 @@ STORES = (
         key="gcs",
         label="GCS",
         asset="gcs_raw",
-        description="The data lake: one object with the file's five columns.",
+        description="The data lake: one object with the columns of the file.",
         columns={name: kind.duckdb for name, kind in FIELD_KINDS.items()},
         module="txn_assets.stores.gcs",
     ),
