@@ -1,7 +1,7 @@
-"""The `txn` command: parse the arguments, call the command, and report what cannot be done in one sentence.
+"""The `txn` command: parse the arguments, call the command, and report a user error in one sentence.
 
-The work is in `run.py`, `defs/dev.py` and `local/`. `python -m txn_assets.run`, `python -m txn_assets.local` and
-`python -m txn_assets.defs.dev` are the same commands, for environments where `txn` is not on the PATH.
+`run.py`, `defs/dev.py` and `local/` do the work. Where `txn` is not on the PATH, use `python -m txn_assets.run`,
+`python -m txn_assets.local` and `python -m txn_assets.defs.dev` instead.
 """
 
 import argparse
@@ -24,16 +24,16 @@ _DESCRIPTION = """\
 Validate transaction CSV files, hash their PII, and load them into GCS, BigQuery and PostgreSQL.
 
 commands:
-  run      load a file and show what became of it          txn run orders.csv
+  run      load a file and show the result                 txn run orders.csv
   dev      run the Dagster UI and daemon until Ctrl-C      txn dev 3001
   up       start the local servers and list them           txn up
   status   list the local servers; fail if one is down     txn status
   env      print variables for psql, bq, gcloud, clients   eval "$(txn env)"
-  down     stop the local servers; their data stays        txn down
+  down     stop the local servers and keep their data      txn down
 
-`txn COMMAND --help` shows the options of a command."""
+Run `txn COMMAND --help` for the options of a command."""
 _SETTINGS = """\
-places, and the environment variables that change them:
+paths, and the environment variables that change them:
   TXN_CONFIG         configuration file
                      {config}
   TXN_HOME           folder for the data and logs of the local servers, and for scratch files
@@ -46,14 +46,14 @@ class _Parser(argparse.ArgumentParser):
     """A parser that keeps line breaks in its help and reports an error in one line."""
 
     def __init__(self, **options: object) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)  # type: ignore[arg-type]  # passed on as they came
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)  # type: ignore[arg-type]  # passed through unchanged
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}. `{self.prog} --help` shows how it is called.\n")
+        self.exit(2, f"{self.prog}: {message}. Run `{self.prog} --help` for usage.\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line, by default that of this process, and return the exit code."""
+    """Run the command in `arguments` (default: sys.argv) and return its exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.command is None:
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("Interrupted.\n")
         return 130
     except BrokenPipeError:
-        # The reader of standard output, such as `head`, has ended. Python would complain again at exit.
+        # The program that reads our output, such as `head`, has exited. Without this, Python reports it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     settings = _SETTINGS.format(config=config_path(), home=txn_home(), servers=servers_environment())
     parser = _Parser(prog="txn", usage=_USAGE, description=_DESCRIPTION, epilog=settings)
-    # The description lists them.
+    # Hide argparse's own list, because the description lists the commands.
     commands = parser.add_subparsers(prog="txn", dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
 
     run = commands.add_parser("run", description="Land a CSV file, load it into the three stores, and show the result.")
@@ -94,13 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     dev.set_defaults(call=_dev)
 
     up = commands.add_parser("up", description="Start the local servers if they are not running, and list them.")
-    up.add_argument("--listen", metavar="ADDRESS", help="listen on this address of the machine too, until `txn down`")
+    up.add_argument("--listen", metavar="ADDRESS", help="also listen on this address of the machine, until `txn down`")
     up.set_defaults(call=_up)
 
     plain = {
         "status": (_status, "List the local servers; the exit code is 0 if all of them answer."),
-        "env": (_env, "Print the variables that point clients at the local servers, and start the servers if needed."),
-        "down": (_down, "Stop the local servers; their data stays in TXN_HOME."),
+        "env": (_env, "Print variables that point clients at the local servers; start the servers if needed."),
+        "down": (_down, "Stop the local servers and keep their data in TXN_HOME."),
     }
     for name, (call, description) in plain.items():
         commands.add_parser(name, description=description).set_defaults(call=call)
@@ -127,9 +127,9 @@ def _up(given: argparse.Namespace) -> int:
     code = _status(given)
     if given.listen:
         sys.stderr.write(
-            f"Anyone who reaches {given.listen} can read and write the bucket and the dataset without a password, and "
-            "PostgreSQL with its password: use an address that only your own machine or cluster reaches. "
-            "`txn down` ends it.\n"
+            f"Anyone who can reach {given.listen} can read and write the bucket and the dataset without a password, "
+            "and PostgreSQL with its password. Use an address that only your own machine or cluster can reach. "
+            "`txn down` stops listening on it.\n"
         )
     return code
 
@@ -137,7 +137,7 @@ def _up(given: argparse.Namespace) -> int:
 def _status(_: argparse.Namespace) -> int:
     servers = status(txn_home())
     if not servers:
-        message = f"The local servers of {txn_home()} are not running: `txn up` starts them."
+        message = f"The local servers of {txn_home()} are not running. Start them with `txn up`."
         raise UserError(message)
     for server in servers:
         up = "up" if server.up else "down"

@@ -1,6 +1,6 @@
 """The jobs: load landed files, check for stuck files, and remove old partition keys and staged values.
 
-What triggers them is in `sensors.py`. See docs/operations.md.
+The sensor and the schedules that start them are in `sensors.py`. See docs/operations.md.
 """
 
 import datetime as dt
@@ -26,9 +26,9 @@ UNFINISHED = [
 load_landed_files = dg.define_asset_job(
     name="load_landed_files",
     selection=dg.AssetSelection.assets(*ASSETS),
-    description="Loads a landed file, or several, into the three stores.",
+    description="Loads one or more landed files into the three stores.",
     tags={
-        # A run that died with its machine left its clear text there, so retry all steps from the landing zone.
+        # If the machine dies, the run's clear text is lost with it, so retry all steps from the landing zone.
         "dagster/retry_strategy": "ALL_STEPS",
     },
 )
@@ -36,7 +36,7 @@ load_landed_files = dg.define_asset_job(
 watch_landing_zone = dg.define_asset_job(
     name="watch_landing_zone",
     selection=dg.AssetSelection.checks_for_assets(LANDING_ZONE.key),
-    description="Looks for files that have landed and are not in every store.",
+    description="Looks for landed files that are missing from a store.",
 )
 
 
@@ -52,22 +52,22 @@ def make_remove_old(retention: Retention) -> dg.JobDefinition:
         ledgers = read_ledgers(services)
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.partition_days)
         unfinished = dg.RunsFilter(job_name=load_landed_files.name, statuses=UNFINISHED)
-        # A queued run names its files by the first and last key of a range.
+        # A run names only the first and last key of its files, so pass all keys to find the ones in between.
         in_runs = names_in_runs([run.tags for run in context.instance.get_runs(filters=unfinished)], keys)
         outdated = [key for key in outdated_keys(keys, landed, ledgers, before=before) if key not in in_runs]
         for key in outdated:
             context.instance.delete_dynamic_partition(LANDED_FILES, key)
-        context.log.info(f"removed {len(outdated)} of {len(keys)} partition keys, older than {before:%Y-%m-%d}")
+        context.log.info(f"removed {len(outdated)} of {len(keys)} partition keys (cutoff: {before:%Y-%m-%d})")
 
     @dg.op
     def remove_old_staging(context: dg.OpExecutionContext, services: dg.ResourceParam[Services]) -> None:
-        """Remove old staged values."""
+        """Remove values that were staged more than `staging_days` ago."""
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.staging_days)
         staging = services.staging
         removed = staging.remove(outdated_objects(staging.written(), before=before))
-        context.log.info(f"removed {removed} staged objects, older than {before:%Y-%m-%d}")
+        context.log.info(f"removed {removed} staged objects (cutoff: {before:%Y-%m-%d})")
 
-    @dg.job(description="Removes partition keys and staged values by age; the ledgers keep the history.")
+    @dg.job(description="Removes old partition keys and staged values. The ledgers keep the load history.")
     def remove_old() -> None:
         remove_old_partition_keys()
         remove_old_staging()

@@ -1,6 +1,6 @@
 """The validation report of a file: counts, reasons and a sample, never a value.
 
-Checks, logs and metadata read the report. `processing.validate_file` makes it.
+`processing.validate_file` builds it, and checks, logs and metadata show it.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 SAMPLE_ROWS = 20
-"""Number of rejected rows to show one by one."""
+"""Maximum number of rejected rows in the sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +52,26 @@ class ValidationReport:
     bare_quotes: int = 0
 
     def over_limit(self, limit: Decimal) -> str | None:
-        """Return a sentence if more than `limit`, a share of the rows, is rejected; otherwise None."""
+        """Return a message if the share of rejected rows is over `limit`, otherwise None."""
         share = Decimal(self.rejected) / max(self.records, 1)
         if share <= limit:
             return None
         return (
             f"{share:.1%} of the rows are rejected, more than ingestion.max_invalid_ratio {limit}; "
-            "the quarantine has them with their reasons"
+            "see the quarantine for these rows and why they were rejected"
         )
 
 
 def mixed_prices(*, decimal_commas: int, three_decimals: int) -> str | None:
-    """Return the reason to refuse a file whose accepted prices may be grouped thousands; None if they are not.
+    """Return why to refuse a file in which some prices may be grouped thousands, or None if none can be.
 
-    Next to 3,95, the price 4.500 means four and a half thousand. In a file without decimal commas, three decimals are
-    just decimals. So is 4.50 next to 3,95.
+    In a file that also has 3,95, the price 4.500 probably means four and a half thousand. In a file without decimal
+    commas, 4.500 just has three decimals. The price 4.50 is clear in any file.
     """
     if not decimal_commas or not three_decimals:
         return None
     return (
         f"it mixes prices with a decimal comma (rows: {decimal_commas}) and prices with exactly three decimals "
         f"(rows: {three_decimals}), which may be grouped thousands: "
-        "write every price with a decimal point and without grouping, 4500.00 or 3.95"
+        "write every price with a decimal point and without grouping, such as 4500.00 or 3.95"
     )

@@ -1,7 +1,7 @@
 """local-bigquery: a BigQuery server on DuckDB.
 
-Prepares it to start without a network and without touching anything outside TXN_HOME. Runs in `.venv-servers`, so use
-only the standard library.
+This module prepares it to start without network access and without touching anything outside TXN_HOME. It runs in
+`.venv-servers`, so use only the standard library.
 """
 
 import os
@@ -31,13 +31,13 @@ def server(home: Home, ports: Mapping[str, int], project: str, dataset: str) -> 
         command=(
             str(Path(sys.executable).with_name("local-bigquery")),
             *("--host", "127.0.0.1", "--port", str(ports["bigquery"]), "--grpc-port", str(ports["bigquery-grpc"])),
-            # Use a relative path, because local-bigquery puts it into SQL unquoted: a home named o'brien would break
-            # it.
+            # Use a relative path: local-bigquery does not escape the path in its SQL, so a home named o'brien would
+            # fail.
             *("--data-dir", ".", "--project", project, "--dataset", dataset),
         ),
         environment={
             "HOME": str(_home_with_extensions(home)),
-            # Sends gs:// URIs of load and extract jobs to our GCS.
+            # Makes load and extract jobs use the local GCS for gs:// URIs.
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{ports['gcs']}",
         },
         # DuckDB spills to `.tmp` in the working folder.
@@ -48,13 +48,13 @@ def server(home: Home, ports: Mapping[str, int], project: str, dataset: str) -> 
 
 
 def _home_with_extensions(home: Home) -> Path:
-    """Put the extensions into DuckDB's extension folder; otherwise it spends two minutes trying to download them."""
+    """Return a home folder with the DuckDB extensions; without them, DuckDB tries to download them for two minutes."""
     servers_home = home.stack / "bigquery-home"
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     system = {"darwin": "osx"}.get(sys.platform, sys.platform)
     for name in _EXTENSIONS:
         (source,) = site_package(f"duckdb_extension_{name}").glob("extensions/*/*.duckdb_extension")
-        # Link, because the files take 150 MB together. Relink at each start, because `make setup` may have moved them.
+        # Link instead of copying 150 MB, and relink at each start, because `make setup` may have moved the files.
         link = servers_home / ".duckdb" / "extensions" / source.parent.name / f"{system}_{machine}" / source.name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """Check whether a server answers, in its own protocol.
 
 One probe per server; `stack.ensure_up` and the supervisor decide what to do about a "no". Pids are not checked, because
-the stack may run in another pid namespace or behind a test's proxy. Use only the standard library, because both
-environments import this module.
+the stack may run in another pid namespace or behind a test's proxy. Use only the standard library, because
+`.venv-servers` imports this module too.
 """
 
 import http.client
@@ -12,26 +12,26 @@ from urllib.parse import urlsplit
 
 PATIENCE = 60.0
 """Seconds to wait for a server that accepted the connection. A refused connection means a dead server, but a slow
-answer only means a busy one: local-bigquery does not answer while it reads a big upload, and restarting the stack under
-someone else's load would be worse than waiting.
+answer only means a busy one: local-bigquery does not answer while it reads a big upload, and restarting the stack while
+someone loads a file would be worse than waiting.
 """
 START_PATIENCE = 5.0
-"""The same during startup: the probe is repeated anyway, and a silent server may be another program on its port."""
+"""The same wait during startup: short, because the probe repeats, and a silent server may be another program."""
 
 
 def gcs_answers(url: str, identity: str | None = None, *, patience: float = PATIENCE) -> bool:
-    """Ask the shim, which asks fake-gcs-server. With `identity`, the shim of another stack on that port is a "no"."""
+    """Return whether the shim and its fake-gcs-server answer. With `identity`, the shim must have that identity."""
     status, body = _get(url, "/_internal/healthcheck", patience)
     return status == http.client.OK and (identity is None or body.decode(errors="replace") == identity)
 
 
 def bigquery_answers(url: str, *, patience: float = PATIENCE) -> bool:
-    """List the projects, because that needs an open database."""
+    """Return whether local-bigquery lists its projects, which takes an open database."""
     return _get(url, "/bigquery/v2/projects?maxResults=1", patience)[0] == http.client.OK
 
 
 def postgres_answers(host: str, port: int, *, patience: float = PATIENCE) -> bool:
-    """Ask to log in, and check that the server requests a password: as far as one gets without a client."""
+    """Return whether the server asks for a password at login, which can be checked without a PostgreSQL client."""
     options = b"user\0postgres\0database\0postgres\0\0"
     try:
         with socket.create_connection((host, port), timeout=patience) as connection:

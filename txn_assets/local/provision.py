@@ -19,16 +19,17 @@ from psycopg import sql
 from txn_assets.local.endpoints import DAGSTER, Endpoints, Seed
 
 _LANDED_BY = {"landed-by": "txn_assets.local"}
-"""Marks an object as landed from `data`. An object that someone else landed under the same name is left alone."""
+"""Marks an object as landed from the `data` folder. Leave alone what someone else landed under the same name."""
 _SECONDS = 300.0
+"""Timeout of a request."""
 
 
-class Refused(Exception):  # noqa: N818 - it reads as what happened
+class Refused(Exception):  # noqa: N818 - the name says what happened
     """A server refused a request."""
 
 
 def provide(seed: Seed, endpoints: Endpoints) -> None:
-    """Create whatever the stack lacks of the seed."""
+    """Create the parts of `seed` that the stack does not have yet."""
     _databases(seed, endpoints)
     body = {"datasetReference": {"projectId": seed.project_id, "datasetId": seed.dataset}, "location": seed.location}
     _create(endpoints.bigquery_url, f"/bigquery/v2/projects/{quote(seed.project_id, safe='')}/datasets", body)
@@ -40,17 +41,16 @@ def provide(seed: Seed, endpoints: Endpoints) -> None:
 def _databases(seed: Seed, endpoints: Endpoints) -> None:
     try:
         with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as connection:
-            # An ordinary role that owns its database, as in production, so that anything that needs a superuser fails
-            # here.
+            # Use an ordinary role that owns its database, as in production, so that code that needs a superuser fails.
             _database(connection, seed.postgres_user, seed.postgres_dbname, endpoints.postgres_password)
             # Allow checkpoints, so that a benchmark can start without pending writes from earlier work.
             connection.execute(sql.SQL("GRANT pg_checkpoint TO {}").format(sql.Identifier(seed.postgres_user)))
             _database(connection, DAGSTER, DAGSTER, endpoints.postgres_password)
-            # Dagster stores one event after another and would wait for the disk at each. A crash of the machine may
-            # cost the last half second of run history; the ledgers are not affected.
+            # Dagster commits events one by one and would wait for the disk each time. A machine crash may lose half a
+            # second of run history, but no ledger row.
             connection.execute(sql.SQL("ALTER ROLE {} SET synchronous_commit = off").format(sql.Identifier(DAGSTER)))
     except psycopg.Error as error:
-        message = f"PostgreSQL refused: {error}"
+        message = f"PostgreSQL cannot be set up: {error}"
         raise Refused(message) from error
 
 

@@ -1,7 +1,7 @@
 """Create missing BigQuery tables, and check existing ones before the first row is loaded.
 
-`column_faults` and `expiration_faults` are pure; `prepare` applies them. Existing tables keep their columns, types and
-partitioning if they can hold every valid value. See docs/reliability.md, 'BigQuery tables'.
+The `*_faults` functions are pure; `prepare` calls BigQuery and raises what they find. An existing table keeps its
+columns, types and partitioning if it can hold every valid value. See docs/reliability.md, 'BigQuery tables'.
 """
 
 import datetime as dt
@@ -28,7 +28,7 @@ _FITTING_TYPES = {
     "INT64": {"INT64", "NUMERIC", "BIGNUMERIC"},
     "DATE": {"DATE"},
 }
-"""Types of an existing column that keep every value. FLOAT64 comes from the original pipeline: allowed, not exact."""
+"""Types that an existing column may have, by our type. FLOAT64 is inexact, but the original pipeline used it."""
 
 _WIDENED = {("INT64", "NUMERIC"), ("NUMERIC", "NUMERIC"), ("BIGNUMERIC", "BIGNUMERIC"), ("STRING", "STRING")}
 """Type changes that BigQuery makes in place:
@@ -37,7 +37,7 @@ https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_d
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a deployment needs from its tables: the partitioning of a new one, and the rows that each must hold."""
+    """What a deployment needs from its tables: how to partition a new one, and which rows every table must hold."""
 
     partition_by: PartitionBy
     rules: ValidationRules
@@ -50,11 +50,11 @@ def standard_type(kind: str) -> str:
 
 
 def column_faults(table: str, fields: Iterable[bigquery.SchemaField], needs: Needs) -> list[str]:
-    """Return why the existing data table `table` cannot hold every valid row, with one sentence and remedy per fault.
+    """Return why the existing data table `table` cannot hold every valid row: a sentence with a remedy per fault.
 
-    BigQuery silently rounds a value with more decimals than its column
-    (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_decimal_type). Text or
-    digits that are too long fail the load.
+    BigQuery silently rounds a value that has more decimals than its column
+    (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_decimal_type). If text is
+    too long or a number has too many digits, the load fails instead.
     """
     faults = []
     rules = needs.rules
@@ -64,7 +64,7 @@ def column_faults(table: str, fields: Iterable[bigquery.SchemaField], needs: Nee
         if wanted is None:
             if field.mode == "REQUIRED" and not field.default_value_expression:
                 faults.append(
-                    f"Column {field.name} is required and no file has it: run "
+                    f"Column {field.name} is required, but no file has it: run "
                     f"ALTER TABLE `{table}` ALTER COLUMN {field.name} DROP NOT NULL."
                 )
             continue
@@ -75,18 +75,18 @@ def column_faults(table: str, fields: Iterable[bigquery.SchemaField], needs: Nee
             faults.append(f"Column {field.name} is {kind} instead of {wanted}. {_change(table, field, kind, wanted)}")
         elif TABLE_COLUMNS[name] is MONEY and field.precision is not None and (field.scale or 0) < rules.max_decimals:
             faults.append(
-                f"Column {field.name} keeps {field.scale or 0} decimals, and "
+                f"Column {field.name} keeps {field.scale or 0} decimals, but "
                 f"ingestion.validation.max_decimals is {rules.max_decimals}: lower that, or run "
                 f"ALTER TABLE `{table}` ALTER COLUMN {field.name} SET DATA TYPE {kind}."
             )
         elif field.max_length is not None and name in needs.pii_fields and field.max_length < DIGEST_DIGITS:
             faults.append(
-                f"Column {field.name} takes {field.max_length} characters, and a hashed value has {DIGEST_DIGITS}. "
+                f"Column {field.name} takes {field.max_length} characters, but a hashed value has {DIGEST_DIGITS}. "
                 f"{_change(table, field, kind, kind)}"
             )
         elif field.mode == "REQUIRED" and name in set(FIELDS) - rules.required_fields:
             faults.append(
-                f"Column {field.name} is required, and ingestion.validation.required_fields lets it be empty: run "
+                f"Column {field.name} is required, but ingestion.validation.required_fields allows empty values: run "
                 f"ALTER TABLE `{table}` ALTER COLUMN {field.name} DROP NOT NULL."
             )
         elif name == "source_file" and _collation(field):
@@ -104,22 +104,22 @@ def ledger_faults(table: str, fields: Iterable[bigquery.SchemaField]) -> list[st
 
 
 def expiration_faults(table: bigquery.Table) -> list[str]:
-    """Return which rows of `table` BigQuery would remove by age, with one sentence and remedy per fault.
+    """Return how BigQuery would expire rows of `table`: a sentence with a remedy per fault.
 
-    New tables take the defaults of their dataset; the sandbox sets both to 60 days
+    A new table inherits both expirations from its dataset. The BigQuery sandbox sets them to 60 days
     (https://cloud.google.com/bigquery/docs/sandbox#limitations).
     """
     name, faults = _name(table), []
     if table.expires is not None:
         faults.append(
-            f"Table {name} expires at {table.expires:%Y-%m-%d %H:%M} UTC, and rows and ledger with it: run "
+            f"Table {name} expires at {table.expires:%Y-%m-%d %H:%M} UTC, and all its rows with it: run "
             f"ALTER TABLE `{name}` SET OPTIONS (expiration_timestamp = NULL)."
         )
     partitioning = table.time_partitioning
     if partitioning is not None and partitioning.expiration_ms:
         days = dt.timedelta(milliseconds=partitioning.expiration_ms) / dt.timedelta(days=1)
         faults.append(
-            f"Partitions of {name} expire {days:g} days after their date, and older rows vanish at once: run "
+            f"Partitions of {name} expire {days:g} days after their date, so older rows are deleted at once: run "
             f"ALTER TABLE `{name}` SET OPTIONS (partition_expiration_days = NULL)."
         )
     return faults
@@ -134,7 +134,7 @@ def prepare(
 ) -> dict[str, str]:
     """Create both tables or add what existing ones lack; return the type of each column of the data table.
 
-    The ledger is created last, so if it exists, everything does.
+    The ledger is created last, so if it exists, the data table does too.
 
     Raises:
         StoreError: a table cannot hold every valid row, or BigQuery would remove rows from it; no row was changed.
@@ -149,7 +149,7 @@ def prepare(
 
 
 def column_types(table: bigquery.Table) -> dict[str, str]:
-    """Return the type of each column of `table` by lower-case name, because names are compared without case."""
+    """Return the type of each column of `table` by lower-case name, because BigQuery ignores case in column names."""
     return {field.name.casefold(): standard_type(field.field_type) for field in table.schema}
 
 
@@ -157,7 +157,8 @@ def data_table(tables: statements.Tables, partition_by: PartitionBy) -> bigquery
     """Return the definition of a new data table.
 
     A table has at most 10,000 partitions, and one job writes at most 4,000 of them
-    (https://cloud.google.com/bigquery/quotas#partitioned_tables). Days run out after 27 years, months never.
+    (https://cloud.google.com/bigquery/quotas#partitioned_tables). Daily partitions
+    run out after 27 years, monthly ones never.
     """
     layout = {
         "timePartitioning": {"type": partition_by.upper(), "field": "date"},
@@ -172,7 +173,7 @@ def ledger_table(tables: statements.Tables) -> bigquery.Table:
 
 
 def load_table(table_id: str, expires: dt.datetime) -> bigquery.Table:
-    """Return the definition of the table that the load job fills."""
+    """Return the definition of the load table, which BigQuery deletes at `expires`."""
     table = _table(table_id, statements.LOAD_COLUMNS, {})
     table.expires = expires
     return table
@@ -188,7 +189,7 @@ def _table(table_id: str, columns: Mapping[str, str], options: Mapping[str, Any]
     resource = {
         "tableReference": {"projectId": project, "datasetId": dataset, "tableId": name},
         "schema": {"fields": [field.to_api_repr() for field in make_schema(columns)]},
-        # A dataset may compare text without case by default, but a.csv and A.csv are two files.
+        # The dataset's default collation may ignore case, but a.csv and A.csv are different files.
         "defaultCollation": "",
     }
     return bigquery.Table.from_api_repr(resource | dict(options))
@@ -201,7 +202,7 @@ def _get_or_create(client: bigquery.Client, wanted: bigquery.Table, no_retry: Ma
         made = client.create_table(wanted, exists_ok=True, **no_retry)
     if not expiration_faults(made):
         return made
-    # This cannot be set at creation, because null then means the default of the dataset.
+    # Expiration cannot be turned off at creation, because null then means the dataset's default.
     made.expires = None
     changed = ["expires"]
     if made.time_partitioning is not None:
@@ -243,8 +244,8 @@ def _collation(field: bigquery.SchemaField) -> str:
 
 def _collation_fault(table: str, field: bigquery.SchemaField) -> str:
     return (
-        f"Column {field.name} of {table} ignores case ({_collation(field)}), and a.csv and A.csv are two "
-        f"files. {_copy(table)}"
+        f"Column {field.name} of {table} ignores case ({_collation(field)}), but a.csv and A.csv are "
+        f"different files. {_copy(table)}"
     )
 
 
@@ -256,6 +257,6 @@ def _change(table: str, field: bigquery.SchemaField, kind: str, wanted: str) -> 
 
 def _copy(table: str) -> str:
     return (
-        f"BigQuery cannot change that in place: copy the rows of {table} into a table with the columns of "
-        "docs/reliability.md, or name another one in data_warehouse.table."
+        f"BigQuery cannot change that in place: copy the rows of {table} into a table with the columns that "
+        "docs/reliability.md lists, or name another table in data_warehouse.table."
     )

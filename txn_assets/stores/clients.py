@@ -1,4 +1,4 @@
-"""The clients of the three services, one of each, and the settings that bound how long they wait."""
+"""Clients of GCS, BigQuery and PostgreSQL, and their timeouts."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Clients:
-    """Clients of the three services; GCS and BigQuery keep one client each, because it keeps its connections open.
+    """Clients of the three services: one each for GCS and BigQuery, so that connections are reused.
+
+    `postgres` opens a new connection on each call.
 
     Attributes:
-        lock_seconds: how long PostgreSQL lets a statement wait for a lock, and a transaction that holds one idle.
+        lock_seconds: how long PostgreSQL lets a statement wait for a lock, or a transaction sit idle.
         request_seconds: the timeout of a request to GCS or BigQuery.
-        statement_seconds: how long PostgreSQL may send nothing before the connection is given up.
+        statement_seconds: give up on a PostgreSQL connection after this long without a response.
     """
 
     access: Access
@@ -42,12 +44,12 @@ class Clients:
 
     @property
     def no_retry(self) -> dict[str, Any]:
-        """Options of a request: one attempt with a timeout, because `retry_transient` has the budget."""
+        """Request options for a single attempt with a timeout, because `retry_transient` does the retrying."""
         return {"retry": None, "timeout": self.request_seconds}
 
     def postgres(self) -> "psycopg.Connection[Any]":
         """Open a new connection to PostgreSQL."""
-        # Both ends notice within a minute that the other is gone, so no lock of a dead run outlives the retry budget.
+        # Each end notices within a minute if the other is gone, so a dead run's locks are freed before others give up.
         server = {
             "lock_timeout": f"{self.lock_seconds:.0f}s",
             "idle_in_transaction_session_timeout": f"{self.lock_seconds:.0f}s",
@@ -61,7 +63,7 @@ class Clients:
             **self.access.postgres,
             connect_timeout=10,
             application_name="txn_assets",
-            # Rows are sent as UTF-8, whatever the database encoding.
+            # Send rows as UTF-8, whatever the database encoding.
             client_encoding="utf8",
             keepalives_idle=20,
             keepalives_interval=10,

@@ -1,4 +1,4 @@
-"""The local files of a run: what each landed file becomes on the way to the stores."""
+"""Local files of a run: the valid rows and the hashed rows of each landed file."""
 
 import datetime as dt
 import hashlib
@@ -36,9 +36,9 @@ class RunFiles:
     the pinned generation, and fetches the hashed rows from staging.
 
     Attributes:
-        home: the files are below this folder.
+        home: folder to create the files in.
         scratch_limit: maximum bytes of the files; None if only the disk limits them.
-        hash_key: the key of hmac-sha256.
+        hash_key: key for hmac-sha256.
         partition_by: how BigQuery partitions the rows, `month` or `day`.
     """
 
@@ -55,7 +55,7 @@ class RunFiles:
     _unpacked: dict[FileVersion, int] = field(default_factory=dict, init=False)
     _open: ExitStack = field(default_factory=ExitStack, init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
-    """The stores are loaded in parallel, from the same files."""
+    """Guards the files, because the stores are loaded from them in parallel."""
 
     def close(self) -> None:
         """Remove the files."""
@@ -63,7 +63,7 @@ class RunFiles:
 
     @cached_property
     def hasher(self) -> Hasher:
-        """The hasher of the deployment.
+        """Hasher for the configured algorithm, key and PII fields.
 
         Raises:
             ConfigError: the key is missing or too short.
@@ -95,18 +95,18 @@ class RunFiles:
 
         Raises:
             NotATransactionFileError: the file cannot be read as transactions.
-            LandedFileError: it is gone.
+            LandedFileError: the landed file is gone.
         """
         with self.landing.open(version) as stream:
             return processing.read_header(stream, self.ingestion)
 
     def validate_file(self, version: FileVersion) -> ValidationReport:
-        """Validate `version` from the landing zone into its folder; see `processing.validate_file`.
+        """Validate `version` and write its valid rows into its folder; see `processing.validate_file`.
 
         Raises:
             NotATransactionFileError: the file cannot be read as transactions.
             UnusableFileError: the scratch space is too small for the file.
-            LandedFileError: it is gone, or arrived damaged.
+            LandedFileError: the landed file is gone, or was damaged in transit.
         """
         self._reserve(version)
         with self.landing.open(version) as stream:
@@ -136,19 +136,19 @@ class RunFiles:
         self.folder(version).valid.unlink(missing_ok=True)
 
     def hash_file(self, file: ValidatedFile) -> HashedFile:
-        """Hash the valid rows of `file` into its folder.
+        """Hash the valid rows of `file` and write them into its folder.
 
         Raises:
-            UnusableFileError: the rows are in more partitions than BigQuery writes in one job.
+            UnusableFileError: the rows span more partitions than BigQuery writes in one job.
         """
         path = self.folder(file.version).hashed
         processing.hash_file(self.valid_rows(file), path, file=file.version, hasher=self.hasher)
         partitions = hashed_rows.count_partitions(path, partition_by=self.partition_by)
         if partitions > MAX_PARTITIONS:
             message = (
-                f"{file.version.name} has rows in {partitions:,} {self.partition_by}s, and BigQuery writes at most "
-                f"{MAX_PARTITIONS:,} partitions in one job: check its dates, split it by date, or let "
-                "data_warehouse.partition_by be month. No store was changed."
+                f"{file.version.name} has rows in {partitions:,} {self.partition_by}s, but BigQuery writes at most "
+                f"{MAX_PARTITIONS:,} partitions in one job: check its dates, split it by date, or set "
+                "data_warehouse.partition_by to month. No store was changed."
             )
             raise UnusableFileError(message)
         totals, lake_fingerprint = hashed_rows.totals(path)

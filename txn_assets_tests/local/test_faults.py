@@ -46,7 +46,7 @@ def test_status_without_a_stack_says_so(cli: RunCli, tmp_path: Path) -> None:
     """`status` of a home without a stack fails, says how to start it, and creates nothing."""
     result = cli("status", home=tmp_path / "home")
     assert result.returncode == 1
-    assert "`txn up` starts them" in result.stderr
+    assert "Start them with `txn up`" in result.stderr
     assert not (tmp_path / "home").exists()
 
 

@@ -44,7 +44,7 @@ def test_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
 
     assert main(["status"]) == 1
 
-    assert capsys.readouterr().err.endswith("are not running: `txn up` starts them.\n")
+    assert capsys.readouterr().err.endswith("are not running. Start them with `txn up`.\n")
     assert not (tmp_path / "home").exists()
 
 

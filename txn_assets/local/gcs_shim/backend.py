@@ -1,6 +1,6 @@
-"""Requests to fake-gcs-server: forwarding those of clients, and reading the version of an object.
+"""Forward client requests to fake-gcs-server, and read the version of an object.
 
-Nothing is locked here; callers hold the lock of an object while they check and change it.
+This module takes no locks: callers hold an object's lock while they check and change the object.
 """
 
 import json
@@ -17,12 +17,12 @@ from txn_assets.local.gcs_shim.answers import condition_not_met
 from txn_assets.local.gcs_shim.preconditions import ABSENT, Conditions, Version
 
 PIECE_BYTES = 1 << 18
-"""Bytes of a body that are read and written at once."""
+"""Number of body bytes to read at a time."""
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"})
 
 
 class Backend:
-    """One fake-gcs-server."""
+    """Client of one fake-gcs-server."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -32,7 +32,7 @@ class Backend:
         self._client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None),
-            # Forward bodies unchanged: gzipped objects, and the client's Accept-Encoding.
+            # Keep gzipped bodies and the client's headers unchanged.
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
             read_bufsize=PIECE_BYTES,
@@ -48,10 +48,10 @@ class Backend:
     async def forward(
         self, request: web.Request, content: bytes | AsyncIterable[bytes] | None = None, *, xml: bool = False
     ) -> web.StreamResponse:
-        """Forward a request unchanged, and the response. `content` replaces a body that was already read."""
+        """Forward a request and relay the response. Pass its body as `content` if it was already read."""
         headers = forwarded_headers(request)
         if xml:
-            # Without this, the server takes the host for a bucket name.
+            # Without this, the server mistakes the host name for a bucket name.
             headers["Host"] = self._url.removeprefix("http://")
         if content is None and request.can_read_body:
             content = request.content.iter_any()
@@ -61,9 +61,9 @@ class Backend:
     async def relay(
         self, request: web.Request, answer: aiohttp.ClientResponse, content: bytes | None = None
     ) -> web.StreamResponse:
-        """Return the response to the client. `content` is its body if that was already read."""
+        """Relay the response to the client. Pass its body as `content` if it was already read."""
         if request.method == "DELETE" and answer.status == HTTPStatus.OK:
-            # As GCS answers; gcloud and gsutil expect JSON in a 200.
+            # GCS returns 204, and gcloud and gsutil would expect JSON in a 200.
             return web.Response(status=HTTPStatus.NO_CONTENT)
         headers = [(key, value) for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP]
         if content is None and (request.method == "HEAD" or (answer.content_length or PIECE_BYTES + 1) <= PIECE_BYTES):
@@ -81,7 +81,7 @@ class Backend:
         """Check the preconditions of a request for an object.
 
         Raises:
-            Refusal: one does not hold.
+            Refusal: a precondition does not hold.
         """
         if conditions.demand_something() and not conditions.hold(await self.version(*key)):
             raise condition_not_met()
@@ -94,16 +94,16 @@ class Backend:
     async def metadata(self, bucket: str, name: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Return the status and the server's description of an object."""
         path = f"/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
-        # The host name ends up in the object's links.
+        # The server puts the host name into the object's links.
         host = {"Host": headers["Host"]} if "Host" in headers else {}
         async with self.send("GET", path, headers=host) as answer:
             return answer.status, await answer.read()
 
 
 def forwarded_headers(request: web.Request) -> dict[str, str]:
-    """Return the headers of a request as they are sent to the server."""
+    """Return the headers to send to the server for a client's request."""
     headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP}
-    # aiohttp checks the number of bytes sent; a body that was read and sent again has the same length.
+    # aiohttp compares Content-Length with the bytes sent, and a body that was already read keeps its length.
     if "Content-Length" in headers and not request.can_read_body:
         headers["Content-Length"] = str(request.content_length or 0)
     return headers
