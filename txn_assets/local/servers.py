@@ -86,7 +86,7 @@ def site_package(name: str) -> Path:
     """Return the folder of an installed package without importing it."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.origin:
-        message = f"The package {name} is missing from the servers' environment: run `make setup`."
+        message = f"The package {name} is missing from {sys.prefix}: install that environment again (`make setup`)."
         raise StartError(message)
     return Path(spec.origin).parent
 
