@@ -84,7 +84,8 @@ def test_blanks_around_quotes_are_skipped() -> None:
 @pytest.mark.parametrize("irregular", ["", 'T9,"a" b,1,1,2020-01-01\n'], ids=["regular", "irregular"])
 def test_byte_order_marks_at_the_start_of_records_are_skipped(irregular: str) -> None:
     """Files joined with `cat` have a byte order mark each; a record that is only a mark is a blank line."""
-    data = lines() + f"\ufeff{LINE}\n\ufeff\n\ufeff\ufeff{LINE}\n{LINE}\n{irregular}".encode()
+    # Arrow skips one mark at the start of a block, and no more.
+    data = lines() + f"\ufeff\ufeff{LINE}\n\ufeff\n\ufeff{LINE}\n{LINE}\n{irregular}".encode()
     assert read_all(data).texts == [ROW, ROW, ROW]
     assert len(read_all(data).records) == 3 + bool(irregular)
 
