@@ -1,7 +1,7 @@
-"""Private parts of Dagster that the threaded executor is built from: the only module of the executor that names them.
+"""Private Dagster names that the threaded executor needs. The executor's other modules import them from here.
 
-An executor is public API, but not what Dagster's own executors are made of. `USED` is the table of what is used and
-how; `problems` compares it with the installed Dagster. See docs/architecture.md.
+Dagster lets us write an executor, but the parts that its own executors are built from are private. `USED` lists each
+name and how it is called; `problems` compares the list with the installed Dagster. See docs/architecture.md.
 """
 
 import inspect
@@ -96,17 +96,17 @@ USED: Mapping[str, str | None] = {
 }
 """Private names that the threaded executor uses, and the arguments it calls them with; None for an attribute.
 
-An argument that is passed by keyword ends in `=`. One more private name, in `ask_again`, may be missing.
+An argument that is passed by keyword ends in `=`. `ask_again` uses one more private name, which may be missing.
 """
 
 
 def problems() -> tuple[str, ...]:
-    """Return what the installed Dagster lacks of `USED`, one phrase per name."""
+    """Return what is wrong with the names in `USED` in the installed Dagster, one phrase per name."""
     return tuple(filter(None, (problem(name) for name in USED)))
 
 
 def problem(name: str) -> str | None:
-    """Return what is wrong with a name of `USED` in the installed Dagster, or None."""
+    """Return what is wrong with a name in `USED` in the installed Dagster, or None if it fits."""
     try:
         found = resolve_name(name)
     except (ImportError, AttributeError):
@@ -125,6 +125,6 @@ def problem(name: str) -> str | None:
 
 
 def ask_again(pools: "InstanceConcurrencyContext") -> None:
-    """Have Dagster ask for pool slots again at once, because some are free now."""
-    # There is no public way to say so. Without this, Dagster asks again after up to 15 seconds.
+    """Make Dagster ask for pool slots again right away, after some were freed."""
+    # There is no public way to do this. Without it, Dagster asks again after up to 15 seconds.
     getattr(pools, "_pending_timeouts", {}).clear()

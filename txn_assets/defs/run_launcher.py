@@ -1,6 +1,6 @@
 """Run launcher of the local instance, with a health check for run processes.
 
-The launcher that Dagster ships for a single machine has none. `run_liveness.py` detects dead processes.
+Dagster's default launcher has no health check. `run_liveness.py` detects dead processes.
 """
 
 from dagster import DagsterRun, DefaultRunLauncher
@@ -26,7 +26,7 @@ class LocalRunLauncher(DefaultRunLauncher):
         if locks:
             locks.report_dead(self._instance)
         record = self._instance.get_run_by_id(run.run_id)
-        # A run reported just now is not reported twice: Dagster ignores a run whose status has changed.
+        # FAILED does not report the run a second time, because Dagster ignores a run whose status has changed.
         return CheckRunHealthResult(WorkerStatus.FAILED if record and record.is_finished else WorkerStatus.RUNNING)
 
     def is_known(self, run_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""Build the summary that `make run` prints: failures, row counts per store, and commands to look further.
+"""Build the summary that `make run` prints: failures, row counts per store, and commands to look at the rows.
 
 This module only formats what a run reported; `run.py` executes the run.
 """
@@ -46,13 +46,13 @@ def summarize(name: str, result: dg.JobExecutionResult, config: PipelineConfig, 
     lines += ["", "  seconds per stage"]
     lines += [f"    {stage:<26} {metadata['seconds']:8.2f}" for stage, metadata in stages.items()]
     rate = counts.get("records", 0) / seconds
-    lines.append(f"    {'all, with Dagster starting':<26} {seconds:8.2f}   {rate:,.0f} rows per second")
+    lines.append(f"    {'total, with Dagster startup':<26} {seconds:8.2f}   {rate:,.0f} rows per second")
     lines += ["", *(_commands(name, config) if len(read_back) == len(STORES) else []), ""]
     return "\n".join(lines)
 
 
 def _stage_metadata(result: dg.JobExecutionResult) -> dict[str, dict[str, Any]]:
-    """Return what each asset recorded about the file, also if it found no valid row and failed."""
+    """Return what each asset recorded about the file, even if the asset failed because no row was valid."""
     recorded: dict[str, Mapping[str, dg.MetadataValue]] = {}
     for event in result.all_events:
         if event.is_step_materialization:
@@ -113,7 +113,7 @@ def _commands(name: str, config: PipelineConfig) -> list[str]:
 
 
 def _relative(path: Path) -> str:
-    """Return `path` as someone in the working folder types it."""
+    """Return `path`, relative to the working folder if it is inside, quoted for a shell."""
     here = Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
@@ -124,7 +124,7 @@ def _quote(text: str) -> str:
 
 
 def _sentence(data: Any) -> str:  # noqa: ANN401 - Dagster does not export the class
-    """Return the message of a Failure, or else of the root cause."""
+    """Return the message of a Failure, or else the message of the root cause."""
     if data.user_failure_data and data.user_failure_data.description:
         return str(data.user_failure_data.description)
     return _root(data.error)

@@ -1,7 +1,7 @@
-"""Paths of the files of a local stack below TXN_HOME, and atomic reads and writes of its small state files.
+"""Paths of a local stack's files below TXN_HOME, and atomic reads and writes of its small state files.
 
-`stack.py` and `supervisor.py` decide what the files mean. Use only the standard library, because both environments
-import this module. The layout is documented in txn_assets/local/README.md.
+`stack.py` and `supervisor.py` decide what the files mean. Use only the standard library, because `.venv-servers`
+imports this module too. The layout is documented in txn_assets/local/README.md.
 """
 
 import fcntl
@@ -88,7 +88,7 @@ class Home:
 
     @property
     def logs(self) -> Path:
-        """One log per server, and the previous one."""
+        """Current and previous log of each server."""
         return self.stack / "logs"
 
     def log(self, server: str) -> Path:
@@ -101,7 +101,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
-        # Files are replaced atomically, so a broken one was edited by hand. Starting over beats refusing to start.
+        # Files are replaced atomically, so somebody broke this one by hand. Start over instead of refusing to start.
         return None
     return content if isinstance(content, dict) else None
 
@@ -126,7 +126,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Generator[int]:
-    """Hold an exclusive lock on a file and yield its descriptor. BlockingIOError if it is held and `wait` is false."""
+    """Hold an exclusive lock on a file and yield its descriptor. Raise BlockingIOError if it is held and not `wait`."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

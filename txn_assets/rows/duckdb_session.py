@@ -1,4 +1,4 @@
-"""DuckDB connections for work on whole columns: in bounded memory, spilling to a folder, never on the network.
+"""DuckDB connections for work on whole columns, with bounded memory, a spill folder and no network access.
 
 This module only sets up connections. Each query is in the module that needs it.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 MEMORY_LIMIT = "320MB"
-"""Leaves room in 1 GiB for Python, Arrow's blocks and a client's buffers. DuckDB spills the rest to disk."""
+"""Memory limit that leaves room in 1 GiB for Python, Arrow's blocks and a client's buffers; DuckDB spills beyond it."""
 
 
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:

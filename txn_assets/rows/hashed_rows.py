@@ -1,7 +1,7 @@
 """Read hashed rows from Parquet files as totals, columns or CSV.
 
 `processing.hash_file` writes the files, and the I/O managers load them into the stores. Only
-`read_valid` hands out clear text, to consumers of `validated_transactions`.
+`read_valid` returns clear text, for assets that read `validated_transactions`.
 """
 
 import tempfile
@@ -24,9 +24,9 @@ SCHEMA = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in STAGED_COLUMNS.i
 FIELD_LIST = ", ".join(FIELDS)
 
 _MAX_LINE_BYTES = 2_500_000 * len(TEXT_FIELDS)
-"""Text fields of 1 MiB made up of escaped quotes, and the rest of the row."""
+"""Room for text fields of 1 MiB in which every character is an escaped quote, and for the rest of the row."""
 _BUFFER_BYTES = 32_000_000
-"""DuckDB's default. If it is not set, it grows with the longest line."""
+"""DuckDB's default buffer size. Set it, because otherwise it grows with `max_line_size`."""
 
 
 def _decimal_text(name: str) -> str:
@@ -41,7 +41,7 @@ CSV_SELECT = ", ".join(_decimal_text(name) if kind is MONEY else name for name, 
 
 
 def totals(path: Path) -> tuple[Totals, int]:
-    """Return the totals of the Parquet file at `path`, and its fingerprint in the lake, without source_row."""
+    """Return the totals of the Parquet file at `path`, and its fingerprint in the lake, which has no source_row."""
     found, in_lake = _totals(
         "read_parquet($path)",
         path,
@@ -66,7 +66,7 @@ def malformed_digests(path: Path, *, pii_fields: Sequence[str]) -> int:
 
 
 def count_partitions(path: Path, *, partition_by: str) -> int:
-    """Return how many months or days (`partition_by`) the Parquet file at `path` has rows in; no date counts as one."""
+    """Return how many months or days (`partition_by`) the Parquet file at `path` has rows in; null counts as one."""
     with connect(path.parent) as connection:
         row = connection.execute(
             "SELECT count(DISTINCT date_trunc($part, date)) + coalesce(max((date IS NULL)::INTEGER), 0) "
@@ -97,7 +97,7 @@ def lake_totals(path: Path, *, file_format: str) -> Totals:
 
 
 def read_lake(data: bytes, *, file_format: str) -> pa.Table:
-    """Return the rows of a file that `write_lake` wrote: the fields."""
+    """Return the rows of a file that `write_lake` wrote, with the columns in `FIELDS`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows" / "lake"
         path.parent.mkdir()
@@ -138,7 +138,7 @@ def _batches(paths: Sequence[Path], batch_size: int) -> Iterator[pa.RecordBatch]
     import pyarrow.parquet  # noqa: PLC0415 - a tenth of a second that only readers pay
 
     for path in paths:
-        # Not a dataset, because that reads many row groups ahead, several hundred MB of them.
+        # Do not use a pyarrow dataset: it reads many row groups ahead, which takes several hundred MB.
         with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size):
                 yield batch.cast(SCHEMA)

@@ -40,7 +40,7 @@ def record_of(metadata: Mapping[str, str]) -> LoadRecord:
 
 @dataclass(kw_only=True)
 class GcsStore(Store):
-    """One object for each file.
+    """The data lake in a GCS bucket, with one object for each file.
 
     Attributes:
         path: objects are stored below this prefix.
@@ -86,7 +86,7 @@ class GcsStore(Store):
         )
         return action
 
-    def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:  # noqa: ARG002 - an object is read in any case
+    def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:  # noqa: ARG002 - objects are always read back
         """Return generation and totals by file name; fetch the object unless a local copy has the same checksum."""
         return {file.version.name: self._holding(file) for file in files}
 
@@ -107,7 +107,7 @@ class GcsStore(Store):
         return Holding(held.file.generation, totals)
 
     def held(self, name: str) -> LoadRecord | None:
-        """Return the record in the metadata of the object of `name`, or None before its first load."""
+        """Return the load record of the file `name` from its object's metadata, or None before the first load."""
         blob = self.clients.storage.bucket(self.bucket).get_blob(
             object_name(self.path, name, self.file_format), **self.clients.no_retry
         )
@@ -117,7 +117,7 @@ class GcsStore(Store):
         return record.at(blob.updated)
 
     def held_generations(self) -> dict[str, int]:
-        """Return the generations in the metadata of objects in the configured format, the newest for each file.
+        """Return the newest generation of each file, from the metadata of objects in the configured format.
 
         Ignore objects in a format that the lake used before: they are no longer replaced. If they counted, a version
         that is already there in the new format would be loaded again every night.
@@ -165,7 +165,7 @@ class GcsStore(Store):
 
 def _record(blob: storage.Blob | None) -> LoadRecord | None:
     if blob is None or not blob.metadata or "source_generation" not in blob.metadata:
-        # Objects of the original pipeline have no metadata about their source.
+        # Objects that the original pipeline wrote have no metadata about their source.
         return None
     return record_of(blob.metadata)
 
@@ -175,7 +175,7 @@ def _held(blob: storage.Blob | None, file: HashedFile) -> LoadRecord | None:
     if blob is not None and held is not None and held.file.name != file.version.name:
         message = (
             f"gs://{blob.bucket.name}/{blob.name} already holds the landed file {held.file.name!r}, and "
-            f"{file.version.name!r} would take its place: land one of them under another name."
+            f"{file.version.name!r} would overwrite it: land one of them under another name."
         )
         raise StoreError(message)
     return held

@@ -1,8 +1,8 @@
-"""Read PostgreSQL's catalog, and find what the sink's tables lack and what in them would change or lose a value.
+"""Read PostgreSQL's catalog, and find what the sink's tables lack and which columns would change or lose a value.
 
 A column that could silently change a value is refused before the first row. A column that rejects a value with an error
-is allowed, because such a load fails, names the column and changes nothing. See docs/operations.md, 'A PostgreSQL table
-that already exists'.
+is allowed, because the load then fails, names the column in its message, and changes nothing. See docs/operations.md,
+'A PostgreSQL table that already exists'.
 """
 
 import re
@@ -26,7 +26,7 @@ BINARY_FLOATS = ("real", "double precision")
 HASH_LENGTH = 64
 
 _ENCODINGS = ("UTF8", "SQL_ASCII")
-"""Database encodings that keep every text byte by byte."""
+"""Database encodings that store all text byte for byte."""
 _TABLES = {"r": "table", "p": "partitioned table", "f": "foreign table"}
 _OTHER_RELATIONS = {"v": "view", "m": "materialized view", "S": "sequence", "c": "composite type", "i": "index"}
 _WHOLE_NUMBERS = ("bigint", "integer", "smallint")
@@ -51,7 +51,7 @@ LEFT JOIN LATERAL (
 WHERE n.nspname = %s
 ORDER BY a.attnum
 """
-"""The columns of some relations in a schema, with domains as their base types; one row of nulls for an empty schema."""
+"""Columns of the named relations in a schema, with domains resolved to base types; one row of nulls if none exists."""
 
 _READ_INDEXED = """
 SELECT a.attname
@@ -69,9 +69,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-        kind: the type as `format_type` writes it, with domains as their base types.
+        kind: the type as `format_type` writes it, with domains resolved to base types.
         generated: whether PostgreSQL computes it.
-        deterministic: whether texts are equal only if their bytes are.
+        deterministic: whether the collation treats strings as equal only if their bytes are equal.
     """
 
     kind: str
@@ -89,7 +89,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What exists of the sink's two tables.
+    """What a database already has for the sink: the schema, the two tables and their indexes.
 
     Attributes:
         encoding: the encoding of the database.
@@ -104,7 +104,7 @@ class Catalog:
 
     @property
     def inexact(self) -> list[str]:
-        """The prices that the table stores as binary floating-point numbers."""
+        """Money columns that the table stores as binary floating-point numbers."""
         there = self.data.columns if self.data else {}
         return [name for name in fields_of(MONEY) if name in there and there[name].kind in BINARY_FLOATS]
 
@@ -115,7 +115,7 @@ EMPTY = Catalog(schema=False, data=None, ledger=None, indexed=frozenset())
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What decides which values are valid: the decimals of a price, and the columns with hashes."""
+    """What decides which values are valid: the decimals that a price may have, and the columns that hold hashes."""
 
     max_decimals: int
     hashed: tuple[str, ...]
@@ -130,7 +130,7 @@ class Fault:
 
 
 def read(connection: "psycopg.Connection[Any]", table: Table) -> Catalog:
-    """Return what exists of `table`. Every role may read the catalog."""
+    """Return what the database already has for `table`. Any role may read the catalog."""
     names = [table.name, table.ledger_name]
     rows = connection.execute(_READ_COLUMNS, [names, table.schema]).fetchall()
     relations: dict[str, tuple[str, dict[str, Column]]] = {}
@@ -146,7 +146,7 @@ def read(connection: "psycopg.Connection[Any]", table: Table) -> Catalog:
 
 
 def missing(catalog: Catalog, table: Table) -> list[sql.Composed]:
-    """Return the statements that create what a load needs and `catalog` lacks; none of them locks a complete table."""
+    """Return the statements that create what a load needs and `catalog` lacks. A complete table is not locked."""
     found: list[sql.Composed] = []
     if not catalog.schema:
         found.append(statements.create_schema(table))
@@ -196,8 +196,8 @@ def _relation_faults(relation: Relation, name: str) -> list[Fault]:
 def _ledger_faults(columns: Mapping[str, Column], table: Table) -> Iterator[Fault]:
     if lacking := [name for name in LEDGER_COLUMNS if name not in columns]:
         yield Fault(
-            f"its ledger {table.ledger_name} lacks the columns {', '.join(lacking)}; once it is dropped, the next "
-            "load creates it again, and each file is loaded again",
+            f"its ledger {table.ledger_name} lacks the columns {', '.join(lacking)}; after you drop it, the "
+            "next load creates it again, and each file is loaded again",
             sql.SQL("DROP TABLE {}").format(table.ledger),
         )
 
@@ -242,9 +242,9 @@ def _problem(name: str, kind: str, rules: Rules) -> str | None:
         return _price_problem(kind, rules.max_decimals)
     if wanted is WHOLE:
         whole = kind in _WHOLE_NUMBERS or kind == "numeric" or _scale(kind) == 0
-        return None if whole else f"{kind} and not a whole number"
+        return None if whole else f"{kind} instead of a whole number"
     if wanted is DATE:
-        return None if kind == "date" else f"{kind} and not date"
+        return None if kind == "date" else f"{kind} instead of date"
     return _text_problem(kind, hashed=name in rules.hashed)
 
 
@@ -253,7 +253,7 @@ def _price_problem(kind: str, max_decimals: int) -> str | None:
         return None
     scale = _scale(kind)
     if scale is None:
-        return f"{kind} and not numeric"
+        return f"{kind} instead of numeric"
     if scale >= max_decimals:
         return None
     lower = f" (set it to {scale} if no price has more)" if scale >= 0 else ""
@@ -266,7 +266,7 @@ def _text_problem(kind: str, *, hashed: bool) -> str | None:
         return None
     match = _CHARACTERS.fullmatch(kind)
     if match is None:
-        return f"{kind} and not text"
+        return f"{kind} instead of text"
     length = int(match[2]) if match[2] else None
     if hashed and length is not None and length < HASH_LENGTH:
         return f"{kind}, too short for the {HASH_LENGTH} characters of a hash"

@@ -1,6 +1,6 @@
-"""A store: where the hashed rows of files end up. One subclass for each service.
+"""Base class of the stores, which hold the hashed rows of files. One subclass for each service.
 
-This module has what the stores share; replacing a file is up to each of them. See docs/reliability.md.
+This module has what the stores share. Each subclass replaces files in its own way. See docs/reliability.md.
 """
 
 from abc import ABC, abstractmethod
@@ -23,8 +23,8 @@ from txn_assets.stores.run_files import RunFiles
 class Store(ABC):
     """A store that holds exactly the rows of the newest loaded version of each file.
 
-    After `load`, the store holds exactly the rows of each file; if it raised, exactly what it held before. The methods
-    raise the errors of the client; `retry_transient` turns them into a StoreError.
+    After `load`, the store holds exactly the rows of each file. If `load` raises, the store holds what it held before.
+    The methods raise the client's errors; `retry_transient` turns them into a StoreError.
 
     Attributes:
         retry_seconds: how long to retry transient errors.
@@ -42,8 +42,8 @@ class Store(ABC):
     def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:
         """Return the ledger generation and the totals computed by the store for each of `files`, by name.
 
-        The fingerprint of a file that the run `run_id` loaded is the one from its ledger row, because the store
-        computed it inside the transaction that wrote the row.
+        For a file that the run `run_id` loaded, return the fingerprint in its ledger row: the store computed it inside
+        the transaction that wrote the row.
         """
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Store(ABC):
 
     @abstractmethod
     def address(self, file: HashedFile) -> str:
-        """Return the place to find the rows, as shown to people."""
+        """Return where the rows of `file` are, for messages and metadata."""
 
     @abstractmethod
     def is_transient(self, error: Exception) -> bool:
@@ -71,11 +71,11 @@ class Store(ABC):
         return []
 
     def costs(self) -> Mapping[str, int]:
-        """Return what the requests so far cost, by metadata key."""
+        """Return the cost of the requests so far, by metadata key."""
         return {}
 
     def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:
-        """Return `file` with the totals that the store reads back once it holds it.
+        """Return `file` with the totals that the store computes after loading it.
 
         `is_exact` is false if the table keeps prices as binary floating-point numbers.
         """

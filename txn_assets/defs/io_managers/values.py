@@ -1,4 +1,4 @@
-"""The I/O manager of the values between assets: pass them on within a run, and to a run that continues it.
+"""I/O manager for the values that assets pass to each other, within a run and to a run that continues it.
 
 A value is a manifest, which lists files; `stores/staging.py` stores it. See docs/architecture.md.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "manifest"
-"""Metadata key of an asset for the name of its manifest."""
+"""Key of the asset metadata that holds the name of the manifest."""
 
 
 @dg.io_manager(required_resource_keys={"services"}, description="Stores the values that assets pass to each other.")
@@ -29,7 +29,7 @@ def values_io_manager(context: dg.InitResourceContext) -> "ValuesIOManager":
 class ValuesIOManager(dg.IOManager):
     """Stores and loads the values of `raw_csv`, `validated_transactions` and `hashed_transactions`.
 
-    The annotation of an input decides what it gets: the value itself, or its rows as `pandas.DataFrame`,
+    The type annotation of an input decides what is loaded: the value itself, or its rows as `pandas.DataFrame`,
     `pyarrow.Table` or, without holding all rows in memory, `pyarrow.RecordBatchReader`.
     """
 
@@ -63,7 +63,7 @@ class ValuesIOManager(dg.IOManager):
             message = f"raw_csv has no rows yet: annotate its input with RawFiles, not {kind.__name__}."
             raise dg.DagsterInvalidDefinitionError(message)
         if value.failed:
-            # Rows do not show that others are missing: a part would be mistaken for all of them.
+            # Do not return the other files' rows: the asset could not tell that some are missing.
             raise dg.Failure(list_failures(value.failed), allow_retries=False)
         return as_kind(self._rows(value), kind)
 
@@ -85,7 +85,7 @@ class ValuesIOManager(dg.IOManager):
                 yield value
 
     def _latest(self, context: dg.InputContext) -> FileValues:
-        """Return the latest value of each partition; list those without one as failed, and fail if none has one."""
+        """Return the latest value of each partition. List those without a value as failed; raise if none has one."""
         values: dict[str, FileValues | None] = {}
         files: list[Any] = []
         failed: list[FailedFile] = []
@@ -138,7 +138,7 @@ def as_kind(rows: "pa.RecordBatchReader", kind: type[Any]) -> Any:  # noqa: ANN4
 
 
 def _manifest_of(materialization: dg.AssetMaterialization | None) -> str:
-    """Return the name of the manifest, or '' if a person reported the materialization, since it has no value then."""
+    """Return the name of the manifest, or '' for a materialization that a person reported, which has no value."""
     name = materialization.metadata.get(MANIFEST) if materialization else None
     return str(name.value) if name else ""
 
