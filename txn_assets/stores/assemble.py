@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 
 from txn_assets.config import PipelineConfig
@@ -11,8 +10,6 @@ from txn_assets.stores.clients import Clients
 from txn_assets.stores.landed_names import name_limit
 from txn_assets.stores.landing import LandingZone
 from txn_assets.stores.quarantine import Quarantine
-from txn_assets.stores.registry import STORES
-from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.services import Services
 from txn_assets.stores.staging import Staging
 
@@ -27,30 +24,20 @@ def open_services(
     """
     lake = config.data_lake
     clients = Clients(access=access)
-    landing = make_landing_zone(config, clients)
-    run_files = RunFiles(
+    services = Services(
+        config=config,
         clients=clients,
-        landing=landing,
-        ingestion=config.ingestion,
-        security=config.security,
+        landing=make_landing_zone(config, clients),
+        quarantine=Quarantine(clients, lake.gcs_bucket, lake.quarantine),
+        staging=Staging(clients, lake.gcs_bucket, lake.staging),
         home=home,
         scratch_limit=scratch_limit,
         hash_key=hash_key,
-        partition_by=config.data_warehouse.partition_by,
     )
     try:
-        yield Services(
-            config=config,
-            clients=clients,
-            landing=landing,
-            quarantine=Quarantine(clients, lake.gcs_bucket, lake.quarantine),
-            staging=Staging(clients, run_files, lake.gcs_bucket, lake.staging),
-            run_files=run_files,
-            stores={store.key: import_module(store.module).make_store(config, clients, run_files) for store in STORES},
-        )
+        yield services
     finally:
-        run_files.close()
-        clients.close()
+        services.close()
 
 
 def make_landing_zone(config: PipelineConfig, clients: Clients) -> LandingZone:

@@ -5,13 +5,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery, storage
+from google.cloud import storage
 
-from txn_assets.stores import postgres_connection
 from txn_assets.stores.access import Access
 
 if TYPE_CHECKING:
     import psycopg
+    from google.cloud import bigquery
 
 
 @dataclass(kw_only=True)
@@ -37,8 +37,10 @@ class Clients:
         return storage.Client(project=self.access.project_id, **_options(self.access.gcs_url))
 
     @cached_property
-    def bigquery(self) -> bigquery.Client:
+    def bigquery(self) -> "bigquery.Client":
         """The client of BigQuery."""
+        from google.cloud import bigquery  # noqa: PLC0415 - a tick of the sensor talks to GCS alone, see Services
+
         access = self.access
         return bigquery.Client(project=access.project_id, location=access.location, **_options(access.bigquery_url))
 
@@ -49,6 +51,8 @@ class Clients:
 
     def postgres(self) -> "psycopg.Connection[Any]":
         """Open a new connection to PostgreSQL."""
+        from txn_assets.stores import postgres_connection  # noqa: PLC0415 - see `bigquery`
+
         # Each end notices within a minute if the other is gone, so a dead run's locks are freed before others give up.
         server = {
             "lock_timeout": f"{self.lock_seconds:.0f}s",

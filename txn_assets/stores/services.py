@@ -3,7 +3,10 @@
 `assemble.py` builds them. This module imports no client, so that the definitions can name the type.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from txn_assets.files.ledgers import Ledgers
@@ -23,8 +26,11 @@ if TYPE_CHECKING:
 class Services:
     """What a run works with.
 
+    The files of the run and the stores are built when they are first asked for: a tick of the sensor asks for neither,
+    and with them come Arrow, DuckDB and two more clients, which take a hundred megabytes.
+
     Attributes:
-        stores: by their keys in `registry.STORES`, in the same order.
+        home, scratch_limit, hash_key: see `RunFiles`.
     """
 
     config: "PipelineConfig"
@@ -32,8 +38,33 @@ class Services:
     landing: "LandingZone"
     quarantine: "Quarantine"
     staging: "Staging"
-    run_files: "RunFiles"
-    stores: dict[str, "Store"]
+    home: Path
+    scratch_limit: int | None
+    hash_key: str | None = field(repr=False)
+
+    @cached_property
+    def run_files(self) -> "RunFiles":
+        """The files of the run."""
+        from txn_assets.stores.run_files import RunFiles  # noqa: PLC0415 - see the class
+
+        return RunFiles(
+            clients=self.clients,
+            landing=self.landing,
+            ingestion=self.config.ingestion,
+            security=self.config.security,
+            home=self.home,
+            scratch_limit=self.scratch_limit,
+            hash_key=self.hash_key,
+            partition_by=self.config.data_warehouse.partition_by,
+        )
+
+    @cached_property
+    def stores(self) -> "dict[str, Store]":
+        """The stores by their keys in `registry.STORES`, in the same order."""
+        return {
+            entry.key: import_module(entry.module).make_store(self.config, self.clients, self.run_files)
+            for entry in STORES
+        }
 
     def read_ledgers(self) -> Ledgers:
         """Read the ledgers of all stores.
@@ -43,3 +74,9 @@ class Services:
         """
         stores = {entry.label: self.stores[entry.key] for entry in STORES}
         return Ledgers({label: store.retry_transient(store.held_generations) for label, store in stores.items()})
+
+    def close(self) -> None:
+        """Remove the files of the run and close the clients."""
+        if "run_files" in self.__dict__:
+            self.run_files.close()
+        self.clients.close()

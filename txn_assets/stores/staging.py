@@ -8,13 +8,13 @@ import contextlib
 import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
 from txn_assets.files.values import FileValues, HashedFile, from_json, to_json
 from txn_assets.stores.clients import Clients
-from txn_assets.stores.run_files import RunFiles
 
 
 @dataclass
@@ -22,7 +22,6 @@ class Staging:
     """The prefix of the bucket with manifests, which list the files of a value, and hashed rows."""
 
     clients: Clients
-    run_files: RunFiles
     bucket: str
     prefix: str
 
@@ -46,13 +45,11 @@ class Staging:
         except NotFound:
             return None
 
-    def upload(self, file: HashedFile, run_id: str) -> HashedFile:
-        """Store the hashed rows of `file`, remove its clear text, and return the file with its address."""
-        path = self.run_files.hashed_rows(file)
+    def upload(self, file: HashedFile, path: Path, run_id: str) -> HashedFile:
+        """Store the hashed rows of `file`, which are at `path`, and return the file with its address."""
         stored = file.at(f"gs://{self.bucket}/{self.prefix}/{run_id}/{path.parent.name}.parquet")
         blob = self._bucket.blob(stored.object_name)
         blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet", checksum="crc32c")
-        self.run_files.drop_clear_text(file.version)
         return stored
 
     def written(self) -> Iterator[tuple[str, dt.datetime]]:

@@ -2,9 +2,13 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 from txn_assets.environment import project_root
 
@@ -88,3 +92,16 @@ def test_private_parts_of_dagster_are_documented() -> None:
     named = {path.name for path in modules().values() if private.search(path.read_text())}
     assert "dagster_internals.py" in named
     assert [name for name in sorted(named) if f"/{name}`" not in listed] == []
+
+
+HEAVY = ("duckdb", "google.cloud.bigquery", "google.cloud.storage", "pandas", "psycopg", "pyarrow")
+
+
+@pytest.mark.parametrize(
+    ("module", "clients"), [("txn_assets.definitions", []), ("txn_assets.stores.assemble", ["google.cloud.storage"])]
+)
+def test_heavy_libraries_wait_for_a_run(module: str, clients: list[str]) -> None:
+    """Loading the definitions imports no client, and a tick of the sensor only that of GCS: pods have little memory."""
+    program = f"import sys, {module}; print(*(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == clients

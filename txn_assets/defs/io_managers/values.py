@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from txn_assets.defs.partitions import materialize_only
-from txn_assets.files.values import FailedFile, FileValues, HashedFiles, RawFiles, ValidatedFiles, list_failures
+from txn_assets.files.values import (
+    FailedFile,
+    FileValues,
+    HashedFile,
+    HashedFiles,
+    RawFiles,
+    ValidatedFiles,
+    list_failures,
+)
 from txn_assets.stores.services import Services
 
 if TYPE_CHECKING:
@@ -44,7 +52,7 @@ class ValuesIOManager(dg.IOManager):
         asset = context.asset_key.to_python_identifier()
         if isinstance(obj, HashedFiles):
             started = time.monotonic()
-            obj = obj.map(lambda file: self._staging.upload(file, context.run_id))
+            obj = obj.map(lambda file: self._upload(file, context.run_id))
             context.add_output_metadata({"upload_seconds": round(time.monotonic() - started, 3)})
         if obj.failed:
             materialize_only(context, obj.by_name)
@@ -52,6 +60,11 @@ class ValuesIOManager(dg.IOManager):
         self._staging.write(manifest, obj)
         self._written[asset] = obj
         context.add_output_metadata({MANIFEST: manifest})
+
+    def _upload(self, file: HashedFile, run_id: str) -> HashedFile:
+        stored = self._staging.upload(file, self._run_files.hashed_rows(file), run_id)
+        self._run_files.drop_clear_text(file.version)
+        return stored
 
     def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - depends on the annotation of the input
         """Return the value or its rows, in the type that the input is annotated with."""
