@@ -19,7 +19,7 @@ from txn_assets.defs.events import LOGGER, Event
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.services import share_services
 from txn_assets.defs.summary import find_failures, summarize, was_interrupted
-from txn_assets.environment import config_path, hash_key, txn_home, txn_target
+from txn_assets.environment import config_path, hash_key, txn_executor, txn_home, txn_target
 from txn_assets.errors import UserError
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
@@ -66,12 +66,13 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
 
     Raises:
         UsageError: the file cannot be landed.
-        ConfigError: a secret is missing or too short.
+        ConfigError: a secret is missing or too short, or a variable of the environment has an unknown value.
         KeyboardInterrupt: the run was interrupted.
     """
     name = _landed_name(file, name, config)
-    # Dagster reports missing secrets too, but in forty lines and only after the file has landed.
+    # Dagster reports wrong settings too, but in forty lines and only after the file has landed.
     make_hasher(config.security, hash_key())
+    txn_executor()
     progress = Progress(out)
     LOGGER.addHandler(progress)
     LOGGER.setLevel(logging.DEBUG)

@@ -168,6 +168,21 @@ def test_store_that_refuses_before_the_file_lands(deployment: Deployment, tmp_pa
     assert deployment.objects() == landed
 
 
+def test_unknown_executor(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown value of TXN_EXECUTOR is refused before the file lands."""
+    monkeypatch.setenv("TXN_CONFIG", str(deployment.config_path))
+    monkeypatch.setenv("TXN_EXECUTOR", "fastest")
+    file = tmp_path / "a.csv"
+    file.write_bytes(make_file(make_row()))
+
+    done = _command(str(file))
+
+    assert done.returncode == 1
+    assert "TXN_EXECUTOR is 'fastest'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not deployment.bucket.blob(f"{deployment.config.data_lake.landing}/a.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("password", "sentence"), [(None, "TXN_PG_PASSWORD is not set"), ("secret", "no usable Google credentials")]
 )
