@@ -20,7 +20,7 @@ from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, ValidationReport
 
 LOGGER = logging.getLogger("txn_assets")
-# Dagster's log already has every event.
+# Do not propagate, because Dagster's log already has these events.
 LOGGER.propagate = False
 LOGGER.addHandler(logging.NullHandler())
 WRITTEN = "txn_assets_written"
@@ -67,13 +67,13 @@ class Event:
 
 
 SHOWN_FILES = 20
-"""Maximum number of files per run that are logged one by one. Beyond it, Dagster's log gets warnings and one line per
-stage: Dagster stores each line as an event, which takes longer than loading a small file."""
+"""Maximum number of files per run that are logged one by one. In larger runs, Dagster's log gets only warnings
+and one line per stage, because Dagster stores each line as an event, which takes longer than loading a small file."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageLog:
-    """Destination of the events of a stage; `files` is the number of files it works on."""
+    """Sends the events of a stage to the logs; `files` is the number of files that the stage works on."""
 
     log: logging.Logger
     run_id: str
@@ -90,12 +90,12 @@ class StageLog:
         LOGGER.debug(message, extra={"event": event})
 
     def emit_rejections(self, stage: str, partition: str, report: ValidationReport) -> None:
-        """Emit the events of `rejections`; if the run has many files, only the counts."""
+        """Emit the events of `rejections`, or only the counts if the run has many files."""
         for event in rejections(stage, partition, report, shown=SAMPLE_ROWS if self.files <= SHOWN_FILES else 0):
             self.emit(event)
 
     def done(self, files: int, seconds: float) -> None:
-        """Log how many files the stage has finished, if the run has many."""
+        """Log how many files the stage has finished, if the run has many files."""
         if self.files > SHOWN_FILES:
             self.log.info(f"{files} of {self.files} files in {seconds:.1f} seconds")
 

@@ -1,7 +1,7 @@
 """The ledger: which version of each file a store holds, and whether a load should replace it.
 
-This module holds file versions, the totals that prove a load, the columns of a ledger, and the load decision. Each
-store's I/O manager keeps the ledger itself. See docs/reliability.md, 'The ledgers'.
+This module defines file versions, the totals that prove a load, the columns of a ledger, and the load decision. Each
+store writes its own ledger. See docs/reliability.md, 'The ledgers'.
 """
 
 import datetime as dt
@@ -35,11 +35,11 @@ class FileVersion:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a store holds of a file, read back with the store's own engine.
+    """Totals over the rows of a file, computed by the engine of the store that holds them.
 
     Attributes:
         rows: number of rows.
-        price, quantity: sums; money is exact.
+        price, quantity: exact sums.
         min_date, max_date: None if no row has a date.
         fingerprint: covers every column of every row, regardless of row order; see `fingerprint.py`.
     """
@@ -70,11 +70,11 @@ class Totals:
 
 
 def describe(differences: dict[str, tuple[Any, Any]]) -> str:
-    """Return `Totals.differences` as text for people, without the fingerprint because it tells them nothing."""
+    """Return `Totals.differences` as text for people, without the fingerprint, which means nothing to them."""
     found = [
         f"{what} {theirs} instead of {ours}" for what, (ours, theirs) in differences.items() if what != "fingerprint"
     ]
-    return ", ".join(found or ["at least one row has another value"])
+    return ", ".join(found or ["at least one row has a different value"])
 
 
 FLOAT_TOLERANCE = Decimal("1e-6")
@@ -98,7 +98,7 @@ class LoadRecord:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """Return the record of a ledger row, whose values may be text as in the metadata of an object."""
+        """Return the record of a ledger row, whose values may be text, as they are in object metadata."""
         parts: dict[str, dict[str, Any]] = {"": {"loaded_at": row.get("loaded_at")}, "file": {}, "totals": {}}
         for column in LEDGER_COLUMNS:
             part, _, name = column.attribute.rpartition(".")
@@ -126,7 +126,7 @@ class LedgerKind:
     Attributes:
         postgres: type and constraints of the column in PostgreSQL.
         bigquery: type of the column in BigQuery.
-        read: return a store's value, which may be text, as that of a record. A null number reads as zero.
+        read: convert a store's value, which may be text, to the type in `LoadRecord`; a null number becomes zero.
     """
 
     postgres: str
@@ -153,7 +153,7 @@ class LedgerColumn:
 
     Attributes:
         name: its name in PostgreSQL and BigQuery.
-        attribute: where a `LoadRecord` has the value.
+        attribute: path of the value in a `LoadRecord`.
         kind: what it holds.
         key: its name in the metadata of an object in the data lake.
     """
@@ -179,12 +179,12 @@ LEDGER_COLUMNS = (
     LedgerColumn("max_date", "totals.max_date", _DATE, "max_date"),
     LedgerColumn("fingerprint", "totals.fingerprint", _WHOLE, "fingerprint"),
 )
-"""What a load writes to a ledger. Both databases add `loaded_at`, by their own clock."""
+"""Columns that a load writes to a ledger. Both databases add `loaded_at` from their own clocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a store holds of a file: the newest generation in its ledger, and the totals of its rows."""
+    """What a store has for one file: the newest generation in its ledger, and the totals of the file's rows."""
 
     generation: int
     totals: Totals
@@ -200,10 +200,10 @@ def read_holdings(
     run_id: str,
     read_totals: Callable[..., Mapping[str, Totals]],
 ) -> dict[str, Holding]:
-    """Return what a store holds of the files in `names`, given their ledger rows.
+    """Return what a store has for each of the files in `names`, given their ledger rows.
 
-    `read_totals` reads the totals of some files from the store, and takes `has_fingerprint=False`. Rows that the run
-    `run_id` wrote had theirs compared before the commit, so the fingerprint in their ledger row stands for it.
+    `read_totals` reads the totals of some files from the store. It gets `has_fingerprint=False` for files that the run
+    `run_id` wrote: their fingerprint was compared before the commit, so use the one in the ledger row.
     """
     proven = [name for name in names if name in held and held[name].run_id == run_id]
     others = [name for name in names if name in held and name not in proven]
@@ -231,9 +231,9 @@ class Action(Enum):
 def supersedes(generation: int, held: int, *, live: int | None) -> bool:
     """Return whether `generation` of a file replaces the generation `held` by a store.
 
-    `live` is the generation in the landing zone, None if the file is gone. It wins, because GCS promises that
-    generations are unique, not that they grow (https://cloud.google.com/storage/docs/metadata#generation-number).
-    If neither is live, the larger one counts as the later.
+    `live` is the generation in the landing zone, or None if the file is gone. The live generation wins,
+    because GCS promises that generations are unique, not that they grow
+    (https://cloud.google.com/storage/docs/metadata#generation-number). If neither is live, the larger one wins.
     """
     if live in (generation, held):
         return live == generation
@@ -246,7 +246,7 @@ def decide(
     """Return what to do with `incoming`, given the ledger row `held` and the totals `in_store` read from the store.
 
     `in_store` matters only if `held` has the same content; pass None if it was not read. `live` matters only if `held`
-    is another generation; see `supersedes`.
+    is a different generation; see `supersedes`.
     """
     if held is None:
         return Action.LOAD

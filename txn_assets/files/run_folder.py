@@ -1,6 +1,6 @@
-"""The local files of one file version in a run; every local file name is here.
+"""Local files of one file version in a run. This is the only module that names them.
 
-`stores/run_files.py` decides when each file is made, fetched and removed.
+`stores/run_files.py` decides when to create, fetch and remove each file.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class RunFolder:
         return self.path / f"processed.{file_format}"
 
     def fetched(self, file_format: str) -> Path:
-        """Return the path of what the data lake holds, if that differs from `lake`."""
+        """Return the path for a copy of the object in the data lake, fetched if it differs from `lake`."""
         return self.path / f"fetched.{file_format}"
 
 

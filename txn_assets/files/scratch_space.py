@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 SCRATCH_FACTOR = 3
-"""Scratch bytes per unpacked byte of a landed file: measured at 134 to 138 bytes for a row of 47."""
+"""Scratch bytes per unpacked byte of a landed file. Measured: 134 to 138 bytes for a 47-byte row."""
 
 HEAD_BYTES = 1 << 18
 """Number of bytes to read from a file to estimate its unpacked size."""
@@ -40,14 +40,14 @@ def capacity(folder: Path, limit: int | None) -> int:
 def unpacked_size(size: int, head: bytes) -> int:
     """Estimate the unpacked size of a landed file of `size` bytes from `head`, its first bytes.
 
-    The estimate for an uncompressed or damaged file is its own size.
+    For an uncompressed or damaged file, return `size`.
     """
     packed, unpacked = head, 0
     try:
         while packed.startswith(_GZIP_MAGIC) and unpacked < _MAX_UNPACKED_HEAD:
             unpacker = zlib.decompressobj(wbits=31)
             unpacked += len(unpacker.decompress(packed, _MAX_UNPACKED_HEAD - unpacked))
-            # A gzip file may have several members in a row.
+            # A gzip file may consist of several members.
             packed = unpacker.unused_data or unpacker.unconsumed_tail
     except zlib.error:
         return size
@@ -56,7 +56,7 @@ def unpacked_size(size: int, head: bytes) -> int:
 
 
 def refusal(name: str, *, unpacked: int, before: int, available: int) -> str | None:
-    """Return why a file does not fit in addition to its run's other files, or None; sizes are unpacked bytes."""
+    """Return why a file does not fit next to the other files of its run, or None if it fits. Sizes are unpacked."""
     needed = SCRATCH_FACTOR * (unpacked + before)
     if needed <= available:
         return None

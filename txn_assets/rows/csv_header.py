@@ -1,4 +1,4 @@
-"""Read the header of a CSV file, and say what is wrong with a file that has none.
+"""Read the header of a CSV file, and say what is wrong with a file that has no valid header.
 
 `csv_records.py` defines what a record is. No message carries a value, because the first line may be data.
 """
@@ -46,10 +46,10 @@ class Header:
 
 
 def check_format(start: bytes, *, compressed: bool) -> None:
-    """Refuse a file if `start`, its first bytes, are those of another format.
+    """Refuse a file if `start`, its first bytes, marks a different format.
 
     Raises:
-        NotATransactionFileError: the file has another format; the message names it.
+        NotATransactionFileError: the file has a different format; the message names it.
     """
     if compressed and start.startswith(GZIP_MAGIC):
         message = "it is compressed twice, gzip inside gzip: compress the CSV file once"
@@ -102,7 +102,7 @@ def read_header(record: Record, start: bytes) -> Header:
 def _without_values(columns: Sequence[str]) -> tuple[str, ...]:
     """Return `columns`, with unknown ones named by position if one of them is a number or a date.
 
-    A number or a date means that a line of data is glued to the header.
+    A number or a date means that a line of data was joined to the header.
     """
     hidden = any(_VALUE.fullmatch(name) for name in columns)
     return tuple(
@@ -112,7 +112,7 @@ def _without_values(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _header_elsewhere(start: bytes, *, first: str) -> str:
-    """Return where and how the columns are named after all; "" if none of the first lines names them."""
+    """Return where the header is instead, and how to fix that; "" if none of the first lines names the columns."""
     texts = start[:_SEARCHED_BYTES].removeprefix(MARK).splitlines()[:_SEARCHED_LINES]
     lines = [(number, text) for number, text in enumerate(texts, start=1) if text]
     found = next(((number, separator) for number, text in lines for separator in _separators(text)), None)
@@ -122,7 +122,7 @@ def _header_elsewhere(start: bytes, *, first: str) -> str:
     separated = "" if separator == "," else f"its fields are separated by {separator!r}: separate them with commas"
     if number == lines[0][0]:
         return separated or "remove the quotes and other marks around the names in its header"
-    above = "the line 'sep=', which only Excel knows," if first.lower().startswith("sep=") else "other text"
+    above = "the line 'sep=', which only Excel understands," if first.lower().startswith("sep=") else "other text"
     sentence = f"line {number} looks like the header, but {above} comes first: remove everything before line {number}"
     return f"{sentence}; {separated}" if separated else sentence
 
@@ -141,7 +141,7 @@ def _other_remedy(missing: Sequence[str], columns: Sequence[str]) -> str:
 
 
 def _separators(line: bytes) -> list[str]:
-    """Return the separators that split `line` into names that include all the columns."""
+    """Return the separators that split `line` into fields that include every column name."""
     text = line.decode(errors="replace")
     return [
         separator

@@ -1,6 +1,7 @@
 """Validate and hash files on disk: the two stages between the landing zone and the sinks.
 
-Keep Dagster, and where files come from and go to, out of this module. `hashed_rows.py` reads the hashed files.
+Keep Dagster and the stores out of this module: it reads streams and writes local files. `hashed_rows.py` reads the
+hashed files.
 """
 
 import datetime as dt
@@ -26,7 +27,7 @@ from txn_assets.rows.transaction import ValidationRules
 from txn_assets.rows.validation import VALID_SCHEMA, RejectedRows, count_decimal_commas, count_reasons, validate
 
 CONTRACT_VERSION = 2
-"""Increase when the same bytes under the same rules would give other rows; stores then load the file again."""
+"""Version of the data contract. Increase it if the same input gives different rows, so that stores reload files."""
 
 THREADS = 2
 """Number of blocks to validate at the same time."""
@@ -38,14 +39,14 @@ BATCH_ROWS = 61_440
 def rules_id(rules: ValidationRules, pii_fields: Sequence[str] = ()) -> str:
     """Return an id of the rules and the hashed columns for the ledger, so that a change in either reloads a file.
 
-    Pass the configured `rules`, because the `max_date` of a run's rules moves with the day.
+    Pass the configured `rules`, because the `max_date` of a run's rules changes every day.
     """
     plain = {name: _plain(value) for name, value in rules}
     return hashlib.sha256(f"{CONTRACT_VERSION}:{plain}:{sorted(pii_fields)}".encode()).hexdigest()[:16]
 
 
 def _plain(value: object) -> object:
-    """Return `value` in one form: the order of a set differs between processes, and 1.00 equals 1."""
+    """Return `value` in canonical form: sets have no fixed order across processes, and 1.00 equals 1."""
     if isinstance(value, frozenset):
         return sorted(value)
     return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
@@ -65,9 +66,9 @@ def read_header(stream: BinaryIO, ingestion: Ingestion) -> tuple[str, ...]:
 def validate_file(
     stream: BinaryIO, folder: RunFolder, *, ingestion: Ingestion, hasher: Hasher, today: dt.date
 ) -> ValidationReport:
-    """Split the CSV file in `stream` into the valid and the rejected rows of `folder`.
+    """Split the CSV file in `stream` into valid and rejected rows, and write both to `folder`.
 
-    `today` is the day of the run; the default `max_date` counts from it.
+    `today` is the day of the run, from which the default `max_date` is computed.
 
     The valid rows are an Arrow IPC stream of `VALID_SCHEMA` in clear text. PII of rejected rows is hashed.
 
@@ -122,7 +123,7 @@ def hash_file(valid: Path, hashed: Path, *, file: FileVersion, hasher: Hasher) -
         connection.register("valid", rows)
         connection.execute(
             f"COPY (SELECT $name AS source_file, source_row, {hasher.select_list()} FROM valid) "  # noqa: S608 - fixed column names
-            # Most of a row is its hex digest. No level compresses that below half, so use the fastest.
+            # Most of a row is its hex digests, which no level compresses below half, so use the fastest level.
             f"TO {_quoted(hashed)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)",
             {"name": file.name, **hasher.parameters()},
         )
@@ -131,12 +132,12 @@ def hash_file(valid: Path, hashed: Path, *, file: FileVersion, hasher: Hasher) -
 def _check_columns(file: CsvFile, ingestion: Ingestion) -> None:
     extra = file.header.extra
     if extra and ingestion.unknown_columns == "refuse":
-        message = f"it has {len(extra)} unknown columns ({', '.join(extra)}) and ingestion.unknown_columns is 'refuse'"
+        message = f"it has {len(extra)} unknown columns ({', '.join(extra)}), and ingestion.unknown_columns is 'refuse'"
         raise NotATransactionFileError(message)
 
 
 def _repeated_ids(valid: Path) -> int:
-    # Compare hashes first, in a third of the memory and time: if no hash repeats, no id does.
+    # Compare hashes first, because that takes a third of the memory and time: if no hash repeats, no id does.
     return _repeats(valid, "transaction_id") if _repeats(valid, "hash(transaction_id)") else 0
 
 

@@ -1,7 +1,7 @@
 """Scratch space for clear text, kept only as long as the process that created it lives.
 
-This module creates, guards and removes the space; the files in it are up to the caller. A killed process cannot remove
-its folder, so the next process that opens scratch space does. A file lock guards each folder and ends with its process.
+This module creates, guards and removes the space; callers manage the files in it. A killed process cannot remove its
+folder, so the next process that opens scratch space removes it. A file lock protects the folder of a live process.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ def open_scratch(home: Path) -> Iterator[Path]:
     root = home / "scratch"
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _guarded(root / _LOCK):
-        # Hold the lock, so that no process takes a new folder for dead before it is locked.
+        # Hold the outer lock, so that no other process removes the new folder before it is locked.
         _remove_dead(root)
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))
         lock = _lock(folder / _LOCK)
@@ -56,7 +56,7 @@ def _guarded(path: Path) -> Iterator[None]:
 
 
 def _lock(path: Path, *, wait: bool = True) -> int:
-    # Child processes do not inherit it, because a server that a run starts must not keep the run's clear text alive.
+    # O_CLOEXEC: a server that a run starts must not inherit the lock, or the run's clear text would never be removed.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

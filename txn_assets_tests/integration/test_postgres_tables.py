@@ -242,8 +242,8 @@ def test_trigger_that_drops_a_row(deployment: Deployment) -> None:
     ("change", "found"),
     [
         ("NEW.price = round(NEW.price, 1);", "price 4.4000 instead of 4.4600"),
-        ("NEW.product = upper(NEW.product);", "at least one row has another value"),
-        ("NEW.quantity = NEW.source_row; NEW.source_row = 2;", "at least one row has another value"),
+        ("NEW.product = upper(NEW.product);", "at least one row has a different value"),
+        ("NEW.quantity = NEW.source_row; NEW.source_row = 2;", "at least one row has a different value"),
         ("NEW.date = NEW.date + 1;", "min_date 2023-10-02 instead of 2023-10-01"),
         ("NEW.source_file = 'b.csv';", "rows 0 instead of 2"),
     ],

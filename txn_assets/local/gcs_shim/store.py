@@ -1,10 +1,10 @@
-"""The folder of fake-gcs-server: which names it can hold, and moving a finished upload into it.
+"""The folder of fake-gcs-server: check which names it can hold, and move finished uploads into it.
 
 This module is the only one that relies on the server's file layout: an object is the file `<bucket>/<name>`, and its
 attributes are JSON in the extended attribute `user.metadata`. The server caches none of it, so a file that is moved in
-is an object at once. Resumable uploads take that path, because the server would hold each of them in memory two to five
-times. Afterwards `upload_requests.py` asks the server for the object: if a different version of the server uses another
-layout, the upload fails and says so.
+is immediately an object. Resumable uploads take that path, because the server would hold each of them in memory two to
+five times. Afterwards `upload_requests.py` asks the server for the object: if a different version of the server uses
+another layout, the upload fails with a message about it.
 """
 
 import errno
@@ -20,7 +20,7 @@ from txn_assets.local.gcs_shim.uploads import Body
 
 _ATTRIBUTE = "user.metadata"
 _MAX_SEGMENT_BYTES = 240
-"""Maximum bytes per path segment. A file name may have 255 bytes; the server's temporary names need some of them."""
+"""Maximum bytes per path segment. A file name may have 255 bytes, and the server adds some for its temporary files."""
 
 
 class UnstorableError(Exception):
@@ -28,13 +28,13 @@ class UnstorableError(Exception):
 
 
 class Store:
-    """The server's folder."""
+    """Root folder of fake-gcs-server, with a folder per bucket."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def takes_uploads(self) -> bool:
-        """Return whether the file system has extended attributes. Without them the server uses another layout."""
+        """Return whether the file system supports extended attributes. If not, the server uses another layout."""
         try:
             os.getxattr(self._root, _ATTRIBUTE)
         except OSError as error:
@@ -58,7 +58,7 @@ class Store:
         raise UnstorableError(message)
 
     def check_new(self, bucket: str, name: str) -> None:
-        """Reject `a/b` if there is an `a`, and `a` if there is an `a/b`: a path is either a file or a folder.
+        """Reject `a/b` if `a` exists, and `a` if `a/b` exists, because a path is either a file or a folder.
 
         Raises:
             UnstorableError: the server cannot hold an object with that name next to the existing ones.
