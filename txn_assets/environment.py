@@ -1,6 +1,6 @@
 """Every environment variable that the platform reads: TXN_*, and BUCKET_NAME for a bucket per deployment.
 
-Functions, because a variable counts at the moment when it is asked for. docs/operations.md lists them for users.
+These are functions, so that a variable is read when it is needed. docs/operations.md lists the variables for users.
 """
 
 import os
@@ -29,7 +29,7 @@ def is_installed() -> bool:
 
 
 def project_root() -> Path:
-    """Return the folder of `data/` and `workspace.yaml`: the checkout, or the copies that a wheel installs."""
+    """Return the folder that has `data/` and `workspace.yaml`: the checkout, or the copies that a wheel installs."""
     return _PACKAGED if is_installed() else _PACKAGED.parents[1]
 
 
@@ -56,7 +56,7 @@ def txn_target() -> Literal["local", "gcp"]:
     """Return the target that TXN_TARGET names, or `local` if it is not set.
 
     Raises:
-        ConfigError: it names neither `local` nor `gcp`.
+        ConfigError: the variable is neither `local` nor `gcp`.
     """
     target = os.environ.get("TXN_TARGET") or "local"
     if target == "local":
@@ -71,7 +71,7 @@ def txn_executor() -> Literal["threads", "in_process"]:
     """Return the executor that TXN_EXECUTOR names, or `threads` if it is not set.
 
     Raises:
-        ConfigError: it names neither `threads` nor `in_process`.
+        ConfigError: the variable is neither `threads` nor `in_process`.
     """
     name = os.environ.get("TXN_EXECUTOR") or "threads"
     if name == "threads":
@@ -86,7 +86,7 @@ def txn_executor() -> Literal["threads", "in_process"]:
 
 
 def scratch_limit() -> int | None:
-    """Return how many bytes TXN_SCRATCH_LIMIT allows a run below TXN_HOME; None if only the disk limits it.
+    """Return how many bytes a run may write below TXN_HOME, from TXN_SCRATCH_LIMIT; None if only the disk limits it.
 
     Raises:
         ConfigError: the variable is not a size.
@@ -120,7 +120,7 @@ def postgres_password() -> str:
     """Return TXN_PG_PASSWORD, the password of PostgreSQL on the gcp target.
 
     Raises:
-        ConfigError: it is not set.
+        ConfigError: the variable is not set.
     """
     password = os.environ.get(PG_PASSWORD)
     if password is None:

@@ -1,7 +1,7 @@
 """Write Dagster's own output as one JSON object per line, for the log collector of a cluster.
 
-With TXN_LOG_FORMAT=json, `install` covers the events of a run and the errors that DAGSTER_REDACT_USER_CODE_ERRORS keeps
-out of the UI. The pipeline's own events are in `events.py`. See docs/operations.md.
+With TXN_LOG_FORMAT=json, `install` covers the events of a run and the errors that DAGSTER_REDACT_USER_CODE_ERRORS hides
+from the UI. The pipeline's own events are in `events.py`. See docs/operations.md.
 """
 
 import datetime as dt
@@ -16,7 +16,7 @@ from txn_assets.environment import writes_json
 
 try:
     from dagster import _loggers
-except ImportError:  # `install` says what that means
+except ImportError:  # `install` reports it
     _loggers = None  # type: ignore[assignment]  # a module otherwise
 
 REDACTED_ERRORS = "dagster.redacted_errors"
@@ -69,7 +69,7 @@ def as_json(record: logging.LogRecord) -> dict[str, Any]:
         "log_level": dg.Field(str, is_required=False, default_value="INFO"),
         "name": dg.Field(str, is_required=False, default_value="dagster"),
     },
-    description="A console that writes one JSON object per line.",
+    description="Console logger that writes one JSON object per line.",
 )
 def json_console(context: dg.InitLoggerContext) -> logging.Logger:
     """Return the logger that replaces Dagster's colored console."""
@@ -87,13 +87,13 @@ def install() -> None:
     # Dagster uses this console logger for runs without loggers in their config. That includes all runs from a sensor
     # or the Materialize button. Loggers in `Definitions` only take effect if the config names them, and handlers in
     # dagster.yaml write each event a second time. txn_assets_tests/deploy/test_logs.py fails if a new Dagster version
-    # no longer looks here.
+    # no longer uses this name.
     if hasattr(_loggers, "colored_console_logger"):
         _loggers.colored_console_logger = json_console
     else:
         message = (
             f"Dagster {dg.__version__} has no dagster._loggers.colored_console_logger, so it does not write its own "
-            "events as JSON. The events of txn_assets are JSON all the same."
+            "events as JSON. The events of txn_assets are still written as JSON."
         )
         write_line({"level": "WARNING", "logger": __name__, "message": message})
     errors = logging.getLogger(REDACTED_ERRORS)

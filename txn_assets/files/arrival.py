@@ -3,13 +3,13 @@
 This module holds the cursor, the selection and the batches; the sensor lists the bucket and starts the runs. See
 docs/operations.md, 'Files that arrive'.
 
-The cursor is a mark, a generation that GCS stamps in microseconds, plus the known versions above it. The mark stays
-`LOOKBACK` behind the clock, because an object may become visible that late and the clock may be that wrong. The daily
-sweep compares the landing zone with the ledgers and finds anything later than that.
+The cursor is a mark (a GCS generation, in microseconds) plus the known versions above it. The mark stays `LOOKBACK`
+behind the clock, because an object may become visible up to that late, and the clock may be off by that much. The daily
+sweep compares the landing zone with the ledgers and finds objects that become visible even later.
 
 A tick that runs out of time remembers where it stopped, and the next tick continues there. Together they form one pass.
-When a pass ends, the mark moves to one hour before the pass began, because objects that landed during the pass, with
-names that a tick had already gone past, have not been listed yet.
+When a pass ends, the mark moves to one hour before the pass began, because objects that landed during the pass
+under names that a tick had already listed past are still missing.
 """
 
 import hashlib
@@ -26,16 +26,16 @@ LOOKBACK = 3600 * 1_000_000
 """One hour in microseconds, the unit of a generation."""
 
 SMALL_BYTES = 8 << 20
-"""Files below this size share a run, because a run costs several seconds and such a file costs milliseconds."""
+"""Files below this size share a run, because a run takes several seconds and such a file takes milliseconds."""
 BATCH_FILES = 250
 BATCH_BYTES = 256 << 20
 FEW_FILES = 5
 """Up to this many small files get a run each, so each shows under its own name in the UI."""
 
 SUFFIXES = (".csv", ".csv.gz")
-"""File name endings, compared without case."""
+"""Endings of file names to load, ignoring case."""
 IGNORED_STARTS = (".", "_", "~")
-"""Prefixes that tools give the base names of unfinished files."""
+"""Prefixes that tools put on the base names of unfinished files."""
 
 FORBIDDEN_IN_KEYS = ("...", "\a", "\b", "\f", "\n", "\r", "\t", "\v", "\0")
 """Strings that Dagster rejects in a partition key."""
@@ -44,7 +44,7 @@ CURSOR_VERSION = 3
 
 KEY_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-"""Tags that Dagster puts on a run of one partition (KEY_TAG), and a backfill on a run of several (RANGE_TAGS)."""
+"""Tags of a run of one partition (KEY_TAG), and of a run of several partitions (RANGE_TAGS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class LeftAlone:
     Attributes:
         version: the object.
         why: the reason, as the end of a sentence.
-        is_meant: whether its name says not to load it: a folder marker or an unfinished file.
+        is_meant: whether the name asks not to load the object: a folder marker or an unfinished file.
     """
 
     version: FileVersion
@@ -98,13 +98,13 @@ class Cursor:
     """What the sensor remembers between two ticks.
 
     Attributes:
-        mark: all generations up to this one are handled.
-        seen: handled versions above the mark: the generation of each, by digest.
+        mark: all generations up to this one have been handled.
+        seen: generations of the handled versions above the mark, by digest of the version.
         began: when the current pass began, as a generation; 0 between passes.
         head: the name at which the current or last pass began.
         after: the name at which the last listing stopped early; "" if it reached the end.
         waiting: how many new versions the last tick left for this one.
-        is_lost: whether no pass has ended yet, so that the ledgers must be asked what they hold.
+        is_lost: whether no pass has ended yet, so the tick has to look up in the ledgers what the stores hold.
     """
 
     mark: int = 0
@@ -117,7 +117,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """Return the cursor stored in `text`; a new one if it is missing, damaged or of another version."""
+        """Return the cursor stored in `text`, or a new one if `text` is missing, damaged or of a different version."""
         try:
             content = json.loads(text or "")
             if content["version"] != CURSOR_VERSION:
@@ -151,7 +151,7 @@ class Cursor:
     def begin(self, *, now: int, first_new: str) -> Self:
         """Return the cursor for a tick at `now`, a generation: continue the pass, or begin one.
 
-        No name before `first_new` can be new since the mark.
+        Names before `first_new` have no version above the mark.
         """
         if self.after:
             return self
@@ -160,11 +160,11 @@ class Cursor:
 
     @property
     def start(self) -> str:
-        """The name at which to begin listing."""
+        """Name at which to start listing."""
         return self.after or self.head
 
     def knows(self, version: FileVersion) -> bool:
-        """Return whether `version` is handled."""
+        """Return whether `version` has already been handled."""
         return version.generation <= self.mark or _digest(str(version)) in self.seen
 
 
@@ -174,10 +174,10 @@ class Selection:
 
     Attributes:
         requested: the versions to load, oldest first.
-        waiting: how many more are left for the next tick.
+        waiting: how many more versions are left for the next tick.
         left_alone: objects that are not loaded and were not reported before.
         looked_at: how many objects were listed.
-        cursor: what to remember.
+        cursor: the cursor for the next tick.
     """
 
     requested: tuple[FileVersion, ...]
@@ -206,7 +206,7 @@ def select(
 ) -> Selection:
     """Select the oldest `limit` of the `listed` versions that neither `cursor` knows nor a ledger holds.
 
-    `listed` is sorted by name and starts at `cursor.start`. Reading it stops when the tick is `out_of_time`.
+    `listed` is sorted by name and starts at `cursor.start`. Stop reading it when the tick is `out_of_time`.
     """
     listing = _look(listed, cursor, is_held, out_of_time)
     requested = heapq.nsmallest(limit, listing.new, key=lambda version: (version.generation, version.name))
@@ -250,7 +250,7 @@ def _advanced(cursor: Cursor, listing: _Listing, requested: list[FileVersion], w
     dealt_with = {_digest(str(version)): version.generation for version in [*listing.known, *requested]}
     seen = {**cursor.seen, **dealt_with}
     if listing.stopped_at:
-        # Waiting versions come before that name, so the next tick begins at the head again.
+        # Waiting versions come before `stopped_at`, so the next tick starts at the head again.
         after = "" if waiting else listing.stopped_at
         return replace(cursor, seen=seen, after=after, waiting=waiting)
     # Anything not listed in this pass comes before its head or has been deleted.
@@ -265,9 +265,10 @@ def _advanced(cursor: Cursor, listing: _Listing, requested: list[FileVersion], w
 
 
 def batches(versions: Sequence[FileVersion], keys: Sequence[str]) -> Iterator[tuple[FileVersion, ...]]:
-    """Yield the groups of `versions` that share a run: small files with adjacent partition keys, as a range requires.
+    """Yield the groups of `versions` that share a run: small files with adjacent partition keys.
 
-    `keys` are all partition keys in order, including those of `versions`.
+    A run takes a range of keys, so they must be adjacent. `keys` are all partition keys in order, including those of
+    `versions`.
     """
     place = {key: index for index, key in enumerate(keys)}
     small = sorted((v for v in versions if v.size < SMALL_BYTES), key=lambda version: place[version.name])

@@ -1,14 +1,14 @@
-"""The columns of the rows between the assets and of both tables.
+"""Columns of the rows that assets pass to each other, and of both tables.
 
-Schemas, DDL and select lists are derived from these. A field is added to `Transaction` in `transaction.py`. Keep this
-module free of Arrow, because Dagster loads the definitions without it.
+Schemas, DDL and select lists are derived from them. To add a field, add it to `Transaction` in `transaction.py`. Keep
+Arrow out of this module, because Dagster loads the definitions without Arrow.
 """
 
 from txn_assets.rows.kinds import TEXT, WHOLE
 from txn_assets.rows.transaction import FIELD_KINDS
 
 SOURCE_COLUMNS = {"source_file": TEXT, "source_row": WHOLE}
-"""Where a row comes from: the landed file, and the number of the record in it, from 1."""
+"""Columns that say where a row comes from: the landed file, and the number of its record there, from 1."""
 
 VALID_COLUMNS = {"source_row": WHOLE} | FIELD_KINDS
 """The columns of the valid rows of a file, in order."""

@@ -4,7 +4,7 @@
 the reading rules.
 
 Records follow RFC 4180. Nearly all of them are regular, and Arrow parses those. A record with quotes in unusual places
-is cut out and read by itself, so that a broken record does not cost the whole file or much time.
+is cut out and read separately, so that one broken record neither spoils the file nor slows down reading.
 """
 
 import gzip
@@ -27,10 +27,10 @@ class Sizes:
     """How much to read and parse at once. Only `field_bytes` changes the result; the others change memory and time.
 
     Attributes:
-        block_bytes: bytes in a block. Two blocks in progress and one being read stay far below the memory of a pod.
+        block_bytes: bytes in a block. Two blocks being validated and one being read take far less than a pod's memory.
         block_lines: lines in a block, because each line may be a rejected row and take far more memory than its bytes.
-        step_bytes: how far to read record by record from an irregular one before looking for regular ones again.
-        field_bytes: the longest field, and the longest header.
+        step_bytes: how many bytes to read record by record, after an irregular record, before looking for regular ones.
+        field_bytes: maximum size of a field, and of the header.
     """
 
     block_bytes: int = 8 << 20
@@ -41,13 +41,13 @@ class Sizes:
 
 _DEFAULT_SIZES = Sizes()
 RECORD_FIELDS = 32
-"""Longest record, in longest fields. A quote that is still open after that length counts as never closed."""
+"""Maximum size of a record, in multiples of `Sizes.field_bytes`. A quote still open there counts as never closed."""
 
 
 class CsvFile:
     """A CSV file read once from a stream: first its header, then its blocks.
 
-    Gzip is recognized by its first bytes. The stream needs only `read`.
+    The first bytes show whether the file is gzip. The stream needs only a `read` method.
 
     Raises:
         NotATransactionFileError: the file has no header, its header lacks or repeats a column, or it is not CSV at all.
@@ -189,7 +189,7 @@ class CsvFile:
 
 
 def _read_full(stream: BinaryIO, size: int) -> bytes:
-    """Return `size` bytes, or all that are left. A single read of a raw stream may return fewer."""
+    """Return `size` bytes, or fewer at the end of the stream. Loop, because a raw stream may return fewer per read."""
     parts = []
     while size > 0 and (part := stream.read(size)):
         parts.append(part)

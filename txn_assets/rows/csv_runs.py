@@ -1,6 +1,6 @@
-"""Find regular runs: the stretches of a CSV file, nearly all of it, that Arrow reads as `csv_records.py` does.
+"""Find regular runs: the parts of a CSV file that Arrow reads just as `csv_records.py` would, usually nearly all of it.
 
-All quotes are examined at once, as arrays of positions. Anything not plainly regular is left to `csv_records.py`.
+Examine all quotes together, as arrays of positions. Leave anything that is not clearly regular to `csv_records.py`.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Run(NamedTuple):
     Attributes:
         end: the offset after its last record.
         irregular: whether the next record is irregular; otherwise no whole record is left.
-        bare_quotes: how many of its records have a quote inside an unquoted field, one quote per record.
+        bare_quotes: how many of its records have one quote, inside an unquoted field.
     """
 
     end: int
@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
 
 class Runs:
-    """The regular runs of `data`, without records longer than `max_record_bytes`."""
+    """Finds the regular runs of `data`. A record longer than `max_record_bytes` is irregular."""
 
     def __init__(self, data: bytes, *, final: bool, max_record_bytes: int) -> None:
         self._data = data
@@ -42,7 +42,7 @@ class Runs:
         self._marks = _marked_lines(data)
 
     def run(self, start: int, stop: int) -> Run:
-        """Return the regular run from `start`, the beginning of a record, as far as it goes before `stop`."""
+        """Return the longest regular run from `start`, the beginning of a record, to at most `stop`."""
         quotes = self._quotes[np.searchsorted(self._quotes, start) : np.searchsorted(self._quotes, stop)]
         bare = _NO_POSITIONS
         irregular = [int(mark) for mark in self._marks[np.searchsorted(self._marks, start) :][:1] if mark < stop]
@@ -53,7 +53,7 @@ class Runs:
                 if self._final and stop == len(self._data) and len(quotes) % 2:
                     irregular.append(int(quotes[-1]))
             else:
-                # Every quote is inside an unquoted field, so it is text.
+                # All quotes are inside unquoted fields, so they are ordinary characters.
                 irregular += _first(quotes, self._ambiguous(quotes, start, stop))
                 quotes, bare = _NO_POSITIONS, quotes
         limit = min(irregular, default=stop)
@@ -81,7 +81,7 @@ class Runs:
         return well
 
     def _ambiguous(self, quotes: _Positions, start: int, stop: int) -> _Mask:
-        """Return which quotes inside unquoted fields may have been meant to quote; `csv_records.py` decides on them."""
+        """Return which quotes inside unquoted fields may start or end a quoted field; `csv_records.py` decides."""
         before = self._bytes[quotes - 1]
         behind = _at(self._bytes, quotes + 1)
         digit = (before >= ord("0")) & (before <= ord("9"))

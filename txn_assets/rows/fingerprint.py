@@ -1,8 +1,8 @@
 """Fingerprints of whole rows: the same number in DuckDB, PostgreSQL and BigQuery, regardless of row order.
 
-Each row is written as one text and hashed with MD5; the first 60 bits are its number. A file's fingerprint is the sum
-of these numbers modulo 2**60. It is a sum because XOR would miss a row that a store holds twice. MD5 guards against
-accidents and edits, not against somebody who can choose the rows.
+Each row is written as one string and hashed with MD5. The first 60 bits of the hash are the row's number. A file's
+fingerprint is the sum of these numbers modulo 2**60. XOR instead of a sum would miss a row that a store holds twice.
+MD5 detects accidents and edits, but not an attacker who can choose the rows.
 """
 
 from dataclasses import dataclass
@@ -11,22 +11,23 @@ from txn_assets.rows.kinds import DATE, MONEY, WHOLE
 from txn_assets.rows.transaction import TEXT_FIELDS, fields_of
 
 MODULUS = 1 << 60
-"""Keeps a fingerprint within the INT64 column of the ledgers."""
+"""Upper bound of a fingerprint, so that it fits into the INT64 column of the ledgers."""
 
 _HEX_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How an engine writes the parts of the fingerprint; `{}` takes a column or an expression.
+    """SQL of one engine for the parts of the fingerprint; `{}` is replaced by a column or an expression.
 
     Attributes:
-        price: the price plus half a ten-thousandth, as text without trailing zeros. The added digit stops at the same
-            place whatever the scale of the column, so 12.34 becomes 12.34005 everywhere, and a fifth decimal shows.
+        price: the price plus half a ten-thousandth, as text without trailing zeros. The added digit makes the
+            text end at the fifth decimal, whatever the scale of the column: 12.34 becomes 12.34005 everywhere. A price
+            that has a fifth decimal itself gives a different text.
         days: a date as days since 1970-01-01, a whole number.
-        length: the number of characters in a text.
-        text: an argument of CONCAT, with null as an empty text.
-        number: the first 60 bits of the MD5 of a text, as an integer.
+        length: the number of characters in a string.
+        text: an argument of CONCAT, with null as an empty string.
+        number: the first 60 bits of the MD5 of a string, as an integer.
         total: the sum of such integers, modulo 2**60.
     """
 
@@ -69,7 +70,7 @@ def select_fingerprint(dialect: Dialect, *, has_source_row: bool = True, is_exac
     """Return the SQL of the fingerprint over a group of rows.
 
     `has_source_row` is false for the data lake, because its objects have only the fields. `is_exact` is false if the
-    table keeps prices as binary floats; the fingerprint then leaves them out, because their text is not reliable.
+    table keeps prices as binary floats. The fingerprint then leaves out prices, because floats have no reliable text.
     """
     parts = [*fields_of(WHOLE), *map(dialect.days.format, fields_of(DATE))]
     if is_exact:
@@ -77,7 +78,7 @@ def select_fingerprint(dialect: Dialect, *, has_source_row: bool = True, is_exac
     if has_source_row:
         parts.append("source_row")
     for name in TEXT_FIELDS:
-        # The length marks the end of a text, and tells an empty text from a missing one.
+        # The length marks where a string ends, and distinguishes an empty string from null.
         parts += [dialect.length.format(name), name]
     row = ", '|', ".join(dialect.text.format(part) for part in parts)
     return dialect.total.format(dialect.number.format(f"CONCAT({row})"))

@@ -1,7 +1,7 @@
 """Hash PII with SHA-256, plain or keyed.
 
-This module holds the hash of one value, the same hash as a DuckDB expression for whole columns, and the check of the
-key. The configuration says which columns to hash. Nothing downstream of `hashed_transactions` hashes again. See
+This module hashes one value in Python and whole columns with a DuckDB expression, and checks the key. The
+configuration says which columns to hash. Nothing downstream of `hashed_transactions` hashes again. See
 docs/data-contract.md, 'Hashing'.
 """
 
@@ -15,14 +15,14 @@ from txn_assets.environment import HASH_KEY, ConfigError
 from txn_assets.rows.transaction import FIELDS
 
 MIN_KEY_BYTES = 32
-"""The length of the digest, because a shorter key is easier to guess than the hash (RFC 2104, section 3)."""
+"""Minimum length of the key: that of the digest, because a shorter key is easier to guess (RFC 2104, section 3)."""
 
 _BLOCK_BYTES = 64  # the block of SHA-256; RFC 2104 pads the key to this length
 
 
 @dataclass(frozen=True, slots=True)
 class Hasher:
-    """The hash of a deployment's PII columns.
+    """Hashes the PII columns of a deployment.
 
     Attributes:
         pii_fields: the columns to hash.
@@ -63,10 +63,10 @@ class Hasher:
 
 
 def make_hasher(security: Security, key: str | None) -> Hasher:
-    """Return the hasher that `security` asks for, with `key` from the environment.
+    """Return the hasher that `security` configures; `key` is TXN_HASH_KEY.
 
     Raises:
-        ConfigError: the keyed algorithm is configured, and the key is missing, too short or has no name.
+        ConfigError: the keyed algorithm is configured, but the key is missing, too short or has no name.
     """
     if security.hash.algorithm == "sha256":
         return Hasher(security.pii_fields, None, "sha256")
@@ -74,7 +74,7 @@ def make_hasher(security: Security, key: str | None) -> Hasher:
     data = (key or "").encode("utf-8", "surrogateescape")
     if len(data) < MIN_KEY_BYTES:
         message = (
-            f"security.hash.algorithm is hmac-sha256, and {HASH_KEY} has {len(data)} bytes: "
+            f"security.hash.algorithm is hmac-sha256, but {HASH_KEY} has {len(data)} bytes: "
             f"set it to a secret of at least {MIN_KEY_BYTES} bytes, for example from `openssl rand -hex 32`."
         )
         raise ConfigError(message)

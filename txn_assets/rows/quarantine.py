@@ -18,16 +18,17 @@ from txn_assets.rows.transaction import FIELDS
 from txn_assets.rows.validation import RejectedRows
 
 COLUMNS = ("source_row", "reasons", *FIELDS)
-"""`reasons` is a JSON list of objects with field, code and message; the fields are as sent, with PII hashed."""
+"""Columns of the quarantine. `reasons` is a JSON list of objects with field, code and message. The other columns
+hold what was sent, with PII hashed."""
 
 _FORMULA_START = r"\A[=+\-@\t\r]"
 """First characters of a spreadsheet formula; see OWASP, 'CSV Injection'."""
 
 
 class QuarantineWriter:
-    """A writer of rejected rows to an open file, in UTF-8, header first.
+    """Writes rejected rows to an open file as UTF-8 CSV with a header.
 
-    The fields of a row that could not be read into columns stay empty, because it is unknown which of them hold PII.
+    The fields of a row that could not be read into columns stay empty, because any of them may hold PII.
     """
 
     def __init__(self, file: BinaryIO, hasher: Hasher) -> None:
@@ -51,7 +52,7 @@ class QuarantineWriter:
 
 
 def formula_safe(values: pa.StringArray) -> pa.StringArray:
-    """Return `values` so that a spreadsheet shows them as text instead of running them."""
+    """Return `values` with formulas quoted, so that a spreadsheet shows them as text instead of running them."""
     return pc.if_else(
         pc.match_substring_regex(values, _FORMULA_START), pc.binary_join_element_wise("'", values, ""), values
     )

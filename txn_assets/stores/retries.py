@@ -1,6 +1,6 @@
 """Retry transient store errors within a time budget; report permanent ones.
 
-This module holds the back-off. Each store says which errors are transient.
+This module decides how long to wait and when to give up. Each store says which errors are transient.
 See docs/reliability.md, 'How long until a load gives up', for the budget.
 """
 
@@ -17,7 +17,7 @@ LOGGER = logging.getLogger("txn_assets")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long to retry transient errors and how long to pause between tries, in seconds."""
+    """How long to retry transient errors and how long to pause between attempts, in seconds."""
 
     seconds: float = 120.0
     first_pause: float = 0.25
@@ -42,14 +42,14 @@ def retry_transient[T](
     explain: Callable[[Exception], str],
     budget: Budget,
 ) -> T:
-    """Return the result of `attempt`; retry it after each transient error until the budget is used up.
+    """Return the result of `attempt`, retrying it after transient errors until the budget is used up.
 
-    The budget begins with the first error, because a long load that fails late deserves a retry too. No try begins
-    after the budget ends, so the total time is at most one try, the budget, and one more try.
+    The budget starts with the first error, so that a long load that fails late is retried too. No attempt starts after
+    the budget is used up, so the total time is at most one attempt, the budget, and one more attempt.
 
     Raises:
-        StoreError: the error is permanent; raised at once, with the sentence of `explain`.
-        StoreUnavailableError: the budget is used up; raised with the sentence of `explain`.
+        StoreError: the error is permanent. The message is from `explain`.
+        StoreUnavailableError: the budget is used up. The message starts with `explain`.
     """
     end = None
     for pause in budget.pauses():
@@ -64,6 +64,6 @@ def retry_transient[T](
             if time.monotonic() + pause >= end:
                 message = f"{explain(error)} Retrying for {budget.seconds:.0f} seconds did not help."
                 raise StoreUnavailableError(message) from error
-            LOGGER.info("trying again in %.1f s after %s", pause, type(error).__name__)
+            LOGGER.info("retrying in %.1f s after %s", pause, type(error).__name__)
             time.sleep(pause)
     raise AssertionError  # pauses() never ends
