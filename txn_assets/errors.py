@@ -1,5 +1,5 @@
-"""The base class of errors that a command reports in one sentence instead of a traceback."""
+"""Base class of errors that a command reports as one sentence instead of a traceback."""
 
 
 class UserError(Exception):
-    """What was asked for cannot be done; the message says what is wrong, where, and what to do."""
+    """Raised when a command cannot do what it was asked to; the message says what is wrong, where, and what to do."""

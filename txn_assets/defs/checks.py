@@ -1,6 +1,6 @@
 """The asset checks: what must be true of a file before and after it is loaded.
 
-They only compare figures that the assets counted or that a store reads back. See docs/data-contract.md.
+The checks only compare numbers that the assets counted or that a store reads back. See docs/data-contract.md.
 """
 
 import datetime as dt
@@ -34,7 +34,7 @@ def _file_check(
     blocking: bool = False,
     **options: Any,  # noqa: ANN401 - passed on to the decorator
 ) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
-    """Define a check of the files in its run; without partitions it would receive every file that ever landed."""
+    """Define a check of the files in its run. Without partitions, the check would get every file that ever landed."""
 
     def decorate(function: Callable[..., dg.AssetCheckResult]) -> dg.AssetChecksDefinition:
         with warnings.catch_warnings():
@@ -114,7 +114,7 @@ def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckR
 
 @_file_check(validated_transactions)
 def no_stray_quotes(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
-    """Check that no unquoted field contains a quote; it is loaded as text, since it may be an inch sign."""
+    """Check that no unquoted field contains a quote. Such a quote is loaded as text, since it may be an inch sign."""
     wrong = {
         file.version.name: f"rows with a quote inside an unquoted field, loaded as text: {file.report.bare_quotes}"
         for file in validated_transactions
@@ -191,7 +191,7 @@ def _reconciliation(entry: StoreEntry) -> dg.AssetChecksDefinition:
         blocking=True,
         name="matches_hashed_transactions",
         additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
-        description="The store computed the same totals, over every column of every row, as the hashed file has.",
+        description="The totals that the store computed over every column of every row equal those of the hashed file.",
     )
     def reconciles(
         context: dg.AssetCheckExecutionContext,
@@ -207,10 +207,10 @@ def _reconciliation(entry: StoreEntry) -> dg.AssetChecksDefinition:
 
 
 def reconcile(entry: StoreEntry, services: Services, files: HashedFiles, run_id: str) -> dg.AssetCheckResult:
-    """Compare the contents of a store with `files`; report files that failed earlier as well.
+    """Compare the contents of a store with `files`, and report files that failed earlier.
 
-    Skip a file if the store holds a generation that replaces this one. See `Store.holdings` for what the run `run_id`
-    does not read twice.
+    Skip a file if the store holds a generation that replaces this one. See `Store.holdings` for how it
+    uses `run_id`.
 
     Raises:
         StoreError: the store cannot be read.
@@ -230,7 +230,7 @@ def reconcile(entry: StoreEntry, services: Services, files: HashedFiles, run_id:
         expected = store.as_held(file, is_exact=exact).totals
         differences = expected.differences(held[name].totals, exact_price=exact)
         if differences:
-            wrong[name] = f"{entry.label} holds other values: {describe(differences)}"
+            wrong[name] = f"{entry.label} holds different values: {describe(differences)}"
     rows = sum(holding.totals.rows for holding in held.values())
     return _result(wrong, severity=ERROR, metadata={"rows_read_back": rows})
 

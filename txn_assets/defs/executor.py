@@ -1,9 +1,10 @@
 """The executor: run the steps of a run in one process, loading the three stores in parallel threads.
 
-It decides when and on which thread a step runs; Dagster executes the step. Dagster's in-process executor runs one step
-at a time, so that each store waits for the one before it. Its multiprocess executor starts a process per step, which
-takes longer than loading a small file. What private parts of Dagster this needs is in `dagster_internals.py`; without
-them, or with TXN_EXECUTOR=in_process, runs use Dagster's in-process executor. See docs/architecture.md.
+The executor decides when and on which thread a step runs; Dagster executes the step. Dagster's in-process executor runs
+one step at a time, so each store waits for the one before it. Dagster's multiprocess executor starts a process per
+step, which takes longer than loading a small file. `dagster_internals.py` lists the private parts of Dagster that this
+module needs. Without them, or with TXN_EXECUTOR=in_process, runs use Dagster's in-process executor. See
+docs/architecture.md.
 """
 
 import signal
@@ -38,10 +39,10 @@ ASK_SECONDS = 0.2
 
 
 def make_executor() -> dg.ExecutorDefinition:
-    """Return the executor that TXN_EXECUTOR names, or `in_process` if the installed Dagster cannot run the threads.
+    """Return the executor that TXN_EXECUTOR names, or `in_process` if `threads` cannot run on the installed Dagster.
 
     Raises:
-        ConfigError: TXN_EXECUTOR names no executor.
+        ConfigError: TXN_EXECUTOR does not name an executor.
     """
     if txn_executor() == "in_process":
         return in_process_executor
@@ -53,11 +54,11 @@ def make_executor() -> dg.ExecutorDefinition:
 
 @cache
 def _warn(problems: tuple[str, ...]) -> None:
-    """Log, once per process, why runs do without threads."""
+    """Log why runs do not use threads, once per process."""
     dg.get_dagster_logger().warning(
         f"The threaded executor does not work with Dagster {dg.__version__}: {'; '.join(problems)}. Runs load the "
         "three stores one after the other instead of in parallel. Install the version of Dagster that txn_assets "
-        "requires, or a version of txn_assets for this one; to accept slower loads and silence this warning, set "
+        "requires, or a version of txn_assets for this one. To accept slower loads and silence this warning, set "
         "TXN_EXECUTOR=in_process."
     )
 
@@ -142,7 +143,7 @@ def _hold_lock(plan_context: "PlanOrchestrationContext") -> None:
 def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "ExecutionPlan") -> Iterator[dg.DagsterEvent]:
     with ExitStack() as stack:
         logs = stack.enter_context(ExitStack())
-        # Failing to capture the output must not fail the run; log it and go on.
+        # Failing to capture the output must not fail the run, so log the error and go on.
         try:
             yield _capture(job_context, execution_plan, logs)
         except Exception:
@@ -151,7 +152,7 @@ def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "Executio
         active = stack.enter_context(
             execution_plan.start(retry_mode=job_context.retry_mode, instance_concurrency_context=pools)
         )
-        # Exits first: a canceled run waits for the stores it is loading.
+        # Enter the threads last, so that they exit first: a canceled run waits for the stores it is loading.
         threads = stack.enter_context(ThreadPoolExecutor())
         yield from _Steps(job_context, active, threads, pools)
         try:
@@ -161,7 +162,7 @@ def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "Executio
 
 
 def _capture(context: "PlanExecutionContext", plan: "ExecutionPlan", logs: ExitStack) -> dg.DagsterEvent:
-    """Capture the output of the process until `logs` is closed; return the event that says where it is kept."""
+    """Capture the output of the process until `logs` is closed; return the event that says where to find it."""
     manager = context.instance.compute_log_manager
     log_key = manager.build_log_key_for_run(context.run_id, internals.create_compute_log_file_key())  # type: ignore[no-untyped-call]  # untyped in Dagster
     with _interrupts_blocked():
@@ -172,10 +173,10 @@ def _capture(context: "PlanExecutionContext", plan: "ExecutionPlan", logs: ExitS
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Delay SIGINT, and block it for good in the processes started meanwhile.
+    """Delay SIGINT here, and block it permanently in processes started inside the `with` block.
 
-    Ctrl-C reaches every process of the terminal. The ones that copy the output end with the run; interrupted, they
-    would write a traceback.
+    Ctrl-C reaches every process of the terminal. The processes that copy the output end with the run anyway, and would
+    print a traceback if interrupted.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -185,7 +186,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 class _Steps:
-    """Iterator over the events of all steps of a run; a step in a thread yields its events when it ends."""
+    """Iterator over the events of all steps of a run. A step in a thread yields all its events when it ends."""
 
     def __init__(
         self,
@@ -211,7 +212,7 @@ class _Steps:
                     self._running[self._threads.submit(list, internals.dagster_event_sequence_for_step(step))] = step
             for step in ready:
                 if not step.step.pool:
-                    # On the main thread, because an interrupt ends it at once there.
+                    # Run it on the main thread, where an interrupt ends it right away.
                     yield from self._handled(step, internals.dagster_event_sequence_for_step(step))
             if not ready:
                 self._look_at_slots()
@@ -230,7 +231,7 @@ class _Steps:
         LOGGER.info(sentence)
 
     def _ended(self) -> Collection[Future[list[dg.DagsterEvent]]]:
-        """Return the threads that have ended; none if it is time to check again which steps are ready."""
+        """Return the threads that have ended; none after ASK_SECONDS, so that the caller can look for ready steps."""
         with internals.raise_interrupts_as(dg.DagsterExecutionInterruptedError):
             if self._running:
                 return wait(self._running, timeout=ASK_SECONDS, return_when=FIRST_COMPLETED).done
@@ -253,10 +254,10 @@ class _Steps:
 
 
 def _drop_frames(error: BaseException | None) -> None:
-    """Drop the traceback frames of a failed step; its event has their text.
+    """Drop the traceback frames of a failed step; the event of the failure has the traceback as text.
 
     Dagster keeps the context of a step, and with it the error, until the process exits. The frames would keep their
-    objects alive past the end of the interpreter, and DuckDB complains about that with a page of text.
+    objects alive until the interpreter shuts down, and DuckDB then prints a page of errors.
     """
     while error is not None and error.__traceback__ is not None:
         error.__traceback__ = None

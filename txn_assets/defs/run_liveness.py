@@ -21,7 +21,7 @@ FOLDER = "run-locks"
 """Name of the folder with the lock files, below the root of the instance. Only local instances have one."""
 
 UNSEEN_SECONDS = 20.0
-"""Seconds a run may take from its creation or launch until it holds its lock."""
+"""Seconds that a run may take, from its creation or launch, to acquire its lock."""
 
 ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -33,7 +33,7 @@ ACTIVE = [
 
 DIED = (
     "The process of this run died before the run ended: it was killed, ran out of memory, or the machine went down. "
-    "Each store holds the old version of the file or the new one, whole: loading the file again is safe."
+    "Each store holds either the old version of the file or the new one, never a mix: loading the file again is safe."
 )
 
 
@@ -80,7 +80,7 @@ class RunLocks:
             (self.folder / run_id).unlink(missing_ok=True)
 
     def report_dead(self, instance: dg.DagsterInstance) -> int:
-        """Report runs whose process died, and free the slots of ended runs; return how many had slots.
+        """Report runs whose process died, free the slots of ended runs, and return how many runs had slots.
 
         Any process may call this at any time. If several call it at once, one of them does the work.
         """

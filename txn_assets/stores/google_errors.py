@@ -1,8 +1,8 @@
 """Classify the errors of Google's clients: which are transient, and what to do about the others.
 
-This module covers what GCS and BigQuery have in common. A reason says more than an HTTP status: a 403 may be a missing
-role, a quota or a retention policy, and BigQuery's client reports every unknown reason as a 500.
-See docs/reliability.md, 'Transient and permanent errors'. It is based on
+This module covers what GCS and BigQuery have in common. A reason says more than an HTTP status: a 403 may mean a
+missing role, a quota or a retention policy, and BigQuery's client reports every unknown reason as a 500. See
+docs/reliability.md, 'Transient and permanent errors'. The sources are
 https://cloud.google.com/bigquery/docs/error-messages,
 https://cloud.google.com/bigquery/docs/troubleshoot-quotas and
 https://cloud.google.com/storage/docs/json_api/v1/status-codes.
@@ -33,7 +33,7 @@ _TRANSIENT_REASONS = {
 }
 
 _TRANSIENT_TEXTS = re.compile(r"Too many DML statements outstanding", re.IGNORECASE)
-"""Transient errors with the reason `resourcesExceeded`; other errors with that reason are permanent."""
+"""Messages of transient errors with the reason `resourcesExceeded`. Other errors with that reason are permanent."""
 
 _REQUESTER_PAYS = "The bucket is Requester Pays, which the platform does not support: turn it off for this bucket."
 _LATER = "Too many requests at once: load the file again later."
@@ -43,13 +43,13 @@ _REMEDIES_BY_TEXT = (
     (re.compile(r"requester pays", re.IGNORECASE), _REQUESTER_PAYS),
     (
         re.compile(r"without a filter over column", re.IGNORECASE),
-        "The table requires a filter on another column than date: partition it by date, or run "
+        "The table requires a filter on a column other than date: partition it by date, or run "
         "ALTER TABLE ... SET OPTIONS (require_partition_filter = FALSE).",
     ),
     (
         re.compile(r"rows in the streaming buffer", re.IGNORECASE),
-        "Somebody is streaming rows into the table, and BigQuery does not allow changes to them for up to 90 minutes: "
-        "load the file again later, and stream into another table.",
+        "Somebody is streaming rows into the table, and BigQuery does not allow changes to those rows for up to 90 "
+        "minutes: load the file again later, and stream into a different table.",
     ),
     (
         re.compile(r"too many partitions", re.IGNORECASE),
@@ -70,8 +70,8 @@ _REMEDIES_BY_REASON = {
     "rateLimitExceeded": _LATER,
     "userRateLimitExceeded": _LATER,
     "jobRateLimitExceeded": _LATER,
-    "billingNotEnabled": "Enable billing for the project: in the sandbox BigQuery runs no DML and lets every table "
-    "expire.",
+    "billingNotEnabled": "Enable billing for the project: in the sandbox, BigQuery does not run DML and expires "
+    "every table.",
     "accountDisabled": "Enable billing for the project that owns the bucket.",
     "retentionPolicyNotMet": "The bucket's retention policy does not allow the object to be replaced or deleted yet: "
     "remove the policy, or name another bucket in the configuration.",
@@ -87,9 +87,9 @@ _REMEDIES_BY_REASON = {
 }
 
 _REMEDIES_BY_CODE = {
-    400: "The name, or the schema of the table, does not fit: compare it with the documentation.",
+    400: "The name or the table schema is not valid: compare it with the documentation.",
     401: "Check the credentials of the service account.",
-    403: "Grant the service account the roles of the deployment guide.",
+    403: "Grant the service account the roles listed in the deployment guide.",
     404: "Create it, or correct its name in the configuration.",
     412: "Another run is writing the same file: run this again when it is done.",
 }
@@ -135,7 +135,7 @@ def is_transient(error: Exception) -> bool:
 
 
 def is_out_of_reach(error: Exception) -> bool:
-    """Return whether the storage does not answer or denies access, so that every other object would fail too."""
+    """Return whether the storage does not respond or rejects the credentials, so every other object would fail too."""
     # Errors of `requests` are OSErrors.
     return isinstance(error, GoogleAuthError) or (
         isinstance(error, exceptions.GoogleAPIError | OSError) and is_transient(error)
@@ -143,21 +143,21 @@ def is_out_of_reach(error: Exception) -> bool:
 
 
 def is_precondition_failure(error: Exception) -> bool:
-    """Return whether the object or table has been written since it was read; a 412 comes in two exception classes."""
+    """Return whether somebody wrote the object or table after we read it. The clients raise a 412 as two classes."""
     return code_of(error) == http.HTTPStatus.PRECONDITION_FAILED and "orgPolicyConstraintFailed" not in reasons_of(
         error
     )
 
 
 def explain(error: Exception, store: str) -> str:
-    """Return the sentence for `error`: store, cause and remedy."""
+    """Return the message for `error`: store, cause and remedy."""
     if isinstance(error, DefaultCredentialsError | RefreshError):
         return f"{store} cannot be reached: no usable Google credentials. {_REMEDIES_BY_CODE[401]}"
     return f"{store} cannot be used: {_cause(error)}. {_remedy(error)}".strip()
 
 
 def _cause(error: Exception) -> str:
-    """Return the service's own sentence; for an upload, the client gives it in JSON after the method and URL."""
+    """Return the message from the service. For an upload, the client puts it into JSON after the method and URL."""
     response = getattr(error, "response", None)
     try:
         message = str(response.json()["error"]["message"]) if response is not None else ""

@@ -1,7 +1,7 @@
 """The PostgreSQL store: one table with exactly the rows of the newest loaded version of each file.
 
-This module has the transaction that replaces a file. SQL is in `postgres_sql.py`, requirements for existing tables in
-`postgres_catalog.py`, error messages in `postgres_errors.py`. See docs/reliability.md.
+This module runs the transaction that replaces a file. `postgres_sql.py` has the SQL, `postgres_catalog.py` checks
+existing tables, and `postgres_errors.py` explains errors. See docs/reliability.md.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ class PostgresStore(Store):
     """One table for all files, and its ledger `<table>_loads`.
 
     Attributes:
-        rules: which values are valid, and so must fit into the table.
+        rules: which values are valid, so the table must be able to hold them.
     """
 
     table: Table
@@ -89,7 +89,7 @@ class PostgresStore(Store):
         return bool(row and row[0])
 
     def inexact_columns(self) -> list[str]:
-        """Return the prices that the table stores as binary floating-point numbers."""
+        """Return the money columns that the table stores as binary floating-point numbers."""
         with self._connect() as connection:
             return catalog.read(connection, self.table).inexact
 
@@ -104,7 +104,7 @@ class PostgresStore(Store):
         return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
 
     def address(self, file: HashedFile) -> str:  # noqa: ARG002 - GCS has one object per file
-        """Return the name of the table as in psql."""
+        """Return the name of the table, as psql takes it."""
         return str(self.table)
 
     def is_transient(self, error: Exception) -> bool:
@@ -126,7 +126,7 @@ class PostgresStore(Store):
                 raise StoreError(errors.explain_denial(error, self.table, connection.info.user)) from error
 
     def _prepare(self, connection: psycopg.Connection[Any]) -> catalog.Catalog:
-        """Create what is missing and return the catalog as found; if nothing is missing, run no DDL, take no lock."""
+        """Create what is missing, without DDL or a lock if nothing is; return the catalog from before the changes."""
         found = self._inspect(connection)
         if not catalog.missing(found, self.table):
             return found
@@ -171,7 +171,8 @@ class PostgresStore(Store):
                 self._verify(connection, file, is_exact=is_exact)
             if action is not Action.STAND_BACK:
                 if held and held.file.generation > file.version.generation:
-                    # The live version may have a smaller generation, but the newest in the ledger counts as held.
+                    # The live version may have a smaller generation, so forget the larger ones:
+                    # the largest in the ledger counts as the version that the store holds.
                     connection.execute(statements.forget_statement(self.table), [name, file.version.generation])
                 connection.execute(statements.note_statement(self.table), list(incoming.to_row().values()))
         return action
@@ -183,8 +184,8 @@ class PostgresStore(Store):
                     copy.write(piece)
             if cursor.rowcount != file.totals.rows:
                 message = (
-                    f"PostgreSQL table {self.table} took {cursor.rowcount} of the {file.totals.rows} rows of "
-                    f"{file.version}: a trigger of the table drops rows. Nothing was changed. Let its owner drop or "
+                    f"PostgreSQL table {self.table} accepted {cursor.rowcount} of the {file.totals.rows} rows of "
+                    f"{file.version}: a trigger on the table drops rows. Nothing was changed. Let its owner drop or "
                     "disable the trigger (psql lists it with \\d)."
                 )
                 raise StoreError(message)
@@ -202,7 +203,7 @@ class PostgresStore(Store):
         if differences := file.totals.differences(found, exact_price=is_exact):
             message = (
                 f"PostgreSQL table {self.table} did not keep {file.version} as it was sent: "
-                f"{describe(differences)}. Nothing was changed. A trigger or a rule of the table changes rows: let its "
+                f"{describe(differences)}. Nothing was changed. A trigger or a rule on the table changes rows: let its "
                 "owner drop or disable it (psql lists it with \\d)."
             )
             raise StoreError(message)

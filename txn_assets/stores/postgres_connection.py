@@ -1,6 +1,7 @@
 """PostgreSQL connections with an idle timeout on the client's side.
 
-libpq has no such timeout: a stopped server, or a proxy that lost it, keeps the connection alive and sends nothing. The
+libpq has no such timeout: a stopped server, or a proxy that lost the server, keeps the connection open and sends
+nothing. The
 server's own limits are connection settings in `clients.py`. See docs/reliability.md, 'How long until a load
 gives up'.
 """
@@ -18,7 +19,7 @@ class IdleTimeoutConnection(psycopg.Connection[Any]):
     seconds = 600.0
 
     def wait[T](self, gen: Generator[Any, Any, T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Wait as the base class does, but give up when idle; `timeout` would cut off a long answer still arriving."""
+        """Wait as the base class does, but give up when idle. `timeout` would cut off a long response in progress."""
         return super().wait(self._until_silent(gen), interval, timeout)
 
     def _until_silent[T](self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:

@@ -45,7 +45,7 @@ class Table:
         return f"{self.name}_loads"
 
     def index(self, column: str) -> sql.Identifier:
-        """Return the identifier of the index on `column`; PostgreSQL puts it into the schema of the table."""
+        """Return the identifier of the index on `column`. PostgreSQL puts the index into the schema of the table."""
         return sql.Identifier(f"{self.name}_{column}_idx")
 
 
@@ -108,7 +108,7 @@ def _definition(name: str, kind: str) -> sql.Composed:
 
 
 def held_query(table: Table) -> sql.Composed:
-    """Return the query for the newest ledger row of each of some files; binds their names."""
+    """Return the query for the newest ledger row of each file in a list; binds the list of names."""
     return sql.SQL(
         "SELECT DISTINCT ON (source_file) {} FROM {} WHERE source_file = ANY(%s) ORDER BY source_file, generation DESC"
     ).format(sql.SQL(", ".join(LEDGER_COLUMNS)), table.ledger)
@@ -120,10 +120,10 @@ def generations_query(table: Table) -> sql.Composed:
 
 
 def totals_query(table: Table, *, is_exact: bool, has_fingerprint: bool = True) -> sql.Composed:
-    """Return the query for the totals of each of some files; binds their names.
+    """Return the query for the totals of each file in a list; binds the list of names.
 
-    See `select_fingerprint` for `is_exact`. Without a fingerprint, which is null then, the query takes an eighth of the
-    time.
+    See `select_fingerprint` for `is_exact`. Without `has_fingerprint`, the fingerprint is null and the query takes an
+    eighth of the time.
     """
     fingerprint = select_fingerprint(POSTGRES, is_exact=is_exact) if has_fingerprint else "NULL"
     return sql.SQL(

@@ -1,6 +1,6 @@
-"""The quarantine: the prefix of the bucket with the rejected rows of each file.
+"""The quarantine: a prefix in the bucket for the rejected rows of each file.
 
-`rows/quarantine.py` writes the rows themselves.
+`rows/quarantine.py` decides what the rows look like.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from txn_assets.stores.landed_names import quarantine_name
 
 @dataclass
 class Quarantine:
-    """The prefix of the bucket with the rejected rows of each file."""
+    """Stores the rejected rows of each file below a prefix in the bucket."""
 
     clients: Clients
     bucket: str
     prefix: str
 
     def store(self, version: FileVersion, rejected: Path | None) -> str | None:
-        """Store `rejected` as the quarantine of the file and return its address; if None, empty it."""
+        """Store `rejected` as the quarantine object of the file and return its address; delete the object if None."""
         name = quarantine_name(self.prefix, version.name)
         blob = self.clients.storage.bucket(self.bucket).blob(name)
         if rejected is None:

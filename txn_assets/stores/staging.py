@@ -1,6 +1,6 @@
-"""Staging: the prefix of the bucket with the values that assets pass on, and with hashed rows.
+"""Staging: a prefix in the bucket for the values that assets pass to each other, and for hashed rows.
 
-Never store clear text there: it stays in the local `RunFiles` of the run. Each run writes below `<staging>/<run id>/`,
+Never store clear text there. It stays in the local `RunFiles` of the run. Each run writes below `<staging>/<run id>/`,
 so two runs of the same partition never read each other's values. See docs/architecture.md.
 """
 
@@ -19,7 +19,7 @@ from txn_assets.stores.clients import Clients
 
 @dataclass
 class Staging:
-    """The prefix of the bucket with manifests, which list the files of a value, and hashed rows."""
+    """Stores hashed rows, and manifests that list the files of a value, below a prefix in the bucket."""
 
     clients: Clients
     bucket: str
@@ -46,7 +46,7 @@ class Staging:
             return None
 
     def upload(self, file: HashedFile, path: Path, run_id: str) -> HashedFile:
-        """Store the hashed rows of `file`, which are at `path`, and return the file with its address."""
+        """Upload the hashed rows of `file` from `path`, and return `file` with the address of the rows."""
         stored = file.at(f"gs://{self.bucket}/{self.prefix}/{run_id}/{path.parent.name}.parquet")
         blob = self._bucket.blob(stored.object_name)
         blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet", checksum="crc32c")
@@ -60,7 +60,7 @@ class Staging:
         return ((blob.name, blob.time_created) for blob in blobs)
 
     def remove(self, names: Iterable[str]) -> int:
-        """Remove objects and return how many; those that are already gone do not count."""
+        """Remove objects and return how many were removed, not counting those that were already gone."""
         removed = 0
         for name in names:
             with contextlib.suppress(NotFound):

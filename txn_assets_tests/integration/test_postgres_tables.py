@@ -233,7 +233,7 @@ def test_trigger_that_drops_a_row(deployment: Deployment) -> None:
 
     result = load(deployment, "a.csv", *many_rows(4), make_row(quantity="9"))
 
-    assert "took 4 of the 5 rows of a.csv@" in failure(result)
+    assert "accepted 4 of the 5 rows of a.csv@" in failure(result)
     assert "trigger" in failure(result)
     assert len(deployment.rows("postgres_transactions", "a.csv")) == 3
 

@@ -77,7 +77,7 @@ def test_header_with_a_broken_quote_is_refused() -> None:
     ("above", "sentence"),
     [
         ("Sales of May\n\nEUR\n", "line 4 looks like the header, but other text comes first"),
-        ("sep=,\n", "line 2 looks like the header, but the line 'sep=', which only Excel knows, comes first"),
+        ("sep=,\n", "line 2 looks like the header, but the line 'sep=', which only Excel understands, comes first"),
         ('"Report, "May"\n', "line 2 looks like the header, but other text comes first"),
     ],
 )
