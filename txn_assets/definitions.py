@@ -46,6 +46,6 @@ def build(config: PipelineConfig) -> dg.Definitions:
             "values": values_io_manager,
             **{entry.key: make_sink_io_manager(entry) for entry in STORES},
         },
-        # One process per run: otherwise a file of five rows would pay for six interpreters.
+        # One process per run. A process per step would start six interpreters for a file of five rows.
         executor=make_executor(),
     )

@@ -1,6 +1,6 @@
 """Execute the load of landed files in this process, without a daemon or a run launcher.
 
-`run.py` and the tests use it. `defs/jobs.py` defines the job.
+`run.py` and the tests use this module. `defs/jobs.py` defines the job.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ def execute(config: PipelineConfig, instance: dg.DagsterInstance, **options: Any
     `options` are passed to `dagster.execute_job`.
     """
     job = dg.build_reconstructable_job("txn_assets.job", "define_job", (config.model_dump_json(by_alias=True),))
-    # Dagster's own console logger would repeat every event; the UI shows them.
+    # Silence Dagster's console logger, which would repeat every event. The UI still shows them.
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     return dg.execute_job(job, instance, run_config=quiet, **options)
 

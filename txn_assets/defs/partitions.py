@@ -20,7 +20,7 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
     This makes `dagster asset materialize --partition NAME` work on a fresh instance; `raw_csv` registers the key.
     """
 
-    def has_partition_key(self, partition_key: str, *arguments: Any, **options: Any) -> bool:  # noqa: ANN401 - passed on
+    def has_partition_key(self, partition_key: str, *arguments: Any, **options: Any) -> bool:  # noqa: ANN401 - passed through
         """Return whether `partition_key` is registered or has landed."""
         # Dagster calls this a dozen times per file and run; without the cache, each call would query the storage.
         if partition_key in _LANDED.known:
@@ -52,7 +52,7 @@ MAX_KNOWN = 10_000
 
 
 class _Landed:
-    """What this process knows of files that landed. `known` may be stale: `raw_csv` fails if the file is gone."""
+    """Files that this process knows have landed. `known` may be stale: `raw_csv` fails if the file is gone."""
 
     config: PipelineConfig | None = None
 
@@ -81,7 +81,7 @@ _LANDED = _Landed()
 def look_for_files_in(config: PipelineConfig) -> None:
     """Look for files that are not registered yet in the landing zone of `config`.
 
-    Dagster asks a partitions definition with nothing but a key, so it cannot be given the resources of a run.
+    Dagster passes only a key to a partitions definition, so the definition cannot use the resources of a run.
     """
     _LANDED.config = config
 
@@ -90,8 +90,8 @@ landed_files = LandedFiles(name=LANDED_FILES)
 
 
 def materialize_only(context: dg.OutputContext, names: Iterable[str]) -> None:
-    """Make Dagster record a materialization for the files `names` only, when some files of a batch failed.
+    """Make Dagster record a materialization only for the files `names`, when some files of a batch failed.
 
-    Dagster has no public way to leave partitions out of a range: it records what this attribute of the context names.
+    Dagster has no public way to leave partitions out of a range: it records the partitions in this private attribute.
     """
     context._asset_partitions_subset = landed_files.subset_with_partition_keys(names)  # noqa: SLF001 - see above

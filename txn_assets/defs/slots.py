@@ -16,14 +16,14 @@ LOOK_SECONDS = 2.0
 """Seconds between two checks of a waiting run for dead runs."""
 
 QUIET_SECONDS = 3.0
-"""Seconds a run waits before it says so; small files take less."""
+"""Seconds that a run waits before it reports the wait, so that short waits are not reported."""
 
 REPEAT_SECONDS = 60.0
 """Seconds before a waiting run repeats the same message."""
 
 
 class SlotWait:
-    """State of one run that waits for slots; call `look` repeatedly."""
+    """Watches the pools that a run is waiting for. Call `look` repeatedly."""
 
     def __init__(self, instance: dg.DagsterInstance, run_id: str, say: Callable[[str], None]) -> None:
         self._instance = instance
@@ -35,7 +35,7 @@ class SlotWait:
         self._said: dict[str, float] = {}
 
     def look(self, pools: Collection[str]) -> bool:
-        """Free slots of dead runs or report the wait for `pools`, if due; return whether slots were freed."""
+        """Free slots of dead runs or report the wait for `pools`, if it is time to. Return whether slots were freed."""
         now = time.monotonic()
         if not pools:
             self._begun = None
@@ -57,17 +57,17 @@ class SlotWait:
         slots = self._instance.event_log_storage.get_concurrency_info(pool).claimed_slots
         holders = {slot.run_id for slot in slots} - {self._run_id}
         if not holders:
-            # A step of this run holds the slot, or it is free by now.
+            # A step of this run holds the slot, or the slot is free by now.
             return ""
         return sentence(pool, self._instance.get_run_records(dg.RunsFilter(run_ids=list(holders))))
 
 
 def sentence(pool: str, holders: Iterable[dg.RunRecord]) -> str:
-    """Return the message that names the runs holding `pool`, since when they run, and what to do."""
+    """Return the message that says which runs hold `pool`, when they started, and what to do."""
     runs = " and ".join(_described(record) for record in holders)
     return (
-        f"Waiting for a slot of pool {pool!r}, held by {runs}. This run continues when that one ends; "
-        "to end it, press Ctrl-C where it was started, or terminate it in the Dagster UI (`make dev`)."
+        f"Waiting for a slot of pool {pool!r}, held by {runs}. This run continues when that one ends. "
+        "To end that run, press Ctrl-C where it was started, or terminate it in the Dagster UI (`make dev`)."
     )
 
 

@@ -8,7 +8,7 @@ from txn_assets.files.ledger import FileVersion
 
 @dataclass(frozen=True)
 class Ledgers:
-    """The newest generation of each file, by file name, in each store, by the store's label."""
+    """Newest generation of each file in each store: by label of the store, then by file name."""
 
     generations: Mapping[str, Mapping[str, int]]
 
@@ -21,5 +21,5 @@ class Ledgers:
         return [label for label, held in self.generations.items() if held.get(version.name) != version.generation]
 
     def held(self, name: str) -> list[int]:
-        """Return the generation of the file `name` in each store, 0 where it was never loaded."""
+        """Return the generation of the file `name` in each store, or 0 if a store never loaded it."""
         return [held.get(name, 0) for held in self.generations.values()]

@@ -1,7 +1,7 @@
-"""The stores that every file is loaded into. A new store is a module beside this one, and a line in `STORES`.
+"""The stores that every file is loaded into. To add one, write a module next to this one and add it to `STORES`.
 
-The assets, their checks, pools and I/O managers, the ledgers that the sensor asks and the summary of a run follow from
-this list. It imports no client, because the definitions are loaded without any.
+The assets, their checks, pools and I/O managers, the ledgers that the sensor reads and the summary of a run are derived
+from this list. Do not import a client here, because the definitions are loaded without clients.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class StoreEntry:
     Attributes:
         key: the key of its I/O manager, and its pool.
         label: the name of the store in messages.
-        asset: the asset that loads it, and its description.
+        asset, description: the asset that loads files into it, and the asset's description.
         columns: the columns of its rows with their types.
         module: has the function `make_store(config, clients, run_files)`.
     """
@@ -57,4 +57,4 @@ STORES = (
         module="txn_assets.stores.postgres",
     ),
 )
-"""In the order in which people see them."""
+"""Stores, in the order in which the UI and the summary show them."""

@@ -1,6 +1,6 @@
-"""The I/O manager of a sink: hands files to a store, and records what became of each.
+"""I/O manager of a sink: load files into a store, and record the result for each.
 
-What a load does is in `stores/`; one I/O manager for each store is built from `registry.STORES`.
+The modules in `stores/` do the loading. `registry.STORES` has one entry per I/O manager.
 """
 
 import functools
@@ -60,7 +60,7 @@ class SinkIOManager(dg.IOManager):
         metadata |= {key: value - before[key] for key, value in self._store.costs().items()}
         if inexact := self._inexact_columns():
             metadata["not exact"] = f"{inexact}: a binary floating-point column of an older table"
-            context.log.warning(f"{self._label} keeps {inexact} as binary floating-point numbers: not exact.")
+            context.log.warning(f"{self._label} keeps {inexact} as binary floating-point numbers, which are not exact.")
         self._record(context, obj, actions, metadata)
 
     def _load_each(self, files: Sequence[HashedFile], run_id: str) -> tuple[dict[str, Action], tuple[FailedFile, ...]]:
@@ -120,7 +120,7 @@ class SinkIOManager(dg.IOManager):
             (only,) = each.values()
             metadata |= only
         else:
-            # The metadata of an output is the same for all of its partitions, so each gets an observation as well.
+            # The metadata of an output is shared by all its partitions, so give each partition an observation as well.
             for name, one in each.items():
                 context.log_event(dg.AssetObservation(context.asset_key, partition=name, metadata=one))
         context.add_output_metadata(metadata)
@@ -135,5 +135,5 @@ class SinkIOManager(dg.IOManager):
 
 
 def as_failure(error: StoreError) -> dg.Failure:
-    """Return `error` as the failure of a step, which Dagster does not retry, because the store has done so."""
+    """Return `error` as a step failure that Dagster does not retry, because the store has already retried."""
     return dg.Failure(str(error), allow_retries=False)

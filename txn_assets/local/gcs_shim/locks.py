@@ -1,4 +1,4 @@
-"""A lock per object, which makes each check and change atomic.
+"""One lock per object, so that checking and changing an object is atomic.
 
 Nothing else may happen to an object between reading its generation and changing it.
 """
@@ -18,7 +18,7 @@ class ObjectLocks:
 
     @asynccontextmanager
     async def exclusive(self, *objects: tuple[str, str]) -> AsyncIterator[None]:
-        """Lock these objects. Lock in name order, so that two requests cannot deadlock."""
+        """Lock `objects` in the order of their names, so that two requests cannot deadlock."""
         async with AsyncExitStack() as stack:
             for key in sorted(set(objects)):
                 lock = self._locks.get(key)
