@@ -1,7 +1,7 @@
 """Start the local stack, then Dagster's UI and daemon: `txn dev`, `python -m txn_assets.defs.dev` and `make dev`.
 
-`dagster dev` runs in its own process group, so that it ends completely with this command. The settings of its instance
-are in `dagster.yaml`. See docs/operations.md.
+`dagster dev` runs in its own process group, so that this command can stop it with all its processes. The settings of
+its instance are in `dagster.yaml`. See docs/operations.md.
 """
 
 import ctypes
@@ -27,9 +27,9 @@ from txn_assets.local.home import locked
 from txn_assets.local.stack import LocalStackError, ensure_up
 
 SETTINGS = {
-    # Number of events that one statement may store, for batches of files.
+    # Maximum number of events per INSERT, raised for batches of files.
     "DAGSTER_EVENT_BATCH_SIZE": "1000",
-    # A sensor without its cursor reads the three ledgers. A sweep reads them too, and lists all landed objects.
+    # A sensor that lost its cursor reads the three ledgers. The daily sweep reads them too, and lists all objects.
     "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300",
     "DAGSTER_SCHEDULE_GRPC_TIMEOUT_SECONDS": "900",
 }
@@ -53,7 +53,7 @@ def serve(port: str) -> int:
     """
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Needed even if SIGINT is ignored, as in background jobs of a script: Dagster would then ignore SIGTERM too.
+        # Do this even if SIGINT is ignored, as in a script's background jobs, because Dagster would ignore SIGTERM too.
         signal.signal(number, lambda *_: stop.set())
     _check_port(port)
     dagster_home = prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config())))
@@ -99,7 +99,7 @@ def _start(port: str, dagster_home: Path) -> "subprocess.Popen[bytes]":
         env=SETTINGS | os.environ | {"DAGSTER_HOME": str(dagster_home)},
         stdin=subprocess.DEVNULL,
         process_group=0,
-        # Shut down cleanly even if this command is killed.
+        # Make Dagster shut down cleanly even if this command is killed.
         preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509 - only one thread so far
     )
 
@@ -107,7 +107,7 @@ def _start(port: str, dagster_home: Path) -> "subprocess.Popen[bytes]":
 def _watch(dagster: "subprocess.Popen[bytes]", dagster_home: Path, stop: Event) -> None:
     """Report dead runs until Dagster ends or `stop` is set.
 
-    Dagster's run monitoring checks started runs only, but a run may also die while it is starting or being canceled.
+    Dagster's run monitoring checks only started runs, but a run may also die while it is starting or being canceled.
     """
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
         locks = RunLocks.of(instance)

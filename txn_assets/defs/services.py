@@ -1,4 +1,4 @@
-"""The resource `services`: what a run works with, built once for each run, tick and check from one configuration."""
+"""The resource `services`: landing zone, run files and stores, built once per run, tick and check."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ def make_services(config: PipelineConfig) -> dg.ResourceDefinition:
 
 @contextmanager
 def share_services(config: PipelineConfig, endpoints: Endpoints | None = None) -> Iterator[Services]:
-    """Open the services of `config` for a command that runs a job in its own process; the run uses the same ones.
+    """Open the services of `config` for a command that runs a job in its own process, and share them with the run.
 
     See `open_services` for `endpoints`.
     """
@@ -47,18 +47,18 @@ def share_services(config: PipelineConfig, endpoints: Endpoints | None = None) -
 def open_services(config: PipelineConfig, endpoints: Endpoints | None = None) -> Iterator[Services]:
     """Yield the services of `config` on the target in TXN_TARGET.
 
-    `endpoints` are those of the embedded servers, if the caller has started them; otherwise they are started here.
+    Pass the `endpoints` of the embedded servers if they are already running; otherwise they are started here.
 
     Raises:
-        ConfigError: a variable of the environment is missing or wrong.
+        ConfigError: an environment variable is missing or wrong.
         LocalStackError: the embedded servers do not start.
     """
     shared = _SHARED.get()
     if shared is not None and shared.config == config:
         yield shared
         return
-    # Everything below stores/ imports its client at the top. This is the one place that delays it: loading the
-    # definitions would take half a second longer.
+    # Modules in stores/ import their clients at the top. Delay all of that here, in one place, because loading the
+    # definitions would otherwise take half a second longer.
     from txn_assets.stores import assemble  # noqa: PLC0415 - see above
 
     access = _find_access(config, endpoints)
@@ -101,7 +101,7 @@ def _find_access(config: PipelineConfig, endpoints: Endpoints | None) -> Access:
 
 
 def to_access(endpoints: Endpoints, project_id: str, location: str) -> Access:
-    """Return where the embedded servers are."""
+    """Return the addresses and credentials of the embedded servers."""
     return Access(
         project_id=project_id,
         location=location,

@@ -1,6 +1,6 @@
 """Choose which partition keys and staged values are old enough to delete. The ledgers are kept forever.
 
-These are pure functions of what exists and how old it is; listing and deleting happen elsewhere. See
+These functions are pure: the caller lists what exists and deletes what they return. See
 docs/operations.md, 'What is kept'.
 """
 
@@ -21,10 +21,10 @@ def landed_at(generation: int) -> dt.datetime:
 def outdated_keys(
     keys: Iterable[str], landed: Mapping[str, int], ledgers: Ledgers, *, before: dt.datetime
 ) -> list[str]:
-    """Return the keys of partitions with files that landed before `before` and are finished.
+    """Return the partition keys of files that landed before `before` and need no more work.
 
-    `landed` maps a name to its newest generation. A key stays, however old it is, while its file
-    is in the landing zone and one of the stores has not loaded it. A key that none of them knows is returned too.
+    `landed` maps a name to its newest generation. Keep a key, however old, while its file is in the landing zone and a
+    store has not loaded it. Return a key that neither the landing zone nor a store knows.
     """
 
     def is_done(key: str) -> bool:

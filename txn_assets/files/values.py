@@ -1,7 +1,7 @@
 """The values that assets pass to each other: small objects that name the files of a run, never their rows.
 
-This module holds the value of each upstream asset and its JSON form; `stores/run_files.py` knows where the rows are.
-A run may cover several landed files (a backfill), so each value is a tuple of files.
+This module defines the value of each upstream asset and its JSON form; `stores/run_files.py` manages the rows.
+A run may load several landed files, as a backfill does, so each value is a tuple of files.
 """
 
 import json
@@ -24,7 +24,7 @@ class RawFile:
 
 @dataclass(frozen=True, slots=True)
 class ValidatedFile:
-    """A landed file after validation of its rows under the rules that `rules_id` names."""
+    """A landed file whose rows were validated under the rules with the id `rules_id`."""
 
     version: FileVersion
     rules_id: str
@@ -35,8 +35,8 @@ class ValidatedFile:
 class HashedFile:
     """The valid rows of a landed file with PII hashed, as a Parquet object with the columns of `hashed_rows.SCHEMA`.
 
-    `lake_fingerprint` is the fingerprint of the rows as the lake holds them; see `hashed_rows.totals`. `uri` is empty
-    until the file is stored.
+    `lake_fingerprint` is the fingerprint of the rows without source_row, as in the lake; see `hashed_rows.totals`.
+    `uri` is empty until the file is stored.
     """
 
     version: FileVersion
@@ -70,7 +70,7 @@ class HashedFile:
 
 @dataclass(frozen=True, slots=True)
 class FailedFile:
-    """A file that stops while the rest of its batch continues, and a sentence that says why."""
+    """A file that failed while the rest of its batch went on, and a sentence that says why."""
 
     name: str
     why: str
@@ -92,7 +92,7 @@ class _Files[FileT: (RawFile, ValidatedFile, HashedFile)]:
 
     @property
     def by_name(self) -> dict[str, FileT]:
-        """The files by the name of the landed file."""
+        """Files by name of the landed file."""
         return {file.version.name: file for file in self.files}
 
     def of(self, names: Collection[str]) -> Self:
@@ -125,7 +125,7 @@ class HashedFiles(_Files[HashedFile]):
 
 
 def list_failures(failed: Sequence[FailedFile]) -> str:
-    """Return the sentences of `failed` as one text; at most `SHOWN_FAILURES` of them are shown."""
+    """Return the first `SHOWN_FAILURES` sentences of `failed` as one string, and how many more there are."""
     shown = " ".join(str(one) for one in failed[:SHOWN_FAILURES])
     return f"{shown} And {len(failed) - SHOWN_FAILURES} more." if len(failed) > SHOWN_FAILURES else shown
 

@@ -1,6 +1,6 @@
 """Connection details of the local stack, and the contents of a new one.
 
-Plain values shared by `stack.py`, which starts the servers, and `provision.py`, which fills them.
+`stack.py`, which starts the servers, and `provision.py`, which fills them, share these values.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ class Seed:
 
 
 def seed_from(config: PipelineConfig) -> Seed:
-    """Return the seed that the configuration asks for."""
+    """Return the contents of a new stack for `config`."""
     warehouse = config.data_warehouse
     return Seed(
         bucket=config.data_lake.gcs_bucket,

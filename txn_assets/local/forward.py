@@ -1,7 +1,7 @@
-"""A second address for the servers of a stack: connections to it are forwarded to loopback, on the same port.
+"""Forward connections to a second address of this machine to the servers on loopback, on the same ports.
 
 `python -m txn_assets.local up --listen ADDRESS` turns it on, for clients with their own loopback, such as the pods
-of a cluster on this machine. Runs in `.venv-servers`, so use only the standard library.
+of a cluster on this machine. This module runs in `.venv-servers`, so use only the standard library.
 """
 
 import argparse

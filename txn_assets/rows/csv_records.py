@@ -1,6 +1,6 @@
 """Read CSV records one at a time: what a record is, and which code a broken one gets.
 
-This module defines a record. `csv_runs.py` finds the stretches of a file that Arrow reads the same way, and a property
+This module defines a record. `csv_runs.py` finds the parts of a file that Arrow reads the same way, and a property
 test checks that the two agree. See docs/data-contract.md for the reading rules.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MARK = b"\xef\xbb\xbf"
-"""The UTF-8 byte order mark. Exported files begin with it, so joined files also have it in the middle."""
+"""The UTF-8 byte order mark. Some exported files begin with it, so concatenated exports also have it in the middle."""
 
 _BETWEEN = re.compile(rb"(?:[\r\n]|\xef\xbb\xbf)*+")
 _QUOTED = re.compile(rb'"([^"]*+(?:""[^"]*+)*+)"')
@@ -54,7 +54,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Fields:
-    """The fields of one record as they were read.
+    """Fields of one record, as read so far.
 
     Attributes:
         values: the first fields, at most as many as a record should have.
@@ -86,11 +86,11 @@ class Fields:
 
 
 class Records(NamedTuple):
-    """The records of a stretch of data.
+    """Records read from part of the data.
 
     Attributes:
         records: the records, without blank lines.
-        end: the offset after the last one; None if its line continues after the data.
+        end: the offset after the last record; None if its line continues after the data.
         waiting: whether reading stopped at a record that needs more data.
         bare_quotes: how many of the readable records have a quote inside an unquoted field.
     """
@@ -155,9 +155,9 @@ def after_line(data: bytes, at: int) -> int | None:
 
 
 def read_fields(data: bytes, start: int, *, final: bool, limits: Limits) -> Fields | None:
-    """Read the record at `start` and keep as many fields as it should have; return None if it needs more data.
+    """Read the record at `start`, keeping at most `limits.width` fields; return None if the record needs more data.
 
-    The result depends only on the record's own bytes, never on how many of them have been read ahead.
+    The result depends only on the bytes of the record, never on how much of the file has been read.
     """
     result = Fields([], 0, None, "", [], empty=True, ends_in_comma=False)
     size = len(data)
@@ -194,7 +194,7 @@ def read_fields(data: bytes, start: int, *, final: bool, limits: Limits) -> Fiel
 
 
 def _add_plain(result: Fields, text: bytes, limits: Limits) -> None:
-    """Add the fields of `text`, a text without quotes; only count the fields beyond the header's width."""
+    """Add the fields of `text`, which has no quotes. Only count fields beyond the width of the header."""
     wanted = max(limits.width - len(result.values), 0)
     values = text.split(b",", wanted)[:wanted]
     if len(text) > limits.field_bytes and any(len(value) > limits.field_bytes for value in values):
@@ -207,7 +207,7 @@ def _add_plain(result: Fields, text: bytes, limits: Limits) -> None:
 
 
 def _read_field(data: bytes, at: int, result: Fields, *, final: bool, limits: Limits) -> int:
-    """Add the field with a quote at `at`, and return the offset after it; -1 if it needs more data."""
+    """Add the field at `at`, which has a quote, and return the offset after the field, or -1 if it needs more data."""
     quote = data.index(b'"', at)
     if data[at:quote].strip(b" \t"):
         unquoted = _UNQUOTED.match(data, at)
@@ -245,9 +245,9 @@ def _add(result: Fields, value: bytes, limits: Limits) -> None:
 
 
 def _misplaced(bare: Sequence[bytes]) -> bool:
-    """Return whether quotes inside the unquoted fields `bare` were meant to quote: `T1"Desk, oak"` has lost a comma.
+    """Return whether quotes in the unquoted fields `bare` probably delimit a field: `T1"Desk, oak"` has lost a comma.
 
-    A single quote after a digit at the end of a field is an inch sign, and pairs within one field are text.
+    One double quote after a digit at the end of a field is an inch sign, and pairs within one field are text.
     """
     opened = False
     for value in (value.rstrip(b" \t") for value in bare if value.count(b'"') % 2):

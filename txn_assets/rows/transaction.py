@@ -1,8 +1,8 @@
 """The row contract: what a valid transaction is.
 
-This module holds the fields, the rules for each, and the settings that narrow them. The fast screen in `validation.py`
-may accept rows before this model sees them, but only rows that this model provably accepts. See docs/data-contract.md,
-'A row'.
+This module defines the fields, the rules for each, and the settings that change the rules. The fast screen in
+`validation.py` may accept rows before this model sees them, but only rows that this model provably accepts. See
+docs/data-contract.md, 'A row'.
 """
 
 import datetime as dt
@@ -28,17 +28,17 @@ FUTURE_DAYS = 366
 """The default of `max_date` is this many days after the day of the run."""
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
-# At most one zero, because 1.000 may be a thousand with German grouping.
+# Allow at most one zero after the point, because 1.000 may be a thousand in German notation.
 _WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MAX_NUMBER_LENGTH = 100
-"""Longer digit strings are refused without parsing: they cannot fit, and parsing takes quadratic time."""
+"""Maximum length of a number to parse. Longer ones cannot be valid, and parsing takes quadratic time."""
 
 
 INVISIBLE_LETTERS = "\u115f\u1160\u3164\uffa0"
-"""The Hangul fillers: letters by category, but drawn as nothing."""
+"""The Hangul fillers: letters by category, but invisible."""
 _INVISIBLE = frozenset(f"{INVISIBLE_LETTERS}\u034f\u2800") | frozenset(map(chr, range(0xFE00, 0xFE10)))
-"""Characters drawn as nothing, besides white space, control and format characters. Includes variation selectors."""
+"""Invisible characters other than white space, control and format characters; includes variation selectors."""
 
 SHEET_ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#SPILL!", "#CALC!"})
 """https://support.microsoft.com/en-us/office/error-type-function-10958677-7c8d-44f7-ae77-b9a9ee6eefaa"""
@@ -115,7 +115,7 @@ def _iso_date_between(first: dt.date, last: dt.date) -> BeforeValidator:
     return BeforeValidator(validate)
 
 
-# Bounds come before the validator. After it, Pydantic would check them in Python and take twice as long per row.
+# Keep bounds before the validator. After it, Pydantic checks bounds in Python, which takes twice as long per row.
 Identifier = Annotated[str, BeforeValidator(_identifier), IDENTIFIER]
 Text = Annotated[str, BeforeValidator(_text), TEXT]
 Price = Annotated[
@@ -134,7 +134,7 @@ class Transaction(BaseModel):
     Files and stores take their columns from here, in this order. The type of a field is one of those above, with a rule
     and a kind; `Text | None = None` is for text that may be empty.
 
-    Blanks around a value are dropped; text keeps those inside it. A price is an exact decimal with at most 14 digits
+    Blanks around a value are stripped; blanks inside text are kept. A price is an exact decimal with at most 14 digits
     before the point and 4 after it. A quantity is a whole number, at least 1. A date is ISO 8601, `YYYY-MM-DD`, and not
     before 1970.
     """
@@ -180,7 +180,7 @@ class ValidationRules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     required_fields: frozenset[FieldName] = REQUIRED_FIELDS
-    # As many digits as a price has, because Arrow cannot compare decimals with more than 38 digits in total.
+    # Allow as many digits as in a price, because Arrow cannot compare decimals with more than 38 digits in total.
     min_price: Annotated[Decimal, Field(ge=0, max_digits=WHOLE_DIGITS + DECIMAL_PLACES)] = Decimal(0)
     max_quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)] = MAX_QUANTITY
     product_prefix: str = ""

@@ -1,7 +1,7 @@
-"""Build the SQL of the BigQuery sink, in functions that return text for tests to read.
+"""Build the SQL of the BigQuery sink, in functions that return text, so that tests can read it.
 
-Names are quoted here; the caller binds the values. Every statement on the data table has bounds on `date`, because the
-bytes read would otherwise grow with the table and a table may require the filter
+The functions quote names; the caller binds values. Every statement on the data table has bounds on `date`, because the
+bytes read would otherwise grow with the table, and because a table may require such a filter
 (https://cloud.google.com/bigquery/docs/querying-partitioned-tables).
 """
 
@@ -24,13 +24,13 @@ LEDGER_COLUMNS = {column.name: column.kind.bigquery for column in ledger.LEDGER_
 LOAD_TABLE_PREFIX = "_txn_staging_"
 
 WITHIN = "(date BETWEEN @first_date AND @last_date OR date IS NULL)"
-"""Condition for rows from @first_date to @last_date, and rows without a date: they are in a partition of their own."""
+"""Condition for rows from @first_date to @last_date, and rows without a date, which are in a partition of their own."""
 
 ANY_DATE = "(date BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' OR date IS NULL)"
 """Condition for every row, in a form that satisfies a required filter."""
 
 WRONG_ROWS = "the table does not hold the rows of"
-"""Error text of the transaction if the rows it wrote differ from those of a file; the name of the file follows."""
+"""Error text of the transaction if the rows that it wrote differ from those of a file, whose name follows."""
 
 _EMPTY = {"STRING": "''", "INT64": "0", "DATE": "CAST(NULL AS DATE)", "TIMESTAMP": "CURRENT_TIMESTAMP()"}
 """Values of a ledger row for a file that no load has recorded."""
@@ -77,7 +77,7 @@ class Tables:
 
 
 def held_query(tables: Tables) -> str:
-    """Return the query for the newest ledger row of each file; binds @names."""
+    """Return the query for the newest ledger row of each file in @names."""
     return (
         f"SELECT {', '.join(LEDGER_COLUMNS)} FROM {tables.ledger} WHERE source_file IN UNNEST(@names) "  # noqa: S608 - quoted names
         "QUALIFY ROW_NUMBER() OVER (PARTITION BY source_file ORDER BY generation DESC) = 1"
@@ -90,9 +90,10 @@ def generations_query(tables: Tables) -> str:
 
 
 def totals_query(tables: Tables, *, is_exact: bool, names: str = "@names", has_fingerprint: bool = True) -> str:
-    """Return the query for the totals of each of the files in `names`; binds it, @first_date and @last_date.
+    """Return the query for the totals of each file in `names`; binds @names, @first_date and @last_date.
 
-    See `select_fingerprint` for `is_exact`. Without a fingerprint, which is null then, the query reads no text column.
+    See `select_fingerprint` for `is_exact`. Without `has_fingerprint`, the fingerprint is null and the query reads no
+    text column.
     """
     fingerprint = select_fingerprint(BIGQUERY, is_exact=is_exact) if has_fingerprint else "NULL"
     return (
@@ -104,7 +105,7 @@ def totals_query(tables: Tables, *, is_exact: bool, names: str = "@names", has_f
 
 
 def rows_query(tables: Tables) -> str:
-    """Return the query for the rows of some files; binds @names, @first_date and @last_date."""
+    """Return the query for the rows of the files in @names; binds @names, @first_date and @last_date."""
     return (
         f"SELECT {', '.join(COLUMNS)} FROM {tables.data} WHERE source_file IN UNNEST(@names) AND {WITHIN} "  # noqa: S608 - quoted names
         "ORDER BY source_file, source_row"
@@ -114,10 +115,10 @@ def rows_query(tables: Tables) -> str:
 def begin_ledger_statement(tables: Tables) -> str:
     """Return the statement that adds the lock row to a new ledger, and a row for each file already in the data table.
 
-    Every load updates the lock row, so that two loads at once conflict; it names no file. Files are already there if
-    the ledger was lost, for example in a partial restore; the next load of each must find its rows and replace them.
-    Their sums and fingerprint stay null. This is the only statement that reads the whole table, and it runs once in the
-    life of a ledger.
+    Every load updates the lock row, which names no file, so that two loads at once conflict. The data table already has
+    files if the ledger was lost, for example in a partial restore. The next load of such a file must find the rows and
+    replace them. The sums and the fingerprint in these ledger rows stay null. This is the only statement that reads the
+    whole table, and it runs once per ledger.
     """
     empty = {name: _EMPTY[kind] for name, kind in LEDGER_COLUMNS.items() if kind in _EMPTY and name != "fingerprint"}
     lock = empty | {"run_id": "'lock'"}
@@ -133,18 +134,18 @@ def begin_ledger_statement(tables: Tables) -> str:
 def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, str]) -> str:
     """Return the transaction that replaces files and writes their ledger rows, all or nothing.
 
-    Binds @incoming (the ledger rows, each with the generation and run that the caller saw there), @replaced (the files
-    of `load_table`, including those that are not in the ledger), and @first_date and @last_date (the bounds of their
-    rows, old and new). Without `load_table`, only the ledger rows are written.
+    Binds @incoming (the ledger rows, each with the generation and run that the caller last read), @replaced (the files
+    of `load_table`, including those that are not in the ledger), and @first_date and @last_date (the bounds of
+    the dates in old and new rows). Without `load_table`, only the ledger rows are written.
 
-    A transaction takes SELECT and DML, but not ASSERT
+    A transaction allows SELECT and DML, but not ASSERT
     (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions). Instead, a SELECT that
     raises an error ends the script, and BigQuery rolls back.
     """
     names = [column.name for column in ledger.LEDGER_COLUMNS]
     steps = [
         "BEGIN TRANSACTION",
-        # BigQuery lets transactions that only insert run side by side; updating this row makes any two loads conflict.
+        # BigQuery runs transactions that only insert in parallel. Updating this row makes any two loads conflict.
         f"UPDATE {tables.ledger} SET loaded_at = CURRENT_TIMESTAMP() WHERE source_file = ''",  # noqa: S608 - quoted names
         f"SELECT IF(EXISTS (SELECT 1 FROM {tables.ledger} AS l JOIN UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
         "ON l.source_file = i.source_file WHERE l.generation > i.seen_generation "
@@ -160,7 +161,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
     noted = [fingerprint if name == "fingerprint" else f"i.{name}" for name in names]
     steps += [
         f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
-        # A live version may have a smaller generation, but the newest one in the ledger counts as held.
+        # Delete larger generations too: the largest in the ledger counts as held, but the live one may be smaller.
         "WHERE i.source_file = l.source_file AND i.generation <= l.generation)",
         f"INSERT INTO {tables.ledger} ({', '.join(names)}, loaded_at) "  # noqa: S608 - quoted names
         f"SELECT {', '.join(noted)}, CURRENT_TIMESTAMP() FROM UNNEST(@incoming) AS i{totals}",
@@ -170,7 +171,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
 
 
 def inexact_columns(types: Mapping[str, str]) -> list[str]:
-    """Return the prices that a table with columns of `types` stores as binary floating-point numbers."""
+    """Return the money columns that a table with columns of `types` stores as binary floating-point numbers."""
     return [name for name in fields_of(MONEY) if types.get(name) == "FLOAT64"]
 
 
@@ -180,9 +181,9 @@ def is_exact(types: Mapping[str, str]) -> bool:
 
 
 def _verification(tables: Tables, *, is_exact: bool) -> tuple[str, str]:
-    """Return a join for the ledger row `i`, and its fingerprint: an error unless the table holds the rows of the file.
+    """Return a join for the ledger row `i`, and its fingerprint, which is an error if the table has different rows.
 
-    Part of the INSERT and not a statement of its own, because the embedded server runs a SELECT with parameters twice.
+    The check is part of the INSERT, because the embedded server runs a separate SELECT with parameters twice.
     """
     counts = ("row_count", "sum_quantity", "fingerprint")
     same = [f"IFNULL(t.{name}, 0) = i.{name}" for name in counts]
@@ -200,7 +201,7 @@ def _verification(tables: Tables, *, is_exact: bool) -> tuple[str, str]:
 
 
 def wrong_file(message: str) -> str | None:
-    """Return the file with wrong rows from the error of the transaction; None if it names none."""
+    """Return the file with wrong rows that the error `message` names, or None if it names no file."""
     found = re.search(re.escape(WRONG_ROWS) + r" \[(.*?)\]", message)
     return found[1] if found else None
 
@@ -215,7 +216,7 @@ _CONFLICTS = re.compile(
 
 
 def is_conflict(message: str) -> bool:
-    """Return whether BigQuery aborted a transaction because another one was faster."""
+    """Return whether BigQuery aborted a transaction because of a concurrent one."""
     return _CONFLICTS.search(message) is not None
 
 

@@ -1,8 +1,8 @@
-"""The errors of the layers below Dagster; `defs/` turns them into the Failure of a step."""
+"""Errors of the layers below Dagster. `defs/` turns them into step failures."""
 
 
 class StoreError(Exception):
-    """Raised when a store cannot be loaded; the message names store, cause and remedy, and no value from a row."""
+    """Raised when a store cannot be loaded; the message names store, cause and remedy, but no value from a row."""
 
 
 class StoreUnavailableError(StoreError):
@@ -10,8 +10,8 @@ class StoreUnavailableError(StoreError):
 
 
 class LandedFileError(Exception):
-    """Raised when a landed file cannot be read now; the message names it and says what to do."""
+    """Raised when a landed file cannot be read now; the message names the file and says what to do."""
 
 
 class UnusableFileError(Exception):
-    """Raised when a landed file cannot be loaded as it is, however often it is tried; the message says what to do."""
+    """Raised when a landed file cannot be loaded, no matter how often; the message says what to do."""
