@@ -1,4 +1,4 @@
-"""Check whether a file may replace the rows that the stores hold under its name; `make run` does so before landing.
+"""Check whether a file may replace the rows that the stores hold under its name; `make run` does this before landing.
 
 An upload to the landing zone replaces the earlier version of a file without asking. A person at a terminal may not know
 that a different file was loaded under the same name. See docs/operations.md.
@@ -20,10 +20,10 @@ from txn_assets.stores.postgres import PostgresStore
 from txn_assets.stores.services import Services
 
 COMPARED_IDS = 100_000
-"""Maximum number of ids of a file to look up in PostgreSQL; bounds memory for files of any size."""
+"""Maximum number of ids of a file to look up in PostgreSQL, which limits memory."""
 
 COMPARED_CHARACTERS = 32 << 20
-"""Maximum total length of those ids, since ids that are not hashed may be long."""
+"""Maximum total length of the ids to look up, because ids that are not hashed may be long."""
 
 
 class ReplacementError(Exception):
@@ -31,10 +31,10 @@ class ReplacementError(Exception):
 
 
 def check_replacement(file: Path, name: str, services: Services, *, is_asked_for: bool) -> str | None:
-    """Describe what loading `file` as `name` would replace; return None if nothing, or the same content.
+    """Describe what loading `file` as `name` would replace; return None if it replaces nothing, or the same content.
 
     Raises:
-        ReplacementError: it would replace other rows and `is_asked_for` is false, or it is not a transaction file.
+        ReplacementError: `is_asked_for` is false and the rows are unrelated, or the file is not a transaction file.
         StoreError: a store cannot be queried.
     """
     lake, table = services.stores["gcs"], services.stores["postgres"]
@@ -66,7 +66,7 @@ def describe(held: LoadRecord) -> str:
 def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | None) -> str:
     """Return the message for a file that shares none of its `ids` with `held`; `ids` is None if not comparable."""
     if ids is None:
-        why = "and their ids cannot be compared with those of this file (another hash key, or not in PostgreSQL)"
+        why = "and their ids cannot be compared with those of this file (a different hash key, or not in PostgreSQL)"
     elif not ids:
         why = "and this file has no valid row with an id"
     elif len(ids) < COMPARED_IDS:
@@ -75,8 +75,8 @@ def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | Non
         why = f"and none of the first {len(ids):,} ids in this file is among theirs"
     return (
         f"{file} is not landed: the stores hold {describe(held)} as {name!r}, {why}. "
-        f"To replace those rows, add REPLACE=1 (--replace). To keep them and load this file beside them, "
-        f"give it a name of its own: NAME=other_name.csv (--name)."
+        f"To replace those rows, add REPLACE=1 (--replace). To keep them and load this file as well, "
+        f"give it a different name: NAME=other_name.csv (--name)."
     )
 
 

@@ -1,6 +1,6 @@
 """Start runs automatically: the landing-zone sensor, the daily sweep and the upkeep schedules.
 
-This module lists objects, requests runs and reports what it looked at; `arrival.py` decides which versions are new. See
+This module lists objects, requests runs and reports what it found. `arrival.py` decides which versions are new. See
 docs/operations.md.
 """
 
@@ -38,14 +38,14 @@ SHOWN_FILES = 20
 """Maximum number of ignored objects to list by name."""
 
 LISTING_SECONDS = 30.0
-"""Stop listing after this many seconds, since Dagster gives a tick one minute; the next tick resumes there."""
+"""Seconds after which a tick stops listing, because Dagster gives it one minute. The next tick resumes there."""
 
 
 @dg.sensor(
     job=load_landed_files,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Requests runs for the new and overwritten objects in the landing zone.",
+    description="Requests runs for new and overwritten objects in the landing zone.",
 )
 def new_landed_files(
     context: dg.SensorEvaluationContext,
@@ -84,7 +84,7 @@ def new_landed_files(
 
 
 def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
-    """Return the schedule that requests landed versions missing from a ledger, at the times in `cron_schedule`."""
+    """Return the schedule that requests landed versions that a ledger lacks, at the times in `cron_schedule`."""
 
     @dg.schedule(
         name="daily_sweep",
@@ -131,7 +131,7 @@ def upkeep_schedules(remove_old: dg.JobDefinition) -> list[dg.ScheduleDefinition
             job=watch_landing_zone,
             cron_schedule="0 * * * *",
             default_status=running,
-            description="Looks for files that have landed and are not in every store.",
+            description="Looks for landed files that are missing from a store.",
         ),
         dg.ScheduleDefinition(
             job=remove_old,
@@ -149,7 +149,7 @@ def missing_versions(landed: Iterable[FileVersion], ledgers: Ledgers) -> list[Fi
 
 
 def _queued(instance: dg.DagsterInstance) -> set[str]:
-    """Return the files of queued runs; those runs load the newest version when they start."""
+    """Return the files of queued runs, which load the newest version when they start."""
     waiting = dg.RunsFilter(job_name=load_landed_files.name, statuses=[dg.DagsterRunStatus.QUEUED])
     keys = list(instance.get_dynamic_partitions(LANDED_FILES))
     return names_in_runs([run.tags for run in instance.get_runs(filters=waiting)], keys)
@@ -159,7 +159,7 @@ def _register(instance: dg.DagsterInstance, versions: Sequence[FileVersion]) -> 
     """Return all partition keys in order, with those of `versions` appended, and the list of added keys."""
     keys = list(instance.get_dynamic_partitions(LANDED_FILES))
     known = set(keys)
-    # Small files first, so that they are adjacent: files that share a run must be a range of keys.
+    # Put small files first, so that they are adjacent, because the files of a run must be a range of keys.
     by_size = sorted(versions, key=lambda version: version.size >= SMALL_BYTES)
     added = [version.name for version in by_size if version.name not in known]
     return keys + added, added

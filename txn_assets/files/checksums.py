@@ -13,7 +13,7 @@ class Checksum:
         self._checksum = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # the package has no types
 
     def update(self, data: bytes) -> None:
-        """Add `data`."""
+        """Add `data`, the next bytes."""
         self._checksum.update(data)  # type: ignore[no-untyped-call]  # the package has no types
 
     def base64(self) -> str:

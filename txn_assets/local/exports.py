@@ -1,6 +1,7 @@
 """Environment variables that point psql, gcloud, bq, gsutil, a notebook or any Google client at the local stack.
 
-Returns the variables and writes the throwaway credential files that they name. `cli.py` prints them.
+This module returns the variables and writes the throwaway credential files that they name. `cli.py` prints the
+variables.
 """
 
 from collections.abc import Mapping
@@ -11,14 +12,14 @@ from txn_assets.local.home import Home, read_json, write_json, write_private
 
 
 def variables(endpoints: Endpoints, *, project_id: str, home: Path) -> Mapping[str, str]:
-    """Return the variables to export."""
+    """Return the variables to export, and write the files that they name."""
     place = Home(home)
     return {
         "STORAGE_EMULATOR_HOST": endpoints.gcs_url,
         "BIGQUERY_EMULATOR_HOST": endpoints.bigquery_url,
         "GOOGLE_CLOUD_PROJECT": project_id,
         "GOOGLE_APPLICATION_CREDENTIALS": str(_credentials(place, endpoints, project_id)),
-        # Otherwise gcsfs asks Google's control plane for the bucket type and waits a minute for no answer.
+        # Otherwise, gcsfs asks Google's control plane for the bucket type and times out after a minute.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         # Otherwise google-auth looks for the metadata server of a virtual machine.
         "NO_GCE_CHECK": "true",

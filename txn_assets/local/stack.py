@@ -1,8 +1,8 @@
-"""The local stack as the rest of the platform sees it: started on demand, with its endpoints.
+"""Start the local stack on demand, return its endpoints, and stop it.
 
-It decides whether the stack is up, who starts it, and what to report if it does not start. `supervisor.py` starts the
-servers in the interpreter of `.venv-servers`. Import no cloud or database client here, because each entry point calls
-`ensure_up` first.
+This module decides whether the stack is up, which process starts it, and what to report if it does not start.
+`supervisor.py` starts the servers in the interpreter of `.venv-servers`. Import no cloud or database client here,
+because each entry point calls `ensure_up` first.
 """
 
 import ipaddress
@@ -62,13 +62,13 @@ class _State:
         try:
             return cls(
                 endpoints=Endpoints(**content["endpoints"]),
-                # Missing in a file that a test wrote to put proxies in front of another stack's servers.
+                # A test may write a file without an identity, to put proxies in front of another stack's servers.
                 identity=content.get("identity"),
                 servers=content.get("servers", []),
                 seeds=content.get("seeds", []),
             )
         except (KeyError, TypeError):
-            return None  # Written by another version: that stack is stopped and started again.
+            return None  # A different version wrote the file, so the caller restarts that stack.
 
     def write(self, home: Home) -> None:
         write_json(home.state, asdict(self))
@@ -85,7 +85,7 @@ class _State:
 
 
 def ensure_up(home: Path, seed: Seed) -> Endpoints:
-    """Return the endpoints of a stack that answers and holds the seed; start it if needed.
+    """Return the endpoints of a running stack with the contents of `seed`; start or fill the stack if needed.
 
     Every entry point calls this. If the stack is up, it takes a few milliseconds.
 
@@ -101,7 +101,7 @@ def ensure_up(home: Path, seed: Seed) -> Endpoints:
         place.stack.mkdir(mode=0o700, exist_ok=True)
         place.tmp.mkdir(exist_ok=True)
         with locked(place.start_lock):
-            # Whoever held the lock before us may have done the work.
+            # Another process may have started the stack while we waited for the lock.
             state = _State.read(place)
             if state is None or not state.is_healthy():
                 _stop(place)
@@ -110,7 +110,7 @@ def ensure_up(home: Path, seed: Seed) -> Endpoints:
 
 
 def listen_on(home: Path, address: str) -> None:
-    """Make the stack listen on `address` as well as loopback from its next start on, until `down`.
+    """Make the stack listen on `address` in addition to loopback, from its next start until `down`.
 
     A running stack that does not listen there is stopped; the next `ensure_up` starts it again on the same ports.
 
@@ -181,7 +181,7 @@ def _answers(name: str, url: str) -> bool:
 
 @contextmanager
 def _usable(home: Home) -> Generator[None]:
-    """Raise one clear error if the home cannot be used, whichever of its files fails."""
+    """Raise one clear error if the home cannot be used, no matter which file in it fails."""
     try:
         yield
     except OSError as error:
@@ -204,8 +204,8 @@ def _start(home: Home, seed: Seed) -> _State:
     log = home.log("supervisor")
     rotate(log)
     with log.open("wb") as errors:
-        # The supervisor leaves a daemon behind; this returns when that daemon has reported and closed the pipe. Pass
-        # nothing from the environment, because the servers need neither secrets nor settings of the caller.
+        # The supervisor leaves a daemon behind. `run` returns when the daemon has reported and closed the pipe. Do not
+        # pass on our environment, because the servers need none of the caller's secrets or settings.
         result = subprocess.run(
             [interpreter, "-P", "-m", "txn_assets.local.supervisor", home.root, seed.project_id, seed.dataset],
             cwd=home.stack,
@@ -225,7 +225,7 @@ def _start(home: Home, seed: Seed) -> _State:
             "The supervisor of the local stack exited before its servers were up: see its log.", log
         ) from error
     if "failed" in answer:
-        _stop(home)  # It is about to exit anyway; after this, the caller may start again at once.
+        _stop(home)  # The supervisor is about to exit anyway. Wait for that, so that the caller can retry right away.
         raise _error(answer["failed"], Path(answer["log"]) if answer["log"] else None)
     ready = answer["ready"]
     return _State(
@@ -244,9 +244,9 @@ def _not_installed(environment: Path) -> str:
 
 
 def _code(home: Home) -> Path:
-    """Return a folder with nothing but a link to this package, to put on the path of the servers' interpreter.
+    """Return a folder that contains only a link to this package, for the PYTHONPATH of the servers' interpreter.
 
-    The folder above the package may be a site-packages, whose duckdb is not the one that local-bigquery needs.
+    The package may be in a site-packages folder whose duckdb is not the version that local-bigquery needs.
     """
     folder = home.stack / "code"
     folder.mkdir(exist_ok=True)
@@ -259,26 +259,26 @@ def _code(home: Home) -> Path:
 def _provide(home: Home, state: _State, seed: Seed) -> Endpoints:
     fingerprint = seed.fingerprint()
     if fingerprint not in state.seeds:
-        from txn_assets.local import provision  # noqa: PLC0415 - psycopg costs 0.3 s, and a running stack needs none
+        from txn_assets.local import provision  # noqa: PLC0415 - psycopg takes 0.3 s to import, and a running stack does not need it
 
         try:
             provision.provide(seed, state.endpoints)
         except (OSError, provision.Refused) as error:
             message = f"The local stack is up but cannot be provisioned: {error}. See the logs in {home.logs}."
             raise LocalStackError(message) from error
-        # Keep only the newest few: every change of a file in `data` adds one.
+        # Keep only the newest fingerprints, because every change of a file in `data` adds one.
         state = replace(state, seeds=[*state.seeds[-20:], fingerprint])
     state.write(home)
     return state.endpoints_for(seed)
 
 
 def _stop(home: Home) -> bool:
-    """End the supervisor, which ends its servers, then whatever is left. The caller holds the start lock."""
+    """Stop the supervisor, which stops its servers, then kill what is left. The caller must hold the start lock."""
     home.state.unlink(missing_ok=True)
     content = read_json(home.processes) or read_json(home.supervisor_lock) or {}
     alive = [process for process in (Process(**item) for item in content.get("processes", [])) if process.is_alive()]
     if alive:
-        # The first is the supervisor; if it is gone already, the kernel has signaled its servers.
+        # The first process is the supervisor. If it is already gone, the kernel has signaled its servers.
         alive[0].signal(signal.SIGTERM)
         for process in wait_gone(alive, seconds=_STOP_SECONDS):
             process.signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Parse the records of a block into columns of bytes: regular runs with Arrow, the others from their fields.
+"""Parse the records of a block into columns of bytes: regular runs with Arrow, other records field by field.
 
 `validation.py` decides what the bytes mean.
 """
@@ -49,7 +49,7 @@ class ParsedBlock:
         records: how many records the block has; blank lines do not count.
         fields: `FIELDS` as binary columns, one row for each readable record.
         index: int64, the position of each row of `fields` among the block's records, from 0.
-        unreadable: the other records.
+        unreadable: the records that could not be read.
         bare_quotes: how many of the readable records have a quote inside an unquoted field.
     """
 
@@ -128,7 +128,7 @@ def _parse_run(run: RegularRun, header: Header) -> ParsedBlock:
 
 
 def _parse_pieces(run: RegularRun, header: Header) -> ParsedBlock:
-    """Parse a run with both non-UTF-8 bytes and rows of the wrong width; smaller pieces have one or the other."""
+    """Parse a run with both non-UTF-8 bytes and rows of the wrong width: halve it until no piece has both."""
     data = run.data
     runs = Runs(data, final=True, max_record_bytes=len(data))
     half = runs.run(0, len(data) // 2)
@@ -141,7 +141,7 @@ def _parse_pieces(run: RegularRun, header: Header) -> ParsedBlock:
 
 
 def _limits(width: int) -> Limits:
-    """Return limits that never apply, because records found earlier are already short enough."""
+    """Return limits that never apply, because the caller's records are already known to be short enough."""
     return Limits(width, _NO_LIMIT, _NO_LIMIT)
 
 
@@ -169,12 +169,12 @@ def _read_columns(
     data: bytes, header: Header, positions: Sequence[int], invalid: _InvalidRows | None
 ) -> pa.RecordBatch:
     """Return the columns at `positions` as binary."""
-    # Positional names, because extra columns may share a name.
+    # Name columns by position, because extra columns may share a name.
     names = [f"f{position}" for position in range(len(header.columns))]
     wanted = [names[position] for position in positions]
     table = pyarrow.csv.read_csv(
         pa.py_buffer(data),
-        # One thread and one block, so that the numbers of bad rows are known; the caller parses blocks in parallel.
+        # Use one thread and one block, so that Arrow numbers bad rows. The caller parses blocks in parallel.
         read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=invalid),
         convert_options=pyarrow.csv.ConvertOptions(

@@ -1,4 +1,4 @@
-"""The landing zone: the prefix of the bucket where transaction files land."""
+"""The landing zone: a prefix in the bucket where transaction files land."""
 
 import datetime as dt
 import io
@@ -19,18 +19,18 @@ from txn_assets.stores.errors import LandedFileError
 from txn_assets.stores.landed_names import MAX_OBJECT_NAME_BYTES
 
 READ_CHUNK_BYTES = 16 << 20
-"""Bytes of a landed object read per request, and so the most that a lost connection costs."""
+"""Bytes of a landed object to read per request, which is also the most to read again after a lost connection."""
 
 
 @dataclass
 class LandingZone:
-    """The prefix of the bucket where transaction files land.
+    """Reads and writes landed files, below a prefix in the bucket.
 
     Attributes:
-        prefix: objects land below it.
-        dates: how names begin, as strftime writes a date; '' for any name.
-        late_days: how many days after its date an object may still land.
-        max_name_bytes: a longer name does not fit into the names of the objects made from it.
+        prefix: prefix of landed objects, without a slash at the end.
+        dates: strftime format that names begin with; '' for any name.
+        late_days: maximum number of days between the date in a name and the day the object lands.
+        max_name_bytes: maximum length of a name, so that derived object names are not too long.
     """
 
     clients: Clients
@@ -76,7 +76,7 @@ class LandingZone:
         return FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
 
     def is_out_of_reach(self, error: Exception) -> bool:
-        """Return whether `error` means that the storage does not answer; every other file would fail just so."""
+        """Return whether `error` means that the storage does not respond, so every other file would fail too."""
         return google_errors.is_out_of_reach(error)
 
     def not_landed(self, name: str) -> str:
@@ -87,7 +87,7 @@ class LandingZone:
         )
 
     def head(self, version: FileVersion, size: int) -> bytes:
-        """Return the first `size` bytes of exactly `version`, or b"" if it is gone; `open` reports that."""
+        """Return the first `size` bytes of exactly `version`, or b"" if the version is gone, which `open` reports."""
         blob = self._blob(version)
         try:
             return bytes(blob.download_as_bytes(start=0, end=size - 1, raw_download=True, checksum=None))
@@ -100,16 +100,16 @@ class LandingZone:
 
     @contextmanager
     def open(self, version: FileVersion) -> Iterator[BinaryIO]:
-        """Open exactly `version` for reading; its crc32c is checked once all bytes have been read.
+        """Open exactly `version` for reading, and check its crc32c once all bytes have been read.
 
         Raises:
             LandedFileError: the version is gone, or the bytes that arrived differ from those stored.
         """
         blob = self._blob(version)
         try:
-            # Raw: the checksum covers the stored bytes, so an object with content-encoding gzip must stay compressed.
+            # Download raw bytes, which the checksum covers: an object with content-encoding gzip must stay compressed.
             if version.size <= READ_CHUNK_BYTES:
-                # A single request: a chunked reader makes one more for the size and one more past the end.
+                # Use one request: a chunked reader makes two more, for the size and past the end.
                 stream: BinaryIO = io.BytesIO(blob.download_as_bytes(raw_download=True, checksum=None))
             else:
                 stream = blob.open("rb", chunk_size=READ_CHUNK_BYTES, raw_download=True)

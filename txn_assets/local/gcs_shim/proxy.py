@@ -1,7 +1,7 @@
-"""Requests to GCS: which are checked, which are answered here, which are only forwarded.
+"""Decide which requests to GCS to check, which to answer, and which only to forward.
 
-The rules are in `preconditions.py`, uploads in `upload_requests.py`. See txn_assets/local/README.md for what is fixed
-and what is not.
+`preconditions.py` has the rules, and `upload_requests.py` handles uploads. txn_assets/local/README.md lists what the
+shim fixes and what it does not.
 """
 
 import json
@@ -51,7 +51,7 @@ class Proxy:
             async with self.backend.send("GET", path) as answer:
                 return web.Response(status=answer.status, text=self._identity)
         if path == "/_local/token":
-            # For credentials that insist on a token; see `exports.py`. Nothing here checks it.
+            # Some credentials need a token; see `exports.py`. The shim never checks the token.
             return web.json_response({"access_token": "local", "token_type": "Bearer", "expires_in": 3600})
         if found := UPLOAD.fullmatch(path):
             return await self._uploads.handle(request, unquote(found["bucket"]))
@@ -75,15 +75,15 @@ class Proxy:
         except UnstorableError as error:
             raise not_found(bucket, name) from error
 
-    # Reading: the response itself names the generation, so check that instead of the object beforehand.
+    # Reading: check the generation in the response instead of querying the object first.
 
     async def _read(self, request: web.Request, bucket: str, name: str) -> web.StreamResponse:
         conditions = Conditions.of(request.query)
         wanted = request.query.get("generation")
         if not (conditions.demand_something() or wanted):
             return await self.backend.forward(request)
-        # Hold the lock until the server has responded, because it may not have opened the object before. After that it
-        # has the file open, and a replaced or deleted file can be read to its end.
+        # Hold the lock until the server has responded, because the server may open the object only then. An open file
+        # can be read to its end even if it is replaced or deleted.
         async with AsyncExitStack() as lock:
             await lock.enter_async_context(self._locks.exclusive((bucket, name)))
             headers = forwarded_headers(request)
@@ -113,7 +113,7 @@ class Proxy:
             now = await self.backend.version(bucket, name)
             if request.query.get("generation", str(now.generation)) != str(now.generation):
                 raise not_found(bucket, f"{name}#{request.query['generation']}")
-            # For a missing object the server returns 404, whatever the conditions.
+            # The server returns 404 for a missing object, no matter what the conditions are.
             if now != ABSENT and not Conditions.of(request.query).hold(now):
                 raise condition_not_met()
             return await self.backend.forward(request)

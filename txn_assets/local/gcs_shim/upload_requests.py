@@ -1,6 +1,6 @@
-"""Upload requests, in one part or resumable: check, then create the object, while holding its lock.
+"""Handle single-part and resumable uploads: check the request, then create the object, holding the object's lock.
 
-The bodies and the protocol of resumable uploads are in `uploads.py`.
+`uploads.py` has the bodies and the protocol of resumable uploads.
 """
 
 import json
@@ -27,7 +27,7 @@ from txn_assets.local.gcs_shim.uploads import (
 )
 
 SMALL_BYTES = 16 << 20
-"""Maximum size of a single-part request held in memory; clients send bigger objects as resumable uploads."""
+"""Maximum size of a single-part request to hold in memory. Clients send bigger objects as resumable uploads."""
 
 
 class UploadRequests:
@@ -51,7 +51,7 @@ class UploadRequests:
                     raise no_session()
                 if request.method == "DELETE":
                     self._sessions.pop(upload_id).body.close()
-                    # As GCS answers.
+                    # GCS returns this status too.
                     return web.Response(status=499, reason="Client Closed Request")
                 return await self._continue(request, upload_id)
         if request.query.get("uploadType") == "resumable":
@@ -96,7 +96,7 @@ class UploadRequests:
         return await self._finish(request, upload_id)
 
     async def _finish(self, request: web.Request, upload_id: str) -> web.Response:
-        """Create the object of a finished upload. The session ends with it; after a failure the client starts over."""
+        """Create the object of a finished upload. If that fails, end the session, so that the client starts over."""
         session = self._sessions[upload_id]
         try:
             check_announced(session.body, session.metadata, request.headers.get("X-Goog-Hash"))
@@ -120,12 +120,12 @@ class UploadRequests:
         self._store.place(body, bucket, name, session.metadata, after=now.generation)
         status, content = await self._backend.metadata(bucket, name, headers)
         if status != HTTPStatus.OK or json.loads(content)["size"] != str(body.size):
-            message = "This version of fake-gcs-server stores its files in a layout that the shim does not know."
+            message = "This version of fake-gcs-server stores its files in a layout that the shim does not support."
             raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "internalError", message)
         return status, content
 
     async def _hand_over(self, session: Session) -> tuple[int, bytes]:
-        """Send a finished upload to the server, which holds it in memory, if it cannot be moved into place."""
+        """Send a finished upload that cannot be moved into place to the server, which holds the upload in memory."""
         session.body.finish()
         boundary = secrets.token_hex(16)
         metadata = json.dumps({**session.metadata, "name": session.name})
@@ -140,7 +140,7 @@ class UploadRequests:
             return answer.status, await answer.read()
 
     async def _upload_in_one(self, request: web.Request, bucket: str) -> web.StreamResponse:
-        """Handle a single-request upload. Read it in full first: the server locks all objects while it reads one."""
+        """Handle a single-request upload. Read the body first: the server locks all objects while it reads one."""
         if (request.content_length or SMALL_BYTES + 1) <= SMALL_BYTES:
             small = await request.read()
             return await self._upload_taken_in(request, bucket, small, small)
@@ -161,7 +161,7 @@ class UploadRequests:
         if not name and request.query.get("uploadType") == "multipart":
             name = metadata_of_related(request.headers.get("Content-Type", ""), head).get("name")
         if not name:
-            return await self._backend.forward(request, content)  # The server says what is wrong with it.
+            return await self._backend.forward(request, content)  # The server reports the error.
         self._store.check_new(bucket, name)
         async with self._locks.exclusive((bucket, name)):
             await self._backend.check((bucket, name), Conditions.of(request.query))
@@ -170,7 +170,7 @@ class UploadRequests:
 
 async def _pieces(path: Path, before: bytes = b"", after: bytes = b"") -> AsyncIterator[bytes]:
     yield before
-    with path.open("rb") as file:  # No thread: the pages are still in memory.
+    with path.open("rb") as file:  # Read without a thread, because the pages are still in memory.
         while piece := file.read(PIECE_BYTES):
             yield piece
     yield after
