@@ -1,6 +1,6 @@
 """The platform's configuration: `data/pipeline_config.yaml` as frozen models.
 
-This module holds the keys, their defaults and the rules between them. Secrets come only from environment variables.
+This module defines the keys, their defaults and the rules between keys. Secrets come only from environment variables.
 The README section 'Configuration' describes every key.
 """
 
@@ -29,7 +29,7 @@ class _Section(BaseModel):
 
 
 class Pipeline(_Section):
-    """Name and version of the deployment, for people: read and unused."""
+    """Name and version of the deployment, for readers of the file. The platform does not use them."""
 
     name: str
     version: str
@@ -54,7 +54,7 @@ class DataLake(_Section):
         for name, prefix in prefixes.items():
             for other, other_prefix in prefixes.items():
                 if name != other and other_prefix.startswith(prefix):
-                    message = f"data_lake.{other} is inside data_lake.{name}: give each a prefix of its own"
+                    message = f"data_lake.{other} is inside data_lake.{name}: give each its own prefix"
                     raise ValueError(message)
         return self
 
@@ -67,7 +67,7 @@ class Postgres(_Section):
     dbname: str = "transactions"
     user: str = "transactions"
     schema_: Annotated[Identifier, Field(alias="schema")] = "public"
-    # PostgreSQL allows 63 characters, and the ledger's name, <table>_loads, needs six more.
+    # PostgreSQL allows 63 characters, and the name of the ledger, <table>_loads, is six longer.
     table: Annotated[Identifier, StringConstraints(max_length=57)] = "transactions"
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
 
@@ -127,7 +127,7 @@ class Retention(_Section):
 
 
 class Hash(_Section):
-    """How PII is hashed. `key_id` names the key in the ledger, so that a rotation shows. The key itself is a secret."""
+    """How PII is hashed. `key_id` names the key in the ledger, so that a rotation is visible. The key is secret."""
 
     algorithm: Literal["sha256", "hmac-sha256"] = "sha256"
     key_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "none"
@@ -217,7 +217,7 @@ _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """A YAML loader that rejects duplicate keys in a mapping; by default the last one silently wins."""
+    """A YAML loader that rejects duplicate keys in a mapping. In YAML's default loaders, the last one silently wins."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the base class's signature
         seen = set()

@@ -1,6 +1,6 @@
-"""Free loopback ports.
+"""Choose free loopback ports.
 
-Only choosing them. The supervisor finds out if a port was taken before its server could bind it, and asks for others.
+This module only chooses them. If another program takes a port before the server binds it, the supervisor asks again.
 Use only the standard library.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 _RANGE = range(20_000, 30_000)
 """Ports below the kernel's ephemeral range (from 32768 on Linux), because outgoing connections rarely take a port here:
-a stack mostly gets its old ports back.
+a stack usually gets its old ports back.
 """
 
 
@@ -29,7 +29,7 @@ def _is_free(port: int) -> bool:
     if port not in _RANGE:
         return False
     with socket.socket() as probe:
-        # As the servers do: connections of the previous run in TIME_WAIT do not make a port taken.
+        # Set the same option as the servers: old connections in TIME_WAIT do not block a port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

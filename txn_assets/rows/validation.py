@@ -1,4 +1,4 @@
-"""Decide which rows of a file are valid, with a fast screen over columns and the row contract as the judge.
+"""Decide which rows of a file are valid: first with a fast screen over columns, then with the row contract.
 
 `transaction.py` defines what a valid row is, and `csv_columns.py` turns bytes into fields. See docs/data-contract.md.
 
@@ -50,7 +50,7 @@ VALID_SCHEMA = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in VALID_COLU
 _LETTER = rf"[^\P{{L}}{INVISIBLE_LETTERS}]"
 _REST = r"(?:[^\x00]*[^\pZ\pC])?"
 _TEXT = rf"^(?:[!-\"$-<>-~]|{_LETTER}){_REST}$"
-# An id that begins with a digit and has a plus goes to the judge, to tell it from 1.23457E+17.
+# An id that begins with a digit and has a plus goes to the judge, because it may look like 1.23457E+17.
 _IDENTIFIER = rf"^(?:(?:[!\"$-&(-/:-<>-~]|{_LETTER}){_REST}|[0-9](?:[^\x00+]*[!-*,-~])?)$"
 _WHOLE = r"^[1-9][0-9]{0,17}$"
 # February 29 is left to the judge because of leap years.
@@ -66,10 +66,10 @@ _DECIMAL_COMMA = r"^\s*[+-]?(?:[0-9]+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]
 
 @dataclass(frozen=True, slots=True)
 class RejectedRows:
-    """Rows that did not pass, in file order. They are in columns because every row of a file may be bad.
+    """Rejected rows, in file order. They are stored in columns, because every row of a file may be bad.
 
     Attributes:
-        source_row: the record number of each in the file, from 1.
+        source_row: the record number of each row in the file, from 1.
         fields: `FIELDS` as sent, as clear text; all null for a row that could not be split into fields.
         reasons: at least one for each row.
     """
@@ -89,7 +89,7 @@ class Verdict:
     Attributes:
         records: how many records the block has.
         valid: the valid rows as `VALID_SCHEMA`, in file order.
-        rejected: the others.
+        rejected: the other rows.
         three_decimals: how many of the valid rows have a price with exactly three decimals.
         bare_quotes: how many of the records have a quote inside an unquoted field, read as text.
     """
@@ -178,7 +178,7 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
 
 
 def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
-    """Return for each row of `columns` (`FIELDS` as text) whether it is plainly valid; if not, ask the judge."""
+    """Return for each row of `columns` (`FIELDS` as text) whether it is clearly valid. The judge decides the rest."""
     decimals = rf"(?:\.[0-9]{{1,{rules.max_decimals}}})?" if rules.max_decimals else ""
     patterns = _PATTERNS | {MONEY: rf"^[0-9]{{1,{WHOLE_DIGITS}}}{decimals}$"}
     plain = {name: pc.match_substring_regex(columns[name], patterns[kind]) for name, kind in FIELD_KINDS.items()}
@@ -239,7 +239,7 @@ def _adapter(model: type[Transaction]) -> TypeAdapter[list[Transaction]]:
 
 
 type _Reasons = dict[int, tuple[Reason, ...]]
-"""What is wrong with rows, by position. Rows with nothing wrong are left out."""
+"""Reasons to reject a row, by its position. Valid rows are left out."""
 
 
 def _judge_all(

@@ -1,4 +1,4 @@
-"""Names of the objects made from a landed file, and how long its own name may be for them to fit."""
+"""Names of the objects derived from a landed file, and the limit on its name that keeps them short enough."""
 
 from txn_assets.config import DataLake
 
@@ -12,7 +12,7 @@ def object_name(path: str, partition: str, file_format: str) -> str:
 
 
 def is_lake_object(name: str, file_format: str) -> bool:
-    """Return whether `name` is that of an object in the data lake, in the format `file_format`."""
+    """Return whether an object called `name` is a data lake object in the format `file_format`."""
     return name.endswith(f"/{_lake_file(file_format)}")
 
 
@@ -26,7 +26,7 @@ def quarantine_name(prefix: str, partition: str) -> str:
 
 
 def name_limit(lake: DataLake) -> int:
-    """Return how many bytes a landed file's name may have for every object named after it to fit."""
+    """Return the maximum length of a landed file's name in bytes, so that no derived name exceeds GCS's limit."""
     derived = (f"{lake.landing}/", quarantine_name(lake.quarantine, ""), object_name(lake.path, "", lake.format))
     return MAX_OBJECT_NAME_BYTES - max(len(name.encode()) for name in derived)
 

@@ -1,6 +1,6 @@
 """Convert batches of rows to the text format of PostgreSQL's COPY, column by column.
 
-The COPY statement and its transaction are in `postgres.py`. For the format, see
+`postgres.py` runs the COPY statement in its transaction. For the format, see
 https://www.postgresql.org/docs/current/sql-copy.html, "Text Format".
 """
 
@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 PIECE_BYTES = 1 << 20
-"""As much as a socket takes at once, so that the server works on one piece while the next is made."""
+"""Target size of a piece: what a socket accepts at once, so that the server works while we build the next piece."""
 
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-"""The backslash comes first; otherwise it would escape the backslashes of the others."""
+"""Backslash must come first, or it would escape the backslashes that the other replacements add."""
 _NULL = "\\N"
 
 
 def pieces(batches: Iterable[pa.RecordBatch], *, piece_bytes: int = PIECE_BYTES) -> Iterator[memoryview]:
     """Yield the rows of `batches` as text for COPY, with each batch sorted by date.
 
-    Sorting makes rows of one date neighbors in the index on date; PostgreSQL spends most of a load on its indexes.
+    PostgreSQL spends most of a load on its indexes, and sorting keeps rows of one date together in the index on date.
     """
     for batch in batches:
         in_order = batch.sort_by("date")
@@ -37,7 +37,7 @@ def _escaped(column: pa.Array) -> pa.StringArray:
     values = column.buffers()[2]
     data = values.to_pybytes() if values is not None else b""
     for plain, escaped in _ESCAPES.items():
-        # Few columns have any, and searching the bytes costs nothing compared with the replacement.
+        # Few columns contain one, and searching the bytes is cheap compared with replacing.
         if plain.encode() in data:
             column = pc.replace_substring(column, plain, escaped)
     return column

@@ -1,6 +1,6 @@
-"""Classify PostgreSQL errors: whether a retry may succeed, and which sentence with a remedy to show.
+"""Classify PostgreSQL errors: decide whether a retry may succeed, and which message to show.
 
-Sentences name columns and constraints, never the values that PostgreSQL quotes in the detail of an error.
+Messages name columns and constraints, but never the values that PostgreSQL quotes in the details of an error.
 SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
 
@@ -52,13 +52,13 @@ def explain(error: psycopg.Error, table: Table) -> str:
 
 
 def explain_denial(error: psycopg.Error, table: Table, role: str) -> str:
-    """Return a message that says which rights `role` lacks, with the statements that grant them."""
+    """Return a message for a missing privilege, with the statements that grant `role` what it needs."""
     script = statements.script(statements.grants(table, role))
     return f"PostgreSQL table {table} cannot be loaded: {_primary(error)}. The owner of the table can run: {script}"
 
 
 def explain_missing(error: psycopg.Error, table: Table, role: str, missing: list[sql.Composed]) -> str:
-    """Return a message with what the owner has to run if `role` may not create what is `missing`."""
+    """Return a message for a `role` that may not create what is `missing`, with the statements for the owner to run."""
     script = statements.script([*missing, *statements.grants(table, role)])
     return (
         f"PostgreSQL table {table} cannot be loaded: role {role} may not create what is missing ({_primary(error)}). "

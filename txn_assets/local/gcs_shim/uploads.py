@@ -1,7 +1,7 @@
 """Uploads in progress: the body on disk, its checksums, and the protocol of resumable uploads.
 
-The received bytes and the meaning of a Content-Range. `upload_requests.py` carries out uploads and checks their
-preconditions. Keep aiohttp out, so that the rules can be tested without a server. The protocol is
+This module stores the received bytes and interprets Content-Range. `upload_requests.py` handles the requests and checks
+their preconditions. Keep aiohttp out, so that the rules can be tested without a server. The protocol is documented at
 https://cloud.google.com/storage/docs/performing-resumable-uploads.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Self
 try:
     import google_crc32c
 except ImportError:  # The lock file of this environment may lack google-crc32c.
-    google_crc32c = None  # type: ignore[assignment] # `Body.crc32c` says what that means
+    google_crc32c = None  # type: ignore[assignment]  # see `Body.crc32c`
 
 _WRITE_BYTES = 1 << 20
 """Bytes hashed and written at once, in a thread: enough to make the cost of the handoff negligible."""
@@ -31,7 +31,7 @@ class BadRequestError(Exception):
 
 
 class Body:
-    """Received bytes, kept in a file and never in memory as a whole."""
+    """Received bytes in a file; memory never holds all of them."""
 
     def __init__(self, spool: Path) -> None:
         self._file = tempfile.NamedTemporaryFile(dir=spool, delete=False)  # noqa: SIM115 - `close` ends it
@@ -108,7 +108,7 @@ class Session:
 
 @dataclass(frozen=True)
 class ContentRange:
-    """Bytes that a request to an upload session carries. `start` is None in a status query."""
+    """Range of the bytes in a request to an upload session. `start` is None in a status query."""
 
     start: int | None
     total: int | None
@@ -133,14 +133,14 @@ class ContentRange:
 
 
 def metadata_of_related(content_type: str, head: bytes) -> Mapping[str, Any]:
-    """Parse the first part of a multipart/related upload, contained in the `head` of its body.
+    """Return the metadata in the first part of a multipart/related upload; `head` is the beginning of its body.
 
     Raises:
         BadRequestError: there is no such part.
     """
     header = email.message.Message()
     header["Content-Type"] = content_type
-    # gsutil quotes with apostrophes.
+    # gsutil puts the boundary into apostrophes.
     boundary = b"--" + str(header.get_param("boundary", "")).strip("'").encode()
     parts = head.split(boundary, maxsplit=2)
     if len(parts) < 3:
