@@ -1,7 +1,7 @@
 """Land one file, load it and print the outcome: `txn run FILE`, `python -m txn_assets.run FILE` and `make run`.
 
-It executes the same job as the UI and the sensor. `cli.py` has the options, `defs/summary.py` the summary, and
-`defs/replacing.py` the check before one file replaces another.
+This module runs the same job as the UI and the sensor. `cli.py` defines the options, `defs/summary.py` builds the
+summary, and `defs/replacing.py` checks whether a file would replace a different one.
 """
 
 import logging
@@ -33,7 +33,7 @@ from txn_assets.stores.landed_names import name_limit, too_long
 from txn_assets.stores.services import Services
 
 NO_RETRIES = {"dagster/max_retries": "0"}
-"""Tag of runs started by hand: the person can rerun them, so the daemon of `make dev` does not retry them."""
+"""Tag of runs started by hand. The daemon of `make dev` does not retry them, because the user can."""
 
 
 class UsageError(UserError):
@@ -66,7 +66,7 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
 
     Raises:
         UsageError: the file cannot be landed.
-        ConfigError: a secret is missing or too short, or a variable of the environment has an unknown value.
+        ConfigError: a secret is missing or too short, or an environment variable has an unknown value.
         KeyboardInterrupt: the run was interrupted.
     """
     name = _landed_name(file, name, config)
@@ -99,7 +99,7 @@ def land(file: Path, name: str, services: Services, *, replace: bool) -> None:
     """Upload `file` to the landing zone as `name`, unless the same bytes are already there.
 
     Raises:
-        UsageError: the landing zone or a store fails, or the file would replace other rows and `replace` is false.
+        UsageError: the landing zone or a store fails, or the file would replace unrelated rows and `replace` is false.
     """
     landing = services.landing
     try:
@@ -110,7 +110,7 @@ def land(file: Path, name: str, services: Services, *, replace: bool) -> None:
             version = landing.upload(file, name)
             LOGGER.info("landed %s as %s", file, version)
         else:
-            LOGGER.info("%s has landed already", version)
+            LOGGER.info("%s has already landed", version)
     except ReplacementError as error:
         raise UsageError(str(error)) from error
     except StoreError as error:
@@ -138,10 +138,10 @@ def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
 
 
 def _instance(config: PipelineConfig, endpoints: Endpoints | None) -> dg.DagsterInstance:
-    """Return the instance of DAGSTER_HOME, or that of `txn dev` if the variable is not set.
+    """Return the instance in DAGSTER_HOME, or the instance of `txn dev` if the variable is not set.
 
     Raises:
-        UsageError: DAGSTER_HOME names no usable folder.
+        UsageError: DAGSTER_HOME is not a usable folder.
     """
     if not os.environ.get("DAGSTER_HOME"):
         endpoints = endpoints or ensure_up(txn_home(), seed_from(config))

@@ -1,10 +1,9 @@
-"""The six assets that take a landed file into the three stores.
+"""The six assets that load a landed file into the three stores.
 
-Rows are validated and hashed in `rows/processing.py`; `stores/` loads files into each store. The README has the
-graph.
+`rows/processing.py` validates and hashes rows, and `stores/` loads files into each store. The README shows the graph.
 
-Every asset takes one landed file or several, since a backfill puts many small files into one run. A file that fails is
-left out of the rest of the run and not recorded as materialized. The other files continue, and the checks of the sinks
+Every asset processes one or more landed files, because a backfill puts many small files into one run. If a file fails,
+the rest of the run skips it and does not record it as materialized. The other files go on, and the checks of the sinks
 fail the run at the end.
 """
 
@@ -42,9 +41,9 @@ LANDING_ZONE = dg.AssetSpec(
 )
 
 
-def _landed_file_asset(**options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:  # noqa: ANN401 - passed on to the decorator
+def _landed_file_asset(**options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:  # noqa: ANN401 - passed to the decorator
     with warnings.catch_warnings():
-        # Backfill policies are in beta, but they are the way to put many files into one run.
+        # Backfill policies are in beta, but nothing else puts many files into one run.
         warnings.simplefilter("ignore", dg.BetaWarning)
         decorate: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
             partitions_def=landed_files,
@@ -149,7 +148,7 @@ def _validate(
 def hashed_transactions(
     context: dg.AssetExecutionContext, validated_transactions: ValidatedFiles, services: dg.ResourceParam[Services]
 ) -> HashedFiles:
-    """The valid rows with PII as SHA-256: the input of every sink, and the first value without clear text."""
+    """The valid rows with PII hashed: the input of every sink, and the first value without clear-text PII."""
 
     def hash_rows(file: ValidatedFile, log: StageLog) -> HashedFile:
         return _hash(context, services, file, log)
@@ -226,13 +225,13 @@ def _each[ItemT, FileT](
         except ConfigError:
             raise
         except Exception as error:
-            # Any other error concerns one file. Raising it would keep the rest of the batch from loading, tonight and
-            # again in the next nightly run, which has the same batch.
+            # Any other error concerns one file. Raising it would keep the rest of the batch from loading, now and in
+            # the next nightly run, which has the same batch.
             if len(items) == 1 and not failed:
                 raise
             of_storage = services.landing.is_out_of_reach(error)
             why = _why(context, error, of_storage=of_storage)
-            # The client has already waited for the storage; every remaining file would wait just as long.
+            # The client has already waited for the storage, and each remaining file would wait just as long.
             for one in (FailedFile(each, why) for each in (names[place:] if of_storage else [name])):
                 context.log.error(str(one))  # noqa: TRY400 - the traceback would quote the error, see _why
                 failed += (one,)
@@ -254,7 +253,7 @@ def _why(context: dg.AssetExecutionContext, error: Exception, *, of_storage: boo
 
 @contextmanager
 def _failures_of(version: FileVersion) -> Iterator[None]:
-    """Turn the errors of a file into the failure of a step; another try helps only if the file could not be read."""
+    """Turn the errors of a file into a step failure. Allow retries only if the file could not be read."""
     try:
         yield
     except NotATransactionFileError as error:

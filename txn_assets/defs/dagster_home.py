@@ -1,6 +1,6 @@
 """Prepare DAGSTER_HOME for the local instance, a folder below TXN_HOME.
 
-Like the deployment, the local instance keeps its runs and events in PostgreSQL, here that of the local stack. `dev.py`
+Like the deployment, the local instance stores runs and events in PostgreSQL, on the server of the local stack. `dev.py`
 and `run.py` start Dagster. See docs/operations.md.
 """
 
@@ -18,8 +18,8 @@ from txn_assets.local.home import write_private
 def prepare(home: Path, endpoints: Endpoints) -> Path:
     """Write `dagster.yaml`, with the address of Dagster's database, below `home` and return the DAGSTER_HOME.
 
-    SQLite, Dagster's default, opens six connections per event and waits for the disk in each: storing the events of
-    many small files took longer than loading them.
+    SQLite, Dagster's default, opens six connections per event and waits for the disk in each, so storing the events of
+    many small files took longer than loading the files.
     """
     dagster_home = home / "dagster"
     # Each run of this instance is a process on this machine and holds a lock in this folder.
@@ -41,13 +41,14 @@ def prepare(home: Path, endpoints: Endpoints) -> Path:
 
 
 def _run_launcher() -> dict[str, Any]:
-    """Return the setting with which run monitoring sees whether a run's process is alive, if Dagster allows it."""
+    """Return the setting that lets run monitoring check the processes of runs, if this Dagster supports it."""
     try:
         from txn_assets.defs.run_launcher import LocalRunLauncher  # noqa: PLC0415 - needs private parts of Dagster
     except ImportError as error:
         dg.get_dagster_logger().warning(
-            f"The run launcher of txn_assets does not work with Dagster {dg.__version__}: {error}. With Dagster's own, "
-            "run monitoring does not see runs whose process died; `make dev` and the next run still report them."
+            f"The run launcher of txn_assets does not work with Dagster {dg.__version__}: {error}. With the launcher "
+            "of Dagster, run monitoring does not notice runs whose process died; `make dev` and the next run still "
+            "report them."
         )
         return {}
     return {"run_launcher": {"module": LocalRunLauncher.__module__, "class": LocalRunLauncher.__name__}}

@@ -1,7 +1,7 @@
 """Event log storage in PostgreSQL that keeps its connections open; the local instance uses it.
 
-What is stored, and how, stays in Dagster's own class. That class opens three connections per event, and each file of a
-batch has twelve events. Opening a connection costs PostgreSQL more than the statements that follow. See
+Dagster's class decides what to store and how. It opens three connections per event, and each file of a batch has twelve
+events. Opening a connection takes PostgreSQL longer than the statements that follow. See
 docs/operations.md.
 """
 
@@ -13,7 +13,7 @@ from sqlalchemy.exc import InternalError
 
 
 class PooledEventLogStorage(PostgresEventLogStorage):
-    """Dagster's PostgreSQL event log storage, with the connection pool that it has in the webserver."""
+    """Dagster's PostgreSQL event log storage, with the connection pool that Dagster uses in the webserver."""
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:  # noqa: ANN401 - not exported
@@ -26,8 +26,8 @@ class PooledEventLogStorage(PostgresEventLogStorage):
     def initialize_concurrency_limit_to_default(self, concurrency_key: str) -> bool:
         """Create a pool on first use, even if another run creates it at the same time.
 
-        Dagster's own method fails the slower of the two runs: its INSERT conflicts with the row of the faster one, and
-        PostgreSQL accepts no further statement in that transaction.
+        In Dagster's method, the slower of the two runs fails: its INSERT conflicts with the row of the faster one, and
+        PostgreSQL rejects all further statements in that transaction.
         """
         try:
             return super().initialize_concurrency_limit_to_default(concurrency_key)

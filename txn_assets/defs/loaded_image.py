@@ -1,7 +1,7 @@
 """`python -m txn_assets.defs.loaded_image [IMAGE]`: print the image whose definitions this webserver shows.
 
-After an upgrade, a webserver may silently keep the definitions of the previous image. docs/deploy.md runs this in each
-webserver pod, to ask that one process over GraphQL. Standard library only.
+After an upgrade, a webserver may silently keep the definitions of the previous image. Run this in each webserver pod,
+which it queries over GraphQL; see docs/deploy.md. Use only the standard library.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> int:
     """Print one line per code location; return 1 if one is not loaded or comes from a different image."""
     parser = argparse.ArgumentParser(prog="python -m txn_assets.defs.loaded_image", description=__doc__)
     parser.add_argument("image", nargs="?", help="the image that the definitions must come from")
-    parser.add_argument("--port", type=int, default=8080, help="where the webserver listens (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="port of the webserver (default: %(default)s)")
     arguments = parser.parse_args()
     connection = http.client.HTTPConnection("127.0.0.1", arguments.port, timeout=60)
     try:

@@ -1,4 +1,4 @@
-"""Where the services are and how to sign in: plain values, which import no client."""
+"""Addresses and credentials of the services, as plain values. Do not import a client here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,11 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Where the services are.
+    """Addresses and credentials of the services.
 
     Attributes:
-        gcs_url, bigquery_url: addresses of the embedded servers; None for Google's, with the credentials of the
-            environment.
+        gcs_url, bigquery_url: addresses of the embedded servers; None for Google's services, with the credentials
+            from the environment.
         postgres: host, port, dbname, user, password and sslmode, as psycopg takes them.
     """
 

@@ -1,8 +1,8 @@
 """The BigQuery store: one table with exactly the rows of the newest loaded version of each file.
 
-A load job fills a load table, and one transaction replaces the files from it. SQL is in `bigquery_sql.py`, table
-definitions in `bigquery_tables.py`, running jobs in `bigquery_jobs.py`; `ledger.decide` chooses between load, keep and
-stand back. See docs/reliability.md.
+A load job fills a load table, and one transaction replaces the files from it. `bigquery_sql.py` has the SQL,
+`bigquery_tables.py` defines the tables, and `bigquery_jobs.py` runs the jobs. `ledger.decide` chooses between load,
+keep and stand back. See docs/reliability.md.
 """
 
 import datetime as dt
@@ -28,7 +28,7 @@ from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
 
 LOAD_TABLE_LIFETIME = dt.timedelta(hours=6)
-"""Age at which BigQuery removes the load table that a dead run left behind."""
+"""Age at which BigQuery deletes a load table that a dead run left behind."""
 
 
 @dataclass(kw_only=True)
@@ -37,7 +37,7 @@ class BigQueryStore(Store):
 
     Attributes:
         needs: what the table must have to hold every valid row.
-        maximum_bytes_billed: a query that would bill more bytes fails; None for the project's own limit.
+        maximum_bytes_billed: maximum bytes that a query may bill; None for the project's limit.
     """
 
     tables: Tables
@@ -111,7 +111,7 @@ class BigQueryStore(Store):
         jobs.run(
             f"txn_load_{work_id}",
             lambda job_id: client.load_table_from_uri(uris, table, job_id=job_id, job_config=config, **no_retry),
-            # A finished job does not count if its load table was removed and created again since.
+            # A finished job does not count if its load table has since been deleted and recreated.
             is_done=lambda _: bool(existed or client.get_table(table, **no_retry).num_rows),
         )
 
@@ -131,7 +131,7 @@ class BigQueryStore(Store):
             return dict(row.values() for row in jobs.query(statements.generations_query(self.tables)))
 
     def inexact_columns(self) -> list[str]:
-        """Return the prices that the table stores as binary floating-point numbers."""
+        """Return the money columns that the table stores as binary floating-point numbers."""
         table = self.clients.bigquery.get_table(self.tables.data_id, **self.clients.no_retry)
         return statements.inexact_columns(bigquery_tables.column_types(table))
 
@@ -153,7 +153,7 @@ class BigQueryStore(Store):
         return self.tables.data_id
 
     def is_transient(self, error: Exception) -> bool:
-        """Return whether the connection was lost, the server failed or throttled, or another load was faster."""
+        """Return whether the connection was lost, the server failed or throttled, or another load interfered."""
         # 412: another run changed the table between our GET and our PATCH.
         return (
             google_errors.is_transient(error)
@@ -167,8 +167,8 @@ class BigQueryStore(Store):
         store = f"BigQuery table {self.tables.data_id}"
         if name := statements.wrong_file(str(error)):
             return (
-                f"{store} would not hold the rows of {name} as they are: nothing was changed. Give the table the "
-                "columns of docs/reliability.md, and load the file again."
+                f"{store} would not hold the rows of {name} unchanged, so nothing was loaded. Give the table the "
+                "columns that docs/reliability.md lists, and load the file again."
             )
         return google_errors.explain(error, store)
 
@@ -181,7 +181,7 @@ class BigQueryStore(Store):
         )
 
     def _held(self, jobs: Jobs, names: Sequence[str]) -> dict[str, LoadRecord]:
-        """Return the newest ledger row of each file; create the lock row, whose name is empty, if it is missing."""
+        """Return the newest ledger row of each file; create the lock row, which has an empty name, if it is missing."""
         query, parameter = statements.held_query(self.tables), _names(["", *names])
         found = [LoadRecord.from_row(row) for row in jobs.query(query, parameter)]
         if not any(record.file.name == "" for record in found):
@@ -209,7 +209,7 @@ class BigQueryStore(Store):
 
 @dataclass(frozen=True)
 class _Plan:
-    """Work of one transaction.
+    """What one transaction writes.
 
     Attributes:
         loads: files whose rows are replaced.
@@ -223,7 +223,7 @@ class _Plan:
 
     @property
     def identity(self) -> list[str]:
-        """Parts of the job id: the next attempt after a commit that was rejected for a ledger change gets a new id."""
+        """Parts of the job id. They include the ledger rows, so an attempt after a rejected commit gets a new id."""
         seen = [f"{name}@{held.file.generation}/{held.run_id}" for name, held in sorted(self.held.items())]
         return [record.run_id for record in self.records[:1]] + [str(record.file) for record in self.records] + seen
 
@@ -245,7 +245,7 @@ def _names(names: Sequence[str]) -> bigquery.ArrayQueryParameter:
 
 
 def _dates(records: Iterable[LoadRecord]) -> list[bigquery.ScalarQueryParameter]:
-    """Return the first and last date of `records` as parameters; null, for rows without a date, if none has one."""
+    """Return the first and last date of `records` as parameters, or null if no record has a date."""
     dates = [date for record in records for date in (record.totals.min_date, record.totals.max_date) if date]
     return _date_parameters(min(dates, default=None), max(dates, default=None))
 
@@ -261,7 +261,7 @@ def _struct(record: LoadRecord, seen: LoadRecord | None) -> bigquery.StructQuery
     values = record.to_row()
     values |= {"seen_generation": seen.file.generation if seen else 0, "seen_run_id": seen.run_id if seen else ""}
     kinds = statements.LEDGER_COLUMNS | {"seen_generation": "INT64", "seen_run_id": "STRING"}
-    # A Python int would be sent as a JSON number.
+    # The client would send a Python int as a JSON number.
     values = {name: Decimal(value) if kinds[name] == "NUMERIC" else value for name, value in values.items()}
     return bigquery.StructQueryParameter(
         None, *(bigquery.ScalarQueryParameter(name, kinds[name], value) for name, value in values.items())

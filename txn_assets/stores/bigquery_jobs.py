@@ -1,6 +1,6 @@
-"""Run BigQuery jobs: start each once, join it if its answer was lost, and add up the costs.
+"""Run BigQuery jobs: start each once, join it if the response to the start was lost, and add up the costs.
 
-The statements are in `bigquery_sql.py`. See docs/reliability.md for the guarantees.
+`bigquery_sql.py` builds the statements. See docs/reliability.md for the guarantees.
 """
 
 import time
@@ -13,7 +13,7 @@ from google.api_core.exceptions import Conflict
 from google.cloud import bigquery
 
 JOB_SECONDS = 600.0
-"""Give up on a job after this many seconds. It may still finish; the next try or the next run joins it."""
+"""Seconds after which to give up on a job. The job may still finish; the next attempt or run joins it."""
 
 LABELS = {"app": "txn_assets"}
 
@@ -37,9 +37,9 @@ class Jobs:
     """The jobs of one load.
 
     Attributes:
-        no_retry: options for each request: a single try with a timeout. Only `retry_transient` retries, so that budgets
-            do not multiply.
-        maximum_bytes_billed: the limit for each query; None for the project's own. BigQuery runs each statement of a
+        no_retry: options for each request: a single attempt with a timeout. Only `retry_transient` retries, so that
+            budgets do not multiply.
+        maximum_bytes_billed: the limit for each query; None for the project's limit. BigQuery runs each statement of a
             script as a child job with the configuration of its parent
             (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationQuery).
         costs: the sum over all jobs so far.
@@ -72,8 +72,8 @@ class Jobs:
     ) -> None:
         """Run the job that `base` names, once.
 
-        If a job of that name exists, join it: it was accepted, but the answer was lost. If it failed or is not
-        `is_done`, use the next suffix.
+        If a job of that name exists, join it: an earlier request started it, but the response was lost. If the job
+        failed or `is_done` is false for it, use the next suffix.
         """
         for suffix in count():
             job_id = f"{base}_{suffix}"
@@ -97,7 +97,7 @@ class Jobs:
         """Wait until `job` ends, whether it succeeds or fails.
 
         Raises:
-            TimeoutError: it takes too long; the next try joins it.
+            TimeoutError: the job takes too long. The next attempt joins it.
         """
         end = time.monotonic() + JOB_SECONDS
         pause = 0.05
@@ -111,6 +111,6 @@ class Jobs:
     def _finish(self, job: bigquery.job.base._AsyncJob) -> Any:  # noqa: ANN401 - rows, or the job
         """Return the result of `job`. Waiting in `job.result` instead would repeat requests within its own budget."""
         self._wait(job)
-        # Load jobs have neither figure.
+        # Load jobs have neither number.
         self.costs += Costs(getattr(job, "total_bytes_billed", 0) or 0, getattr(job, "slot_millis", 0) or 0)
         return job.result(**self.no_retry)

@@ -1,6 +1,6 @@
-"""What a run works with: the landing zone, its files, and the stores. Plain objects, one of each.
+"""The objects of a run: the landing zone, the run's files, and the stores.
 
-`assemble.py` builds them. This module imports no client, so that the definitions can name the type.
+`assemble.py` builds them. Do not import a client here, so that the definitions can refer to the type.
 """
 
 from dataclasses import dataclass, field
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Services:
-    """What a run works with.
+    """The objects of a run.
 
-    The files of the run and the stores are built when they are first asked for: a tick of the sensor asks for neither,
-    and with them come Arrow, DuckDB and two more clients, which take a hundred megabytes.
+    The files of the run and the stores are built on first use. A tick of the sensor uses neither, and they import
+    Arrow, DuckDB and two more clients, which take a hundred megabytes.
 
     Attributes:
         home, scratch_limit, hash_key: see `RunFiles`.
@@ -70,7 +70,7 @@ class Services:
         """Read the ledgers of all stores.
 
         Raises:
-            StoreError: one of them cannot be read.
+            StoreError: a ledger cannot be read.
         """
         stores = {entry.label: self.stores[entry.key] for entry in STORES}
         return Ledgers({label: store.retry_transient(store.held_generations) for label, store in stores.items()})

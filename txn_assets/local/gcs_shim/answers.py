@@ -1,6 +1,6 @@
 """Responses of the shim itself, in the format of the GCS JSON API.
 
-Status, body and headers only; `proxy.py` and `upload_requests.py` decide when to send them. The format follows
+This module only builds responses; `proxy.py` and `upload_requests.py` decide when to send them. The format follows
 https://cloud.google.com/storage/docs/json_api/v1/status-codes.
 """
 
@@ -9,7 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 
-class Refusal(Exception):  # noqa: N818 - not an error of ours: a response that ends the handling of a request
+class Refusal(Exception):  # noqa: N818 - not our error, but a response that ends a request
     """A GCS error to send as the response."""
 
     def __init__(self, status: HTTPStatus, reason: str, message: str) -> None:
@@ -47,12 +47,12 @@ def incomplete(request: web.Request, size: int) -> web.Response:
     """Report how far a resumable upload got."""
     headers = {"Range": f"bytes=0-{size - 1}"} if size else {}
     if request.headers.get("X-Guploader-No-308") == "yes":
-        # For clients that would follow a 308 as a redirect.
+        # Some clients would follow a 308 as a redirect.
         return web.Response(status=HTTPStatus.OK, headers=headers | {"X-Http-Status-Code-Override": "308"})
     return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, reason="Resume Incomplete", headers=headers)
 
 
 def resource(answer: tuple[int, bytes]) -> web.Response:
-    """Return fake-gcs-server's description of an object."""
+    """Return the response for an object; `answer` is from fake-gcs-server."""
     status, content = answer
     return web.Response(status=status, body=content, content_type="application/json")

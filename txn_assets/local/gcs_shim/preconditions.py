@@ -1,7 +1,7 @@
 """Generation and metageneration preconditions, as pure functions.
 
-They decide whether a request's preconditions hold for an object. `proxy.py` reads the object and locks it until the
-request has been carried out. The rules follow https://cloud.google.com/storage/docs/request-preconditions.
+The functions decide whether a request's preconditions hold for an object. `proxy.py` reads the object, and holds its
+lock until the request has been handled. The rules follow https://cloud.google.com/storage/docs/request-preconditions.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ class Conditions:
         return self != Conditions()
 
     def hold(self, now: Version) -> bool:
-        """Return whether the request may be carried out."""
+        """Return whether all conditions hold."""
         return self.match(now) and self.differ(now)
 
     def match(self, now: Version) -> bool:
