@@ -149,7 +149,9 @@ def test_range_of_files_that_are_not_registered(deployment: Deployment) -> None:
     for name in ("a.csv", "b.csv"):
         deployment.land(name, make_file(make_row()))
 
-    with pytest.raises(dg.DagsterInvalidInvocationError, match=r"a\.csv, b\.csv is not registered yet: wait for the sensor"):
+    with pytest.raises(
+        dg.DagsterInvalidInvocationError, match=r"a\.csv, b\.csv is not registered yet: wait for the sensor"
+    ):
         deployment.materialize(None, tags=dict(zip(RANGE_TAGS, ("a.csv", "b.csv"), strict=True)))
 
 
