@@ -1,6 +1,6 @@
-"""Forward connections to a second address of this machine to the servers on loopback, on the same ports.
+"""Listen on a second address of this machine, and forward connections to the servers' ports on loopback.
 
-`python -m txn_assets.local up --listen ADDRESS` turns it on, for clients with their own loopback, such as the pods
+`python -m txn_assets.local up --listen ADDRESS` turns this on, for clients with their own loopback, such as the pods
 of a cluster on this machine. This module runs in `.venv-servers`, so use only the standard library.
 """
 

@@ -16,11 +16,11 @@ class StoreEntry:
     """A store in the definitions.
 
     Attributes:
-        key: the key of its I/O manager, and its pool.
+        key: the key of its I/O manager, and the name of its pool.
         label: the name of the store in messages.
         asset, description: the asset that loads files into it, and the asset's description.
         columns: the columns of its rows with their types.
-        module: has the function `make_store(config, clients, run_files)`.
+        module: name of the module that defines `make_store(config, clients, run_files)`.
     """
 
     key: str

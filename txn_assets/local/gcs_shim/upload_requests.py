@@ -31,7 +31,7 @@ SMALL_BYTES = 16 << 20
 
 
 class UploadRequests:
-    """The upload requests to a bucket, and the sessions of resumable uploads."""
+    """Handles upload requests, and keeps the sessions of resumable uploads."""
 
     def __init__(self, backend: Backend, store: Store, locks: ObjectLocks, *, spool: Path) -> None:
         self._backend = backend

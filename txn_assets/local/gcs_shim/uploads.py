@@ -80,7 +80,7 @@ class Body:
 
     @property
     def crc32c(self) -> str | None:
-        """The CRC32C in the encoding of GCS; None if no library computes it fast enough."""
+        """The CRC32C in the encoding of GCS; None if google-crc32c is not installed."""
         return base64.b64encode(self._crc32c.to_bytes(4)).decode() if google_crc32c else None
 
     def finish(self) -> None:
