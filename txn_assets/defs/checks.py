@@ -32,7 +32,7 @@ def _file_check(
     asset: dg.AssetsDefinition,
     *,
     blocking: bool = False,
-    **options: Any,  # noqa: ANN401 - passed on to the decorator
+    **options: Any,  # noqa: ANN401 - passed to the decorator
 ) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
     """Define a check of the files in its run. Without partitions, the check would get every file that ever landed."""
 

@@ -57,8 +57,8 @@ def open_services(config: PipelineConfig, endpoints: Endpoints | None = None) ->
     if shared is not None and shared.config == config:
         yield shared
         return
-    # Modules in stores/ import their clients at the top. Delay all of that here, in one place, because loading the
-    # definitions would otherwise take half a second longer.
+    # Import the modules with the clients only when services are opened, because loading the definitions would
+    # otherwise take half a second longer.
     from txn_assets.stores import assemble  # noqa: PLC0415 - see above
 
     access = _find_access(config, endpoints)
@@ -72,7 +72,7 @@ def read_ledgers(services: Services) -> Ledgers:
     """Return the ledgers of all stores.
 
     Raises:
-        Failure: one of them cannot be read.
+        Failure: a ledger cannot be read.
     """
     try:
         return services.read_ledgers()

@@ -35,7 +35,7 @@ class SlotWait:
         self._said: dict[str, float] = {}
 
     def look(self, pools: Collection[str]) -> bool:
-        """Free slots of dead runs or report the wait for `pools`, if it is time to. Return whether slots were freed."""
+        """When due, free slots of dead runs or report the wait for `pools`. Return whether slots were freed."""
         now = time.monotonic()
         if not pools:
             self._begun = None

@@ -1,6 +1,6 @@
 """Decide for the sensor which landed objects are new and which of them share a run.
 
-This module holds the cursor, the selection and the batches; the sensor lists the bucket and starts the runs. See
+This module defines the cursor, the selection and the batches. The sensor lists the bucket and starts the runs. See
 docs/operations.md, 'Files that arrive'.
 
 The cursor is a mark (a GCS generation, in microseconds) plus the known versions above it. The mark stays `LOOKBACK`
@@ -8,8 +8,8 @@ behind the clock, because an object may become visible up to that late, and the 
 sweep compares the landing zone with the ledgers and finds objects that become visible even later.
 
 A tick that runs out of time remembers where it stopped, and the next tick continues there. Together they form one pass.
-When a pass ends, the mark moves to one hour before the pass began, because objects that landed during the pass
-under names that a tick had already listed past are still missing.
+When a pass ends, the mark moves to one hour before the pass began, because a
+tick cannot see objects that land under a name that the pass has already listed.
 """
 
 import hashlib
@@ -204,7 +204,7 @@ def select(
     is_held: Callable[[FileVersion], bool] = lambda _: False,
     out_of_time: Callable[[], bool] = lambda: False,
 ) -> Selection:
-    """Select the oldest `limit` of the `listed` versions that neither `cursor` knows nor a ledger holds.
+    """Select the `limit` oldest of the `listed` versions that neither `cursor` knows nor a ledger holds.
 
     `listed` is sorted by name and starts at `cursor.start`. Stop reading it when the tick is `out_of_time`.
     """

@@ -72,7 +72,7 @@ class Tables:
         return f"{self.project}.{self.dataset}.{table}"
 
     def quoted(self, table: str) -> str:
-        """Return the quoted ID of a table in the dataset; the configuration allows no quotes in names."""
+        """Return the quoted ID of a table in the dataset; the configuration does not allow quotes in names."""
         return f"`{self.id_of(table)}`"
 
 

@@ -143,7 +143,7 @@ def is_out_of_reach(error: Exception) -> bool:
 
 
 def is_precondition_failure(error: Exception) -> bool:
-    """Return whether somebody wrote the object or table after we read it. The clients raise a 412 as two classes."""
+    """Return whether somebody wrote the object or table after we read it. The clients use two classes for a 412."""
     return code_of(error) == http.HTTPStatus.PRECONDITION_FAILED and "orgPolicyConstraintFailed" not in reasons_of(
         error
     )

@@ -126,7 +126,7 @@ class PostgresStore(Store):
                 raise StoreError(errors.explain_denial(error, self.table, connection.info.user)) from error
 
     def _prepare(self, connection: psycopg.Connection[Any]) -> catalog.Catalog:
-        """Create what is missing, without DDL or a lock if nothing is; return the catalog from before the changes."""
+        """Create what is missing and return the earlier catalog. If nothing is missing, run no DDL and take no lock."""
         found = self._inspect(connection)
         if not catalog.missing(found, self.table):
             return found
