@@ -1,7 +1,7 @@
 """Find out which runs of the local instance are alive, and report those whose process died.
 
-Each run process holds a file lock until it exits; the kernel releases the lock however the process ends. Waiting for
-pool slots is in `slots.py`. See docs/reliability.md.
+Each run process holds a file lock until it exits; the kernel releases the lock however the process ends. `slots.py`
+handles the wait for pool slots. See docs/reliability.md.
 """
 
 import datetime as dt
