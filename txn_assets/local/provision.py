@@ -75,7 +75,7 @@ def _land(path: Path, seed: Seed, url: str) -> None:
         status, landed, _ = _call(url, "GET", f"/storage/v1/b/{seed.bucket}/o/{quote(name, safe='')}")
         if status == http.client.OK and (landed["crc32c"] == crc32c or landed.get("metadata") != _LANDED_BY):
             return
-        # Replace only the generation that we saw: if someone else lands the file right now, theirs stays.
+        # Replace only the generation that we saw: if someone else lands the file meanwhile, keep theirs.
         query = {"uploadType": "resumable", "name": name, "ifGenerationMatch": landed.get("generation", "0")}
         content_type = "application/gzip" if path.suffix.lower() == ".gz" else "text/csv"
         start = f"/upload/storage/v1/b/{seed.bucket}/o?{urlencode(query)}"

@@ -48,7 +48,7 @@ class Server:
 
 
 def start(server: Server, home: Home) -> subprocess.Popen[bytes]:
-    """Start a server that dies with this process, no matter how that ends. Call this from the main thread."""
+    """Start a server that dies with this process, no matter how. Call this from the main thread."""
     parent = os.getpid()
 
     def in_child() -> None:

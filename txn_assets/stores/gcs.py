@@ -1,4 +1,4 @@
-"""The data lake: one object per file, with its columns after hashing.
+"""The data lake: one object per file, with the columns of the file after hashing.
 
 The object's metadata is the ledger of this store. `ledger.decide` chooses between load, keep and stand back. See
 docs/reliability.md.

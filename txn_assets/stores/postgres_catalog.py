@@ -157,7 +157,7 @@ def missing(catalog: Catalog, table: Table) -> list[sql.Composed]:
         found.append(statements.add_columns(table, added))
     if "source_file" not in catalog.indexed:
         found.append(statements.create_index(table, "source_file"))
-    # Loads do not need this index, only readers do, so do not create it again if the owner drops it.
+    # Only readers need this index, so do not create it again if the owner drops it.
     if "source_file" not in there and "date" not in catalog.indexed:
         found.append(statements.create_index(table, "date"))
     if catalog.ledger is None:
