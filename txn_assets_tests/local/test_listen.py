@@ -82,6 +82,6 @@ def test_address_that_is_gone_is_named_with_the_remedy(home: Path, cli: RunCli) 
     done = cli("up", home=home)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("--listen 203.0.113.7: not an IPv4 address of this machine.")
-    assert "local down` forgets" in done.stderr
+    assert "txn down` forgets" in done.stderr
     cli("down", home=home)
     assert not (home / "stack" / "listen").exists()
