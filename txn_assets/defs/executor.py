@@ -7,7 +7,9 @@ module needs. Without them, or with TXN_EXECUTOR=in_process, runs use Dagster's 
 docs/architecture.md.
 """
 
+import gc
 import signal
+import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -76,6 +78,7 @@ class ThreadedExecutor(dg.Executor):
     ) -> Iterator[dg.DagsterEvent]:
         """Yield the events of the run as they happen."""
         _hold_lock(plan_context)
+        _freeze_imports()
         return iter(
             internals.ExecuteRunWithPlanIterable(
                 execution_plan=execution_plan,
@@ -116,6 +119,7 @@ class InProcessExecutor(dg.Executor):
     ) -> Iterator[dg.DagsterEvent]:
         """Yield the events of the run as they happen."""
         _hold_lock(plan_context)
+        _freeze_imports()
         return self._inner.execute(plan_context, execution_plan)
 
 
@@ -131,6 +135,16 @@ def in_process_executor(context: dg.InitExecutorContext) -> InProcessExecutor:
         instance=context.instance,
     )
     return InProcessExecutor(inner.executor_creation_fn(own))
+
+
+def _freeze_imports() -> None:
+    """Keep the garbage collector from scanning all of Dagster on each pass and at exit.
+
+    A `dagster asset materialize` of five rows takes 5.0 s with this and 6.0 s without (median of three pairs, two
+    cores). Do nothing once DuckDB is loaded: at exit it complains about objects that were not collected.
+    """
+    if "duckdb" not in sys.modules:
+        gc.freeze()
 
 
 def _hold_lock(plan_context: "PlanOrchestrationContext") -> None:
