@@ -189,7 +189,7 @@ def _capture(context: "PlanExecutionContext", plan: "ExecutionPlan", logs: ExitS
 def _interrupts_blocked() -> Iterator[None]:
     """Delay SIGINT here, and block it permanently in processes started inside the `with` block.
 
-    Ctrl-C reaches every process of the terminal. The processes that copy the output end with the run anyway, and would
+    Ctrl-C reaches every foreground process. The processes that copy the output end with the run anyway, and would
     print a traceback if interrupted.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -245,7 +245,7 @@ class _Steps:
         LOGGER.info(sentence)
 
     def _ended(self) -> Collection[Future[list[dg.DagsterEvent]]]:
-        """Return the threads that have ended; none after ASK_SECONDS, so that the caller can look for ready steps."""
+        """Return the threads that have ended. Wait at most ASK_SECONDS, so that the caller can look for ready steps."""
         with internals.raise_interrupts_as(dg.DagsterExecutionInterruptedError):
             if self._running:
                 return wait(self._running, timeout=ASK_SECONDS, return_when=FIRST_COMPLETED).done

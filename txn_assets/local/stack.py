@@ -129,7 +129,7 @@ def listen_on(home: Path, address: str) -> None:
 
 def _check_address(address: str) -> None:
     try:
-        if ipaddress.IPv4Address(address) in (ipaddress.IPv4Address("0.0.0.0"), ipaddress.IPv4Address("127.0.0.1")):  # noqa: S104 - what is refused
+        if ipaddress.IPv4Address(address) in (ipaddress.IPv4Address("0.0.0.0"), ipaddress.IPv4Address("127.0.0.1")):  # noqa: S104 - rejected, not bound
             message = f"--listen {address}: name one address of this machine other than 127.0.0.1."
             raise LocalStackError(message)
         with socket.socket() as probe:

@@ -39,7 +39,7 @@ class Clients:
     @cached_property
     def bigquery(self) -> "bigquery.Client":
         """The client of BigQuery."""
-        from google.cloud import bigquery  # noqa: PLC0415 - a tick of the sensor talks to GCS alone, see Services
+        from google.cloud import bigquery  # noqa: PLC0415 - a sensor tick needs only GCS, see Services
 
         access = self.access
         return bigquery.Client(project=access.project_id, location=access.location, **_options(access.bigquery_url))

@@ -40,7 +40,7 @@ class IdleTimeoutConnection(psycopg.Connection[Any]):
                 raise psycopg.OperationalError(message)
 
 
-def connect(seconds: float, **settings: Any) -> IdleTimeoutConnection:  # noqa: ANN401 - those of libpq
+def connect(seconds: float, **settings: Any) -> IdleTimeoutConnection:  # noqa: ANN401 - libpq's settings
     """Return a new connection that gives up after `seconds` without activity."""
     connection = IdleTimeoutConnection.connect(**settings)
     connection.seconds = seconds
