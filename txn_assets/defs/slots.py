@@ -13,7 +13,7 @@ from txn_assets.defs.run_liveness import RunLocks
 from txn_assets.files.arrival import KEY_TAG, RANGE_TAGS
 
 LOOK_SECONDS = 2.0
-"""Seconds between two checks of a waiting run for dead runs."""
+"""Seconds between checks for dead runs while a run waits."""
 
 QUIET_SECONDS = 3.0
 """Seconds that a run waits before it reports the wait, so that short waits are not reported."""

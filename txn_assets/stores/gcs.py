@@ -52,7 +52,7 @@ class GcsStore(Store):
     file_format: str
 
     def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:  # noqa: ARG002 - prices are decimal text
-        """Return `file` with the totals of its columns, since an object has no source_row."""
+        """Return `file` with the fingerprint of its rows without source_row, which objects in the lake do not have."""
         return replace(file, totals=replace(file.totals, fingerprint=file.lake_fingerprint))
 
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:

@@ -39,7 +39,7 @@ def not_found(bucket: str, name: str) -> Refusal:
 
 
 def no_session() -> Refusal:
-    """Return the 404 for an upload that has finished or was interrupted by a stop."""
+    """Return the 404 for an upload that has finished or was lost when the shim stopped."""
     return Refusal(HTTPStatus.NOT_FOUND, "notFound", "No such upload session: start the upload again.")
 
 

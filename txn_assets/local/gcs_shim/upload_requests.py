@@ -125,7 +125,7 @@ class UploadRequests:
         return status, content
 
     async def _hand_over(self, session: Session) -> tuple[int, bytes]:
-        """Send a finished upload that cannot be moved into place to the server, which holds the upload in memory."""
+        """Send the server a finished upload that cannot be moved into place. The server holds it in memory."""
         session.body.finish()
         boundary = secrets.token_hex(16)
         metadata = json.dumps({**session.metadata, "name": session.name})
