@@ -141,9 +141,9 @@ def _ignored_pid(data: Path) -> dict[str, str]:
 
 
 def _drop_root(home: Home) -> Callable[[], None] | None:
-    """Return a function that makes a child of root another user without opening any folder to others, or None.
+    """Return a function that drops root in a child process, or None if we are not root.
 
-    PostgreSQL refuses to run as root.
+    PostgreSQL refuses to run as root. No file becomes readable by others.
 
     The first choice is a user namespace that maps our own uid to another number: the child still owns its files, even
     below a home that nobody else may enter. If namespaces are not allowed, the child becomes the user `nobody` and

@@ -201,7 +201,7 @@ def main(arguments: Sequence[str]) -> None:
         os._exit(0)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
-    # Keep the servers' files private. `postgres.py` relaxes one folder if PostgreSQL runs as the user nobody.
+    # Keep the servers' files private. `postgres.py` lets others enter one folder if PostgreSQL runs as the user nobody.
     os.umask(0o077)
     home = Home(Path(root))
     if not home.identity.exists():

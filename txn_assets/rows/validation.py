@@ -46,7 +46,8 @@ ARROW_TYPES = {
 VALID_SCHEMA = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in VALID_COLUMNS.items()])
 """Valid rows between validation and hashing, as clear text."""
 
-# Text that begins with a visible character, does not end with a blank, and does not begin like spreadsheet damage.
+# Text that begins with a visible character, does not end with a blank, and does not begin with # or =, as spreadsheet
+# damage does.
 _LETTER = rf"[^\P{{L}}{INVISIBLE_LETTERS}]"
 _REST = r"(?:[^\x00]*[^\pZ\pC])?"
 _TEXT = rf"^(?:[!-\"$-<>-~]|{_LETTER}){_REST}$"
@@ -163,7 +164,7 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
     source_row = source_row.filter(left)
     judged, reasons = _judge_all(source_row, doubtful, contract(rules), batch_size)
     if judged:
-        # Put the judge's rows back between those of the screen.
+        # Merge the rows that the judge accepted with those that the screen accepted, in file order.
         valid = pa.Table.from_batches([valid, *judged]).sort_by("source_row").combine_chunks().to_batches()[0]
         passed = pa.array([place for place in range(doubtful.num_rows) if place not in reasons])
         prices = doubtful["price"].take(passed).cast(pa.string())
@@ -245,7 +246,7 @@ type _Reasons = dict[int, tuple[Reason, ...]]
 def _judge_all(
     source_row: pa.Int64Array, rows: pa.RecordBatch, model: type[Transaction], batch_size: int
 ) -> tuple[list[pa.RecordBatch], _Reasons]:
-    """Validate `rows`, `FIELDS` as text or bytes; return those that passed, as `VALID_SCHEMA`, and the reasons."""
+    """Validate `rows` (`FIELDS` as text or bytes). Return the valid ones as `VALID_SCHEMA`, and the reasons."""
     judged: list[pa.RecordBatch] = []
     reasons: _Reasons = {}
     for start in range(0, rows.num_rows, batch_size):
