@@ -145,7 +145,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
     names = [column.name for column in ledger.LEDGER_COLUMNS]
     steps = [
         "BEGIN TRANSACTION",
-        # BigQuery runs transactions that only insert in parallel. Updating this row makes any two loads conflict.
+        # BigQuery runs insert-only transactions in parallel. Updating this row makes any two loads conflict.
         f"UPDATE {tables.ledger} SET loaded_at = CURRENT_TIMESTAMP() WHERE source_file = ''",  # noqa: S608 - quoted names
         f"SELECT IF(EXISTS (SELECT 1 FROM {tables.ledger} AS l JOIN UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
         "ON l.source_file = i.source_file WHERE l.generation > i.seen_generation "
@@ -181,7 +181,7 @@ def is_exact(types: Mapping[str, str]) -> bool:
 
 
 def _verification(tables: Tables, *, is_exact: bool) -> tuple[str, str]:
-    """Return a join for the ledger row `i`, and its fingerprint, which is an error if the table has different rows.
+    """Return a join for the ledger row `i`, and its fingerprint as an expression that fails if the rows differ.
 
     The check is part of the INSERT, because the embedded server runs a separate SELECT with parameters twice.
     """

@@ -1,4 +1,4 @@
-"""I/O manager for the values that assets pass to each other, within a run and to a run that continues it.
+"""I/O manager for the values that assets pass to each other, within a run and to re-executions of it.
 
 A value is a manifest, which lists files; `stores/staging.py` stores it. See docs/architecture.md.
 """
@@ -89,7 +89,7 @@ class ValuesIOManager(dg.IOManager):
         return self._latest(context)
 
     def _of_lineage(self, instance: dg.DagsterInstance, asset: str) -> Iterator[FileValues]:
-        """Yield the value from this run, then from the run that it continues, and so on."""
+        """Yield the value from this run, then from the run that it re-executes, and so on."""
         if asset in self._written:
             yield self._written[asset]
         for run_id in _lineage(instance, self._run_id):
@@ -157,7 +157,7 @@ def _manifest_of(materialization: dg.AssetMaterialization | None) -> str:
 
 
 def _lineage(instance: dg.DagsterInstance, run_id: str | None) -> Iterator[str]:
-    """Yield `run_id`, then the run that it continues, and so on."""
+    """Yield `run_id`, then the run that it re-executes, and so on."""
     while run_id:
         yield run_id
         run = instance.get_run_by_id(run_id)
