@@ -48,7 +48,7 @@ class Server:
 
 
 def start(server: Server, home: Home) -> subprocess.Popen[bytes]:
-    """Start a server that dies with this process, no matter how. Call this from the main thread."""
+    """Start a server that dies with this process, however this process ends. Call this from the main thread."""
     parent = os.getpid()
 
     def in_child() -> None:
@@ -117,7 +117,7 @@ def gcs(home: Home, ports: Mapping[str, int]) -> Server:
     """Describe the shim in front of fake-gcs-server, which clients use as GCS."""
     home.gcs_spool.mkdir(exist_ok=True)
     for leftover in home.gcs_spool.iterdir():
-        leftover.unlink()  # A stop interrupted these uploads, and their clients start over.
+        leftover.unlink()  # These uploads were lost when the stack stopped; their clients start over.
     url = f"http://127.0.0.1:{ports['gcs']}"
     return Server(
         name="gcs",
