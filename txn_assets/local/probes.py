@@ -26,7 +26,7 @@ def gcs_answers(url: str, identity: str | None = None, *, patience: float = PATI
 
 
 def bigquery_answers(url: str, *, patience: float = PATIENCE) -> bool:
-    """Return whether local-bigquery lists its projects, which takes an open database."""
+    """Return whether local-bigquery lists its projects, which it can only do once its database is open."""
     return _get(url, "/bigquery/v2/projects?maxResults=1", patience)[0] == http.client.OK
 
 

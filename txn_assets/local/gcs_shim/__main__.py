@@ -1,6 +1,6 @@
 """Run the shim: `python -m txn_assets.local.gcs_shim --port … --backend-port …`.
 
-Arguments only. The supervisor starts it; see txn_assets/local/README.md.
+This module only parses arguments. The supervisor starts the shim; see txn_assets/local/README.md.
 """
 
 import argparse
