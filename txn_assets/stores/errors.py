@@ -14,4 +14,4 @@ class LandedFileError(Exception):
 
 
 class UnusableFileError(Exception):
-    """Raised when a landed file cannot be loaded, no matter how often; the message says what to do."""
+    """Raised when a landed file cannot be loaded and a retry cannot help; the message says what to do."""
