@@ -261,7 +261,7 @@ def _struct(record: LoadRecord, seen: LoadRecord | None) -> bigquery.StructQuery
     values = record.to_row()
     values |= {"seen_generation": seen.file.generation if seen else 0, "seen_run_id": seen.run_id if seen else ""}
     kinds = statements.LEDGER_COLUMNS | {"seen_generation": "INT64", "seen_run_id": "STRING"}
-    # The client would send a Python int as a JSON number.
+    # The client sends a Decimal as text. It would send an int as a JSON number, which may lose digits above 2**53.
     values = {name: Decimal(value) if kinds[name] == "NUMERIC" else value for name, value in values.items()}
     return bigquery.StructQueryParameter(
         None, *(bigquery.ScalarQueryParameter(name, kinds[name], value) for name, value in values.items())
