@@ -18,6 +18,7 @@ from txn_assets.defs.services import read_ledgers
 from txn_assets.environment import txn_target
 from txn_assets.files.arrival import left_alone, list_left_alone
 from txn_assets.files.ledger import describe, supersedes
+from txn_assets.files.report import ValidationReport
 from txn_assets.files.retention import landed_at
 from txn_assets.files.values import HashedFiles, ValidatedFiles
 from txn_assets.stores.errors import StoreError
@@ -48,11 +49,7 @@ def _file_check(
 @_file_check(validated_transactions, blocking=True)
 def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
     """Check that rows in = valid + rejected."""
-    wrong = {
-        file.version.name: f"{file.report.records} in, {file.report.valid} valid, {file.report.rejected} rejected"
-        for file in validated_transactions
-        if file.report.records != file.report.valid + file.report.rejected
-    }
+    wrong = _wrong(validated_transactions, ValidationReport.unaccounted)
     records = sum(file.report.records for file in validated_transactions)
     return _result(wrong, severity=ERROR, metadata={"records": records})
 
@@ -63,8 +60,7 @@ def rejected_share_within_limit(
 ) -> dg.AssetCheckResult:
     """Check that at most `ingestion.max_invalid_ratio` of the rows are rejected."""
     limit = services.config.ingestion.max_invalid_ratio
-    refusals = {file.version.name: file.report.over_limit(limit) for file in validated_transactions}
-    wrong = {name: refusal for name, refusal in refusals.items() if refusal}
+    wrong = _wrong(validated_transactions, lambda report: report.over_limit(limit))
     # ERROR stops the whole run. If only some files fail, warn: `hashed_transactions` leaves them out.
     severity = ERROR if len(wrong) == len(validated_transactions) else WARN
     return _result(wrong, severity=severity, metadata={"limit": str(limit)})
@@ -74,7 +70,7 @@ def rejected_share_within_limit(
 def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
     """Check that every row is valid; report the count of each reason and the first rejected rows without values."""
     rejected = [file for file in validated_transactions if file.report.rejected]
-    wrong = {file.version.name: f"{file.report.rejected} of {file.report.records} rows rejected" for file in rejected}
+    wrong = _wrong(validated_transactions, ValidationReport.rejections)
     metadata = {
         "reasons": dg.MetadataValue.json({file.version.name: dict(file.report.reasons) for file in rejected}),
         "sample": dg.MetadataValue.json(
@@ -93,34 +89,19 @@ def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckRes
 @_file_check(validated_transactions)
 def transaction_ids_unique(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
     """Check that no two valid rows of a file have the same transaction id."""
-    wrong = {
-        file.version.name: f"{file.report.repeated_ids} transaction ids are on more than one row"
-        for file in validated_transactions
-        if file.report.repeated_ids
-    }
-    return _result(wrong, severity=WARN)
+    return _result(_wrong(validated_transactions, ValidationReport.repeats), severity=WARN)
 
 
 @_file_check(validated_transactions)
 def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
     """Check that the header has the columns of a transaction and no others."""
-    wrong = {
-        file.version.name: f"unknown columns, not loaded: {', '.join(file.report.extra_columns)}"
-        for file in validated_transactions
-        if file.report.extra_columns
-    }
-    return _result(wrong, severity=WARN)
+    return _result(_wrong(validated_transactions, ValidationReport.unknown_columns), severity=WARN)
 
 
 @_file_check(validated_transactions)
 def no_stray_quotes(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
     """Check that no unquoted field contains a quote. Such a quote is loaded as text, since it may be an inch sign."""
-    wrong = {
-        file.version.name: f"rows with a quote inside an unquoted field, loaded as text: {file.report.bare_quotes}"
-        for file in validated_transactions
-        if file.report.bare_quotes
-    }
-    return _result(wrong, severity=WARN)
+    return _result(_wrong(validated_transactions, ValidationReport.stray_quotes), severity=WARN)
 
 
 @_file_check(hashed_transactions, blocking=True)
@@ -233,6 +214,12 @@ def reconcile(entry: StoreEntry, services: Services, files: HashedFiles, run_id:
             wrong[name] = f"{entry.label} holds different values: {describe(differences)}"
     rows = sum(holding.totals.rows for holding in held.values())
     return _result(wrong, severity=ERROR, metadata={"rows_read_back": rows})
+
+
+def _wrong(files: ValidatedFiles, fault: Callable[[ValidationReport], str | None]) -> dict[str, str]:
+    """Return what `fault` says about the reports of `files`, without those about which it says nothing."""
+    sentences = {file.version.name: fault(file.report) for file in files}
+    return {name: sentence for name, sentence in sentences.items() if sentence}
 
 
 def _result(

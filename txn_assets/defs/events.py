@@ -122,12 +122,9 @@ def rejections(stage: str, partition: str, report: ValidationReport, *, shown: i
     """Return a warning for each of the first `shown` rejected rows and, if there are more, the count of each reason."""
     events = []
     for row in report.sample[:shown]:
-        reasons = "; ".join(f"{r.field or 'row'} {r.code} ({r.message})" for r in row.reasons)
         details = {"source_row": row.source_row, "reasons": [[r.field, r.code] for r in row.reasons]}
-        events.append(Event(f"record {row.source_row} rejected: {reasons}", stage, partition, details, logging.WARNING))
+        events.append(Event(str(row), stage, partition, details, logging.WARNING))
     if report.rejected > shown:
-        counts = ", ".join(f"{reason} {count}" for reason, count in report.reasons.items())
-        message = f"{report.rejected} records rejected in total: {counts}"
         details = {"rejected": report.rejected, "counts": dict(report.reasons)}
-        events.append(Event(message, stage, partition, details, logging.WARNING))
+        events.append(Event(report.all_rejections(), stage, partition, details, logging.WARNING))
     return events

@@ -27,6 +27,10 @@ class RejectedSample:
     source_row: int
     reasons: tuple[Reason, ...]
 
+    def __str__(self) -> str:
+        reasons = "; ".join(f"{r.field or 'row'} {r.code} ({r.message})" for r in self.reasons)
+        return f"record {self.source_row} rejected: {reasons}"
+
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
@@ -51,6 +55,12 @@ class ValidationReport:
     repeated_ids: int
     bare_quotes: int = 0
 
+    def unaccounted(self) -> str | None:
+        """Return a message if a row is neither valid nor rejected, or is both, otherwise None."""
+        if self.records == self.valid + self.rejected:
+            return None
+        return f"{self.records} in, {self.valid} valid, {self.rejected} rejected"
+
     def over_limit(self, limit: Decimal) -> str | None:
         """Return a message if the share of rejected rows is over `limit`, otherwise None."""
         share = Decimal(self.rejected) / max(self.records, 1)
@@ -60,6 +70,29 @@ class ValidationReport:
             f"{share:.1%} of the rows are rejected, more than ingestion.max_invalid_ratio {limit}; "
             "see the quarantine for these rows and why they were rejected"
         )
+
+    def all_rejections(self) -> str:
+        """Return how often each reason rejected a row."""
+        counts = ", ".join(f"{reason} {count}" for reason, count in self.reasons.items())
+        return f"{self.rejected} records rejected in total: {counts}"
+
+    def rejections(self) -> str | None:
+        """Return a message if rows are rejected, otherwise None."""
+        return f"{self.rejected} of {self.records} rows rejected" if self.rejected else None
+
+    def repeats(self) -> str | None:
+        """Return a message if ids repeat, otherwise None."""
+        return f"{self.repeated_ids} transaction ids are on more than one row" if self.repeated_ids else None
+
+    def unknown_columns(self) -> str | None:
+        """Return a message if the header has unknown columns, otherwise None."""
+        return f"unknown columns, not loaded: {', '.join(self.extra_columns)}" if self.extra_columns else None
+
+    def stray_quotes(self) -> str | None:
+        """Return a message if quotes are inside unquoted fields, otherwise None."""
+        if not self.bare_quotes:
+            return None
+        return f"rows with a quote inside an unquoted field, loaded as text: {self.bare_quotes}"
 
 
 def mixed_prices(*, decimal_commas: int, three_decimals: int) -> str | None:
