@@ -5,23 +5,29 @@ The README section 'Configuration' describes every key.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from txn_assets.environment import HASH_KEY, PG_PASSWORD, ConfigError, bucket_name, config_path
-from txn_assets.rows.transaction import TEXT_FIELDS, ValidationRules
+from txn_assets.feeds.models import FieldSection, build_model, find_model
+from txn_assets.feeds.transaction import CONTRACT, ValidationRules
+from txn_assets.rows.contract import RowContract
+from txn_assets.rows.file_format import FileFormat
+from txn_assets.rows.kinds import FieldRules
 
 SECRET_VARIABLES = {"password": PG_PASSWORD, "key": HASH_KEY, "hash_key": HASH_KEY}
 """Keys that look like secrets, and the environment variable to set instead."""
 
 Prefix = Annotated[str, StringConstraints(pattern=r"^[^/\s][^\s]*[^/\s]$", max_length=500)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
+FeedName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+_DATES = r"^[^%]*%Y[^%]*%m[^%]*%d[^%]*$"
 
 
 class _Section(BaseModel):
@@ -35,13 +41,37 @@ class Pipeline(_Section):
     version: str
 
 
+PREFIXES = ("landing", "path", "quarantine", "staging")
+"""Keys of the prefixes of a feed."""
+
+
+def _refuse_nested(prefixes: Mapping[str, str]) -> None:
+    # A prefix inside the landing zone would feed the platform its own output.
+    for key, prefix in prefixes.items():
+        for other, other_prefix in prefixes.items():
+            if key != other and f"{other_prefix}/".startswith(f"{prefix}/"):
+                message = f"{other} is inside {key}: give each its own prefix"
+                raise ValueError(message)
+
+
+def _refuse_shared(tables: Mapping[str, str]) -> None:
+    # The ledger of a table is `<table>_loads`, so that name is taken too.
+    taken: dict[str, str] = {}
+    for key, table in tables.items():
+        for name in (table.casefold(), f"{table}_loads".casefold()):
+            if name in taken:
+                message = f"{key} and {taken[name]} share the table {table}: give each feed its own"
+                raise ValueError(message)
+            taken[name] = key
+
+
 class DataLake(_Section):
     """The bucket and its prefixes. Objects land below `landing`; the platform writes everything else."""
 
     gcs_bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
     path: Prefix
     landing: Prefix = "landing/transactions"
-    landing_dates: Annotated[str, StringConstraints(pattern=r"^[^%]*%Y[^%]*%m[^%]*%d[^%]*$")] | None = None
+    landing_dates: Annotated[str, StringConstraints(pattern=_DATES)] | None = None
     landing_late_days: Annotated[int, Field(ge=1, le=366)] = 3
     quarantine: Prefix = "quarantine/transactions"
     staging: Prefix = "staging/transactions"
@@ -49,13 +79,7 @@ class DataLake(_Section):
 
     @model_validator(mode="after")
     def _prefixes_are_separate(self) -> Self:
-        # A prefix inside the landing zone would feed the platform its own output.
-        prefixes = {name: getattr(self, name) + "/" for name in ("landing", "path", "quarantine", "staging")}
-        for name, prefix in prefixes.items():
-            for other, other_prefix in prefixes.items():
-                if name != other and other_prefix.startswith(prefix):
-                    message = f"data_lake.{other} is inside data_lake.{name}: give each its own prefix"
-                    raise ValueError(message)
+        _refuse_nested({f"data_lake.{name}": getattr(self, name) for name in PREFIXES})
         return self
 
 
@@ -91,14 +115,79 @@ class DataMart(_Section):
     table: str
 
 
-class Ingestion(_Section):
+class _Files(_Section):
+    """How the files of a feed are read, and when one counts as wrong."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    max_invalid_ratio: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.5")
+    max_change_ratio: Annotated[Decimal, Field(ge=0)] | None = None
+    max_shared_ids: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.5")
+    unknown_columns: Literal["ignore", "refuse"] = "ignore"
+    format: FileFormat = FileFormat()
+
+
+class Ingestion(_Files):
     """How files are read and which rows are valid."""
 
     fastapi_endpoint: str = "/upload/transactions"
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    max_invalid_ratio: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.5")
-    unknown_columns: Literal["ignore", "refuse"] = "ignore"
     validation: ValidationRules = ValidationRules()
+
+
+class FeedSection(_Files):
+    """A feed other than the first: the fields of its rows, and where its files land and go.
+
+    A feed has a `model` (`module:Class`), or `fields` in YAML, or a model shipped with the platform under its name.
+    Prefixes and tables that are not given are named after the feed.
+    """
+
+    model: str | None = None
+    fields: dict[str, FieldSection] | None = None
+    rules: dict[str, FieldRules] = {}
+    required_fields: frozenset[str] | None = None
+    pii_fields: tuple[str, ...] | None = None
+    landing: Prefix | None = None
+    landing_dates: Annotated[str, StringConstraints(pattern=_DATES)] | None = None
+    landing_late_days: Annotated[int, Field(ge=1, le=366)] = 3
+    path: Prefix | None = None
+    quarantine: Prefix | None = None
+    staging: Prefix | None = None
+    lake_format: Literal["csv", "parquet"] = "csv"
+    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")] | None = None
+    postgres_table: Annotated[Identifier, StringConstraints(max_length=57)] | None = None
+
+    def named(self, name: str) -> Self:
+        """Return this section with prefixes and tables after the feed `name`, where none are given."""
+        places = {
+            "landing": f"landing/{name}",
+            "path": f"raw/{name}",
+            "quarantine": f"quarantine/{name}",
+            "staging": f"staging/{name}",
+            "table": f"raw_{name}",
+            "postgres_table": name,
+        }
+        return self.model_copy(update={key: value for key, value in places.items() if getattr(self, key) is None})
+
+    def contract(self, name: str) -> RowContract:
+        """Return the row contract of the feed `name`, under its rules.
+
+        Raises:
+            ValueError: the model does not exist, or a setting does not fit it.
+        """
+        if self.fields is not None and self.model is not None:
+            message = "give `model` or `fields`, not both"
+            raise ValueError(message)
+        model = find_model(name, self.model) if self.fields is None else build_model(name, self.fields)
+        try:
+            contract = RowContract.of(model)
+            if self.pii_fields is not None:
+                contract = contract.with_pii(self.pii_fields)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        named = {*self.rules, *(self.required_fields or ())}
+        if unknown := sorted(named - set(contract.names)):
+            message = f"{unknown[0]!r} is not a field of {model.__name__}; its fields: {', '.join(contract.names)}"
+            raise ValueError(message)
+        return contract.under(self.rules, self.required_fields)
 
 
 class Transformation(_Section):
@@ -143,10 +232,11 @@ class Security(_Section):
 
     @model_validator(mode="after")
     def _pii_fields_are_text(self) -> Self:
-        unknown = [name for name in self.pii_fields if name not in TEXT_FIELDS]
-        if unknown:
-            message = f"security.pii_fields: {', '.join(unknown)} cannot be hashed, only {', '.join(TEXT_FIELDS)} can"
-            raise ValueError(message)
+        try:
+            CONTRACT.with_pii(self.pii_fields)
+        except TypeError as error:
+            message = f"security.pii_fields: {error}"
+            raise ValueError(message) from error
         return self
 
 
@@ -171,6 +261,7 @@ class PipelineConfig(_Section):
     pipeline: Pipeline
     data_lake: DataLake
     data_warehouse: DataWarehouse
+    feeds: dict[FeedName, FeedSection] = {}
     data_mart: DataMart | None = None
     ingestion: Ingestion = Ingestion()
     transformation: Transformation | None = None
@@ -178,6 +269,36 @@ class PipelineConfig(_Section):
     retention: Retention = Retention()
     security: Security = Security()
     kubernetes: Kubernetes = Kubernetes()
+
+    @field_validator("feeds")
+    @classmethod
+    def _feeds_can_be_used(cls, feeds: dict[str, FeedSection]) -> dict[str, FeedSection]:
+        if "transactions" in feeds:
+            message = "feeds.transactions: the sections data_lake, data_warehouse and ingestion configure this feed"
+            raise ValueError(message)
+        for name, section in feeds.items():
+            try:
+                section.contract(name)
+            except ValueError as error:
+                message = f"feeds.{name}: {error}"
+                raise ValueError(message) from error
+        return {name: section.named(name) for name, section in feeds.items()}
+
+    @model_validator(mode="after")
+    def _feeds_do_not_meet(self) -> Self:
+        prefixes = {f"data_lake.{key}": getattr(self.data_lake, key) for key in PREFIXES}
+        prefixes |= {f"feeds.{name}.{key}": getattr(one, key) for name, one in self.feeds.items() for key in PREFIXES}
+        _refuse_nested(prefixes)
+        tables = {"data_warehouse.table": self.data_warehouse.table}
+        tables |= {f"feeds.{name}.table": str(one.table) for name, one in self.feeds.items()}
+        _refuse_shared(tables)
+        tables = {"data_warehouse.postgres.table": self.data_warehouse.postgres.table}
+        tables |= {f"feeds.{name}.postgres_table": str(one.postgres_table) for name, one in self.feeds.items()}
+        _refuse_shared(tables)
+        return self
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
 
 
 def load_config(path: Path | None = None) -> PipelineConfig:

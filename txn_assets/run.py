@@ -71,7 +71,8 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
     """
     name = _landed_name(file, name, config)
     # Dagster reports wrong settings too, but in forty lines and only after the file has landed.
-    make_hasher(config.security, hash_key())
+    hash_ = config.security.hash
+    make_hasher((), algorithm=hash_.algorithm, key_id=hash_.key_id, key=hash_key())
     txn_executor()
     progress = Progress(out)
     LOGGER.addHandler(progress)

@@ -25,7 +25,7 @@ from txn_assets.files.arrival import KEY_TAG
 from txn_assets.job import execute
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
-from txn_assets.rows.transaction import FIELDS
+from txn_assets.feeds.compat import FIELDS
 
 HEADER = ",".join(FIELDS)
 SINKS = ("gcs_raw", "bigquery_raw_transactions", "postgres_transactions")

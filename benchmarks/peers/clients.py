@@ -12,7 +12,7 @@ from psycopg import sql
 
 from benchmarks.child import Timer
 from benchmarks.stores import Opened
-from txn_assets.rows.columns import STAGED_COLUMNS
+from txn_assets.feeds.compat import STAGED_COLUMNS
 from txn_assets.stores import bigquery_sql
 
 

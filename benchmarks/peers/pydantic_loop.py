@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from benchmarks.child import Timer
-from txn_assets.rows.transaction import FIELDS, Transaction
+from txn_assets.feeds.compat import FIELDS
+from txn_assets.feeds.transaction import Transaction
 
 
 def run(timer: Timer, *, path: str, folder: str) -> dict[str, int]:

@@ -18,6 +18,7 @@ import dagster as dg
 from txn_assets.defs.events import StageLog, pinned, processed, rejections
 from txn_assets.defs.partitions import LANDED_FILES, landed_files
 from txn_assets.environment import ConfigError
+from txn_assets.feeds.compat import STAGED_COLUMNS, VALID_COLUMNS
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.values import (
     FailedFile,
@@ -29,7 +30,6 @@ from txn_assets.files.values import (
     ValidatedFiles,
     list_failures,
 )
-from txn_assets.rows.columns import STAGED_COLUMNS, VALID_COLUMNS
 from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.stores.errors import LandedFileError, UnusableFileError
 from txn_assets.stores.landed_names import too_long
@@ -136,7 +136,7 @@ def _validate(
         where = f" {report.rejected} rejected rows with their reasons are in {place}." if place else " It has no rows."
         message = f"No valid transactions in {version.name}.{where} The stores keep what they had."
         raise dg.Failure(message, metadata=metadata, allow_retries=False)
-    return ValidatedFile(version, run_files.rules_id, report)
+    return ValidatedFile(version, services.feed.rules_id, report)
 
 
 @_landed_file_asset(

@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
-from txn_assets.config import PipelineConfig
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import LoadRecord
 from txn_assets.rows.csv_header import NotATransactionFileError
@@ -47,7 +47,7 @@ def check_replacement(file: Path, name: str, services: Services, *, is_asked_for
     if held is None or not held.totals.rows or held.file.crc32c == crc32c(file):
         return None
     if not is_asked_for:
-        ids = _first_ids(file, services.config, hasher)
+        ids = _first_ids(file, services.feed, hasher)
         comparable = in_table is not None and held.key_id == hasher.key_id
         is_shared = comparable and table.retry_transient(lambda: table.holds_any(name, ids))
         if not is_shared:
@@ -80,16 +80,18 @@ def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | Non
     )
 
 
-def _first_ids(file: Path, config: PipelineConfig, hasher: Hasher) -> list[str]:
+def _first_ids(file: Path, feed: Feed, hasher: Hasher) -> list[str]:
     """Return the first ids of valid rows, hashed if the stores hold them hashed."""
     ids: list[str] = []
     characters = 0
-    convert = hasher.hexdigest if "transaction_id" in hasher.pii_fields else str
-    ingestion = config.ingestion
+    contract, row_id = feed.contract_on(dt.datetime.now(dt.UTC).date()), feed.contract.row_id
+    if row_id is None:
+        return []
+    convert = hasher.hexdigest if row_id in hasher.pii_fields else str
     try:
         with file.open("rb") as stream:
-            for verdict in validate(CsvFile(stream), ingestion.validation, batch_size=ingestion.batch_size, threads=2):
-                for value in verdict.valid.column("transaction_id"):
+            for verdict in validate(CsvFile(stream, contract), contract, batch_size=feed.batch_size, threads=2):
+                for value in verdict.valid.column(row_id):
                     if len(ids) == COMPARED_IDS or characters > COMPARED_CHARACTERS:
                         return ids
                     if value.is_valid:

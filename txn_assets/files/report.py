@@ -42,7 +42,7 @@ class ValidationReport:
         reasons: how often each "field: code" rejected a row; "row: code" if the row could not be read.
         sample: the first rejected rows.
         extra_columns: header columns that are not in the contract.
-        repeated_ids: how many transaction ids appear on more than one valid row.
+        repeated_ids: how many row ids appear on more than one valid row.
         bare_quotes: how many rows have a quote inside an unquoted field, such as an inch sign.
     """
 
@@ -95,16 +95,16 @@ class ValidationReport:
         return f"rows with a quote inside an unquoted field, loaded as text: {self.bare_quotes}"
 
 
-def mixed_prices(*, decimal_commas: int, three_decimals: int) -> str | None:
-    """Return why to refuse a file in which some prices may be grouped thousands, or None if none can be.
+def mixed_amounts(*, decimal_commas: int, three_decimals: int) -> str | None:
+    """Return why to refuse a file in which some amounts may be grouped thousands, or None if none can be.
 
-    In a file that also has 3,95, the price 4.500 probably means four and a half thousand. In a file without decimal
-    commas, 4.500 just has three decimals. The price 4.50 is clear in any file.
+    In a file that also has 3,95, the amount 4.500 probably means four and a half thousand. In a file without decimal
+    commas, 4.500 just has three decimals. The amount 4.50 is clear in any file.
     """
     if not decimal_commas or not three_decimals:
         return None
     return (
-        f"it mixes prices with a decimal comma (rows: {decimal_commas}) and prices with exactly three decimals "
+        f"it mixes amounts with a decimal comma (rows: {decimal_commas}) and amounts with exactly three decimals "
         f"(rows: {three_decimals}), which may be grouped thousands: "
-        "write every price with a decimal point and without grouping, such as 4500.00 or 3.95"
+        "write every amount with a decimal point and without grouping, such as 4500.00 or 3.95"
     )

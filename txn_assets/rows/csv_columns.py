@@ -13,9 +13,7 @@ import pyarrow.csv
 from txn_assets.rows.csv_header import Header
 from txn_assets.rows.csv_records import Limits, Records, Unreadable, read_fields, read_records, skip_blank, wrong_width
 from txn_assets.rows.csv_runs import Runs
-from txn_assets.rows.transaction import FIELDS
 
-_SCHEMA = pa.schema([(name, pa.binary()) for name in FIELDS])
 _SMALLEST_PIECE = 1 << 16
 _NO_LIMIT = 1 << 62
 
@@ -47,7 +45,7 @@ class ParsedBlock:
 
     Attributes:
         records: how many records the block has; blank lines do not count.
-        fields: `FIELDS` as binary columns, one row for each readable record.
+        fields: the columns of the contract as binary, one row for each readable record.
         index: int64, the position of each row of `fields` among the block's records, from 0.
         unreadable: the records that could not be read.
         bare_quotes: how many of the readable records have a quote inside an unquoted field.
@@ -65,10 +63,10 @@ def parse(block: Block, header: Header) -> ParsedBlock:
     parsed = [
         _parse_run(part, header) if isinstance(part, RegularRun) else _parse_records(part, header) for part in block
     ]
-    return parsed[0] if len(parsed) == 1 else _joined(parsed)
+    return parsed[0] if len(parsed) == 1 else _joined(parsed, header)
 
 
-def _joined(parsed: Sequence[ParsedBlock]) -> ParsedBlock:
+def _joined(parsed: Sequence[ParsedBlock], header: Header) -> ParsedBlock:
     before = 0
     index, unreadable = [], []
     for part in parsed:
@@ -77,9 +75,9 @@ def _joined(parsed: Sequence[ParsedBlock]) -> ParsedBlock:
         before += part.records
     return ParsedBlock(
         before,
-        pa.Table.from_batches([part.fields for part in parsed], _SCHEMA).combine_chunks().to_batches()[0]
+        pa.Table.from_batches([part.fields for part in parsed], _schema(header)).combine_chunks().to_batches()[0]
         if any(part.fields.num_rows for part in parsed)
-        else _empty(),
+        else _empty(header),
         pa.array(np.concatenate(index)) if index else pa.array([], pa.int64()),
         tuple(unreadable),
         sum(part.bare_quotes for part in parsed),
@@ -96,14 +94,14 @@ def _parse_records(records: Records, header: Header) -> ParsedBlock:
     )
     missing = [record.index for record in unreadable]
     index = np.delete(np.arange(len(records.records), dtype=np.int64), missing)
-    fields = pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+    fields = pa.RecordBatch.from_arrays(columns, schema=_schema(header))
     return ParsedBlock(len(records.records), fields, pa.array(index), unreadable, records.bare_quotes)
 
 
 def _parse_run(run: RegularRun, header: Header) -> ParsedBlock:
     data = run.data
     if skip_blank(data, 0) == len(data):
-        return ParsedBlock(0, _empty(), pa.array([], pa.int64()), ())
+        return ParsedBlock(0, _empty(header), pa.array([], pa.int64()), ())
     # pyarrow decodes a row of the wrong width before it calls the handler, and fails if the row is not UTF-8.
     invalid = _InvalidRows(len(header.columns)) if _is_utf8(data) else None
     try:
@@ -137,7 +135,7 @@ def _parse_pieces(run: RegularRun, header: Header) -> ParsedBlock:
         return _parse_records(records, header)
     first = RegularRun(data[: half.end], half.bare_quotes)
     second = RegularRun(data[half.end :], run.bare_quotes - half.bare_quotes)
-    return _joined([_parse_run(first, header), _parse_run(second, header)])
+    return _joined([_parse_run(first, header), _parse_run(second, header)], header)
 
 
 def _limits(width: int) -> Limits:
@@ -182,7 +180,7 @@ def _read_columns(
         ),
     )
     columns = [table[name].combine_chunks() for name in wanted]
-    return pa.RecordBatch.from_arrays(columns, names=list(FIELDS) if len(wanted) == len(FIELDS) else wanted)
+    return pa.RecordBatch.from_arrays(columns, names=[header.columns[position] for position in positions])
 
 
 def _blank_rows(
@@ -191,7 +189,7 @@ def _blank_rows(
     """Return which rows are empty in every column."""
     blank = _all_empty(fields.columns)
     if blank.any() and header.extra:
-        others = [position for position, name in enumerate(header.columns) if name not in FIELDS]
+        others = [position for position, name in enumerate(header.columns) if name not in header.fields]
         again = _InvalidRows(len(header.columns)) if invalid else None
         blank &= _all_empty(_read_columns(data, header, others, again).columns)
     return blank
@@ -208,8 +206,12 @@ def _all_empty(columns: Sequence[pa.Array]) -> "np.typing.NDArray[np.bool_]":
     return empty
 
 
-def _empty() -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], pa.binary())] * len(FIELDS), schema=_SCHEMA)
+def _schema(header: Header) -> pa.Schema:
+    return pa.schema([(name, pa.binary()) for name in header.fields])
+
+
+def _empty(header: Header) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], pa.binary())] * len(header.fields), schema=_schema(header))
 
 
 def _is_utf8(data: bytes) -> bool:

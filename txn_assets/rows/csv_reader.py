@@ -15,11 +15,11 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from txn_assets.rows.contract import RowContract
 from txn_assets.rows.csv_columns import Block, RegularRun
 from txn_assets.rows.csv_header import GZIP_MAGIC, Header, NotATransactionFileError, check_format, read_header
 from txn_assets.rows.csv_records import Limits, Records, after_line, read_fields, read_records, skip_blank
 from txn_assets.rows.csv_runs import Runs
-from txn_assets.rows.transaction import FIELDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class CsvFile:
 
     header: Header
 
-    def __init__(self, stream: BinaryIO, sizes: Sizes = _DEFAULT_SIZES) -> None:
+    def __init__(self, stream: BinaryIO, contract: RowContract, sizes: Sizes = _DEFAULT_SIZES) -> None:
+        self._contract = contract
         start = _read_full(stream, len(GZIP_MAGIC))
         source = cast("BinaryIO", _Prefixed(start, stream))
         compressed = start == GZIP_MAGIC
@@ -82,7 +83,7 @@ class CsvFile:
             fields = read_fields(data, at, final=final, limits=limits) if at < len(data) else None
             if fields is None:
                 if final:
-                    message = f"it is empty: the first line must name the columns {','.join(FIELDS)}"
+                    message = f"it is empty: the first line must name the columns {','.join(self._contract.names)}"
                     raise NotATransactionFileError(message)
                 size = max(self._sizes.block_bytes, len(data) - at)
                 more = self._read(size)
@@ -93,7 +94,7 @@ class CsvFile:
             end = len(data) if fields.end is None else fields.end
             if record is not None:
                 self._data = data[end:]
-                return read_header(record, beginning)
+                return read_header(record, beginning, self._contract)
             at = end
 
     def blocks(self) -> Iterator[Block]:

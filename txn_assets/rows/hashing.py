@@ -10,9 +10,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from txn_assets.config import Security
 from txn_assets.environment import HASH_KEY, ConfigError
-from txn_assets.rows.transaction import FIELDS
 
 MIN_KEY_BYTES = 32
 """Minimum length of the key: that of the digest, because a shorter key is easier to guess (RFC 2104, section 3)."""
@@ -22,7 +20,7 @@ _BLOCK_BYTES = 64  # the block of SHA-256; RFC 2104 pads the key to this length
 
 @dataclass(frozen=True, slots=True)
 class Hasher:
-    """Hashes the PII columns of a deployment.
+    """Hashes the PII columns of a feed.
 
     Attributes:
         pii_fields: the columns to hash.
@@ -41,17 +39,19 @@ class Hasher:
             return hashlib.sha256(data).hexdigest()
         return hmac.new(self.key, data, hashlib.sha256).hexdigest()
 
-    def select_list(self) -> str:
-        """Return `FIELDS` as the select list of a DuckDB query, with PII hashed; null stays null.
+    def select_list(self, names: Sequence[str]) -> str:
+        """Return the columns `names` as the select list of a DuckDB query, with PII hashed; null stays null.
 
         For a keyed hash, the query has to bind `parameters()`.
         """
-        return ", ".join(f"{self._digest_sql(name)} AS {name}" if name in self.pii_fields else name for name in FIELDS)
+        return ", ".join(
+            f'{self._digest_sql(name)} AS "{name}"' if name in self.pii_fields else f'"{name}"' for name in names
+        )
 
     def _digest_sql(self, column: str) -> str:
         if self.key is None:
-            return f"sha256({column})"
-        return f"sha256($outer || unhex(sha256($inner || encode({column}))))"
+            return f'sha256("{column}")'
+        return f'sha256($outer || unhex(sha256($inner || encode("{column}"))))'
 
     def parameters(self) -> Mapping[str, bytes]:
         """Return the values for the query of `select_list()` to bind: the two padded keys of RFC 2104, or nothing."""
@@ -62,14 +62,14 @@ class Hasher:
         return {"inner": bytes(byte ^ 0x36 for byte in block), "outer": bytes(byte ^ 0x5C for byte in block)}
 
 
-def make_hasher(security: Security, key: str | None) -> Hasher:
-    """Return the hasher that `security` configures; `key` is TXN_HASH_KEY.
+def make_hasher(pii_fields: Sequence[str], *, algorithm: str, key_id: str, key: str | None) -> Hasher:
+    """Return the hasher of `pii_fields`, for the algorithm and key id of `security.hash`; `key` is TXN_HASH_KEY.
 
     Raises:
         ConfigError: the keyed algorithm is configured, but the key is missing, too short or has no name.
     """
-    if security.hash.algorithm == "sha256":
-        return Hasher(security.pii_fields, None, "sha256")
+    if algorithm == "sha256":
+        return Hasher(pii_fields, None, "sha256")
     # Non-UTF-8 bytes in the variable arrive as surrogate escapes; turn them back into bytes.
     data = (key or "").encode("utf-8", "surrogateescape")
     if len(data) < MIN_KEY_BYTES:
@@ -78,7 +78,7 @@ def make_hasher(security: Security, key: str | None) -> Hasher:
             f"set it to a secret of at least {MIN_KEY_BYTES} bytes, for example from `openssl rand -hex 32`."
         )
         raise ConfigError(message)
-    if security.hash.key_id == "none":
+    if key_id == "none":
         message = "security.hash.key_id is missing: give the key a name, so that the ledger can tell keys apart."
         raise ConfigError(message)
-    return Hasher(security.pii_fields, data, security.hash.key_id)
+    return Hasher(pii_fields, data, key_id)

@@ -6,6 +6,7 @@ docs/data-contract.md, 'Quarantine'.
 
 import functools
 import json
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -14,12 +15,11 @@ import pyarrow.csv
 
 from txn_assets.files.report import Reason
 from txn_assets.rows.hashing import Hasher
-from txn_assets.rows.transaction import FIELDS
 from txn_assets.rows.validation import RejectedRows
 
-COLUMNS = ("source_row", "reasons", *FIELDS)
-"""Columns of the quarantine. `reasons` is a JSON list of objects with field, code and message. The other columns
-hold what was sent, with PII hashed."""
+ADDED_COLUMNS = ("source_row", "reasons")
+"""The first columns of the quarantine. `reasons` is a JSON list of objects with field, code and message. The other
+columns are those of the feed, and hold what was sent, with PII hashed."""
 
 _FORMULA_START = r"\A[=+\-@\t\r]"
 """First characters of a spreadsheet formula; see OWASP, 'CSV Injection'."""
@@ -31,16 +31,17 @@ class QuarantineWriter:
     The fields of a row that could not be read into columns stay empty, because any of them may hold PII.
     """
 
-    def __init__(self, file: BinaryIO, hasher: Hasher) -> None:
+    def __init__(self, file: BinaryIO, names: Sequence[str], hasher: Hasher) -> None:
         self._file = file
+        self._names = names
         self._hasher = hasher
-        file.write(f"{','.join(COLUMNS)}\n".encode())
+        file.write(f"{','.join([*ADDED_COLUMNS, *names])}\n".encode())
 
     def write(self, rows: RejectedRows) -> None:
         """Append `rows`."""
         reasons = pa.array([_as_json(reasons) for reasons in rows.reasons], pa.string())
-        columns = [rows.source_row, reasons, *(self._shown(name, rows.fields[name]) for name in FIELDS)]
-        batch = pa.RecordBatch.from_arrays(columns, names=list(COLUMNS))
+        columns = [rows.source_row, reasons, *(self._shown(name, rows.fields[name]) for name in self._names)]
+        batch = pa.RecordBatch.from_arrays(columns, names=[*ADDED_COLUMNS, *self._names])
         pyarrow.csv.write_csv(batch, self._file, pyarrow.csv.WriteOptions(include_header=False))
 
     def _shown(self, name: str, values: pa.StringArray) -> pa.StringArray:

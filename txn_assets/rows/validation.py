@@ -1,6 +1,6 @@
 """Decide which rows of a file are valid: first with a fast screen over columns, then with the row contract.
 
-`transaction.py` defines what a valid row is, and `csv_columns.py` turns bytes into fields. See docs/data-contract.md.
+`contract.py` defines what a valid row is, and `csv_columns.py` turns bytes into fields. See docs/data-contract.md.
 
 The screen accepts a row only if the contract provably accepts it with the same values. Every other row goes to
 Pydantic, the judge, for a decision with reasons. A property test checks that the two agree.
@@ -8,7 +8,7 @@ Pydantic, the judge, for a decision with reasons. A property test checks that th
 
 import functools
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -19,47 +19,22 @@ import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
 from txn_assets.files.report import Reason
-from txn_assets.rows.columns import VALID_COLUMNS
+from txn_assets.rows.contract import Row, RowContract
 from txn_assets.rows.csv_columns import Block, ParsedBlock, UnreadableRecord, parse
 from txn_assets.rows.csv_header import Header
 from txn_assets.rows.csv_reader import CsvFile
-from txn_assets.rows.kinds import DATE, DECIMAL_PLACES, IDENTIFIER, MONEY, TEXT, WHOLE, WHOLE_DIGITS
-from txn_assets.rows.transaction import (
-    FIELD_KINDS,
-    FIELDS,
-    INVISIBLE_LETTERS,
-    MAX_QUANTITY,
-    Transaction,
-    ValidationRules,
-    contract,
-    fields_of,
-)
+from txn_assets.rows.kinds import Kind, MoneyKind
 
-ARROW_TYPES = {
-    IDENTIFIER: pa.string(),
-    TEXT: pa.string(),
-    MONEY: pa.decimal128(WHOLE_DIGITS + DECIMAL_PLACES, DECIMAL_PLACES),
-    WHOLE: pa.int64(),
-    DATE: pa.date32(),
-}
 
-VALID_SCHEMA = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in VALID_COLUMNS.items()])
-"""Valid rows between validation and hashing, as clear text."""
+def make_schema(columns: Mapping[str, Kind]) -> pa.Schema:
+    """Return the Arrow schema of `columns`."""
+    return pa.schema([(name, kind.arrow_type()) for name, kind in columns.items()])
 
-# Text that begins with a visible character, does not end with a blank, and does not begin with # or =, as spreadsheet
-# damage does.
-_LETTER = rf"[^\P{{L}}{INVISIBLE_LETTERS}]"
-_REST = r"(?:[^\x00]*[^\pZ\pC])?"
-_TEXT = rf"^(?:[!-\"$-<>-~]|{_LETTER}){_REST}$"
-# An id that begins with a digit and has a plus goes to the judge, because it may look like 1.23457E+17.
-_IDENTIFIER = rf"^(?:(?:[!\"$-&(-/:-<>-~]|{_LETTER}){_REST}|[0-9](?:[^\x00+]*[!-*,-~])?)$"
-_WHOLE = r"^[1-9][0-9]{0,17}$"
-# February 29 is left to the judge because of leap years.
-_DATE = (
-    r"^[1-9][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
-    r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)$"
-)
-_PATTERNS = {IDENTIFIER: _IDENTIFIER, TEXT: _TEXT, WHOLE: _WHOLE, DATE: _DATE}
+
+def valid_schema(contract: RowContract) -> pa.Schema:
+    """Return the schema of valid rows between validation and hashing, as clear text."""
+    return make_schema(contract.valid_columns)
+
 
 # Three digits after a comma, with no point before it, may be grouping: 1,499.
 _DECIMAL_COMMA = r"^\s*[+-]?(?:[0-9]+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+)\s*$"
@@ -71,7 +46,7 @@ class RejectedRows:
 
     Attributes:
         source_row: the record number of each row in the file, from 1.
-        fields: `FIELDS` as sent, as clear text; all null for a row that could not be split into fields.
+        fields: the columns of the contract as sent, as clear text; all null for a row that could not be split.
         reasons: at least one for each row.
     """
 
@@ -89,9 +64,9 @@ class Verdict:
 
     Attributes:
         records: how many records the block has.
-        valid: the valid rows as `VALID_SCHEMA`, in file order.
+        valid: the valid rows as `valid_schema(contract)`, in file order.
         rejected: the other rows.
-        three_decimals: how many of the valid rows have a price with exactly three decimals.
+        three_decimals: how many amounts of money in the valid rows have exactly three decimals.
         bare_quotes: how many of the records have a quote inside an unquoted field, read as text.
     """
 
@@ -102,7 +77,7 @@ class Verdict:
     bare_quotes: int
 
 
-def validate(file: CsvFile, rules: ValidationRules, *, batch_size: int, threads: int) -> Iterator[Verdict]:
+def validate(file: CsvFile, contract: RowContract, *, batch_size: int, threads: int) -> Iterator[Verdict]:
     """Yield the verdict on each block of `file`, in file order.
 
     `threads` blocks are validated at a time, and at most one more is read ahead, so that memory does not grow with the
@@ -114,7 +89,7 @@ def validate(file: CsvFile, rules: ValidationRules, *, batch_size: int, threads:
     with ThreadPoolExecutor(threads, thread_name_prefix="validate") as executor:
         waiting: deque[Future[Verdict]] = deque()
         before = 0
-        judge = functools.partial(_validate_block, header=file.header, rules=rules, batch_size=batch_size)
+        judge = functools.partial(_validate_block, header=file.header, contract=contract, batch_size=batch_size)
         try:
             for block in file.blocks():
                 waiting.append(executor.submit(judge, block))
@@ -141,34 +116,39 @@ def count_reasons(rejected: RejectedRows) -> Counter[tuple[str, str]]:
     return counts
 
 
-def count_decimal_commas(rejected: RejectedRows) -> int:
-    """Return how many of the rejected prices are written with a decimal comma."""
-    return int(pc.match_substring_regex(rejected.fields["price"], _DECIMAL_COMMA).true_count)
+def count_decimal_commas(rejected: RejectedRows, contract: RowContract) -> int:
+    """Return how many of the rejected amounts of money are written with a decimal comma."""
+    return sum(
+        pc.match_substring_regex(rejected.fields[name], _DECIMAL_COMMA).true_count
+        for name in contract.of_kind(MoneyKind)
+    )
 
 
-def _validate_block(block: Block, header: Header, rules: ValidationRules, batch_size: int) -> Verdict:
-    return validate_records(parse(block, header), rules, batch_size=batch_size)
+def _validate_block(block: Block, header: Header, contract: RowContract, batch_size: int) -> Verdict:
+    return validate_records(parse(block, header), contract, batch_size=batch_size)
 
 
-def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size: int) -> Verdict:
+def validate_records(parsed: ParsedBlock, contract: RowContract, *, batch_size: int) -> Verdict:
     """Return the verdict on parsed records; their `source_row` counts from 1 within the block."""
     source_row = pc.add(parsed.index, 1)
     columns, decoded = _decoded(parsed.fields)
-    accepted = pc.and_(decoded, screen(columns, rules))
+    accepted = pc.and_(decoded, screen(columns, contract))
     plain = columns.filter(accepted)
-    valid = _typed(source_row.filter(accepted), plain)
-    three_decimals = _count_three_decimals(plain["price"])
+    valid = _typed(source_row.filter(accepted), plain, contract)
+    money = contract.of_kind(MoneyKind)
+    three_decimals = sum(_count_three_decimals(plain[name]) for name in money)
     left = pc.invert(accepted)
     # Use bytes only if some are not text: decoding them again, value by value, takes a tenth of the judge's time.
     doubtful = (columns if decoded.true_count == len(decoded) else parsed.fields).filter(left)
     source_row = source_row.filter(left)
-    judged, reasons = _judge_all(source_row, doubtful, contract(rules), batch_size)
+    judged, reasons = _judge_all(source_row, doubtful, contract, batch_size)
     if judged:
         # Merge the rows that the judge accepted with those that the screen accepted, in file order.
         valid = pa.Table.from_batches([valid, *judged]).sort_by("source_row").combine_chunks().to_batches()[0]
         passed = pa.array([place for place in range(doubtful.num_rows) if place not in reasons])
-        prices = doubtful["price"].take(passed).cast(pa.string())
-        three_decimals += _count_three_decimals(pc.ascii_trim(prices, " \t"))
+        for name in money:
+            amounts = doubtful[name].take(passed).cast(pa.string())
+            three_decimals += _count_three_decimals(pc.ascii_trim(amounts, " \t"))
     failed = pa.array(sorted(reasons), pa.int64())
     rejected = RejectedRows(
         source_row.take(failed), _as_sent(doubtful.take(failed)), tuple(reasons[place] for place in failed.to_pylist())
@@ -178,38 +158,48 @@ def validate_records(parsed: ParsedBlock, rules: ValidationRules, *, batch_size:
     )
 
 
-def screen(columns: pa.RecordBatch, rules: ValidationRules) -> pa.BooleanArray:
-    """Return for each row of `columns` (`FIELDS` as text) whether it is clearly valid. The judge decides the rest."""
-    decimals = rf"(?:\.[0-9]{{1,{rules.max_decimals}}})?" if rules.max_decimals else ""
-    patterns = _PATTERNS | {MONEY: rf"^[0-9]{{1,{WHOLE_DIGITS}}}{decimals}$"}
-    plain = {name: pc.match_substring_regex(columns[name], patterns[kind]) for name, kind in FIELD_KINDS.items()}
-    masks = list(plain.values())
-    if rules.product_prefix:
-        masks.append(pc.starts_with(columns["product"], rules.product_prefix))
-    if rules.min_price > 0:
-        masks.append(_at_least(columns["price"], plain["price"], rules.min_price))
-    for name in fields_of(DATE):
-        # ISO dates sort correctly as text.
-        masks.append(pc.greater_equal(columns[name], rules.min_date.isoformat()))
-        if rules.max_date is not None:
-            masks.append(pc.less_equal(columns[name], rules.max_date.isoformat()))
-    if rules.max_quantity < MAX_QUANTITY:
-        quantity = pc.if_else(plain["quantity"], columns["quantity"], "0").cast(pa.int64())
-        masks.append(pc.less_equal(quantity, rules.max_quantity))
+def screen(columns: pa.RecordBatch, contract: RowContract) -> pa.BooleanArray:
+    """Return for each row of `columns`, as text, whether it is clearly valid. The judge decides the rest."""
+    if not contract.can_be_screened:
+        return pa.repeat(False, columns.num_rows)  # noqa: FBT003 - the value to repeat
+    masks = []
+    for column in contract.columns:
+        text = columns[column.name]
+        mask = _screen_column(text, column.kind)
+        # An empty field has no value, which is valid if none is required.
+        masks.append(mask if column.is_required else pc.or_(mask, pc.equal(text, "")))
     return functools.reduce(pc.and_, masks)
 
 
-def _at_least(price: pa.StringArray, numeric: pa.BooleanArray, least: Decimal) -> pa.BooleanArray:
-    return pc.greater_equal(pc.if_else(numeric, price, "0").cast(ARROW_TYPES[MONEY]), pa.scalar(least))
+def _screen_column(text: pa.StringArray, kind: Kind) -> pa.BooleanArray:
+    mask = pc.match_substring_regex(text, kind.pattern)
+    if kind.starts_with:
+        mask = pc.and_(mask, pc.starts_with(text, kind.starts_with))
+    least, most = kind.bounds
+    values: Any = text
+    if (least is not None or most is not None) and not kind.has_sorted_text:
+        values = pc.if_else(mask, text, "0").cast(kind.arrow_type())
+        # Decimals of any scale, so that a bound may have more digits than the column.
+        least, most = (None if bound is None else pa.scalar(Decimal(bound)) for bound in (least, most))
+    if least is not None:
+        mask = pc.and_(mask, pc.greater_equal(values, least))
+    if most is not None:
+        mask = pc.and_(mask, pc.less_equal(values, most))
+    return mask
 
 
-def _count_three_decimals(price: pa.StringArray) -> int:
-    return int(pc.equal(pc.binary_slice(price.cast(pa.binary()), -4, -3), b".").true_count)
+def _count_three_decimals(amounts: pa.StringArray) -> int:
+    return int(pc.equal(pc.binary_slice(amounts.cast(pa.binary()), -4, -3), b".").true_count)
 
 
-def _typed(source_row: pa.Int64Array, columns: pa.RecordBatch) -> pa.RecordBatch:
-    arrays = [source_row, *(columns[name].cast(VALID_SCHEMA.field(name).type) for name in FIELDS)]
-    return pa.RecordBatch.from_arrays(arrays, schema=VALID_SCHEMA)
+def _typed(source_row: pa.Int64Array, columns: pa.RecordBatch, contract: RowContract) -> pa.RecordBatch:
+    arrays = [source_row]
+    for column in contract.columns:
+        text = columns[column.name]
+        if not column.is_required:
+            text = pc.if_else(pc.equal(text, ""), None, text)
+        arrays.append(text.cast(column.kind.arrow_type()))
+    return pa.RecordBatch.from_arrays(arrays, schema=valid_schema(contract))
 
 
 def _decoded(fields: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.BooleanArray]:
@@ -224,7 +214,7 @@ def _decoded(fields: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.BooleanArray]:
             text = pa.array(values, pa.string())
             decoded = pc.and_(decoded, text.is_valid())
             columns.append(text.fill_null(""))
-    return pa.RecordBatch.from_arrays(columns, names=list(FIELDS)), decoded
+    return pa.RecordBatch.from_arrays(columns, names=fields.schema.names), decoded
 
 
 def _text_or_none(value: bytes) -> str | None:
@@ -235,8 +225,8 @@ def _text_or_none(value: bytes) -> str | None:
 
 
 @functools.cache
-def _adapter(model: type[Transaction]) -> TypeAdapter[list[Transaction]]:
-    return TypeAdapter(list[model])  # type: ignore[valid-type]  # the model is chosen at run time
+def _adapter(contract: RowContract) -> TypeAdapter[list[Row]]:
+    return TypeAdapter(list[contract.model])  # type: ignore[name-defined]  # the model is made at run time
 
 
 type _Reasons = dict[int, tuple[Reason, ...]]
@@ -244,45 +234,46 @@ type _Reasons = dict[int, tuple[Reason, ...]]
 
 
 def _judge_all(
-    source_row: pa.Int64Array, rows: pa.RecordBatch, model: type[Transaction], batch_size: int
+    source_row: pa.Int64Array, rows: pa.RecordBatch, contract: RowContract, batch_size: int
 ) -> tuple[list[pa.RecordBatch], _Reasons]:
-    """Validate `rows` (`FIELDS` as text or bytes). Return the valid ones as `VALID_SCHEMA`, and the reasons."""
+    """Validate `rows`, as text or bytes. Return the valid ones as `valid_schema(contract)`, and the reasons."""
     judged: list[pa.RecordBatch] = []
     reasons: _Reasons = {}
     for start in range(0, rows.num_rows, batch_size):
         batch = list(zip(*(column.to_pylist() for column in rows.slice(start, batch_size).columns), strict=True))
-        transactions, found = _judge(batch, model)
-        if transactions:
+        models, found = _judge(batch, contract)
+        if models:
             # Convert to columns right away, because models take many times the memory.
             passed = [start + place for place in range(len(batch)) if place not in found]
-            judged.append(_from_models(source_row.take(pa.array(passed)), transactions))
+            judged.append(_from_models(source_row.take(pa.array(passed)), models, contract))
         reasons |= {start + place: why for place, why in found.items()}
     return judged, reasons
 
 
-def _judge(rows: Sequence[Sequence[Any]], model: type[Transaction]) -> tuple[list[Transaction], _Reasons]:
-    adapter = _adapter(model)
-    inputs, reasons = _inputs(rows)
+def _judge(rows: Sequence[Sequence[Any]], contract: RowContract) -> tuple[list[Row], _Reasons]:
+    adapter = _adapter(contract)
+    inputs, reasons = _inputs(rows, contract.names)
     try:
-        transactions = adapter.validate_python(inputs)
+        models = adapter.validate_python(inputs)
     except ValidationError as error:
         # Leave out the input, because errors must not carry clear-text values.
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
-            place, field, *_ = fault["loc"]
-            _add(reasons, int(place), _reason(str(field), fault["type"], fault["msg"]))
+            # A validator of the whole model names no field.
+            place, *field = fault["loc"]
+            _add(reasons, int(place), _reason(str(field[0]) if field else "", fault["type"], fault["msg"]))
         return adapter.validate_python([row for place, row in enumerate(inputs) if place not in reasons]), reasons
-    return [transaction for place, transaction in enumerate(transactions) if place not in reasons], reasons
+    return [model for place, model in enumerate(models) if place not in reasons], reasons
 
 
-def _inputs(rows: Sequence[Sequence[Any]]) -> tuple[list[dict[str, str]], _Reasons]:
+def _inputs(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> tuple[list[dict[str, str]], _Reasons]:
     """Return the rows as Pydantic takes them, without empty fields, and what is wrong with their encoding."""
     # A batch is either all text or all bytes.
     if isinstance(rows[0][0], str):
-        return [{name: value for name, value in zip(FIELDS, fields, strict=True) if value} for fields in rows], {}
+        return [{name: value for name, value in zip(names, fields, strict=True) if value} for fields in rows], {}
     inputs = []
     reasons: _Reasons = {}
     for place, fields in enumerate(rows):
-        texts = {name: _text_or_none(value) for name, value in zip(FIELDS, fields, strict=True) if value}
+        texts = {name: _text_or_none(value) for name, value in zip(names, fields, strict=True) if value}
         for name in [name for name, text in texts.items() if text is None]:
             _add(reasons, place, _reason(name, "not_utf8", "The bytes are not UTF-8 text"))
         inputs.append({name: text for name, text in texts.items() if text is not None})
@@ -311,14 +302,15 @@ def _as_sent(rows: pa.RecordBatch) -> pa.RecordBatch:
         except pa.ArrowInvalid:
             values = [value.decode(errors="backslashreplace") for value in column.to_pylist()]
             columns.append(pa.array(values, pa.string()))
-    return pa.RecordBatch.from_arrays(columns, names=list(FIELDS))
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 
 def _with_unreadable(rejected: RejectedRows, unreadable: Sequence[UnreadableRecord]) -> RejectedRows:
     if not unreadable:
         return rejected
     source_row = pa.array([record.index + 1 for record in unreadable], pa.int64())
-    nothing = pa.RecordBatch.from_arrays([pa.nulls(len(unreadable), pa.string())] * len(FIELDS), names=list(FIELDS))
+    names = rejected.fields.schema.names
+    nothing = pa.RecordBatch.from_arrays([pa.nulls(len(unreadable), pa.string())] * len(names), names=names)
     reasons = [*rejected.reasons, *((_reason("", record.code, record.message),) for record in unreadable)]
     numbers = pa.concat_arrays([rejected.source_row, source_row])
     order = pc.sort_indices(numbers)
@@ -329,14 +321,13 @@ def _with_unreadable(rejected: RejectedRows, unreadable: Sequence[UnreadableReco
     )
 
 
-def _from_models(source_row: pa.Int64Array, transactions: Sequence[Transaction]) -> pa.RecordBatch:
-    cent = Decimal(1).scaleb(-DECIMAL_PLACES)
-    columns: dict[str, list[Any]] = {name: [getattr(t, name) for t in transactions] for name in FIELDS}
-    for name in fields_of(MONEY):
-        # A price such as 1.50000 is valid, because its value has one decimal place.
-        columns[name] = [None if amount is None else amount.quantize(cent) for amount in columns[name]]
-    arrays = [source_row, *(pa.array(columns[name], VALID_SCHEMA.field(name).type) for name in FIELDS)]
-    return pa.RecordBatch.from_arrays(arrays, schema=VALID_SCHEMA)
+def _from_models(source_row: pa.Int64Array, models: Sequence[Row], contract: RowContract) -> pa.RecordBatch:
+    schema = valid_schema(contract)
+    arrays = [source_row]
+    for name, kind in contract.kinds.items():
+        values = [kind.stored(getattr(model, name)) for model in models]
+        arrays.append(pa.array(values, schema.field(name).type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _shifted(verdict: Verdict, before: int) -> Verdict:
@@ -344,6 +335,6 @@ def _shifted(verdict: Verdict, before: int) -> Verdict:
     if not before:
         return verdict
     columns = [pc.add(verdict.valid["source_row"], before), *verdict.valid.columns[1:]]
-    valid = pa.RecordBatch.from_arrays(columns, schema=VALID_SCHEMA)
+    valid = pa.RecordBatch.from_arrays(columns, schema=verdict.valid.schema)
     rejected = replace(verdict.rejected, source_row=pc.add(verdict.rejected.source_row, before))
     return replace(verdict, valid=valid, rejected=rejected)

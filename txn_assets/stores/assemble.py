@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from txn_assets.config import PipelineConfig
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.stores.access import Access
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.landed_names import name_limit
@@ -26,6 +27,7 @@ def open_services(
     clients = Clients(access=access)
     services = Services(
         config=config,
+        feed=feeds_of(config)[0],
         clients=clients,
         landing=make_landing_zone(config, clients),
         quarantine=Quarantine(clients, lake.gcs_bucket, lake.quarantine),

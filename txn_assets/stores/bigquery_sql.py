@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from txn_assets.feeds.compat import STAGED_COLUMNS, TABLE_COLUMNS, fields_of
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files import ledger
-from txn_assets.rows.columns import STAGED_COLUMNS, TABLE_COLUMNS
 from txn_assets.rows.fingerprint import BIGQUERY, select_fingerprint
-from txn_assets.rows.kinds import MONEY
-from txn_assets.rows.transaction import fields_of
+from txn_assets.rows.kinds import MoneyKind
 
 COLUMNS = {name: kind.bigquery for name, kind in TABLE_COLUMNS.items()}
 
@@ -95,7 +95,7 @@ def totals_query(tables: Tables, *, is_exact: bool, names: str = "@names", has_f
     See `select_fingerprint` for `is_exact`. Without `has_fingerprint`, the fingerprint is null and the query reads no
     text column.
     """
-    fingerprint = select_fingerprint(BIGQUERY, is_exact=is_exact) if has_fingerprint else "NULL"
+    fingerprint = select_fingerprint(BIGQUERY, CONTRACT, is_exact=is_exact) if has_fingerprint else "NULL"
     return (
         "SELECT source_file, COUNT(*) AS row_count, SUM(price) AS sum_price, "  # noqa: S608 - quoted names
         "SUM(CAST(quantity AS NUMERIC)) AS sum_quantity, MIN(date) AS min_date, MAX(date) AS max_date, "
@@ -172,7 +172,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
 
 def inexact_columns(types: Mapping[str, str]) -> list[str]:
     """Return the money columns that a table with columns of `types` stores as binary floating-point numbers."""
-    return [name for name in fields_of(MONEY) if types.get(name) == "FLOAT64"]
+    return [name for name in fields_of(MoneyKind) if types.get(name) == "FLOAT64"]
 
 
 def is_exact(types: Mapping[str, str]) -> bool:

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
-from txn_assets.rows.columns import TABLE_COLUMNS
-from txn_assets.rows.kinds import MONEY
-from txn_assets.rows.transaction import FIELDS, ValidationRules
+from txn_assets.feeds.compat import FIELDS, TABLE_COLUMNS
+from txn_assets.feeds.transaction import ValidationRules
+from txn_assets.rows.kinds import MoneyKind
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores.errors import StoreError
 
@@ -73,7 +73,11 @@ def column_faults(table: str, fields: Iterable[bigquery.SchemaField], needs: Nee
             faults.append(f"Column {field.name} is repeated. {_copy(table)}")
         elif kind not in _FITTING_TYPES[wanted]:
             faults.append(f"Column {field.name} is {kind} instead of {wanted}. {_change(table, field, kind, wanted)}")
-        elif TABLE_COLUMNS[name] is MONEY and field.precision is not None and (field.scale or 0) < rules.max_decimals:
+        elif (
+            isinstance(TABLE_COLUMNS[name], MoneyKind)
+            and field.precision is not None
+            and (field.scale or 0) < rules.max_decimals
+        ):
             faults.append(
                 f"Column {field.name} keeps {field.scale or 0} decimals, but "
                 f"ingestion.validation.max_decimals is {rules.max_decimals}: lower that, or run "

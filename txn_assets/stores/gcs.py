@@ -101,7 +101,7 @@ class GcsStore(Store):
         if not path.exists() or crc32c(path) != blob.crc32c:
             path = folder.fetched(self.file_format)
             blob.download_to_filename(str(path), raw_download=True, **self.clients.no_retry)
-        totals = hashed_rows.lake_totals(path, file_format=self.file_format)
+        totals = hashed_rows.lake_totals(path, self.run_files.feed.contract, file_format=self.file_format)
         # Remove the largest file of the run now: the other stores may still need the disk space.
         path.unlink()
         return Holding(held.file.generation, totals)
@@ -140,7 +140,7 @@ class GcsStore(Store):
         for name in names:
             blob = bucket.blob(object_name(self.path, name, self.file_format))
             data = blob.download_as_bytes(**self.clients.no_retry)
-            tables.append(hashed_rows.read_lake(data, file_format=self.file_format))
+            tables.append(hashed_rows.read_lake(data, self.run_files.feed.contract, file_format=self.file_format))
         return pa.concat_tables(tables)
 
     def address(self, file: HashedFile) -> str:
@@ -159,7 +159,9 @@ class GcsStore(Store):
         path = self.run_files.folder(file.version).lake(self.file_format)
         if not path.exists():
             with written_whole(path) as part:
-                hashed_rows.write_lake(self.run_files.hashed_rows(file), part, file_format=self.file_format)
+                hashed_rows.write_lake(
+                    self.run_files.hashed_rows(file), part, self.run_files.feed.contract, file_format=self.file_format
+                )
         return path
 
 

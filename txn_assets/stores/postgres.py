@@ -180,7 +180,7 @@ class PostgresStore(Store):
     def _copy(self, connection: psycopg.Connection[Any], file: HashedFile, path: Path) -> None:
         with connection.cursor() as cursor:
             with cursor.copy(statements.copy_statement(self.table)) as copy:
-                for piece in pieces(hashed_rows.read([path])):
+                for piece in pieces(hashed_rows.read([path], self.run_files.feed.contract)):
                     copy.write(piece)
             if cursor.rowcount != file.totals.rows:
                 message = (

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from txn_assets.rows.columns import SOURCE_COLUMNS, TABLE_COLUMNS
-from txn_assets.rows.kinds import DATE, DECIMAL_PLACES, MONEY, WHOLE, WHOLE_DIGITS
-from txn_assets.rows.transaction import FIELDS, fields_of
+from txn_assets.feeds.compat import FIELDS, SOURCE_COLUMNS, TABLE_COLUMNS, fields_of
+from txn_assets.rows.kinds import DateKind, MoneyKind, WholeKind
 from txn_assets.stores import postgres_sql as statements
 from txn_assets.stores.postgres_sql import COLUMNS, LEDGER_COLUMNS, Table
 
@@ -106,7 +105,7 @@ class Catalog:
     def inexact(self) -> list[str]:
         """Money columns that the table stores as binary floating-point numbers."""
         there = self.data.columns if self.data else {}
-        return [name for name in fields_of(MONEY) if name in there and there[name].kind in BINARY_FLOATS]
+        return [name for name in fields_of(MoneyKind) if name in there and there[name].kind in BINARY_FLOATS]
 
 
 EMPTY = Catalog(schema=False, data=None, ledger=None, indexed=frozenset())
@@ -238,12 +237,12 @@ def _absence(name: str, columns: Mapping[str, Column], table: Table) -> Fault:
 
 def _problem(name: str, kind: str, rules: Rules) -> str | None:
     wanted = TABLE_COLUMNS[name]
-    if wanted is MONEY:
+    if isinstance(wanted, MoneyKind):
         return _price_problem(kind, rules.max_decimals)
-    if wanted is WHOLE:
+    if isinstance(wanted, WholeKind):
         whole = kind in _WHOLE_NUMBERS or kind == "numeric" or _scale(kind) == 0
         return None if whole else f"{kind} instead of a whole number"
-    if wanted is DATE:
+    if isinstance(wanted, DateKind):
         return None if kind == "date" else f"{kind} instead of date"
     return _text_problem(kind, hashed=name in rules.hashed)
 
@@ -284,7 +283,8 @@ def _scale(kind: str) -> int | None:
 def _remedy(name: str, column: Column) -> str:
     """Return the type that the column should have, wide enough for what a numeric column already holds."""
     match = _NUMERIC.fullmatch(column.kind)
-    if TABLE_COLUMNS[name] is not MONEY or not match or not match[1]:
+    wanted = TABLE_COLUMNS[name]
+    if not isinstance(wanted, MoneyKind) or not match or not match[1]:
         return COLUMNS[name]
-    whole = max(int(match[1]) - int(match[2]), WHOLE_DIGITS)
-    return f"numeric({whole + DECIMAL_PLACES},{DECIMAL_PLACES})"
+    whole = max(int(match[1]) - int(match[2]), wanted.whole_digits)
+    return f"numeric({whole + wanted.scale},{wanted.scale})"

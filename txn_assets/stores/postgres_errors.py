@@ -9,7 +9,7 @@ import re
 import psycopg
 from psycopg import sql
 
-from txn_assets.rows.transaction import FIELDS
+from txn_assets.feeds.compat import FIELDS
 from txn_assets.stores import postgres_sql as statements
 from txn_assets.stores.postgres_sql import COLUMNS, Table
 

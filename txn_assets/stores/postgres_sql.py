@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from txn_assets.feeds.compat import STAGED_COLUMNS, TABLE_COLUMNS
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files import ledger
-from txn_assets.rows.columns import STAGED_COLUMNS, TABLE_COLUMNS
 from txn_assets.rows.fingerprint import POSTGRES, select_fingerprint
 
 COLUMNS = {name: kind.postgres for name, kind in TABLE_COLUMNS.items()}
@@ -125,7 +126,7 @@ def totals_query(table: Table, *, is_exact: bool, has_fingerprint: bool = True) 
     See `select_fingerprint` for `is_exact`. Without `has_fingerprint`, the fingerprint is null and the query takes an
     eighth of the time.
     """
-    fingerprint = select_fingerprint(POSTGRES, is_exact=is_exact) if has_fingerprint else "NULL"
+    fingerprint = select_fingerprint(POSTGRES, CONTRACT, is_exact=is_exact) if has_fingerprint else "NULL"
     return sql.SQL(
         "SELECT source_file, count(*), sum(price), sum(quantity), min(date), max(date), {} FROM {} "
         "WHERE source_file = ANY(%s) GROUP BY source_file"

@@ -7,8 +7,7 @@ from this list. Do not import a client here, because the definitions are loaded 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from txn_assets.rows.columns import TABLE_COLUMNS
-from txn_assets.rows.transaction import FIELD_KINDS
+from txn_assets.feeds.compat import FIELD_KINDS, TABLE_COLUMNS
 
 
 @dataclass(frozen=True, kw_only=True)

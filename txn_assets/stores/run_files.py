@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from txn_assets.config import Ingestion, Security
+from txn_assets.config import Security
+from txn_assets.feeds.feed import Feed
 from txn_assets.files import scratch_space
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import ValidationReport
@@ -44,14 +45,13 @@ class RunFiles:
 
     clients: Clients
     landing: LandingZone
-    ingestion: Ingestion
+    feed: Feed
     security: Security
     home: Path
     scratch_limit: int | None = None
     hash_key: str | None = field(default=None, repr=False)
     partition_by: str = "month"
 
-    _today: dt.date = field(default_factory=lambda: dt.datetime.now(dt.UTC).date(), init=False)
     _unpacked: dict[FileVersion, int] = field(default_factory=dict, init=False)
     _open: ExitStack = field(default_factory=ExitStack, init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
@@ -63,17 +63,23 @@ class RunFiles:
 
     @cached_property
     def hasher(self) -> Hasher:
-        """Hasher for the configured algorithm, key and PII fields.
+        """Hasher for the configured algorithm and key, and the PII fields of the feed.
 
         Raises:
             ConfigError: the key is missing or too short.
         """
-        return make_hasher(self.security, self.hash_key)
+        hash_ = self.security.hash
+        return make_hasher(self.feed.pii_fields, algorithm=hash_.algorithm, key_id=hash_.key_id, key=self.hash_key)
 
     @cached_property
-    def rules_id(self) -> str:
-        """The id of the validation rules and the hashed columns; see `processing.rules_id`."""
-        return processing.rules_id(self.ingestion.validation, self.hasher.pii_fields)
+    def _reading(self) -> processing.Reading:
+        feed = self.feed
+        return processing.Reading(
+            contract=feed.contract_on(dt.datetime.now(dt.UTC).date()),
+            file_format=feed.file_format,
+            batch_size=feed.batch_size,
+            refuses_unknown_columns=feed.unknown_columns == "refuse",
+        )
 
     @cached_property
     def _scratch(self) -> Path:
@@ -98,7 +104,7 @@ class RunFiles:
             LandedFileError: the landed file is gone.
         """
         with self.landing.open(version) as stream:
-            return processing.read_header(stream, self.ingestion)
+            return processing.read_header(stream, self._reading)
 
     def validate_file(self, version: FileVersion) -> ValidationReport:
         """Validate `version` and write its valid rows into its folder; see `processing.validate_file`.
@@ -110,9 +116,7 @@ class RunFiles:
         """
         self._reserve(version)
         with self.landing.open(version) as stream:
-            return processing.validate_file(
-                stream, self.folder(version), ingestion=self.ingestion, hasher=self.hasher, today=self._today
-            )
+            return processing.validate_file(stream, self.folder(version), reading=self._reading, hasher=self.hasher)
 
     def _reserve(self, version: FileVersion) -> None:
         unpacked = version.size
@@ -142,8 +146,9 @@ class RunFiles:
             UnusableFileError: the rows span more partitions than BigQuery writes in one job.
         """
         path = self.folder(file.version).hashed
-        processing.hash_file(self.valid_rows(file), path, file=file.version, hasher=self.hasher)
-        partitions = hashed_rows.count_partitions(path, partition_by=self.partition_by)
+        contract = self.feed.contract
+        processing.hash_file(self.valid_rows(file), path, file=file.version, names=contract.names, hasher=self.hasher)
+        partitions = hashed_rows.count_partitions(path, contract, partition_by=self.partition_by)
         if partitions > MAX_PARTITIONS:
             message = (
                 f"{file.version.name} has rows in {partitions:,} {self.partition_by}s, but BigQuery writes at most "
@@ -151,7 +156,7 @@ class RunFiles:
                 "data_warehouse.partition_by to month. No store was changed."
             )
             raise UnusableFileError(message)
-        totals, lake_fingerprint = hashed_rows.totals(path)
+        totals, lake_fingerprint = hashed_rows.totals(path, contract)
         return HashedFile(
             version=file.version,
             rules_id=file.rules_id,
@@ -172,8 +177,8 @@ class RunFiles:
 
     def read_valid(self, files: Sequence[ValidatedFile]) -> pa.RecordBatchReader:
         """Return the valid rows of `files`, in clear text."""
-        return hashed_rows.read_valid([self.valid_rows(file) for file in files])
+        return hashed_rows.read_valid([self.valid_rows(file) for file in files], self.feed.contract)
 
     def read_hashed(self, files: Sequence[HashedFile]) -> pa.RecordBatchReader:
         """Return the hashed rows of `files`."""
-        return hashed_rows.read([self.hashed_rows(file) for file in files])
+        return hashed_rows.read([self.hashed_rows(file) for file in files], self.feed.contract)

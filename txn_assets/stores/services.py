@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledgers import Ledgers
 from txn_assets.stores.registry import STORES
 
@@ -34,6 +35,7 @@ class Services:
     """
 
     config: "PipelineConfig"
+    feed: Feed
     clients: "Clients"
     landing: "LandingZone"
     quarantine: "Quarantine"
@@ -50,7 +52,7 @@ class Services:
         return RunFiles(
             clients=self.clients,
             landing=self.landing,
-            ingestion=self.config.ingestion,
+            feed=self.feed,
             security=self.config.security,
             home=self.home,
             scratch_limit=self.scratch_limit,

@@ -81,7 +81,7 @@ class Store(ABC):
         """
         if is_exact:
             return file
-        return replace(file, totals=inexact_totals(self.run_files.hashed_rows(file)))
+        return replace(file, totals=inexact_totals(self.run_files.hashed_rows(file), self.run_files.feed.contract))
 
     def live_generation(self, version: FileVersion, held: int | None) -> int | None:
         """Return the live generation in the landing zone; look it up only if the store holds a different one.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from txn_assets.files.report import Reason
 from txn_assets.rows.csv_columns import parse
 from txn_assets.rows.csv_reader import CsvFile, Sizes
-from txn_assets.rows.transaction import FIELDS
+from txn_assets.feeds.compat import FIELDS
 from txn_assets.rows.validation import RejectedRows
 
 HEADER = ",".join(FIELDS)

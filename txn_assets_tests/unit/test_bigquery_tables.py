@@ -8,7 +8,8 @@ import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
-from txn_assets.rows.transaction import FIELDS, ValidationRules
+from txn_assets.feeds.compat import FIELDS
+from txn_assets.feeds.transaction import ValidationRules
 from txn_assets.stores.bigquery_sql import COLUMNS, LEDGER_COLUMNS, Tables
 from txn_assets.stores.bigquery_tables import (
     Needs,

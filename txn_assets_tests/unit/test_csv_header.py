@@ -2,7 +2,7 @@
 
 import pytest
 
-from txn_assets.rows.transaction import FIELDS
+from txn_assets.feeds.compat import FIELDS
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
 from txn_assets_tests.unit.rows import HEADER, csv_bytes, make_row, open_csv, read_all
 

@@ -13,7 +13,7 @@ from txn_assets.rows.csv_columns import RegularRun, parse
 from txn_assets.rows.csv_header import Header, NotATransactionFileError
 from txn_assets.rows.csv_reader import RECORD_FIELDS, CsvFile, Sizes
 from txn_assets.rows.csv_records import Limits, Unreadable, read_records
-from txn_assets.rows.transaction import FIELDS
+from txn_assets.feeds.compat import FIELDS
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
 from txn_assets_tests.unit.rows import HEADER, hostile_csv, open_csv, read_all
 

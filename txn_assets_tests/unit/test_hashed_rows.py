@@ -27,7 +27,8 @@ from txn_assets.rows.hashed_rows import (
     write_lake,
 )
 from txn_assets.rows.hashing import Hasher
-from txn_assets.rows.transaction import FIELDS, MAX_QUANTITY
+from txn_assets.feeds.compat import FIELDS
+from txn_assets.rows.kinds.whole import MAX_WHOLE
 
 HASHER = Hasher(("transaction_id",), None, "sha256")
 PII = HASHER.pii_fields

@@ -12,10 +12,10 @@ import pytest
 
 from txn_assets.environment import project_root
 
-LAYERS = ("files", "rows", "stores", "local", "defs", "entry")
+LAYERS = ("files", "rows", "feeds", "stores", "local", "defs", "entry")
 """Layers from bottom to top."""
 ENTRY = ("cli", "definitions", "job", "run")
-SAME_LAYER = {"errors": "files", "config": "rows", "environment": "rows"} | dict.fromkeys(ENTRY, "entry")
+SAME_LAYER = {"errors": "files", "config": "feeds", "environment": "rows"} | dict.fromkeys(ENTRY, "entry")
 
 
 def modules() -> dict[str, Path]:

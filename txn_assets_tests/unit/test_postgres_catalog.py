@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txn_assets.rows.transaction import FIELDS
+from txn_assets.feeds.compat import FIELDS
 from txn_assets.stores.postgres_catalog import (
     EMPTY,
     Catalog,

@@ -25,7 +25,8 @@ from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.rows.hashed_rows import SCHEMA, read_valid
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import hash_file, read_header, rules_id, validate_file
-from txn_assets.rows.transaction import FIELDS, ValidationRules
+from txn_assets.feeds.compat import FIELDS
+from txn_assets.feeds.transaction import ValidationRules
 from txn_assets.rows.validation import VALID_SCHEMA
 from txn_assets_tests.unit.rows import HEADER, csv_bytes, make_row
 

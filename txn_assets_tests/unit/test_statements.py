@@ -11,7 +11,7 @@ import pytest
 
 from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
 from txn_assets.rows import hashed_rows
-from txn_assets.rows.transaction import FIELDS
+from txn_assets.feeds.compat import FIELDS
 from txn_assets.stores import bigquery, bigquery_sql, gcs, postgres_catalog, postgres_sql
 from txn_assets.stores.landed_names import object_name
 

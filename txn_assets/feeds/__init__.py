@@ -1,0 +1,1 @@
+"""The feeds: what rows the files of a sender have, and where they go."""

@@ -1,0 +1,64 @@
+"""The feeds of a configuration: the first one from the existing sections, the others from `feeds`."""
+
+import functools
+
+from txn_assets.config import FeedSection, PipelineConfig
+from txn_assets.feeds.feed import FIRST_FEED, Feed
+from txn_assets.feeds.transaction import CONTRACT
+
+
+@functools.lru_cache(maxsize=8)
+def feeds_of(config: PipelineConfig) -> tuple[Feed, ...]:
+    """Return the feeds of `config`, the first feed first."""
+    return (_first(config), *(make_feed(name, section) for name, section in config.feeds.items()))
+
+
+def _first(config: PipelineConfig) -> Feed:
+    lake, warehouse, ingestion = config.data_lake, config.data_warehouse, config.ingestion
+    return Feed(
+        name=FIRST_FEED,
+        contract=ingestion.validation.narrow(CONTRACT.with_pii(config.security.pii_fields)),
+        landing=lake.landing,
+        landing_dates=lake.landing_dates or "",
+        landing_late_days=lake.landing_late_days,
+        path=lake.path,
+        quarantine=lake.quarantine,
+        staging=lake.staging,
+        lake_format=lake.format,
+        bigquery_table=warehouse.table,
+        postgres_table=warehouse.postgres.table,
+        batch_size=ingestion.batch_size,
+        max_invalid_ratio=ingestion.max_invalid_ratio,
+        max_change_ratio=ingestion.max_change_ratio,
+        max_shared_ids=ingestion.max_shared_ids,
+        unknown_columns=ingestion.unknown_columns,
+        file_format=ingestion.format,
+    )
+
+
+def make_feed(name: str, section: FeedSection) -> Feed:
+    """Return the feed `name` that `section` configures.
+
+    Raises:
+        ValueError: the row model does not exist or cannot be used.
+    """
+    section = section.named(name)
+    return Feed(
+        name=name,
+        contract=section.contract(name),
+        landing=str(section.landing),
+        landing_dates=section.landing_dates or "",
+        landing_late_days=section.landing_late_days,
+        path=str(section.path),
+        quarantine=str(section.quarantine),
+        staging=str(section.staging),
+        lake_format=section.lake_format,
+        bigquery_table=str(section.table),
+        postgres_table=str(section.postgres_table),
+        batch_size=section.batch_size,
+        max_invalid_ratio=section.max_invalid_ratio,
+        max_change_ratio=section.max_change_ratio,
+        max_shared_ids=section.max_shared_ids,
+        unknown_columns=section.unknown_columns,
+        file_format=section.format,
+    )

@@ -1,0 +1,101 @@
+"""A feed as the platform uses it: the row contract of its files, where they land and where they go."""
+
+import datetime as dt
+import hashlib
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Literal
+
+from txn_assets.rows.contract import RowContract
+from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
+
+FIRST_FEED = "transactions"
+"""Name of the feed that the sections `data_lake`, `data_warehouse`, `ingestion` and `security` configure."""
+
+CONTRACT_VERSION = 2
+"""Version of the data contract. Increase it if the same input gives different rows, so that stores reload files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """A feed. All prefixes are in the platform's bucket.
+
+    Attributes:
+        contract: the columns and what a valid row is, under the configured rules.
+        landing: where files land.
+        landing_dates: strftime format that names begin with; '' for any name.
+        landing_late_days: maximum number of days between the date in a name and the day the object lands.
+        path, quarantine, staging: where the data lake, the rejected rows and the staged values are.
+        lake_format: `csv` or `parquet`.
+        bigquery_table, postgres_table: the tables, in the platform's dataset and schema.
+        batch_size: number of rows passed to Pydantic at once.
+        max_invalid_ratio: maximum share of rejected rows.
+        max_change_ratio: maximum share of rows that a new version of a file may change; None for any.
+        max_shared_ids: maximum share of row ids that files under other names may already have.
+        unknown_columns: what to do with columns that are not in the contract.
+        file_format: the form of the files.
+    """
+
+    name: str
+    contract: RowContract
+    landing: str
+    landing_dates: str = ""
+    landing_late_days: int = 3
+    path: str
+    quarantine: str
+    staging: str
+    lake_format: Literal["csv", "parquet"] = "csv"
+    bigquery_table: str
+    postgres_table: str
+    batch_size: int = 10_000
+    max_invalid_ratio: Decimal = Decimal("0.5")
+    max_change_ratio: Decimal | None = None
+    max_shared_ids: Decimal = Decimal("0.5")
+    unknown_columns: Literal["ignore", "refuse"] = "ignore"
+    file_format: FileFormat = DEFAULT_FORMAT
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the platform's first feed, whose assets have no prefix."""
+        return self.name == FIRST_FEED
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of the feed's assets; '' for the first feed."""
+        return "" if self.is_first else self.name
+
+    @property
+    def pii_fields(self) -> tuple[str, ...]:
+        """The columns that are hashed."""
+        return self.contract.pii_fields
+
+    def contract_on(self, today: dt.date) -> RowContract:
+        """Return the contract for a run on `today`."""
+        return self.contract.on(today)
+
+    @cached_property
+    def rules_id(self) -> str:
+        """An id of the columns, the rules, the hashed columns and the format, for the ledgers.
+
+        Stores reload a file that was loaded under another id.
+        """
+        parts = [CONTRACT_VERSION, *self.contract.identity(), self.file_format.model_dump_json(exclude_defaults=True)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def key(self, name: str) -> str:
+        """Return the configuration key of the setting `name`, for messages."""
+        return f"ingestion.{name}" if self.is_first else f"feeds.{self.name}.{name}"
+
+    def rule_key(self, column: str, rule: str) -> str:
+        """Return the configuration key of a rule of `column`, for messages."""
+        return f"ingestion.validation.{rule}" if self.is_first else f"feeds.{self.name}.rules.{column}.{rule}"
+
+    @property
+    def required_key(self) -> str:
+        """The configuration key of the required columns, for messages."""
+        return "ingestion.validation.required_fields" if self.is_first else f"feeds.{self.name}.required_fields"
