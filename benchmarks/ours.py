@@ -15,6 +15,7 @@ from benchmarks.child import Timer
 from benchmarks.stores import Opened, Totals, parquet_totals
 from txn_assets.config import load_config
 from txn_assets.defs.services import open_services
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.files.ledger import Action, FileVersion
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.files.values import HashedFile
@@ -26,15 +27,16 @@ NAME = "bench.csv"
 
 def validate_and_hash(timer: Timer, *, path: str, folder: str) -> Totals:
     """Turn the CSV file into hashed.parquet and rejected.csv in `folder`."""
-    config = load_config()
-    hasher = make_hasher(config.security, None)
+    feed = feeds_of(load_config())[0]
+    hasher = make_hasher(feed.pii_fields, algorithm="sha256", key_id="none", key=None)
+    reading = processing.Reading(contract=feed.contract_on(dt.datetime.now(dt.UTC).date()), batch_size=feed.batch_size)
     shutil.rmtree(folder, ignore_errors=True)
     Path(folder).mkdir(parents=True)
     files = RunFolder(Path(folder))
     with timer(), Path(path).open("rb") as stream:
-        today = dt.datetime.now(dt.UTC).date()
-        report = processing.validate_file(stream, files, ingestion=config.ingestion, hasher=hasher, today=today)
-        processing.hash_file(files.valid, files.hashed, file=FileVersion(NAME, 1, 0, ""), hasher=hasher)
+        report = processing.validate_file(stream, files, reading=reading, hasher=hasher)
+        version, names = FileVersion(NAME, 1, 0, ""), feed.contract.names
+        processing.hash_file(files.valid, files.hashed, file=version, names=names, hasher=hasher)
     return [*parquet_totals(files.hashed), report.rejected]
 
 
@@ -43,7 +45,7 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     settings = opened.config
-    totals, lake_fingerprint = hashed_rows.totals(Path(parquet))
+    totals, lake_fingerprint = hashed_rows.totals(Path(parquet), feeds_of(settings)[0].contract)
     file = HashedFile(
         # Use a new checksum for each generation, because a sink skips bytes that it already holds.
         version=FileVersion(NAME, generation, 1, f"crc{generation}"),

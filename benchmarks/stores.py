@@ -22,9 +22,10 @@ from benchmarks.child import Timer
 from benchmarks.duckdb_session import spilling
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.environment import project_root, txn_home
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
-from txn_assets.rows.hashed_rows import CSV_SELECT
+from txn_assets.rows.hashed_rows import csv_select
 from txn_assets.stores.postgres_catalog import EMPTY, missing
 from txn_assets.stores.postgres_sql import Table
 
@@ -163,6 +164,6 @@ def prepare_rows(_: Timer, *, parquet: str, copy_csv: str, lake_csv: str) -> dic
     with spilling(txn_home()) as connection:
         connection.execute(f"COPY (SELECT * FROM read_parquet('{parquet}')) TO '{copy_csv}' (FORMAT csv, HEADER false)")
         connection.execute(
-            f"COPY (SELECT {CSV_SELECT} FROM read_parquet('{parquet}')) TO '{lake_csv}' (FORMAT csv, HEADER)"
+            f"COPY (SELECT {csv_select(CONTRACT)} FROM read_parquet('{parquet}')) TO '{lake_csv}' (FORMAT csv, HEADER)"
         )
     return {"copy_csv": Path(copy_csv).stat().st_size, "lake_csv": Path(lake_csv).stat().st_size}

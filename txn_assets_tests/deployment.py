@@ -21,12 +21,13 @@ from google.cloud import bigquery, storage
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.defs.assets import ASSETS
 from txn_assets.environment import project_root, txn_home
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.arrival import KEY_TAG
 from txn_assets.job import execute
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
-from txn_assets.feeds.compat import FIELDS
 
+FIELDS = CONTRACT.names
 HEADER = ",".join(FIELDS)
 SINKS = ("gcs_raw", "bigquery_raw_transactions", "postgres_transactions")
 

@@ -12,14 +12,14 @@ from psycopg import sql
 
 from benchmarks.child import Timer
 from benchmarks.stores import Opened
-from txn_assets.feeds.compat import STAGED_COLUMNS
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.stores import bigquery_sql
 
 
 def copy(timer: Timer, *, dsn: str, schema: str, csv: str) -> None:
     """COPY a prepared CSV file, for machines without psql."""
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
-        sql.Identifier(schema, "transactions"), sql.SQL(", ").join(map(sql.Identifier, STAGED_COLUMNS))
+        sql.Identifier(schema, "transactions"), sql.SQL(", ").join(map(sql.Identifier, CONTRACT.staged_columns))
     )
     with (
         timer(),

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from benchmarks.child import Timer
-from txn_assets.feeds.compat import FIELDS
-from txn_assets.feeds.transaction import Transaction
+from txn_assets.feeds.transaction import CONTRACT, Transaction
 
 
 def run(timer: Timer, *, path: str, folder: str) -> dict[str, int]:
@@ -28,7 +27,7 @@ def run(timer: Timer, *, path: str, folder: str) -> dict[str, int]:
             (Path(folder) / "rejected.csv").open("w", encoding="utf-8", newline="") as target,
         ):
             writer = csv.writer(target)
-            writer.writerow(["source_row", *FIELDS, "reasons"])
+            writer.writerow(["source_row", *CONTRACT.names, "reasons"])
             for number, row in enumerate(csv.DictReader(source), 1):
                 digest = hashlib.sha256(row["transaction_id"].encode()).hexdigest() if row["transaction_id"] else ""
                 try:
@@ -37,7 +36,7 @@ def run(timer: Timer, *, path: str, folder: str) -> dict[str, int]:
                     found = [f"{fault['loc'][0]}: {fault['type']}" for fault in error.errors(include_url=False)]
                     reasons.update(found)
                     rejected += 1
-                    writer.writerow([number, digest, *(row[name] for name in FIELDS[1:]), "; ".join(found)])
+                    writer.writerow([number, digest, *(row[name] for name in CONTRACT.names[1:]), "; ".join(found)])
                 else:
                     valid.append(transaction.model_dump() | {"transaction_id": digest})
         pq.write_table(pa.Table.from_pylist(valid), Path(folder) / "hashed.parquet")

@@ -75,15 +75,21 @@ def write_lake(path: Path, target: Path, contract: RowContract, *, file_format: 
     In CSV, exact decimals are plain decimal text.
     """
     quoted = "'" + str(target).replace("'", "''") + "'"
-    in_csv = [f'{kind.csv_sql(DUCKDB.column.format(name))} AS "{name}"' for name, kind in contract.kinds.items()]
-    select, options = (
-        (", ".join(in_csv), "FORMAT csv, HEADER") if file_format == "csv" else (_field_list(contract), "FORMAT parquet")
-    )
+    if file_format == "csv":
+        select, options = csv_select(contract), "FORMAT csv, HEADER"
+    else:
+        select, options = _field_list(contract), "FORMAT parquet"
     with connect(target.parent) as connection:
         connection.execute(
             f"COPY (SELECT {select} FROM read_parquet($path)) TO {quoted} ({options})",  # noqa: S608 - columns of the contract
             {"path": str(path)},
         )
+
+
+def csv_select(contract: RowContract) -> str:
+    """Return the select list of the CSV text that the data lake has."""
+    texts = {name: kind.csv_sql(DUCKDB.column.format(name)) for name, kind in contract.kinds.items()}
+    return ", ".join(f'{text} AS "{name}"' for name, text in texts.items())
 
 
 def lake_totals(path: Path, contract: RowContract, *, file_format: str) -> Totals:

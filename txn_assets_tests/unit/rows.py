@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.report import Reason
 from txn_assets.rows.csv_columns import parse
 from txn_assets.rows.csv_reader import CsvFile, Sizes
-from txn_assets.feeds.compat import FIELDS
 from txn_assets.rows.validation import RejectedRows
 
+FIELDS = CONTRACT.names
 HEADER = ",".join(FIELDS)
 
 type Values = tuple[bytes, ...]
@@ -46,7 +47,7 @@ def csv_bytes(rows: Iterable[Mapping[str, str]], *, columns: Sequence[str] = FIE
 
 def open_csv(data: bytes, **sizes: int) -> CsvFile:
     """Open `data` as a file, read in blocks of `sizes`."""
-    return CsvFile(io.BytesIO(data), Sizes(**sizes))
+    return CsvFile(io.BytesIO(data), CONTRACT, Sizes(**sizes))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
-from txn_assets.feeds.compat import FIELDS
 from txn_assets.feeds.transaction import ValidationRules
 from txn_assets.stores.bigquery_sql import COLUMNS, LEDGER_COLUMNS, Tables
 from txn_assets.stores.bigquery_tables import (
@@ -20,6 +19,7 @@ from txn_assets.stores.bigquery_tables import (
     prepare,
 )
 from txn_assets.stores.errors import StoreError
+from txn_assets_tests.unit.rows import FIELDS
 
 TABLE = "hijra-project.warehouse.raw"
 DAY_MS = 86_400_000

@@ -18,28 +18,29 @@ from txn_assets_tests.unit.rows import make_row
 PROGRAM = """
 import datetime as dt, io, json, sys
 from pathlib import Path
-from txn_assets.config import Ingestion
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows import hashed_rows
 from txn_assets.rows.hashing import Hasher
-from txn_assets.rows.processing import hash_file, validate_file
+from txn_assets.rows.processing import Reading, hash_file, validate_file
 from txn_assets.stores import bigquery_sql, postgres_sql
 
 path, header, *lines = sys.argv[1:]
 folder = RunFolder(Path(path))
 hasher = Hasher(("transaction_id",), None, "sha256")
 file = io.BytesIO("\\n".join([header, *lines]).encode())
-report = validate_file(file, folder, ingestion=Ingestion(), hasher=hasher, today=dt.date(2024, 1, 1))
-hash_file(folder.valid, folder.hashed, file=FileVersion("a.csv", 1, 1, ""), hasher=hasher)
-hashed_rows.write_lake(folder.hashed, folder.lake("csv"), file_format="csv")
-lake = hashed_rows.read_lake(folder.lake("csv").read_bytes(), file_format="csv")
+reading = Reading(contract=CONTRACT.on(dt.date(2024, 1, 1)))
+report = validate_file(file, folder, reading=reading, hasher=hasher)
+hash_file(folder.valid, folder.hashed, file=FileVersion("a.csv", 1, 1, ""), names=CONTRACT.names, hasher=hasher)
+hashed_rows.write_lake(folder.hashed, folder.lake("csv"), CONTRACT, file_format="csv")
+lake = hashed_rows.read_lake(folder.lake("csv").read_bytes(), CONTRACT, file_format="csv")
 table = postgres_sql.Table("public", "t")
 found = {
     "reasons": dict(report.reasons),
-    "staged": hashed_rows.read([folder.hashed]).read_all()["channel"].to_pylist(),
+    "staged": hashed_rows.read([folder.hashed], CONTRACT).read_all()["channel"].to_pylist(),
     "lake": lake["channel"].to_pylist(),
-    "fingerprint": hashed_rows.totals(folder.hashed)[0].fingerprint,
+    "fingerprint": hashed_rows.totals(folder.hashed, CONTRACT)[0].fingerprint,
     "postgres": [postgres_sql.create_data(table).as_string(), postgres_sql.copy_statement(table).as_string()],
     "bigquery": [bigquery_sql.COLUMNS, bigquery_sql.LOAD_COLUMNS],
 }
@@ -52,9 +53,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a copy of the package whose transactions also have a channel, which may be empty."""
     folder = tmp_path_factory.mktemp("package")
     shutil.copytree(project_root() / "txn_assets", folder / "txn_assets", ignore=shutil.ignore_patterns("__pycache__"))
-    contract = folder / "txn_assets" / "rows" / "transaction.py"
+    contract = folder / "txn_assets" / "feeds" / "transaction.py"
     text = contract.read_text()
-    last = "    date: IsoDate\n"
+    last = "    date: Annotated[Day, PartitionKey]\n"
     assert text.count(last) == 1
     contract.write_text(text.replace(last, f"{last}    channel: Text | None = None\n"))
     return folder

@@ -2,9 +2,8 @@
 
 import pytest
 
-from txn_assets.feeds.compat import FIELDS
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
-from txn_assets_tests.unit.rows import HEADER, csv_bytes, make_row, open_csv, read_all
+from txn_assets_tests.unit.rows import FIELDS, HEADER, csv_bytes, make_row, open_csv, read_all
 
 
 def test_header_only_is_a_file_without_records() -> None:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.rows.csv_columns import RegularRun, parse
 from txn_assets.rows.csv_header import Header, NotATransactionFileError
 from txn_assets.rows.csv_reader import RECORD_FIELDS, CsvFile, Sizes
 from txn_assets.rows.csv_records import Limits, Unreadable, read_records
-from txn_assets.feeds.compat import FIELDS
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
-from txn_assets_tests.unit.rows import HEADER, hostile_csv, open_csv, read_all
+from txn_assets_tests.unit.rows import FIELDS, HEADER, hostile_csv, open_csv, read_all
 
 SMALLEST_FIELD = len(HEADER) + len(",note") + 2
 """Smallest usable limit for fields: the header counts as a field, so no test may set a tighter one."""
@@ -101,7 +101,7 @@ class TestBlocks:
     def test_giant_record_is_not_kept(self, filler: bytes, extra: str) -> None:
         """A single endless line is skipped in steps, however many columns the header has."""
         endless = _Endless(f"{HEADER}{extra}\n".encode(), filler, count=100_000)
-        file = CsvFile(endless, Sizes(block_bytes=1000, field_bytes=1000))  # type: ignore[arg-type]  # `read` is enough
+        file = CsvFile(endless, CONTRACT, Sizes(block_bytes=1000, field_bytes=1000))  # type: ignore[arg-type]  # `read` is enough
         tracemalloc.start()
         try:
             unreadable = [record for block in file.blocks() for record in parse(block, file.header).unreadable]
@@ -117,7 +117,7 @@ class TestBlocks:
             def read(self, size: int | None = -1, /) -> bytes:
                 return super().read(min(size or 0, 3))
 
-        file = CsvFile(Socket(lines(LINE, LINE)), Sizes(block_bytes=50, field_bytes=50))
+        file = CsvFile(Socket(lines(LINE, LINE)), CONTRACT, Sizes(block_bytes=50, field_bytes=50))
         assert sum(parse(block, file.header).fields.num_rows for block in file.blocks()) == 2
 
 
@@ -176,7 +176,7 @@ def _bytes_examined(columns: int, filler: bytes) -> int:
             return data
 
     stream = Counting(_extra_header(columns) + 10 * columns * filler)
-    file = CsvFile(stream, Sizes(block_bytes=1000))
+    file = CsvFile(stream, CONTRACT, Sizes(block_bytes=1000))
     for block in file.blocks():
         parse(block, file.header)
     return stream.examined
@@ -196,7 +196,7 @@ def _names_compared(columns: int) -> int:
             return str.__eq__(self, other)
 
     file = open_csv(_extra_header(columns) + b"," * (columns + len(FIELDS) - 1))
-    header = Header(tuple(map(Name, file.header.columns)), file.header.extra)
+    header = Header(tuple(map(Name, file.header.columns)), file.header.fields, file.header.extra)
     for block in file.blocks():
         parse(block, header)
     return compared

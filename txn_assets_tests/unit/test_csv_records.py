@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from txn_assets.rows.csv_columns import parse
-from txn_assets.feeds.compat import FIELDS
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines
-from txn_assets_tests.unit.rows import HEADER, csv_bytes, open_csv, read_all
+from txn_assets_tests.unit.rows import FIELDS, HEADER, csv_bytes, open_csv, read_all
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

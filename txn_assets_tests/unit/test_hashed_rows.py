@@ -14,22 +14,24 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.ledger import Totals
 from txn_assets.rows.hashed_rows import (
-    SCHEMA,
     count_partitions,
     inexact_totals,
     lake_totals,
     malformed_digests,
     read,
     read_lake,
+    staged_schema,
     totals,
     write_lake,
 )
 from txn_assets.rows.hashing import Hasher
-from txn_assets.feeds.compat import FIELDS
 from txn_assets.rows.kinds.whole import MAX_WHOLE
+from txn_assets_tests.unit.rows import FIELDS
 
+SCHEMA = staged_schema(CONTRACT)
 HASHER = Hasher(("transaction_id",), None, "sha256")
 PII = HASHER.pii_fields
 
@@ -47,7 +49,7 @@ ROW = st.fixed_dictionaries(
         "transaction_id": st.none() | st.text(max_size=5).map(HASHER.hexdigest),
         "product": st.none() | TEXT,
         "price": st.none() | st.decimals(0, Decimal("99999999999999.9999"), places=4),
-        "quantity": st.none() | st.integers(1, MAX_QUANTITY),
+        "quantity": st.none() | st.integers(1, MAX_WHOLE),
         "date": st.none() | st.dates(),
     }
 )
@@ -76,7 +78,7 @@ def stored(rows: list[Row], path: Path) -> Path:
 def in_lake(rows: list[Row], folder: Path, file_format: str = "csv") -> Path:
     """Write `rows` as the file of the lake."""
     target = folder / f"it's.{file_format}"
-    write_lake(stored(rows, folder / "hashed.parquet"), target, file_format=file_format)
+    write_lake(stored(rows, folder / "hashed.parquet"), target, CONTRACT, file_format=file_format)
     return target
 
 
@@ -108,9 +110,9 @@ def _row_number(row: Row, source_row: int | None) -> int:
 
     price = None if row["price"] is None else f"{row['price'] + Decimal('0.00005'):f}"
     days = None if row["date"] is None else (row["date"] - dt.date(1970, 1, 1)).days
-    numbers = [row["quantity"], days, price, *([] if source_row is None else [source_row])]
+    numbers = [price, row["quantity"], days, *([] if source_row is None else [source_row])]
     texts = [length("transaction_id"), row["transaction_id"], length("product"), row["product"]]
-    return int(hashlib.md5("|".join(map(text, [*numbers, *texts])).encode()).hexdigest()[:15], 16)  # noqa: S324 - not a secret
+    return int(hashlib.md5("|".join(map(text, [*texts, *numbers])).encode()).hexdigest()[:15], 16)  # noqa: S324 - not a secret
 
 
 class TestTotals:
@@ -121,27 +123,27 @@ class TestTotals:
     def test_totals_equal_a_computation_in_python(self, rows: list[Row]) -> None:
         """Totals are exact, beyond the range of the columns' own types and with nulls."""
         with TemporaryDirectory() as folder:
-            found, in_lake = totals(stored(rows, Path(folder) / "rows"))
+            found, in_lake = totals(stored(rows, Path(folder) / "rows"), CONTRACT)
             assert found == by_python(rows)
             assert in_lake == sum(_row_number(row, None) for row in rows) % 2**60
 
     def test_sums_may_exceed_the_columns(self, tmp_path: Path) -> None:
         """Sums may reach a hundred times the largest price and quantity."""
-        rows = [make_hashed_row(price=Decimal("99999999999999.9999"), quantity=MAX_QUANTITY)] * 100
-        found, _ = totals(stored(rows, tmp_path / "rows"))
-        assert (found.price, found.quantity) == (Decimal("9999999999999999.9900"), 100 * MAX_QUANTITY)
+        rows = [make_hashed_row(price=Decimal("99999999999999.9999"), quantity=MAX_WHOLE)] * 100
+        found, _ = totals(stored(rows, tmp_path / "rows"), CONTRACT)
+        assert (found.price, found.quantity) == (Decimal("9999999999999999.9900"), 100 * MAX_WHOLE)
 
     def test_fingerprint_does_not_depend_on_the_order(self, tmp_path: Path) -> None:
         """The fingerprint ignores the order, because a store keeps its rows in any order."""
         rows = [make_hashed_row(transaction_id=HASHER.hexdigest(text)) for text in "abc"]
-        forth, back = (totals(stored(some, tmp_path / "rows"))[1] for some in (rows, rows[::-1]))
+        forth, back = (totals(stored(some, tmp_path / "rows"), CONTRACT)[1] for some in (rows, rows[::-1]))
         assert forth == back
 
     @pytest.mark.parametrize("file_format", ["csv", "parquet"])
     def test_duplicate_row_changes_the_fingerprint(self, tmp_path: Path, file_format: str) -> None:
         """A duplicated row changes the fingerprint, whereas an XOR would cancel a pair of equal rows."""
         once, thrice = (
-            lake_totals(in_lake([make_hashed_row()] * count, tmp_path, file_format), file_format=file_format)
+            lake_totals(in_lake([make_hashed_row()] * count, tmp_path, file_format), CONTRACT, file_format=file_format)
             for count in (1, 3)
         )
         assert once.fingerprint != thrice.fingerprint
@@ -149,7 +151,9 @@ class TestTotals:
     def test_price_is_left_out_of_an_inexact_table(self, tmp_path: Path) -> None:
         """An inexact table leaves the price out, because a binary float has no exact text; the rest counts."""
         rows = [make_hashed_row(price=price, product=product) for price, product in ((1, "a"), (2, "a"), (1, "b"))]
-        one, other_price, other_product = (inexact_totals(stored([row], tmp_path / "rows")).fingerprint for row in rows)
+        one, other_price, other_product = (
+            inexact_totals(stored([row], tmp_path / "rows"), CONTRACT).fingerprint for row in rows
+        )
         assert one == other_price != other_product
 
 
@@ -166,8 +170,8 @@ class TestLake:
             path = in_lake(rows, Path(folder), file_format)
             in_lake_number = sum(_row_number(row, None) for row in rows) % 2**60
             expected = replace(by_python(rows), fingerprint=in_lake_number)
-            assert lake_totals(path, file_format=file_format) == expected
-            assert read_lake(path.read_bytes(), file_format=file_format).to_pylist() == rows
+            assert lake_totals(path, CONTRACT, file_format=file_format) == expected
+            assert read_lake(path.read_bytes(), CONTRACT, file_format=file_format).to_pylist() == rows
 
     @pytest.mark.parametrize(
         ("price", "text"),
@@ -201,13 +205,13 @@ class TestLake:
     def test_field_of_a_mebibyte_can_be_read_back(self, tmp_path: Path, product: str) -> None:
         """The longest field that a landed file may have can be read back, even if each character is escaped."""
         path = in_lake([make_hashed_row(product=product)], tmp_path)
-        assert lake_totals(path, file_format="csv").rows == 1
+        assert lake_totals(path, CONTRACT, file_format="csv").rows == 1
 
     def test_order_of_the_file_is_kept(self, tmp_path: Path) -> None:
         """The order of the file is kept, because readers of the original pipeline's file expect it."""
         rows = [make_hashed_row(product=f"p{number}") for number in range(5000)]
         path = in_lake(rows, tmp_path)
-        products = read_lake(path.read_bytes(), file_format="csv")["product"].to_pylist()
+        products = read_lake(path.read_bytes(), CONTRACT, file_format="csv")["product"].to_pylist()
         assert products == [row["product"] for row in rows]
 
 
@@ -235,7 +239,7 @@ def test_several_files_are_read_as_one_stream(tmp_path: Path) -> None:
     """Several files are read as one stream of batches, in order, with the columns that every sink gets."""
     rows = [make_hashed_row(quantity=number) for number in range(1, 11)]
     paths = [stored(rows[:4], tmp_path / "one"), stored(rows[4:], tmp_path / "two")]
-    reader = read(paths, batch_size=3)
+    reader = read(paths, CONTRACT, batch_size=3)
     assert reader.schema.names == SCHEMA.names
     batches = list(reader)
     assert max(batch.num_rows for batch in batches) == 3
@@ -254,5 +258,5 @@ def test_partitions_are_counted(tmp_path: Path, days: list[str | None], months: 
     """Partitions are counted, and rows without a date share one."""
     rows = [make_hashed_row(date=day and dt.date.fromisoformat(day)) for day in days]
     path = stored(rows, tmp_path / "rows")
-    assert count_partitions(path, partition_by="month") == months
-    assert count_partitions(path, partition_by="day") == count_of_days
+    assert count_partitions(path, CONTRACT, partition_by="month") == months
+    assert count_partitions(path, CONTRACT, partition_by="day") == count_of_days

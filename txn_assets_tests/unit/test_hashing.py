@@ -13,8 +13,7 @@ from txn_assets.config import Hash, Security
 from txn_assets.environment import ConfigError
 from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.hashing import Hasher, make_hasher
-from txn_assets.feeds.compat import FIELDS
-from txn_assets_tests.unit.rows import make_row
+from txn_assets_tests.unit.rows import FIELDS, make_row
 
 T001 = "e78d6e358171a045d54a628e52c664755d2003250e554d6490a2e3b5794d20a2"
 KEYED = Security(hash=Hash(algorithm="hmac-sha256", key_id="2026-01"))
@@ -23,9 +22,15 @@ CONNECTION = connect(Path("unused"))
 TEXTS = st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=4)
 
 
+def make(security: Security, key: str | None) -> Hasher:
+    """Return the hasher of `security`."""
+    hash_ = security.hash
+    return make_hasher(security.pii_fields, algorithm=hash_.algorithm, key_id=hash_.key_id, key=key)
+
+
 def hashed(rows: pa.Table, hasher: Hasher) -> pa.Table:
     """Select `rows` with the query that hashes a file."""
-    query = f"SELECT {hasher.select_list()} FROM rows"
+    query = f"SELECT {hasher.select_list(FIELDS)} FROM rows"
     with CONNECTION.cursor() as cursor:
         return cursor.register("rows", rows).sql(query, params=dict(hasher.parameters())).to_arrow_table()
 
@@ -39,14 +44,14 @@ def by_sql(values: list[str | None], hasher: Hasher) -> list[str | None]:
 
 def test_plain_hash_is_what_readers_of_the_original_pipeline_expect() -> None:
     """The plain hash is hex SHA-256 of the UTF-8 bytes, as readers of the original pipeline expect."""
-    assert make_hasher(Security(), None).hexdigest("T001") == T001
+    assert make(Security(), None).hexdigest("T001") == T001
 
 
 def test_keyed_hash_is_hmac() -> None:
     """The keyed hash is HMAC with SHA-256 (RFC 2104)."""
     key = "k" * 32
     expected = hmac.new(key.encode(), b"T001", hashlib.sha256).hexdigest()
-    assert make_hasher(KEYED, key).hexdigest("T001") == expected
+    assert make(KEYED, key).hexdigest("T001") == expected
 
 
 @given(TEXTS)
@@ -81,29 +86,29 @@ def test_keyed_hasher_without_columns_binds_nothing() -> None:
 def test_key_is_never_shown() -> None:
     """A hasher's key never appears in its repr, because a hasher may end up in a log or a traceback."""
     key = "0123456789abcdef0123456789abcdef"
-    hasher = make_hasher(KEYED, key)
+    hasher = make(KEYED, key)
     assert key not in repr(hasher)
-    assert key not in hasher.select_list()
+    assert key not in hasher.select_list(FIELDS)
 
 
 @pytest.mark.parametrize(("key", "length"), [(None, 0), ("", 0), ("short", 5), ("k" * 31, 31)])
 def test_missing_or_short_key_is_refused(key: str | None, length: int) -> None:
     """A missing or short key is refused with its length and a way to generate a better one, without showing the key."""
     with pytest.raises(ConfigError, match=f"TXN_HASH_KEY has {length} bytes: .* `openssl rand -hex 32`") as caught:
-        make_hasher(KEYED, key)
+        make(KEYED, key)
     assert not key or key not in str(caught.value)
 
 
 def test_key_without_a_name_is_refused() -> None:
     """A key without a name is refused, because the ledger could not tell a rotated key from the old one."""
     with pytest.raises(ConfigError, match=r"security\.hash\.key_id is missing"):
-        make_hasher(Security(hash=Hash(algorithm="hmac-sha256")), "k" * 32)
+        make(Security(hash=Hash(algorithm="hmac-sha256")), "k" * 32)
 
 
 def test_ledger_tells_keys_apart() -> None:
     """Plain and keyed hashes, and two keys, have different names in the ledger."""
     other = Security(hash=Hash(algorithm="hmac-sha256", key_id="2027-01"))
-    assert [make_hasher(security, "k" * 32).key_id for security in (Security(), KEYED, other)] == [
+    assert [make(security, "k" * 32).key_id for security in (Security(), KEYED, other)] == [
         "sha256", "2026-01", "2027-01",
     ]  # fmt: skip
 
@@ -111,4 +116,4 @@ def test_ledger_tells_keys_apart() -> None:
 def test_key_of_any_bytes() -> None:
     """Non-UTF-8 bytes in the environment variable are part of the key unchanged."""
     raw = b"\xff\xfe" + b"k" * 30
-    assert make_hasher(KEYED, raw.decode("utf-8", "surrogateescape")).key == raw
+    assert make(KEYED, raw.decode("utf-8", "surrogateescape")).key == raw

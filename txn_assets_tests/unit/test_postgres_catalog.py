@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txn_assets.feeds.compat import FIELDS
 from txn_assets.stores.postgres_catalog import (
     EMPTY,
     Catalog,
@@ -19,6 +18,7 @@ from txn_assets.stores.postgres_catalog import (
 )
 from txn_assets.stores.postgres_errors import copied_column
 from txn_assets.stores.postgres_sql import COLUMNS, LEDGER_COLUMNS, Table
+from txn_assets_tests.unit.rows import FIELDS
 
 TABLE = Table("public", "t")
 RULES = Rules(max_decimals=4, hashed=("transaction_id",))

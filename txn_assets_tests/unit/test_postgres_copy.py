@@ -9,7 +9,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from txn_assets.rows.hashed_rows import SCHEMA
+from txn_assets.feeds.transaction import CONTRACT
+from txn_assets.rows.hashed_rows import staged_schema
 from txn_assets.stores.postgres_copy import PIECE_BYTES, pieces
 
 _UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
@@ -26,7 +27,7 @@ def make_batch(*rows: dict[str, Any]) -> pa.RecordBatch:
         "quantity": 2,
         "date": dt.date(2023, 10, 1),
     }
-    return pa.RecordBatch.from_pylist([usual | row for row in rows], schema=SCHEMA)
+    return pa.RecordBatch.from_pylist([usual | row for row in rows], schema=staged_schema(CONTRACT))
 
 
 def read_back(batch: pa.RecordBatch, *, piece_bytes: int = PIECE_BYTES) -> list[tuple[str | None, ...]]:

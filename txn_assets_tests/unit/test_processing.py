@@ -16,19 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from txn_assets.config import Ingestion
+from txn_assets.config import Ingestion, load_config
 from txn_assets.environment import project_root
+from txn_assets.feeds.configured import feeds_of
+from txn_assets.feeds.transaction import CONTRACT, ValidationRules
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, ValidationReport
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.csv_header import NotATransactionFileError
-from txn_assets.rows.hashed_rows import SCHEMA, read_valid
+from txn_assets.rows.hashed_rows import read_valid, staged_schema
 from txn_assets.rows.hashing import Hasher
-from txn_assets.rows.processing import hash_file, read_header, rules_id, validate_file
-from txn_assets.feeds.compat import FIELDS
-from txn_assets.feeds.transaction import ValidationRules
-from txn_assets.rows.validation import VALID_SCHEMA
-from txn_assets_tests.unit.rows import HEADER, csv_bytes, make_row
+from txn_assets.rows.processing import Reading, hash_file, read_header, validate_file
+from txn_assets.rows.validation import valid_schema
+from txn_assets_tests.unit.rows import FIELDS, HEADER, csv_bytes, make_row
 
 CASES = Path(__file__).parent.parent / "cases"
 TODAY = dt.date(2024, 9, 1)
@@ -38,19 +38,28 @@ VERSION = FileVersion("it's.csv", 1, 1, "AAAAAA==")
 
 def validated(data: bytes, folder: Path, *, hasher: Hasher = PLAIN, **ingestion: Any) -> ValidationReport:
     """Return the report on the CSV file `data`; the valid and the rejected rows are in `folder`."""
+    return validate_file(BytesIO(data), RunFolder(folder), reading=reading(**ingestion), hasher=hasher)
+
+
+def reading(**ingestion: Any) -> Reading:
+    """Return how a file is read under the settings `ingestion`."""
     settings = Ingestion.model_validate(ingestion)
-    return validate_file(BytesIO(data), RunFolder(folder), ingestion=settings, hasher=hasher, today=TODAY)
+    return Reading(
+        contract=settings.validation.narrow(CONTRACT).on(TODAY),
+        batch_size=settings.batch_size,
+        refuses_unknown_columns=settings.unknown_columns == "refuse",
+    )
 
 
 def valid_rows(folder: Path) -> list[dict[str, Any]]:
     """Return the valid rows in `folder`."""
-    return list(read_valid([RunFolder(folder).valid]).read_all().to_pylist())
+    return list(read_valid([RunFolder(folder).valid], CONTRACT).read_all().to_pylist())
 
 
 def hashed_rows(folder: Path, *, hasher: Hasher = PLAIN) -> list[dict[str, Any]]:
     """Return the rows that `hash_file` makes of the valid rows in `folder`."""
     path = folder / "it's hashed.parquet"
-    hash_file(RunFolder(folder).valid, path, file=VERSION, hasher=hasher)
+    hash_file(RunFolder(folder).valid, path, file=VERSION, names=FIELDS, hasher=hasher)
     return list(pa.parquet.read_table(path).to_pylist())
 
 
@@ -72,7 +81,7 @@ class TestSampleFile:
     def test_hashed_rows(self, tmp_path: Path) -> None:
         """The four valid rows have their record number, exact money and hashed ids."""
         rows = hashed_rows(tmp_path)
-        assert list(rows[0]) == SCHEMA.names
+        assert list(rows[0]) == staged_schema(CONTRACT).names
         assert [(row["source_row"], row["transaction_id"], row["price"]) for row in rows] == [
             (number, PLAIN.hexdigest(f"T00{number}"), Decimal(price))
             for number, price in [(1, "999.9900"), (2, "24.9900"), (3, "49.9900"), (5, "199.9900")]
@@ -120,8 +129,8 @@ class TestReport:
         """Valid rows have one schema throughout, including rows with nulls that the judge accepted."""
         rows = [make_row(), make_row(product="", price=" 5 ", quantity="2.0"), make_row(price="")]
         validated(csv_bytes(rows), tmp_path, validation={"required_fields": ["transaction_id"]})
-        reader = read_valid([RunFolder(tmp_path).valid])
-        assert reader.schema == VALID_SCHEMA
+        reader = read_valid([RunFolder(tmp_path).valid], CONTRACT)
+        assert reader.schema == valid_schema(CONTRACT)
         assert [(row["product"], row["price"], row["quantity"]) for row in reader.read_all().to_pylist()] == [
             ("Halal Laptop", Decimal("999.9900"), 2),
             (None, Decimal("5.0000"), 2),
@@ -213,12 +222,12 @@ class TestUnknownColumns:
     def test_refused_before_the_file_is_read(self) -> None:
         """The header alone is enough to refuse the file."""
         with pytest.raises(NotATransactionFileError, match="note"):
-            read_header(BytesIO(self.DATA), Ingestion(unknown_columns="refuse"))
+            read_header(BytesIO(self.DATA), reading(unknown_columns="refuse"))
 
     def test_header_is_read_alone(self) -> None:
         """Only the header is read, so that a large file is not fetched."""
         stream = BytesIO(self.DATA + b"x" * 200_000)
-        assert read_header(stream, Ingestion()) == (*FIELDS, "note")
+        assert read_header(stream, reading()) == (*FIELDS, "note")
         assert stream.tell() <= 1 << 17
 
     def test_long_header_is_read_as_when_loading(self, tmp_path: Path) -> None:
@@ -226,12 +235,12 @@ class TestUnknownColumns:
         extra = [f"column_{number}" for number in range(10_000)]
         data = f"{HEADER},{','.join(extra)}\n".encode()
         assert validated(data, tmp_path).extra_columns == tuple(extra)
-        assert read_header(BytesIO(data), Ingestion()) == (*FIELDS, *extra)
+        assert read_header(BytesIO(data), reading()) == (*FIELDS, *extra)
 
     def test_row_glued_to_the_header_is_not_reported(self, tmp_path: Path) -> None:
         """A row glued to the header is not reported, because reports and metadata must hold no clear value."""
         data = f"{HEADER},CLEAR-001,Desk,9.99,1,2024-01-31\n".encode() + csv_bytes([make_row()]).partition(b"\n")[2]
-        reported = repr((validated(data, tmp_path), read_header(BytesIO(data), Ingestion())))
+        reported = repr((validated(data, tmp_path), read_header(BytesIO(data), reading())))
         assert "column 6" in reported
         assert not any(value in reported for value in ("CLEAR", "Desk", "9.99", "2024-01-31"))
 
@@ -278,6 +287,13 @@ def test_quarantine_has_every_rejected_row(tmp_path: Path) -> None:
     assert report.rejected == 2
 
 
+def rules_id(validation: ValidationRules | None = None, **overrides: Any) -> str:
+    """Return the id of the first feed's rules."""
+    config = load_config()
+    ingestion = config.ingestion.model_copy(update={"validation": validation or ValidationRules()})
+    return feeds_of(config.model_copy(update={"ingestion": ingestion, **overrides}))[0].rules_id
+
+
 class TestRulesId:
     """The name of the rules in the ledger."""
 
@@ -306,7 +322,10 @@ class TestRulesId:
 
     def test_is_the_same_in_every_process(self) -> None:
         """The name is the same in every process, although sets are ordered differently in each."""
-        program = "from txn_assets.rows.processing import rules_id, ValidationRules; print(rules_id(ValidationRules()))"
+        program = (
+            "from txn_assets.config import load_config; from txn_assets.feeds.configured import feeds_of; "
+            "print(feeds_of(load_config())[0].rules_id)"
+        )
         other_process = subprocess.run(
             [sys.executable, "-c", program],
             env={"PYTHONHASHSEED": "1"},

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from txn_assets.files.report import Reason
 from txn_assets.rows.hashing import Hasher
-from txn_assets.rows.quarantine import COLUMNS, QuarantineWriter, formula_safe
-from txn_assets_tests.unit.rows import Rejected, make_row, rejected_rows
+from txn_assets.rows.quarantine import ADDED_COLUMNS, QuarantineWriter, formula_safe
+from txn_assets_tests.unit.rows import FIELDS, Rejected, make_row, rejected_rows
 
 PLAIN = Hasher(("transaction_id",), None, "sha256")
 KEYED = Hasher(("transaction_id", "product"), b"k" * 32, "2026-01")
@@ -27,7 +27,7 @@ def make_rejected(*reasons: Reason, source_row: int = 1, **overrides: str) -> Re
 def written(*rows: Rejected, hasher: Hasher = PLAIN) -> str:
     """Return the quarantine file of `rows`."""
     file = io.BytesIO()
-    QuarantineWriter(file, hasher).write(rejected_rows(rows))
+    QuarantineWriter(file, FIELDS, hasher).write(rejected_rows(rows))
     return file.getvalue().decode()
 
 
@@ -38,7 +38,7 @@ def read(text: str) -> list[dict[str, str]]:
 
 def test_header_is_written_even_without_rows() -> None:
     """A file without rejected rows still gets a header, which distinguishes it from one that was never written."""
-    assert written() == ",".join(COLUMNS) + "\n"
+    assert written() == ",".join([*ADDED_COLUMNS, *FIELDS]) + "\n"
 
 
 def test_row_is_shown_as_sent() -> None:

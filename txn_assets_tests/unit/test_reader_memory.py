@@ -10,17 +10,18 @@ PROGRAM = """
 import datetime as dt, resource, sys
 from io import BytesIO
 from pathlib import Path
-from txn_assets.config import Ingestion
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.hashing import Hasher
-from txn_assets.rows.processing import validate_file
+from txn_assets.rows.processing import Reading, validate_file
 
 folder, extra, filler = RunFolder(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3].encode().decode("unicode_escape")
 header = "transaction_id,product,price,quantity,date" + "".join(f",c{number}" for number in range(extra))
 good = "".join(f"T{number},Desk,9.99,1,2024-01-31" + "," * extra + "\\n" for number in range(10))
 data = f"{header}\\n{good}".encode() + filler.encode() * (int(sys.argv[4]) // len(filler))
 hasher = Hasher(("transaction_id",), None, "sha256")
-report = validate_file(BytesIO(data), folder, ingestion=Ingestion(), hasher=hasher, today=dt.date(2024, 9, 1))
+reading = Reading(contract=CONTRACT.on(dt.date(2024, 9, 1)))
+report = validate_file(BytesIO(data), folder, reading=reading, hasher=hasher)
 assert report.records == report.valid + report.rejected
 print(report.valid, report.rejected, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -9,11 +9,11 @@ from decimal import Decimal
 
 import pytest
 
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
-from txn_assets.rows import hashed_rows
-from txn_assets.feeds.compat import FIELDS
 from txn_assets.stores import bigquery, bigquery_sql, gcs, postgres_catalog, postgres_sql
 from txn_assets.stores.landed_names import object_name
+from txn_assets_tests.unit.rows import FIELDS
 
 RECORD = LoadRecord(
     FileVersion("a.csv", 7, 300, "AAAAAA=="),
@@ -109,7 +109,7 @@ class TestPostgresStatements:
 
     def test_copy_takes_the_columns_of_staging(self) -> None:
         """COPY takes the columns in staging order, because the text has no names."""
-        names = ", ".join(f'"{name}"' for name in hashed_rows.SCHEMA.names)
+        names = ", ".join(f'"{name}"' for name in list(CONTRACT.staged_columns))
         assert postgres_sql.copy_statement(TABLE).as_string() == f'COPY "public"."t" ({names}) FROM STDIN (FORMAT text)'
 
     def test_table_has_the_fields_and_their_source(self) -> None:
@@ -130,7 +130,7 @@ class TestBigQueryStatements:
 
     def test_load_table_has_the_columns_of_the_parquet_file(self) -> None:
         """The load table has the columns of the Parquet file, in order."""
-        assert list(bigquery_sql.LOAD_COLUMNS) == hashed_rows.SCHEMA.names
+        assert list(bigquery_sql.LOAD_COLUMNS) == list(CONTRACT.staged_columns)
 
     def test_table_has_the_fields_and_their_source(self) -> None:
         """The table has the fields and their source, with exact money."""

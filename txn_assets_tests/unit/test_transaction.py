@@ -12,14 +12,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from txn_assets.rows.transaction import FIELDS, MAX_QUANTITY, Transaction, ValidationRules, contract
-from txn_assets_tests.unit.rows import make_row
+from txn_assets.feeds.transaction import CONTRACT, Transaction, ValidationRules
+from txn_assets.rows.kinds.whole import MAX_WHOLE
+from txn_assets_tests.unit.rows import FIELDS, make_row
 
 
 def codes(row: dict[str, str], **rules: Any) -> dict[str, str]:
     """Return field and code of each fault of `row` under `rules`; empty for a valid row."""
     try:
-        contract(ValidationRules(**rules)).model_validate(row)
+        ValidationRules(**rules).narrow(CONTRACT).model.model_validate(row)
     except ValidationError as error:
         return {str(fault["loc"][0]): fault["type"] for fault in error.errors()}
     return {}
@@ -51,7 +52,7 @@ def test_every_field_is_required(field: str) -> None:
 def test_field_that_is_not_required_may_be_missing(field: str) -> None:
     """A field that `required_fields` leaves out may be missing; its value is then null."""
     rules = ValidationRules(required_fields=frozenset(FIELDS) - {field})
-    assert getattr(contract(rules).model_validate(without(field)), field) is None
+    assert getattr(rules.narrow(CONTRACT).model.model_validate(without(field)), field) is None
 
 
 def test_field_that_is_not_required_must_still_be_valid() -> None:
@@ -162,7 +163,7 @@ class TestQuantity:
     """An integer from 1."""
 
     @pytest.mark.parametrize(
-        ("text", "value"), [("1", 1), (" 7\t", 7), ("+3", 3), ("007", 7), ("2.0", 2), (str(MAX_QUANTITY), MAX_QUANTITY)]
+        ("text", "value"), [("1", 1), (" 7\t", 7), ("+3", 3), ("007", 7), ("2.0", 2), (str(MAX_WHOLE), MAX_WHOLE)]
     )
     def test_whole_number_is_taken(self, text: str, value: int) -> None:
         """An integer is taken, and so is 2.0, which pandas writes for columns with gaps."""
@@ -185,7 +186,7 @@ class TestQuantity:
 
     def test_more_than_the_stores_hold_is_refused(self) -> None:
         """A quantity above 2^63 - 1, the maximum of INT64 and bigint, is refused."""
-        assert codes(make_row(quantity=str(MAX_QUANTITY + 1))) == {"quantity": "less_than_equal"}
+        assert codes(make_row(quantity=str(MAX_WHOLE + 1))) == {"quantity": "less_than_equal"}
 
 
 class TestDate:
@@ -218,9 +219,9 @@ class TestDate:
 class TestRules:
     """`ingestion.validation`: what a deployment requires beyond the default."""
 
-    def test_default_rules_are_the_contract_itself(self) -> None:
-        """The default rules are the contract itself, so that a valid row has one definition."""
-        assert contract(ValidationRules()) is Transaction
+    def test_judge_is_derived_from_the_row_model(self) -> None:
+        """The judge is derived from the row model, so that validators of the model apply under any rules."""
+        assert issubclass(ValidationRules().narrow(CONTRACT).model, Transaction)
 
     @pytest.mark.parametrize(("price", "found"), [("9.99", {"price": "greater_than_equal"}), ("10", {})])
     def test_min_price(self, price: str, found: dict[str, str]) -> None:
@@ -265,7 +266,8 @@ class TestRules:
     )
     def test_max_date_of_a_run(self, rules: dict[str, Any], last: dt.date) -> None:
         """`max_date` of a run is a year after its day unless the configuration sets one."""
-        assert ValidationRules.model_validate(rules).on(dt.date(2024, 2, 29)).max_date == last
+        contract = ValidationRules.model_validate(rules).narrow(CONTRACT).on(dt.date(2024, 2, 29))
+        assert contract.kinds["date"].bounds[1] == str(last)
 
     @pytest.mark.parametrize("product", ["halal Laptop", "Laptop Halal"])
     def test_product_prefix_refuses_others(self, product: str) -> None:
@@ -334,5 +336,5 @@ def test_no_message_contains_the_value(field: str, value: str) -> None:
     """No message carries the value, so that messages may be logged."""
     rules = ValidationRules(min_price=Decimal(10), max_quantity=5, product_prefix="Halal", max_decimals=2)
     with pytest.raises(ValidationError) as caught:
-        contract(rules).model_validate(make_row(**{field: value}))
+        rules.narrow(CONTRACT).model.model_validate(make_row(**{field: value}))
     assert "77" not in str(caught.value)

@@ -4,6 +4,7 @@
 """
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -15,29 +16,24 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from txn_assets.feeds.transaction import CONTRACT, ValidationRules
 from txn_assets.files.report import Reason
 from txn_assets.rows import kinds
+from txn_assets.rows.contract import Identifier, RowContract, Text
 from txn_assets.rows.csv_columns import ParsedBlock
-from txn_assets.rows.transaction import (
-    FIELD_KINDS,
-    FIELDS,
-    MAX_QUANTITY,
-    SHEET_ERRORS,
-    Identifier,
-    Text,
-    ValidationRules,
-    contract,
-)
+from txn_assets.rows.kinds.text import SHEET_ERRORS
+from txn_assets.rows.kinds.whole import MAX_WHOLE
 from txn_assets.rows.validation import (
-    VALID_SCHEMA,
     Verdict,
     count_decimal_commas,
     count_reasons,
     screen,
+    valid_schema,
     validate,
     validate_records,
 )
 from txn_assets_tests.unit.rows import (
+    FIELDS,
     HEADER,
     Rejected,
     Values,
@@ -65,9 +61,9 @@ TEXT = st.one_of(
     st.text(max_size=4),
 )  # fmt: skip
 VALUES = {
-    kinds.IDENTIFIER: TEXT,
-    kinds.TEXT: TEXT,
-    kinds.MONEY: st.one_of(
+    kinds.IdentifierKind: TEXT,
+    kinds.TextKind: TEXT,
+    kinds.MoneyKind: st.one_of(
         st.sampled_from(
             ["5", "0", "-0", "+5", ".5", "5.", "1.2345", "1.23456", "1.50000", "9.99", "10", "10.0000", "9.9999",
              "1\n", "", "99999999999999.9999", "99999999999999", "100000000000000", "00000000000001",
@@ -76,15 +72,15 @@ VALUES = {
         st.decimals(0, 20, places=4).map(str),
         NUMBER,
     ),
-    kinds.WHOLE: st.one_of(
+    kinds.WholeKind: st.one_of(
         st.sampled_from(
-            ["1", "0", "2.0", "2.", "2.00", "007", "+1", "1\n", "", "9" * 18, "9" * 19, str(MAX_QUANTITY),
-             str(MAX_QUANTITY + 1)]
+            ["1", "0", "2.0", "2.", "2.00", "007", "+1", "1\n", "", "9" * 18, "9" * 19, str(MAX_WHOLE),
+             str(MAX_WHOLE + 1)]
         ),
         st.integers(-2, 200).map(str),
         NUMBER,
     ),
-    kinds.DATE: st.one_of(
+    kinds.DateKind: st.one_of(
         st.builds("{:04}-{:02}-{:02}".format, st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32)),
         st.dates(dt.date(1969, 12, 30), dt.date(1970, 1, 2)).map(str),
         st.dates(dt.date(2024, 2, 27), dt.date(2024, 3, 2)).map(str),
@@ -94,11 +90,11 @@ VALUES = {
         ),
     ),
 }  # fmt: skip
-FIELD_VALUES = {name: VALUES[kind] for name, kind in FIELD_KINDS.items()}
+FIELD_VALUES = {name: VALUES[type(kind)] for name, kind in CONTRACT.kinds.items()}
 RULES = {
     "required_fields": st.frozensets(st.sampled_from(FIELDS), min_size=1),
     "min_price": st.sampled_from(["0.00001", "1", "9.99", "1E+1", "10.00", "100000000000000", "1E+17"]).map(Decimal),
-    "max_quantity": st.sampled_from([1, 100, 10**18, MAX_QUANTITY - 1]),
+    "max_quantity": st.sampled_from([1, 100, 10**18, MAX_WHOLE - 1]),
     "product_prefix": st.sampled_from(["Halal", "x", "x ", "é", "."]),
     "max_decimals": st.integers(0, 3),
     "min_date": st.sampled_from([dt.date.min, dt.date(999, 12, 31), dt.date(2024, 2, 28)]),
@@ -124,6 +120,12 @@ ANY_RULES = few_of(RULES).map(make_rules)
 DEFAULT_RULES = ValidationRules()
 
 
+@functools.cache
+def under(rules: ValidationRules) -> RowContract:
+    """Return the contract of a transaction under `rules`."""
+    return rules.narrow(CONTRACT)
+
+
 def judged_alone(values: Sequence[bytes], rules: ValidationRules) -> Outcome:
     """Return the contract's verdict on a single row: the reference."""
     row, wrong = {}, set()
@@ -134,7 +136,7 @@ def judged_alone(values: Sequence[bytes], rules: ValidationRules) -> Outcome:
         except UnicodeDecodeError:
             wrong.add((name, "not_utf8"))
     try:
-        transaction = contract(rules).model_validate(row)
+        transaction = under(rules).model.model_validate(row)
     except ValidationError as error:
         undecoded = {name for name, _ in wrong}
         wrong |= {(str(fault["loc"][0]), fault["type"]) for fault in error.errors() if fault["loc"][0] not in undecoded}
@@ -154,7 +156,7 @@ def by_path(verdicts: Iterable[Verdict]) -> dict[int, Outcome]:
     outcomes: dict[int, Outcome] = {}
     for verdict in verdicts:
         assert verdict.records == verdict.valid.num_rows + len(verdict.rejected)
-        assert verdict.valid.schema == VALID_SCHEMA
+        assert verdict.valid.schema == valid_schema(CONTRACT)
         numbers = verdict.valid["source_row"].to_pylist()
         assert numbers == sorted(numbers)
         for number, *values in zip(*(column.to_pylist() for column in verdict.valid.columns), strict=True):
@@ -183,12 +185,12 @@ def parsed(rows: Sequence[Mapping[str, str]]) -> ParsedBlock:
 
 def outcomes_of(data: bytes, rules: ValidationRules = DEFAULT_RULES, **sizes: int) -> dict[int, Outcome]:
     """Return the outcome of each record of the CSV file `data`."""
-    return by_path(validate(open_csv(data, **sizes), rules, batch_size=3, threads=2))
+    return by_path(validate(open_csv(data, **sizes), under(rules), batch_size=3, threads=2))
 
 
 def rejections_of(data: bytes, rules: ValidationRules = DEFAULT_RULES) -> list[Rejected]:
     """Return the rejected rows of the CSV file `data`."""
-    verdicts = validate(open_csv(data), rules, batch_size=3, threads=1)
+    verdicts = validate(open_csv(data), under(rules), batch_size=3, threads=1)
     return [row for verdict in verdicts for row in rejected_list(verdict.rejected)]
 
 
@@ -199,7 +201,7 @@ class TestOneTruth:
     @settings(max_examples=200, deadline=None)
     def test_contract_accepts_what_the_screen_accepts(self, rows: list[dict[str, str]], rules: ValidationRules) -> None:
         """Screen and judge agree under any rules; the next test compares the values."""
-        accepted = screen(columns_of(rows), rules).to_pylist()
+        accepted = screen(columns_of(rows), under(rules)).to_pylist()
         for row, plainly_valid in zip(rows, accepted, strict=True):
             if plainly_valid:
                 assert isinstance(judged_alone([row[name].encode() for name in FIELDS], rules), tuple), row
@@ -210,7 +212,7 @@ class TestOneTruth:
         self, rows: list[dict[str, str]], rules: ValidationRules, batch_size: int
     ) -> None:
         """The outcome is the same whichever of the two decides, and however many rows Pydantic gets at once."""
-        found = by_path([validate_records(parsed(rows), rules, batch_size=batch_size)])
+        found = by_path([validate_records(parsed(rows), under(rules), batch_size=batch_size)])
         assert found == by_loop([tuple(row[name].encode() for name in FIELDS) for row in rows], rules)
 
     @given(ROWS, ANY_RULES, st.integers(1, 200))
@@ -244,7 +246,7 @@ class TestOneTruth:
         judges = {"transaction_id": TypeAdapter(list[Identifier]), "product": TypeAdapter(list[Text])}
         for field, judge in judges.items():
             columns = pa.RecordBatch.from_pydict(others | {field: texts})
-            accepted = texts.filter(screen(columns, DEFAULT_RULES)).to_pylist()
+            accepted = texts.filter(screen(columns, under(DEFAULT_RULES))).to_pylist()
             assert judge.validate_python(accepted) == accepted
 
 
@@ -264,7 +266,7 @@ class TestScreen:
     )
     def test_plain_rows_need_no_judge(self, row: dict[str, str]) -> None:
         """Plain rows need no judge; a screen that accepts nothing would pass every property."""
-        assert screen(columns_of([row]), DEFAULT_RULES).to_pylist() == [True]
+        assert screen(columns_of([row]), under(DEFAULT_RULES)).to_pylist() == [True]
 
     def test_plain_rows_need_no_judge_under_narrow_rules(self) -> None:
         """Plain rows need no judge at each bound."""
@@ -278,14 +280,14 @@ class TestScreen:
             max_date=day,
         )
         row = make_row(price="9.99", quantity="5", date=str(day))
-        assert screen(columns_of([row]), rules).to_pylist() == [True]
+        assert screen(columns_of([row]), under(rules)).to_pylist() == [True]
 
     @pytest.mark.parametrize("min_price", ["0.00001", "1E+17", "9" * 18, "0." + "0" * 17 + "1"])
     def test_bound_of_any_size_can_be_screened(self, min_price: str) -> None:
         """Any `min_price` that the configuration accepts can be screened without ending a run."""
         rules = ValidationRules(min_price=Decimal(min_price))
         expected = {1: judged_alone([value.encode() for value in make_row().values()], rules)}
-        assert by_path([validate_records(parsed([make_row()]), rules, batch_size=1)]) == expected
+        assert by_path([validate_records(parsed([make_row()]), under(rules), batch_size=1)]) == expected
 
 
 class TestRejectedRows:
@@ -357,7 +359,9 @@ class TestRejectedRows:
     )
     def test_decimal_commas_are_counted(self, price: str, commas: int) -> None:
         """A comma counts as a decimal comma unless it may be grouping."""
-        assert count_decimal_commas(rejected_rows(rejections_of(csv_bytes([make_row(price=price)])))) == commas
+        assert (
+            count_decimal_commas(rejected_rows(rejections_of(csv_bytes([make_row(price=price)]))), CONTRACT) == commas
+        )
 
     def test_no_message_contains_a_value(self) -> None:
         """No message carries a value, whether or not the row is readable."""
@@ -367,13 +371,13 @@ class TestRejectedRows:
         assert not [reason for row in rows for reason in row.reasons if "77" in reason.message]
 
 
-@given(st.lists(st.one_of(VALUES[kinds.MONEY], st.from_regex(r"\A[+ ]?[0-9]{0,2}\.[0-9]{2,4} ?\Z")), max_size=20))
+@given(st.lists(st.one_of(VALUES[kinds.MoneyKind], st.from_regex(r"\A[+ ]?[0-9]{0,2}\.[0-9]{2,4} ?\Z")), max_size=20))
 @example(["999", "4.500", " 4.500", "+.500", "0.5000", "1.50", "x.500"])
 @settings(max_examples=100, deadline=None)
 def test_three_decimals_are_counted(prices: list[str]) -> None:
     """Three decimals are counted among valid rows only, whichever of screen and judge decided."""
     rows = [make_row(price=price) for price in prices]
-    verdict = validate_records(parsed(rows), DEFAULT_RULES, batch_size=3)
+    verdict = validate_records(parsed(rows), under(DEFAULT_RULES), batch_size=3)
     valid = [prices[number - 1] for number in verdict.valid["source_row"].to_pylist()]
     assert verdict.three_decimals == sum(re.search(r"\.[0-9]{3}[ \t]*\Z", price) is not None for price in valid)
 
@@ -382,7 +386,7 @@ def test_giving_up_early_ends_the_threads() -> None:
     """A consumer that stops early, for instance because its disk is full, is not delayed by the read-ahead."""
     verdicts = validate(
         open_csv(csv_bytes([make_row()] * 500), block_bytes=100, field_bytes=100),
-        DEFAULT_RULES,
+        under(DEFAULT_RULES),
         batch_size=10,
         threads=2,
     )
