@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic_core import CoreSchema, core_schema
 
 from txn_assets.rows.kinds.kind import Kind
-from txn_assets.rows.kinds.text import TEXT_FINGERPRINT, check_text
+from txn_assets.rows.kinds.text import TEXT_FINGERPRINT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,10 +35,10 @@ class EnumerationKind(Kind):
         """Refuse a list that is empty, or has a value that no text equals.
 
         Raises:
-            ValueError: there is no value, or one has a blank at its start or end.
+            ValueError: there is no value, or one has a blank at its start or end, or a NUL.
         """
-        if not self.values or any(value != value.strip() or not value for value in self.values):
-            message = "an enumeration needs at least one value, and its values do not begin or end with a blank"
+        if not self.values or any(value != value.strip() or not value or "\0" in value for value in self.values):
+            message = "an enumeration needs at least one value, and its values have no blank at the ends and no NUL"
             raise ValueError(message)
 
     def arrow_type(self) -> "pa.DataType":
@@ -54,9 +54,13 @@ class EnumerationKind(Kind):
 
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""
-        return core_schema.no_info_before_validator_function(check_text, core_schema.literal_schema([*self.values]))
+        return core_schema.no_info_before_validator_function(_stripped, core_schema.literal_schema([*self.values]))
 
     @property
     def fingerprint(self) -> Mapping[str, tuple[str, ...]]:
         """The length and the text."""
         return TEXT_FINGERPRINT
+
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value

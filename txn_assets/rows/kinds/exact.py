@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 MAX_NUMBER_LENGTH = 100
 """Maximum length of a number to parse. Longer ones cannot be valid, and parsing takes quadratic time."""
-_MAX_DIGITS = 38
-_MAX_SCALE = 9
-"""NUMERIC of BigQuery has 38 digits, 9 of them after the point:
+_MAX_WHOLE_DIGITS = 25
+"""Four fewer than NUMERIC of BigQuery has, so that a sum over thousands of rows fits too:
 https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types"""
+_MAX_SCALE = 9
+"""What NUMERIC of BigQuery has."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,11 @@ class DecimalKind(Kind):
         Raises:
             ValueError: there are too many digits, or the bounds contradict each other.
         """
-        if not 0 <= self.scale <= _MAX_SCALE or self.whole_digits < 1 or self.digits > _MAX_DIGITS - 4:
-            message = f"{self.whole_digits} digits before and {self.scale} after the point: use at most 34 digits, "
-            message += f"{_MAX_SCALE} of them after the point"
+        if not 0 <= self.scale <= _MAX_SCALE or not 1 <= self.whole_digits <= _MAX_WHOLE_DIGITS:
+            message = (
+                f"{self.whole_digits} digits before and {self.scale} after the point: "
+                f"use 1 to {_MAX_WHOLE_DIGITS} before it and up to {_MAX_SCALE} after it"
+            )
             raise ValueError(message)
         if self.max_decimals is not None and self.max_decimals > self.scale:
             message = f"max_decimals is {self.max_decimals}, but columns keep {self.scale} decimals"
