@@ -81,6 +81,7 @@ class FailedFile:
 
 @dataclass(frozen=True)
 class _Files[FileT: (RawFile, ValidatedFile, HashedFile)]:
+    # Each subclass repeats this field with its own type, because Pydantic would accept any of the three in JSON.
     files: tuple[FileT, ...]
     failed: tuple[FailedFile, ...] = ()
 
@@ -113,15 +114,21 @@ class _Files[FileT: (RawFile, ValidatedFile, HashedFile)]:
 class RawFiles(_Files[RawFile]):
     """The value of `raw_csv`."""
 
+    files: tuple[RawFile, ...]
+
 
 @dataclass(frozen=True)
 class ValidatedFiles(_Files[ValidatedFile]):
     """The value of `validated_transactions`."""
 
+    files: tuple[ValidatedFile, ...]
+
 
 @dataclass(frozen=True)
 class HashedFiles(_Files[HashedFile]):
     """The value of `hashed_transactions`."""
+
+    files: tuple[HashedFile, ...]
 
 
 def list_failures(failed: Sequence[FailedFile]) -> str:
@@ -144,7 +151,11 @@ def to_json(value: FileValues) -> bytes:
 
 
 def from_json(data: bytes) -> FileValues:
-    """Return the value that `to_json` wrote."""
+    """Return the value that `to_json` wrote.
+
+    Raises:
+        ValidationError: an earlier release wrote it in another form.
+    """
     ((kind, content),) = json.loads(data).items()
     adapter: TypeAdapter[FileValues] = TypeAdapter(_KINDS[kind])
     return adapter.validate_python(content)

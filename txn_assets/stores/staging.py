@@ -12,6 +12,7 @@ from pathlib import Path
 
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
+from pydantic import ValidationError
 
 from txn_assets.files.values import FileValues, HashedFile, from_json, to_json
 from txn_assets.stores.clients import Clients
@@ -39,10 +40,10 @@ class Staging:
         self._bucket.blob(manifest).upload_from_string(data, content_type="application/json", checksum="crc32c")
 
     def read(self, manifest: str) -> FileValues | None:
-        """Return the value in `manifest`, or None if it is gone."""
+        """Return the value in `manifest`, or None if it is gone or an earlier release wrote it in another form."""
         try:
             return from_json(bytes(self._bucket.blob(manifest).download_as_bytes()))
-        except NotFound:
+        except (NotFound, ValidationError):
             return None
 
     def upload(self, file: HashedFile, path: Path, run_id: str) -> HashedFile:

@@ -5,6 +5,7 @@ import json
 from decimal import Decimal
 
 import pytest
+from pydantic import ValidationError
 
 from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
 from txn_assets.files.report import Reason, RejectedSample, ValidationReport
@@ -29,7 +30,8 @@ REPORT = ValidationReport(
     extra_columns=("note",),
     repeated_ids=0,
 )
-TOTALS = Totals(2, Decimal("99999999999999.9999"), 2**70, dt.date(2023, 10, 1), None, 2**60 - 1)
+SUMS = {"amount": Decimal("99999999999999.9999"), "pieces": Decimal(2**70)}
+TOTALS = Totals(2, SUMS, dt.date(2023, 10, 1), None, 2**60 - 1)
 
 
 def make_version(name: str = "a.csv") -> FileVersion:
@@ -66,9 +68,17 @@ def test_json_names_its_kind() -> None:
 
 def test_money_is_text_in_json() -> None:
     """Money is text in JSON, because other readers would turn a number into a binary float."""
-    assert json.loads(to_json(HashedFiles((make_hashed(),))))["HashedFiles"]["files"][0]["totals"]["price"] == (
-        "99999999999999.9999"
-    )
+    (file,) = json.loads(to_json(HashedFiles((make_hashed(),))))["HashedFiles"]["files"]
+    assert file["totals"]["sums"]["amount"] == "99999999999999.9999"
+
+
+def test_value_of_an_earlier_release_is_refused() -> None:
+    """A value with other totals, as an earlier release wrote it, is refused with an error that staging expects."""
+    (data,) = json.loads(to_json(HashedFiles((make_hashed(),)))).values()
+    totals = data["files"][0]["totals"]
+    totals["price"] = totals.pop("sums")["amount"]
+    with pytest.raises(ValidationError):
+        from_json(json.dumps({"HashedFiles": data}).encode())
 
 
 def test_files_of_some_partitions() -> None:
