@@ -22,6 +22,7 @@ from benchmarks.child import Timer
 from benchmarks.duckdb_session import spilling
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.environment import project_root, txn_home
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
@@ -83,7 +84,7 @@ def make(_: Timer, *, config: str) -> dict[str, str]:
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
     with opened.postgres() as connection:
-        for statement in missing(EMPTY, Table(opened.schema, "transactions")):
+        for statement in missing(EMPTY, Table(opened.schema, feeds_of(opened.config)[0])):
             connection.execute(statement)
         # Otherwise a checkpoint caused by the previous run falls into the next one.
         connection.execute("CHECKPOINT")

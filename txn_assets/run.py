@@ -21,6 +21,7 @@ from txn_assets.defs.services import share_services
 from txn_assets.defs.summary import find_failures, summarize, was_interrupted
 from txn_assets.environment import config_path, hash_key, txn_executor, txn_home, txn_target
 from txn_assets.errors import UserError
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
 from txn_assets.job import execute
@@ -133,7 +134,7 @@ def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
     if not name.lower().endswith(SUFFIXES) or not is_partition_key(name):
         message = f"{name!r} cannot be landed. Names end in .csv or .csv.gz, fit on one line, and do not contain '...'."
         raise UsageError(message)
-    if refusal := too_long(name, name_limit(config.data_lake)):
+    if refusal := too_long(name, name_limit(feeds_of(config)[0])):
         raise UsageError(refusal)
     return name
 

@@ -13,7 +13,6 @@ from psycopg import sql
 from benchmarks.child import Timer
 from benchmarks.stores import Opened
 from txn_assets.feeds.transaction import CONTRACT
-from txn_assets.stores import bigquery_sql
 
 
 def copy(timer: Timer, *, dsn: str, schema: str, csv: str) -> None:
@@ -38,7 +37,7 @@ def load_table_from_uri(timer: Timer, *, config: str, parquet: str) -> None:
     opened = Opened()
     blob = opened.bucket.blob("staging/bench.parquet")
     blob.upload_from_filename(parquet)
-    schema = [bigquery.SchemaField(name, kind) for name, kind in bigquery_sql.LOAD_COLUMNS.items()]
+    schema = [bigquery.SchemaField(name, kind.bigquery) for name, kind in CONTRACT.staged_columns.items()]
     table = f"{opened.dataset}.raw_transactions"
     made = bigquery.Table(table, schema=schema)
     made.time_partitioning = bigquery.TimePartitioning(field="date")

@@ -19,6 +19,8 @@ from txn_assets.defs.events import StageLog, pinned, processed, rejections
 from txn_assets.defs.partitions import LANDED_FILES, landed_files
 from txn_assets.environment import ConfigError
 from txn_assets.feeds.compat import STAGED_COLUMNS, VALID_COLUMNS
+from txn_assets.feeds.feed import FIRST_FEED
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.values import (
     FailedFile,
@@ -169,8 +171,8 @@ def _hash(context: dg.AssetExecutionContext, services: Services, file: Validated
     context.add_asset_metadata(
         {
             "dagster/partition_row_count": totals.rows,
-            "sum_price": str(totals.price),
-            "sum_quantity": totals.quantity,
+            "sum_price": str(totals.sums["price"]),
+            "sum_quantity": int(totals.sums["quantity"]),
             "dates": f"{totals.min_date} to {totals.max_date}",
             "fingerprint": f"{totals.fingerprint:015x}",
             "key_id": hashed.key_id,
@@ -184,12 +186,12 @@ def _hash(context: dg.AssetExecutionContext, services: Services, file: Validated
 
 def _make_sink(entry: StoreEntry) -> dg.AssetsDefinition:
     @_landed_file_asset(
-        name=entry.asset,
+        name=entry.asset_name.format(feed=FIRST_FEED),
         description=entry.description,
         io_manager_key=entry.key,
         group_name="sinks",
         kinds={entry.key},
-        metadata=_column_schema(entry.columns),
+        metadata=_column_schema(entry.columns_of(CONTRACT)),
         pool=entry.key,
     )
     def sink(hashed_transactions: HashedFiles) -> HashedFiles:

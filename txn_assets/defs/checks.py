@@ -197,7 +197,7 @@ def reconcile(entry: StoreEntry, services: Services, files: HashedFiles, run_id:
         StoreError: the store cannot be read.
     """
     store = services.stores[entry.key]
-    exact = not store.retry_transient(store.inexact_columns)
+    inexact = store.retry_transient(store.inexact_columns)
     wrong = {one.name: f"not loaded: {one.why}" for one in files.failed}
     held = store.retry_transient(lambda: store.holdings(files.files, run_id))
     for name, file in files.by_name.items():
@@ -208,8 +208,8 @@ def reconcile(entry: StoreEntry, services: Services, files: HashedFiles, run_id:
                 continue
             wrong[name] = f"{entry.label} has not loaded generation {file.version.generation}"
             continue
-        expected = store.as_held(file, is_exact=exact).totals
-        differences = expected.differences(held[name].totals, exact_price=exact)
+        expected = store.as_held(file, inexact=inexact).totals
+        differences = expected.differences(held[name].totals, inexact=inexact)
         if differences:
             wrong[name] = f"{entry.label} holds different values: {describe(differences)}"
     rows = sum(holding.totals.rows for holding in held.values())

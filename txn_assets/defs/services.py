@@ -8,6 +8,7 @@ import dagster as dg
 
 from txn_assets.config import PipelineConfig
 from txn_assets.environment import hash_key, postgres_password, scratch_limit, txn_home, txn_target
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.files.ledgers import Ledgers
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
@@ -65,7 +66,7 @@ def open_services(config: PipelineConfig, endpoints: Endpoints | None = None) ->
     with assemble.open_services(
         config, access, home=txn_home(), scratch_limit=scratch_limit(), hash_key=hash_key()
     ) as opened:
-        yield opened
+        yield opened.of(feeds_of(config)[0])
 
 
 def read_ledgers(services: Services) -> Ledgers:

@@ -14,6 +14,7 @@ import dagster as dg
 
 from txn_assets.config import PipelineConfig
 from txn_assets.environment import txn_target
+from txn_assets.feeds.feed import FIRST_FEED
 from txn_assets.stores.landed_names import object_name
 from txn_assets.stores.registry import STORES
 
@@ -40,8 +41,9 @@ def summarize(name: str, result: dg.JobExecutionResult, config: PipelineConfig, 
         if "rows_read_back" in check.metadata
     }
     for entry in STORES:
-        rows = f"{read_back[entry.asset]:>12,}" if entry.asset in read_back else f"{'not loaded':>12}"
-        action = f"  {stages[entry.asset]['action']}" if entry.asset in stages else ""
+        asset = entry.asset_name.format(feed=FIRST_FEED)
+        rows = f"{read_back[asset]:>12,}" if asset in read_back else f"{'not loaded':>12}"
+        action = f"  {stages[asset]['action']}" if asset in stages else ""
         lines.append(f"  {entry.label:<10}{rows}{action}")
     lines += ["", "  seconds per stage"]
     lines += [f"    {stage:<26} {metadata['seconds']:8.2f}" for stage, metadata in stages.items()]

@@ -5,8 +5,8 @@ store writes its own ledger. See docs/reliability.md, 'The ledgers'.
 """
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from operator import attrgetter
@@ -39,34 +39,40 @@ class Totals:
 
     Attributes:
         rows: number of rows.
-        price, quantity: exact sums.
-        min_date, max_date: None if no row has a date.
+        sums: the exact sum of each column of numbers, by name.
+        min_date, max_date: first and last day of the partition key, in UTC; None if no row has one.
         fingerprint: covers every column of every row, regardless of row order; see `fingerprint.py`.
     """
 
     rows: int
-    price: Decimal
-    quantity: int
+    sums: Mapping[str, Decimal]
     min_date: dt.date | None
     max_date: dt.date | None
     fingerprint: int
 
     @classmethod
-    def of_row(cls, row: tuple[Any, ...]) -> Self:
-        """Return the totals from a query row with the attributes in order; sums over no rows arrive as null."""
-        rows, price, quantity, min_date, max_date, fingerprint = row
-        return cls(int(rows), Decimal(price or 0), int(quantity or 0), min_date, max_date, int(fingerprint or 0))
+    def of_row(cls, row: Sequence[Any], summed: Sequence[str]) -> Self:
+        """Return the totals from a query row: the attributes in order, with a sum for each of the columns `summed`.
 
-    def differences(self, other: "Totals", *, exact_price: bool = True) -> dict[str, tuple[Any, Any]]:
-        """Return the attributes in which `other` differs, each with both values.
-
-        If `exact_price` is false, prices may differ by the rounding of a binary float column.
+        Sums over no rows arrive as null.
         """
-        mine, others = asdict(self), asdict(other)
-        found = {name: (mine[name], others[name]) for name in mine if mine[name] != others[name]}
-        if not exact_price and abs(self.price - other.price) <= FLOAT_TOLERANCE * max(abs(self.price), Decimal(1)):
-            found.pop("price", None)
-        return found
+        rows, *sums, min_date, max_date, fingerprint = row
+        exact = {name: Decimal(value or 0) for name, value in zip(summed, sums, strict=True)}
+        return cls(int(rows), exact, min_date, max_date, int(fingerprint or 0))
+
+    def differences(self, other: "Totals", *, inexact: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
+        """Return what differs in `other`, each with both values; a sum has the name of its column.
+
+        Sums of the columns `inexact` may differ by the rounding of a binary float column.
+        """
+        found: dict[str, tuple[Any, Any]] = {"rows": (self.rows, other.rows)}
+        for name in {**self.sums, **other.sums}:
+            ours, theirs = self.sums.get(name, Decimal(0)), other.sums.get(name, Decimal(0))
+            if name not in inexact or abs(ours - theirs) > FLOAT_TOLERANCE * max(abs(ours), Decimal(1)):
+                found[name] = (ours, theirs)
+        for attribute in ("min_date", "max_date", "fingerprint"):
+            found[attribute] = (getattr(self, attribute), getattr(other, attribute))
+        return {name: (ours, theirs) for name, (ours, theirs) in found.items() if ours != theirs}
 
 
 def describe(differences: dict[str, tuple[Any, Any]]) -> str:
@@ -93,17 +99,26 @@ class LoadRecord:
     loaded_at: dt.datetime | None = None
 
     def to_row(self) -> dict[str, Any]:
-        """Return the value of each of `LEDGER_COLUMNS`; the store itself sets `loaded_at`."""
-        return {column.name: attrgetter(column.attribute)(self) for column in LEDGER_COLUMNS}
+        """Return the value of each ledger column; the store itself sets `loaded_at`."""
+        row = {column.name: attrgetter(column.attribute)(self) for column in _COLUMNS}
+        return row | {f"{SUM_PREFIX}{name}": value for name, value in self.totals.sums.items()}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """Return the record of a ledger row, whose values may be text, as they are in object metadata."""
+        """Return the record of a ledger row, whose values may be text, as they are in object metadata.
+
+        A value is null or missing if the row was written before its column was added.
+        """
         parts: dict[str, dict[str, Any]] = {"": {"loaded_at": row.get("loaded_at")}, "file": {}, "totals": {}}
-        for column in LEDGER_COLUMNS:
+        for column in _COLUMNS:
             part, _, name = column.attribute.rpartition(".")
-            parts[part][name] = column.kind.read(row[column.name])
-        return cls(file=FileVersion(**parts["file"]), totals=Totals(**parts["totals"]), **parts[""])
+            parts[part][name] = column.kind.read(row.get(column.name))
+        sums = {
+            name.removeprefix(SUM_PREFIX): Decimal(value or 0)
+            for name, value in row.items()
+            if name.startswith(SUM_PREFIX)
+        }
+        return cls(file=FileVersion(**parts["file"]), totals=Totals(sums=sums, **parts["totals"]), **parts[""])
 
     def same_content(self, other: "LoadRecord") -> bool:
         """Return whether both come from the same bytes, validated and hashed the same way."""
@@ -126,7 +141,8 @@ class LedgerKind:
     Attributes:
         postgres: type and constraints of the column in PostgreSQL.
         bigquery: type of the column in BigQuery.
-        read: convert a store's value, which may be text, to the type in `LoadRecord`; a null number becomes zero.
+        read: convert a store's value, which may be text or null, to the type in `LoadRecord`; null becomes zero or
+            the empty string.
     """
 
     postgres: str
@@ -140,10 +156,8 @@ def _read_date(value: dt.date | str | None) -> dt.date | None:
     return value
 
 
-_TEXT = LedgerKind("text NOT NULL", "STRING", str)
+_TEXT = LedgerKind("text NOT NULL", "STRING", lambda value: str(value or ""))
 _WHOLE = LedgerKind("bigint NOT NULL", "INT64", lambda value: int(value or 0))
-_MONEY = LedgerKind("numeric(38,4) NOT NULL", "NUMERIC", lambda value: Decimal(value or 0))
-_LARGE_WHOLE = LedgerKind("numeric(38,0) NOT NULL", "NUMERIC", lambda value: int(value or 0))
 _DATE = LedgerKind("date", "DATE", _read_date)
 
 
@@ -153,7 +167,7 @@ class LedgerColumn:
 
     Attributes:
         name: its name in PostgreSQL and BigQuery.
-        attribute: path of the value in a `LoadRecord`.
+        attribute: path of the value in a `LoadRecord`; empty for a sum, whose name says which one it is.
         kind: what it holds.
         key: its name in the metadata of an object in the data lake.
     """
@@ -163,8 +177,13 @@ class LedgerColumn:
     kind: LedgerKind
     key: str
 
+    @property
+    def is_total(self) -> bool:
+        """Whether the column has one of the totals of a file, in the order of the attributes of `Totals`."""
+        return not self.attribute or self.attribute.startswith("totals.")
 
-LEDGER_COLUMNS = (
+
+_BEFORE_SUMS = (
     LedgerColumn("source_file", "file.name", _TEXT, "source_file"),
     LedgerColumn("generation", "file.generation", _WHOLE, "source_generation"),
     LedgerColumn("size", "file.size", _WHOLE, "source_size"),
@@ -173,13 +192,34 @@ LEDGER_COLUMNS = (
     LedgerColumn("key_id", "key_id", _TEXT, "key_id"),
     LedgerColumn("rules_id", "rules_id", _TEXT, "rules_id"),
     LedgerColumn("row_count", "totals.rows", _WHOLE, "rows"),
-    LedgerColumn("sum_price", "totals.price", _MONEY, "sum_price"),
-    LedgerColumn("sum_quantity", "totals.quantity", _LARGE_WHOLE, "sum_quantity"),
+)
+_AFTER_SUMS = (
     LedgerColumn("min_date", "totals.min_date", _DATE, "min_date"),
     LedgerColumn("max_date", "totals.max_date", _DATE, "max_date"),
     LedgerColumn("fingerprint", "totals.fingerprint", _WHOLE, "fingerprint"),
 )
-"""Columns that a load writes to a ledger. Both databases add `loaded_at` from their own clocks."""
+_COLUMNS = (*_BEFORE_SUMS, *_AFTER_SUMS)
+
+SUM_PREFIX = "sum_"
+"""What the name of a ledger column with the sum of a column begins with."""
+
+
+def ledger_columns(decimals: Mapping[str, int]) -> tuple[LedgerColumn, ...]:
+    """Return the columns that a load writes to a ledger; both databases add `loaded_at` from their own clocks.
+
+    `decimals` maps each column that has a sum to its number of decimals.
+    """
+    sums = (
+        LedgerColumn(f"{SUM_PREFIX}{name}", "", _sum(places), f"{SUM_PREFIX}{name}")
+        for name, places in decimals.items()
+    )
+    return (*_BEFORE_SUMS, *sums, *_AFTER_SUMS)
+
+
+def _sum(places: int) -> LedgerKind:
+    # NUMERIC of BigQuery has nine decimals.
+    bigquery = "NUMERIC" if places <= 9 else "BIGNUMERIC"
+    return LedgerKind(f"numeric(38,{places}) NOT NULL", bigquery, lambda value: Decimal(value or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +230,7 @@ class Holding:
     totals: Totals
 
 
-NOTHING = Holding(0, Totals(0, Decimal(0), 0, None, None, 0))
+NOTHING = Holding(0, Totals(0, {}, None, None, 0))
 """The holding for a file that a store never loaded."""
 
 
@@ -253,6 +293,6 @@ def decide(
     generations = incoming.file.generation, held.file.generation
     if generations[0] != generations[1] and not supersedes(*generations, live=live):
         return Action.STAND_BACK
-    if held.same_content(incoming) and in_store == incoming.totals:
+    if held.same_content(incoming) and in_store is not None and not incoming.totals.differences(in_store):
         return Action.KEEP
     return Action.LOAD

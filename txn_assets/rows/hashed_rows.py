@@ -132,7 +132,7 @@ def _totals(source: str, path: Path, contract: RowContract, *fingerprints: str) 
     with connect(path.parent) as connection:
         row = connection.execute(f"SELECT {select} FROM {source}", {"path": str(path)}).fetchone()  # noqa: S608 - columns of the contract
     assert row is not None
-    return [Totals.of_row((*row[: -len(fingerprints)], one)) for one in row[-len(fingerprints) :]]
+    return [Totals.of_row((*row[: -len(fingerprints)], one), contract.summed) for one in row[-len(fingerprints) :]]
 
 
 def read(paths: Sequence[Path], contract: RowContract, *, batch_size: int = 65_536) -> pa.RecordBatchReader:

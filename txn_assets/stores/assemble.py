@@ -5,51 +5,55 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from txn_assets.config import PipelineConfig
-from txn_assets.feeds.configured import feeds_of
+from txn_assets.feeds.feed import Feed
 from txn_assets.stores.access import Access
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.landed_names import name_limit
 from txn_assets.stores.landing import LandingZone
 from txn_assets.stores.quarantine import Quarantine
-from txn_assets.stores.services import Services
+from txn_assets.stores.services import AllServices, Services
 from txn_assets.stores.staging import Staging
 
 
 @contextmanager
 def open_services(
     config: PipelineConfig, access: Access, *, home: Path, scratch_limit: int | None, hash_key: str | None
-) -> Iterator[Services]:
-    """Yield the services of `config`; close the clients and remove the run's files afterwards.
+) -> Iterator[AllServices]:
+    """Yield the services of each feed of `config`; close the clients and remove the run's files afterwards.
 
     See `RunFiles` for `home`, `scratch_limit` and `hash_key`.
     """
-    lake = config.data_lake
     clients = Clients(access=access)
-    services = Services(
-        config=config,
-        feed=feeds_of(config)[0],
-        clients=clients,
-        landing=make_landing_zone(config, clients),
-        quarantine=Quarantine(clients, lake.gcs_bucket, lake.quarantine),
-        staging=Staging(clients, lake.gcs_bucket, lake.staging),
-        home=home,
-        scratch_limit=scratch_limit,
-        hash_key=hash_key,
-    )
+
+    def make(feed: Feed) -> Services:
+        bucket = config.data_lake.gcs_bucket
+        return Services(
+            config=config,
+            feed=feed,
+            clients=clients,
+            landing=make_landing_zone(config, feed, clients),
+            quarantine=Quarantine(clients, bucket, feed.quarantine),
+            staging=Staging(clients, bucket, feed.staging),
+            home=home,
+            scratch_limit=scratch_limit,
+            hash_key=hash_key,
+        )
+
+    services = AllServices(config, make)
     try:
         yield services
     finally:
         services.close()
+        clients.close()
 
 
-def make_landing_zone(config: PipelineConfig, clients: Clients) -> LandingZone:
-    """Return the landing zone of `config`."""
-    lake = config.data_lake
+def make_landing_zone(config: PipelineConfig, feed: Feed, clients: Clients) -> LandingZone:
+    """Return the landing zone of `feed`."""
     return LandingZone(
         clients,
-        lake.gcs_bucket,
-        lake.landing,
-        dates=lake.landing_dates or "",
-        late_days=lake.landing_late_days,
-        max_name_bytes=name_limit(lake),
+        config.data_lake.gcs_bucket,
+        feed.landing,
+        dates=feed.landing_dates,
+        late_days=feed.landing_late_days,
+        max_name_bytes=name_limit(feed),
     )

@@ -10,14 +10,14 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import partial
 
 import pyarrow as pa
 from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
-from txn_assets.files.ledger import Action, Holding, LoadRecord, Totals, decide, read_holdings
+from txn_assets.feeds.feed import Feed
+from txn_assets.files.ledger import NOTHING, Action, Holding, LoadRecord, Totals, decide, read_holdings
 from txn_assets.files.values import HashedFile
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores import bigquery_tables, google_errors
@@ -33,15 +33,15 @@ LOAD_TABLE_LIFETIME = dt.timedelta(hours=6)
 
 @dataclass(kw_only=True)
 class BigQueryStore(Store):
-    """One table for all files, and its ledger `<table>_loads`.
+    """One table for all files of a feed, and its ledger `<table>_loads`.
 
     Attributes:
-        needs: what the table must have to hold every valid row.
+        partition_by: how a new table is partitioned, if the feed has a partition key.
         maximum_bytes_billed: maximum bytes that a query may bill; None for the project's limit.
     """
 
     tables: Tables
-    needs: bigquery_tables.Needs
+    partition_by: bigquery_tables.PartitionBy
     maximum_bytes_billed: int | None = None
 
     _costs: Costs = field(default_factory=Costs, init=False)
@@ -50,18 +50,18 @@ class BigQueryStore(Store):
         """Replace all files in one transaction."""
         with self._jobs() as jobs:
             types = self._prepare(jobs)
-            is_exact = statements.is_exact(types)
-            files = [self.as_held(file, is_exact=is_exact) for file in files]
+            inexact = statements.inexact_columns(self.tables, types)
+            files = [self.as_held(file, inexact=inexact) for file in files]
             incoming = {file.version.name: file.load_record(run_id) for file in files}
             held = self._held(jobs, list(incoming))
             same = [held[name] for name in held if held[name].same_content(incoming[name])]
-            in_store = self._totals(jobs, [record.file.name for record in same], records=same, is_exact=is_exact)
+            in_store = self._totals(jobs, [record.file.name for record in same], records=same, is_exact=not inexact)
             live = {
                 name: self.live_generation(record.file, held[name].file.generation if name in held else None)
                 for name, record in incoming.items()
             }
             actions = {
-                name: decide(record, held.get(name), in_store.get(name), live=live[name])
+                name: decide(record, held.get(name), in_store.get(name, NOTHING.totals), live=live[name])
                 for name, record in incoming.items()
             }
             self._commit(jobs, _plan(files, actions, held, run_id), types)
@@ -87,22 +87,20 @@ class BigQueryStore(Store):
         jobs.run_script(
             f"txn_commit_{work_id}",
             statements.replace_script(self.tables, load_table, types),
-            bigquery.ArrayQueryParameter(
-                "incoming", "STRUCT", [_struct(record, plan.held.get(record.file.name)) for record in plan.records]
-            ),
+            bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
             bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
-            *_dates(touched),
+            *self._bounds(touched),
         )
         if load_table:
             jobs.client.delete_table(self.tables.id_of(load_table), not_found_ok=True, **self.clients.no_retry)
 
     def _fill_load_table(self, jobs: Jobs, files: Sequence[HashedFile], load_table: str, work_id: str) -> None:
         client, no_retry = jobs.client, self.clients.no_retry
-        table = bigquery_tables.load_table(self.tables.id_of(load_table), dt.datetime.now(dt.UTC) + LOAD_TABLE_LIFETIME)
+        table = bigquery_tables.load_table(self.tables, load_table, dt.datetime.now(dt.UTC) + LOAD_TABLE_LIFETIME)
         existed = client.create_table(table, exists_ok=True, **no_retry).num_rows
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
-            schema=bigquery_tables.make_schema(statements.LOAD_COLUMNS),
+            schema=bigquery_tables.make_schema(self.tables.load_columns),
             write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
             labels=LABELS,
@@ -124,6 +122,12 @@ class BigQueryStore(Store):
             records = [*held.values(), *(file.load_record("") for file in files)]
             return read_holdings(names, held, run_id, partial(self._totals, jobs, records=records, is_exact=is_exact))
 
+    def held(self, name: str) -> LoadRecord | None:
+        """Return the newest ledger row of the file `name`, or None before its first load."""
+        with self._jobs() as jobs:
+            self._prepare(jobs)
+            return self._held(jobs, [name]).get(name)
+
     def held_generations(self) -> dict[str, int]:
         """Return the generations in the ledger; empty before the first load."""
         with self._jobs() as jobs:
@@ -131,17 +135,18 @@ class BigQueryStore(Store):
             return dict(row.values() for row in jobs.query(statements.generations_query(self.tables)))
 
     def inexact_columns(self) -> list[str]:
-        """Return the money columns that the table stores as binary floating-point numbers."""
+        """Return the columns of decimals that the table stores as binary floating-point numbers."""
         table = self.clients.bigquery.get_table(self.tables.data_id, **self.clients.no_retry)
-        return statements.inexact_columns(bigquery_tables.column_types(table))
+        return statements.inexact_columns(self.tables, bigquery_tables.column_types(table))
 
     def read_rows(self, names: Sequence[str]) -> pa.Table:
         """Return the rows of the files in `names`."""
         with self._jobs() as jobs:
             held = self._held(jobs, names)
-            # The dates of a file that is not in the ledger are unknown, so query all of them.
-            dates = _dates(held.values()) if set(names) <= held.keys() else _date_parameters(dt.date.min, dt.date.max)
-            rows = jobs.query(statements.rows_query(self.tables), _names(names), *dates)
+            # The days of a file that is not in the ledger are unknown, so query all of them.
+            everything = self._keys(dt.date.min, dt.date.max)
+            bounds = self._bounds(held.values()) if set(names) <= held.keys() else everything
+            rows = jobs.query(statements.rows_query(self.tables), _names(names), *bounds)
             return rows.to_arrow(create_bqstorage_client=False)
 
     def costs(self) -> dict[str, int]:
@@ -176,7 +181,7 @@ class BigQueryStore(Store):
         return bigquery_tables.prepare(
             jobs.client,
             self.tables,
-            self.needs,
+            self.partition_by,
             no_retry=self.clients.no_retry,
         )
 
@@ -199,12 +204,24 @@ class BigQueryStore(Store):
         is_exact: bool,
         has_fingerprint: bool = True,
     ) -> dict[str, Totals]:
-        """Return the totals of the files in `names`, within the dates that `records` span."""
+        """Return the totals of the files in `names`, within the days that `records` span."""
         if not names:
             return {}
         query = statements.totals_query(self.tables, is_exact=is_exact, has_fingerprint=has_fingerprint)
-        rows = jobs.query(query, _names(names), *_dates(records))
-        return {name: Totals.of_row(tuple(totals)) for name, *totals in (row.values() for row in rows)}
+        rows = jobs.query(query, _names(names), *self._bounds(records))
+        return {name: Totals.of_row(totals, self.contract.summed) for name, *totals in (row.values() for row in rows)}
+
+    def _bounds(self, records: Iterable[LoadRecord]) -> list[bigquery.ScalarQueryParameter]:
+        """Return the bounds of the days of `records` as parameters, or null if no record has a day."""
+        days = [day for record in records for day in (record.totals.min_date, record.totals.max_date) if day]
+        return self._keys(min(days, default=None), max(days, default=None))
+
+    def _keys(self, first: dt.date | None, last: dt.date | None) -> list[bigquery.ScalarQueryParameter]:
+        kind = self.tables.partition_type
+        if kind is None:
+            return []
+        bounds = zip(("first_key", "last_key"), statements.day_bounds(self.tables, first, last), strict=True)
+        return [bigquery.ScalarQueryParameter(name, kind, value) for name, value in bounds]
 
 
 @dataclass(frozen=True)
@@ -220,6 +237,10 @@ class _Plan:
     loads: tuple[HashedFile, ...]
     records: tuple[LoadRecord, ...]
     held: dict[str, LoadRecord]
+
+    def structs(self, tables: Tables) -> list[bigquery.StructQueryParameter]:
+        """Return the elements of @incoming in `replace_script`."""
+        return [struct(tables, record, self.held.get(record.file.name)) for record in self.records]
 
     @property
     def identity(self) -> list[str]:
@@ -244,25 +265,11 @@ def _names(names: Sequence[str]) -> bigquery.ArrayQueryParameter:
     return bigquery.ArrayQueryParameter("names", "STRING", list(names))
 
 
-def _dates(records: Iterable[LoadRecord]) -> list[bigquery.ScalarQueryParameter]:
-    """Return the first and last date of `records` as parameters, or null if no record has a date."""
-    dates = [date for record in records for date in (record.totals.min_date, record.totals.max_date) if date]
-    return _date_parameters(min(dates, default=None), max(dates, default=None))
-
-
-def _date_parameters(first: dt.date | None, last: dt.date | None) -> list[bigquery.ScalarQueryParameter]:
-    return [
-        bigquery.ScalarQueryParameter("first_date", "DATE", first),
-        bigquery.ScalarQueryParameter("last_date", "DATE", last),
-    ]
-
-
-def _struct(record: LoadRecord, seen: LoadRecord | None) -> bigquery.StructQueryParameter:
+def struct(tables: Tables, record: LoadRecord, seen: LoadRecord | None) -> bigquery.StructQueryParameter:
+    """Return `record` and what the caller last saw in the ledger, as an element of @incoming in `replace_script`."""
     values = record.to_row()
     values |= {"seen_generation": seen.file.generation if seen else 0, "seen_run_id": seen.run_id if seen else ""}
-    kinds = statements.LEDGER_COLUMNS | {"seen_generation": "INT64", "seen_run_id": "STRING"}
-    # The client sends a Decimal as text. It would send an int as a JSON number, which may lose digits above 2**53.
-    values = {name: Decimal(value) if kinds[name] == "NUMERIC" else value for name, value in values.items()}
+    kinds = tables.ledger_columns | {"seen_generation": "INT64", "seen_run_id": "STRING"}
     return bigquery.StructQueryParameter(
         None, *(bigquery.ScalarQueryParameter(name, kinds[name], value) for name, value in values.items())
     )
@@ -272,15 +279,13 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
 
 
-def make_store(config: PipelineConfig, clients: Clients, run_files: RunFiles) -> BigQueryStore:
-    """Return the BigQuery table of `config`."""
+def make_store(config: PipelineConfig, feed: Feed, clients: Clients, run_files: RunFiles) -> BigQueryStore:
+    """Return the BigQuery table of `feed`."""
     warehouse = config.data_warehouse
     return BigQueryStore(
         clients=clients,
         run_files=run_files,
-        tables=Tables(warehouse.project_id, warehouse.dataset, warehouse.table),
-        needs=bigquery_tables.Needs(
-            warehouse.partition_by, config.ingestion.validation, tuple(config.security.pii_fields)
-        ),
+        tables=Tables(warehouse.project_id, warehouse.dataset, feed),
+        partition_by=warehouse.partition_by,
         maximum_bytes_billed=warehouse.maximum_bytes_billed,
     )

@@ -1,33 +1,24 @@
 """Build the SQL of the BigQuery sink, in functions that return text, so that tests can read it.
 
-The functions quote names; the caller binds values. Every statement on the data table has bounds on `date`, because the
-bytes read would otherwise grow with the table, and because a table may require such a filter
-(https://cloud.google.com/bigquery/docs/querying-partitioned-tables).
+The functions quote names; the caller binds values. If the feed has a partition key, every statement on the data table
+has bounds on it, because the bytes read would otherwise grow with the table, and because a table may require such a
+filter. The bounds compare the column itself with constants: BigQuery does not prune partitions by an expression over
+the column (https://cloud.google.com/bigquery/docs/querying-partitioned-tables).
 """
 
+import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from txn_assets.feeds.compat import STAGED_COLUMNS, TABLE_COLUMNS, fields_of
-from txn_assets.feeds.transaction import CONTRACT
+from txn_assets.feeds.feed import Feed
 from txn_assets.files import ledger
-from txn_assets.rows.fingerprint import BIGQUERY, select_fingerprint
-from txn_assets.rows.kinds import MoneyKind
-
-COLUMNS = {name: kind.bigquery for name, kind in TABLE_COLUMNS.items()}
-
-LOAD_COLUMNS = {name: kind.bigquery for name, kind in STAGED_COLUMNS.items()}
-
-LEDGER_COLUMNS = {column.name: column.kind.bigquery for column in ledger.LEDGER_COLUMNS} | {"loaded_at": "TIMESTAMP"}
+from txn_assets.rows.contract import RowContract
+from txn_assets.rows.fingerprint import BIGQUERY, select_days, select_fingerprint, select_totals
+from txn_assets.rows.kinds import DecimalKind
+from txn_assets.stores.ledger_columns import ledger_columns
 
 LOAD_TABLE_PREFIX = "_txn_staging_"
-
-WITHIN = "(date BETWEEN @first_date AND @last_date OR date IS NULL)"
-"""Condition for rows from @first_date to @last_date, and rows without a date, which are in a partition of their own."""
-
-ANY_DATE = "(date BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' OR date IS NULL)"
-"""Condition for every row, in a form that satisfies a required filter."""
 
 WRONG_ROWS = "the table does not hold the rows of"
 """Error text of the transaction if the rows that it wrote differ from those of a file, whose name follows."""
@@ -41,11 +32,43 @@ LEDGER_CHANGED = "another load committed in between"
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The data table and its ledger."""
+    """The data table of a feed and its ledger."""
 
     project: str
     dataset: str
-    name: str
+    feed: Feed
+
+    @property
+    def name(self) -> str:
+        """The name of the data table."""
+        return self.feed.bigquery_table
+
+    @property
+    def contract(self) -> RowContract:
+        """What a row is."""
+        return self.feed.contract
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns of the data table with their types."""
+        return {name: kind.bigquery for name, kind in self.contract.table_columns.items()}
+
+    @property
+    def load_columns(self) -> dict[str, str]:
+        """The columns of a load table with their types."""
+        return {name: kind.bigquery for name, kind in self.contract.staged_columns.items()}
+
+    @property
+    def ledger_columns(self) -> dict[str, str]:
+        """The columns of the ledger with their types."""
+        columns = {column.name: column.kind.bigquery for column in ledger_columns(self.contract)}
+        return columns | {"loaded_at": "TIMESTAMP"}
+
+    @property
+    def partition_type(self) -> str | None:
+        """The type of the partition key, DATE or TIMESTAMP; None without a partition key."""
+        key = self.contract.partition_key
+        return self.columns[key] if key else None
 
     @property
     def data_id(self) -> str:
@@ -79,7 +102,7 @@ class Tables:
 def held_query(tables: Tables) -> str:
     """Return the query for the newest ledger row of each file in @names."""
     return (
-        f"SELECT {', '.join(LEDGER_COLUMNS)} FROM {tables.ledger} WHERE source_file IN UNNEST(@names) "  # noqa: S608 - quoted names
+        f"SELECT {', '.join(tables.ledger_columns)} FROM {tables.ledger} WHERE source_file IN UNNEST(@names) "  # noqa: S608 - quoted names
         "QUALIFY ROW_NUMBER() OVER (PARTITION BY source_file ORDER BY generation DESC) = 1"
     )
 
@@ -89,27 +112,64 @@ def generations_query(tables: Tables) -> str:
     return f"SELECT source_file, MAX(generation) FROM {tables.ledger} WHERE source_file != '' GROUP BY source_file"  # noqa: S608 - quoted names
 
 
+def day_bounds(tables: Tables, first: dt.date | None, last: dt.date | None) -> tuple[dt.date | None, dt.date | None]:
+    """Return the smallest and the largest partition key of the days from `first` to `last`, which are in UTC."""
+    if tables.partition_type == "TIMESTAMP" and first and last:
+        return dt.datetime.combine(first, dt.time.min, dt.UTC), dt.datetime.combine(last, dt.time.max, dt.UTC)
+    return first, last
+
+
+def within(tables: Tables) -> str:
+    """Return the condition for rows between @first_key and @last_key, to append to another condition.
+
+    Rows without a partition key are in a partition of their own. If the feed has no partition key, there is no
+    condition.
+    """
+    return _between(tables, "@first_key", "@last_key")
+
+
+def _any_key(tables: Tables) -> str:
+    """Return the condition for every row, in a form that satisfies a required filter."""
+    first, last = (f"{tables.partition_type} '{bound}'" for bound in day_bounds(tables, dt.date.min, dt.date.max))
+    return _between(tables, first, last)
+
+
+def _between(tables: Tables, first: str, last: str) -> str:
+    key = tables.contract.partition_key
+    return f" AND (`{key}` BETWEEN {first} AND {last} OR `{key}` IS NULL)" if key else ""
+
+
 def totals_query(tables: Tables, *, is_exact: bool, names: str = "@names", has_fingerprint: bool = True) -> str:
-    """Return the query for the totals of each file in `names`; binds @names, @first_date and @last_date.
+    """Return the query for the totals of each file in `names`; binds @names, @first_key and @last_key.
 
     See `select_fingerprint` for `is_exact`. Without `has_fingerprint`, the fingerprint is null and the query reads no
     text column.
     """
-    fingerprint = select_fingerprint(BIGQUERY, CONTRACT, is_exact=is_exact) if has_fingerprint else "NULL"
+    contract = tables.contract
+    fingerprint = select_fingerprint(BIGQUERY, contract, is_exact=is_exact) if has_fingerprint else "NULL"
+    values = [*select_totals(BIGQUERY, contract), fingerprint]
+    totals = ", ".join(f"{value} AS {name}" for value, name in zip(values, total_columns(tables), strict=True))
     return (
-        "SELECT source_file, COUNT(*) AS row_count, SUM(price) AS sum_price, "  # noqa: S608 - quoted names
-        "SUM(CAST(quantity AS NUMERIC)) AS sum_quantity, MIN(date) AS min_date, MAX(date) AS max_date, "
-        f"{fingerprint} AS fingerprint FROM {tables.data} "
-        f"WHERE source_file IN UNNEST({names}) AND {WITHIN} GROUP BY source_file"
+        f"SELECT source_file, {totals} FROM {tables.data} "  # noqa: S608 - quoted names
+        f"WHERE source_file IN UNNEST({names}){within(tables)} GROUP BY source_file"
     )
+
+
+def total_columns(tables: Tables) -> list[str]:
+    """Return the columns of the ledger that have totals, in the order of `Totals.of_row`."""
+    return [column.name for column in ledger_columns(tables.contract) if column.is_total]
 
 
 def rows_query(tables: Tables) -> str:
-    """Return the query for the rows of the files in @names; binds @names, @first_date and @last_date."""
+    """Return the query for the rows of the files in @names; binds @names, @first_key and @last_key."""
     return (
-        f"SELECT {', '.join(COLUMNS)} FROM {tables.data} WHERE source_file IN UNNEST(@names) AND {WITHIN} "  # noqa: S608 - quoted names
+        f"SELECT {_names(tables.columns)} FROM {tables.data} WHERE source_file IN UNNEST(@names){within(tables)} "  # noqa: S608 - quoted names
         "ORDER BY source_file, source_row"
     )
+
+
+def _names(columns: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in columns)
 
 
 def begin_ledger_statement(tables: Tables) -> str:
@@ -120,14 +180,16 @@ def begin_ledger_statement(tables: Tables) -> str:
     replace them. The sums and the fingerprint in these ledger rows stay null. This is the only statement that reads the
     whole table, and it runs once per ledger.
     """
-    empty = {name: _EMPTY[kind] for name, kind in LEDGER_COLUMNS.items() if kind in _EMPTY and name != "fingerprint"}
+    columns = tables.ledger_columns.items()
+    empty = {name: _EMPTY[kind] for name, kind in columns if kind in _EMPTY and name != "fingerprint"}
     lock = empty | {"run_id": "'lock'"}
+    first, last = select_days(BIGQUERY, tables.contract)
     lost = empty | {"source_file": "source_file", "run_id": "'ledger lost'"}
-    lost |= {"row_count": "COUNT(*)", "min_date": "MIN(date)", "max_date": "MAX(date)"}
+    lost |= {"row_count": "COUNT(*)", "min_date": first, "max_date": last}
     return (
         f"INSERT INTO {tables.ledger} ({', '.join(empty)}) SELECT {', '.join(lock.values())} "  # noqa: S608 - quoted names
         f"UNION ALL SELECT {', '.join(lost.values())} FROM {tables.data} "
-        f"WHERE source_file IS NOT NULL AND {ANY_DATE} GROUP BY source_file"
+        f"WHERE source_file IS NOT NULL{_any_key(tables)} GROUP BY source_file"
     )
 
 
@@ -135,14 +197,14 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
     """Return the transaction that replaces files and writes their ledger rows, all or nothing.
 
     Binds @incoming (the ledger rows, each with the generation and run that the caller last read), @replaced (the files
-    of `load_table`, including those that are not in the ledger), and @first_date and @last_date (the bounds of
-    the dates in old and new rows). Without `load_table`, only the ledger rows are written.
+    of `load_table`, including those that are not in the ledger), and @first_key and @last_key (the bounds of the
+    partition keys in old and new rows). Without `load_table`, only the ledger rows are written.
 
     A transaction allows SELECT and DML, but not ASSERT
     (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions). Instead, a SELECT that
     raises an error ends the script, and BigQuery rolls back.
     """
-    names = [column.name for column in ledger.LEDGER_COLUMNS]
+    names = [column.name for column in ledger_columns(tables.contract)]
     steps = [
         "BEGIN TRANSACTION",
         # BigQuery runs insert-only transactions in parallel. Updating this row makes any two loads conflict.
@@ -152,12 +214,14 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         f"OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)), ERROR('{LEDGER_CHANGED}'), TRUE)",
     ]
     if load_table is not None:
-        values = ", ".join(f"CAST({name} AS {types.get(name, kind)})" for name, kind in COLUMNS.items())
+        columns = tables.columns
+        values = ", ".join(f"CAST(`{name}` AS {types.get(name, kind)})" for name, kind in columns.items())
         steps += [
-            f"DELETE FROM {tables.data} WHERE source_file IN UNNEST(@replaced) AND {WITHIN}",  # noqa: S608 - quoted names
-            f"INSERT INTO {tables.data} ({', '.join(COLUMNS)}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
+            f"DELETE FROM {tables.data} WHERE source_file IN UNNEST(@replaced){within(tables)}",  # noqa: S608 - quoted names
+            f"INSERT INTO {tables.data} ({_names(columns)}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
         ]
-    totals, fingerprint = _verification(tables, is_exact=is_exact(types)) if load_table else ("", "i.fingerprint")
+    inexact = inexact_columns(tables, types)
+    totals, fingerprint = _verification(tables, inexact) if load_table else ("", "i.fingerprint")
     noted = [fingerprint if name == "fingerprint" else f"i.{name}" for name in names]
     steps += [
         f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
@@ -170,29 +234,25 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
     return ";\n".join(steps) + ";"
 
 
-def inexact_columns(types: Mapping[str, str]) -> list[str]:
-    """Return the money columns that a table with columns of `types` stores as binary floating-point numbers."""
-    return [name for name in fields_of(MoneyKind) if types.get(name) == "FLOAT64"]
+def inexact_columns(tables: Tables, types: Mapping[str, str]) -> list[str]:
+    """Return the columns of decimals that a table with columns of `types` stores as binary floating-point numbers."""
+    return [name for name in tables.contract.of_kind(DecimalKind) if types.get(name) == "FLOAT64"]
 
 
-def is_exact(types: Mapping[str, str]) -> bool:
-    """Return whether a table with columns of `types` stores prices exactly."""
-    return not inexact_columns(types)
-
-
-def _verification(tables: Tables, *, is_exact: bool) -> tuple[str, str]:
+def _verification(tables: Tables, inexact: Collection[str]) -> tuple[str, str]:
     """Return a join for the ledger row `i`, and its fingerprint as an expression that fails if the rows differ.
 
     The check is part of the INSERT, because the embedded server runs a separate SELECT with parameters twice.
     """
-    counts = ("row_count", "sum_quantity", "fingerprint")
-    same = [f"IFNULL(t.{name}, 0) = i.{name}" for name in counts]
+    rounded = [f"{ledger.SUM_PREFIX}{name}" for name in inexact]
+    numbers = [name for name in total_columns(tables) if name not in (*rounded, "min_date", "max_date")]
+    same = [f"IFNULL(t.{name}, 0) = i.{name}" for name in numbers]
     same += [f"t.{name} IS NOT DISTINCT FROM i.{name}" for name in ("min_date", "max_date")]
-    if is_exact:
-        same.append("IFNULL(t.sum_price, 0) = i.sum_price")
-    else:
-        same.append(f"ABS(IFNULL(t.sum_price, 0) - i.sum_price) <= {ledger.FLOAT_TOLERANCE} * GREATEST(i.sum_price, 1)")
-    totals = totals_query(tables, is_exact=is_exact, names="@replaced")
+    same += [
+        f"ABS(IFNULL(t.{name}, 0) - i.{name}) <= {ledger.FLOAT_TOLERANCE} * GREATEST(ABS(i.{name}), 1)"
+        for name in rounded
+    ]
+    totals = totals_query(tables, is_exact=not inexact, names="@replaced")
     is_right = f"i.source_file NOT IN UNNEST(@replaced) OR ({' AND '.join(same)})"
     return (
         f" LEFT JOIN ({totals}) AS t ON t.source_file = i.source_file",

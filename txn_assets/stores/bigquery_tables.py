@@ -5,16 +5,13 @@ columns, types and partitioning if it can hold every valid value. See docs/relia
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
-from txn_assets.feeds.compat import FIELDS, TABLE_COLUMNS
-from txn_assets.feeds.transaction import ValidationRules
-from txn_assets.rows.kinds import MoneyKind
+from txn_assets.rows.kinds import DecimalKind
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores.errors import StoreError
 
@@ -22,80 +19,54 @@ type PartitionBy = Literal["month", "day"]
 
 DIGEST_DIGITS = 64
 
-_FITTING_TYPES = {
-    "STRING": {"STRING"},
-    "NUMERIC": {"NUMERIC", "BIGNUMERIC", "FLOAT64"},
-    "INT64": {"INT64", "NUMERIC", "BIGNUMERIC"},
-    "DATE": {"DATE"},
-}
-"""Types that an existing column may have, by our type. FLOAT64 is inexact, but the original pipeline used it."""
-
 _WIDENED = {("INT64", "NUMERIC"), ("NUMERIC", "NUMERIC"), ("BIGNUMERIC", "BIGNUMERIC"), ("STRING", "STRING")}
 """Type changes that BigQuery makes in place:
 https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_data_type"""
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a deployment needs from its tables: how to partition a new one, and which rows every table must hold."""
-
-    partition_by: PartitionBy
-    rules: ValidationRules
-    pii_fields: tuple[str, ...]
-
-
 def standard_type(kind: str) -> str:
     """Return the GoogleSQL name of a type from the API."""
-    return {"FLOAT": "FLOAT64", "INTEGER": "INT64"}.get(kind.upper(), kind.upper())
+    return {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}.get(kind.upper(), kind.upper())
 
 
-def column_faults(table: str, fields: Iterable[bigquery.SchemaField], needs: Needs) -> list[str]:
-    """Return why the existing data table `table` cannot hold every valid row: a sentence with a remedy per fault.
+def column_faults(tables: statements.Tables, fields: Iterable[bigquery.SchemaField]) -> list[str]:
+    """Return why an existing data table cannot hold every valid row: a sentence with a remedy per fault.
 
     BigQuery silently rounds a value that has more decimals than its column
     (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_decimal_type). If text is
     too long or a number has too many digits, the load fails instead.
     """
-    faults = []
-    rules = needs.rules
-    for field in fields:
-        name = field.name.casefold()
-        wanted = statements.COLUMNS.get(name)
-        if wanted is None:
-            if field.mode == "REQUIRED" and not field.default_value_expression:
-                faults.append(
-                    f"Column {field.name} is required, but no file has it: run "
-                    f"ALTER TABLE `{table}` ALTER COLUMN {field.name} DROP NOT NULL."
-                )
-            continue
-        kind = standard_type(field.field_type)
-        if field.mode == "REPEATED":
-            faults.append(f"Column {field.name} is repeated. {_copy(table)}")
-        elif kind not in _FITTING_TYPES[wanted]:
-            faults.append(f"Column {field.name} is {kind} instead of {wanted}. {_change(table, field, kind, wanted)}")
-        elif (
-            isinstance(TABLE_COLUMNS[name], MoneyKind)
-            and field.precision is not None
-            and (field.scale or 0) < rules.max_decimals
-        ):
-            faults.append(
-                f"Column {field.name} keeps {field.scale or 0} decimals, but "
-                f"ingestion.validation.max_decimals is {rules.max_decimals}: lower that, or run "
-                f"ALTER TABLE `{table}` ALTER COLUMN {field.name} SET DATA TYPE {kind}."
-            )
-        elif field.max_length is not None and name in needs.pii_fields and field.max_length < DIGEST_DIGITS:
-            faults.append(
-                f"Column {field.name} takes {field.max_length} characters, but a hashed value has {DIGEST_DIGITS}. "
-                f"{_change(table, field, kind, kind)}"
-            )
-        elif field.mode == "REQUIRED" and name in set(FIELDS) - rules.required_fields:
-            faults.append(
-                f"Column {field.name} is required, but ingestion.validation.required_fields allows empty values: run "
-                f"ALTER TABLE `{table}` ALTER COLUMN {field.name} DROP NOT NULL."
-            )
-        elif name == "source_file" and _collation(field):
-            faults.append(_collation_fault(table, field))
-    return faults
+    return [fault for field in fields for fault in _column_faults(tables, field)]
+
+
+def _column_faults(tables: statements.Tables, field: bigquery.SchemaField) -> Iterator[str]:
+    feed, contract, table = tables.feed, tables.contract, tables.data_id
+    name, kind = field.name.casefold(), standard_type(field.field_type)
+    nullable = f"run ALTER TABLE `{table}` ALTER COLUMN {field.name} DROP NOT NULL."
+    wanted = contract.table_columns.get(name)
+    if wanted is None:
+        if field.mode == "REQUIRED" and not field.default_value_expression:
+            yield f"Column {field.name} is required, but no file has it: {nullable}"
+    elif field.mode == "REPEATED":
+        yield f"Column {field.name} is repeated. {_copy(table)}"
+    elif kind not in wanted.bigquery_fits:
+        change = _change(table, field, kind, wanted.bigquery)
+        yield f"Column {field.name} is {kind} instead of {wanted.bigquery}. {change}"
+    elif isinstance(wanted, DecimalKind) and field.precision is not None and (field.scale or 0) < wanted.decimals:
+        yield (
+            f"Column {field.name} keeps {field.scale or 0} decimals, but {feed.rule_key(name, 'max_decimals')} is "
+            f"{wanted.decimals}: lower that, or run ALTER TABLE `{table}` ALTER COLUMN {field.name} "
+            f"SET DATA TYPE {kind}."
+        )
+    elif field.max_length is not None and name in contract.pii_fields and field.max_length < DIGEST_DIGITS:
+        yield (
+            f"Column {field.name} takes {field.max_length} characters, but a hashed value has {DIGEST_DIGITS}. "
+            f"{_change(table, field, kind, kind)}"
+        )
+    elif field.mode == "REQUIRED" and name in set(contract.names) - contract.required:
+        yield f"Column {field.name} is required, but {feed.required_key} allows empty values: {nullable}"
+    elif name == "source_file" and _collation(field):
+        yield _collation_fault(table, field)
 
 
 def ledger_faults(table: str, fields: Iterable[bigquery.SchemaField]) -> list[str]:
@@ -132,7 +103,7 @@ def expiration_faults(table: bigquery.Table) -> list[str]:
 def prepare(
     client: bigquery.Client,
     tables: statements.Tables,
-    needs: Needs,
+    partition_by: PartitionBy,
     *,
     no_retry: Mapping[str, Any],
 ) -> dict[str, str]:
@@ -143,12 +114,12 @@ def prepare(
     Raises:
         StoreError: a table cannot hold every valid row, or BigQuery would remove rows from it; no row was changed.
     """
-    data = _get_or_create(client, data_table(tables, needs.partition_by), no_retry)
-    _refuse([*_kind_faults(data), *expiration_faults(data), *column_faults(tables.data_id, data.schema, needs)])
-    data = _add_columns(client, data, statements.COLUMNS, no_retry)
+    data = _get_or_create(client, data_table(tables, partition_by), no_retry)
+    _refuse([*_kind_faults(data), *expiration_faults(data), *column_faults(tables, data.schema)])
+    data = _add_columns(client, data, tables.columns, no_retry)
     ledger = _get_or_create(client, ledger_table(tables), no_retry)
     _refuse([*expiration_faults(ledger), *ledger_faults(tables.ledger_id, ledger.schema)])
-    _add_columns(client, ledger, statements.LEDGER_COLUMNS, no_retry)
+    _add_columns(client, ledger, tables.ledger_columns, no_retry)
     return column_types(data)
 
 
@@ -158,27 +129,28 @@ def column_types(table: bigquery.Table) -> dict[str, str]:
 
 
 def data_table(tables: statements.Tables, partition_by: PartitionBy) -> bigquery.Table:
-    """Return the definition of a new data table.
+    """Return the definition of a new data table, partitioned by the partition key if the feed has one.
 
     A table has at most 10,000 partitions, and one job writes at most 4,000 of them
     (https://cloud.google.com/bigquery/quotas#partitioned_tables). Daily partitions
-    run out after 27 years, monthly ones never.
+    run out after 27 years, monthly ones never. Partitions of a TIMESTAMP begin and end in UTC
+    (https://cloud.google.com/bigquery/docs/partitioned-tables#date_timestamp_partitioned_tables).
     """
-    layout = {
-        "timePartitioning": {"type": partition_by.upper(), "field": "date"},
-        "clustering": {"fields": ["date", "source_file"]},
-    }
-    return _table(tables.data_id, statements.COLUMNS, layout)
+    key = tables.contract.partition_key
+    layout: dict[str, Any] = {"clustering": {"fields": [key, "source_file"] if key else ["source_file"]}}
+    if key:
+        layout["timePartitioning"] = {"type": partition_by.upper(), "field": key}
+    return _table(tables.data_id, tables.columns, layout)
 
 
 def ledger_table(tables: statements.Tables) -> bigquery.Table:
     """Return the definition of a new ledger."""
-    return _table(tables.ledger_id, statements.LEDGER_COLUMNS, {})
+    return _table(tables.ledger_id, tables.ledger_columns, {})
 
 
-def load_table(table_id: str, expires: dt.datetime) -> bigquery.Table:
-    """Return the definition of the load table, which BigQuery deletes at `expires`."""
-    table = _table(table_id, statements.LOAD_COLUMNS, {})
+def load_table(tables: statements.Tables, name: str, expires: dt.datetime) -> bigquery.Table:
+    """Return the definition of the load table `name`, which BigQuery deletes at `expires`."""
+    table = _table(tables.id_of(name), tables.load_columns, {})
     table.expires = expires
     return table
 

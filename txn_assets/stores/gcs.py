@@ -4,7 +4,7 @@ The object's metadata is the ledger of this store. `ledger.decide` chooses betwe
 docs/reliability.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import pyarrow as pa
 from google.cloud import storage
 
 from txn_assets.config import PipelineConfig
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.checksums import crc32c
-from txn_assets.files.ledger import LEDGER_COLUMNS, NOTHING, Action, Holding, LoadRecord, decide
+from txn_assets.files.ledger import NOTHING, Action, Holding, LedgerColumn, LoadRecord, decide
 from txn_assets.files.run_folder import written_whole
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
@@ -21,21 +22,22 @@ from txn_assets.stores import google_errors
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.landed_names import is_lake_object, object_name
+from txn_assets.stores.ledger_columns import ledger_columns
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
 
 CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
-def metadata_of(record: LoadRecord) -> dict[str, str]:
-    """Return `record` as custom metadata of the object."""
+def metadata_of(record: LoadRecord, columns: Sequence[LedgerColumn]) -> dict[str, str]:
+    """Return the ledger `columns` of `record` as custom metadata of the object."""
     row = record.to_row()
-    return {column.key: "" if row[column.name] is None else str(row[column.name]) for column in LEDGER_COLUMNS}
+    return {column.key: "" if row[column.name] is None else str(row[column.name]) for column in columns}
 
 
-def record_of(metadata: Mapping[str, str]) -> LoadRecord:
-    """Return the record that `metadata_of` wrote."""
-    return LoadRecord.from_row({column.name: metadata[column.key] for column in LEDGER_COLUMNS})
+def record_of(metadata: Mapping[str, str], columns: Sequence[LedgerColumn]) -> LoadRecord:
+    """Return the record that `metadata_of` wrote, with zero for sums that were not written yet."""
+    return LoadRecord.from_row({column.name: metadata.get(column.key) for column in columns})
 
 
 @dataclass(kw_only=True)
@@ -51,14 +53,14 @@ class GcsStore(Store):
     path: str
     file_format: str
 
-    def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:  # noqa: ARG002 - prices are decimal text
+    def as_held(self, file: HashedFile, *, inexact: Collection[str]) -> HashedFile:  # noqa: ARG002 - decimals are text
         """Return `file` with the fingerprint of its rows without source_row, which objects in the lake do not have."""
         return replace(file, totals=replace(file.totals, fingerprint=file.lake_fingerprint))
 
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         """Replace the object of each file."""
         bucket = self.clients.storage.bucket(self.bucket)
-        return {file.version.name: self._replace(bucket, self.as_held(file, is_exact=True), run_id) for file in files}
+        return {file.version.name: self._replace(bucket, self.as_held(file, inexact=()), run_id) for file in files}
 
     def _replace(self, bucket: storage.Bucket, file: HashedFile, run_id: str) -> Action:
         incoming = file.load_record(run_id)
@@ -66,7 +68,7 @@ class GcsStore(Store):
         checksum = crc32c(path)
         name = object_name(self.path, file.version.name, self.file_format)
         blob = bucket.get_blob(name, **self.clients.no_retry)
-        held = _held(blob, file)
+        held = self._held(blob, file)
         same = held is not None and held.same_content(incoming) and blob is not None and blob.crc32c == checksum
         live = self.live_generation(file.version, held.file.generation if held else None)
         action = decide(incoming, held, incoming.totals if same else None, live=live)
@@ -75,7 +77,7 @@ class GcsStore(Store):
         # The upload is atomic, and it fails if another run has written the object since it was read.
         generation = blob.generation if blob is not None else 0
         replacement = bucket.blob(name)
-        replacement.metadata = metadata_of(incoming)
+        replacement.metadata = metadata_of(incoming, ledger_columns(self.contract))
         replacement.crc32c = checksum
         replacement.upload_from_filename(
             str(path),
@@ -93,7 +95,7 @@ class GcsStore(Store):
     def _holding(self, file: HashedFile) -> Holding:
         name = object_name(self.path, file.version.name, self.file_format)
         blob = self.clients.storage.bucket(self.bucket).get_blob(name, **self.clients.no_retry)
-        held = _record(blob)
+        held = self._record(blob)
         if blob is None or held is None or held.file.name != file.version.name:
             return NOTHING
         folder = self.run_files.folder(file.version)
@@ -101,7 +103,7 @@ class GcsStore(Store):
         if not path.exists() or crc32c(path) != blob.crc32c:
             path = folder.fetched(self.file_format)
             blob.download_to_filename(str(path), raw_download=True, **self.clients.no_retry)
-        totals = hashed_rows.lake_totals(path, self.run_files.feed.contract, file_format=self.file_format)
+        totals = hashed_rows.lake_totals(path, self.contract, file_format=self.file_format)
         # Remove the largest file of the run now: the other stores may still need the disk space.
         path.unlink()
         return Holding(held.file.generation, totals)
@@ -111,7 +113,7 @@ class GcsStore(Store):
         blob = self.clients.storage.bucket(self.bucket).get_blob(
             object_name(self.path, name, self.file_format), **self.clients.no_retry
         )
-        record = _record(blob)
+        record = self._record(blob)
         if blob is None or record is None or record.file.name != name:
             return None
         return record.at(blob.updated)
@@ -140,7 +142,7 @@ class GcsStore(Store):
         for name in names:
             blob = bucket.blob(object_name(self.path, name, self.file_format))
             data = blob.download_as_bytes(**self.clients.no_retry)
-            tables.append(hashed_rows.read_lake(data, self.run_files.feed.contract, file_format=self.file_format))
+            tables.append(hashed_rows.read_lake(data, self.contract, file_format=self.file_format))
         return pa.concat_tables(tables)
 
     def address(self, file: HashedFile) -> str:
@@ -159,33 +161,33 @@ class GcsStore(Store):
         path = self.run_files.folder(file.version).lake(self.file_format)
         if not path.exists():
             with written_whole(path) as part:
-                hashed_rows.write_lake(
-                    self.run_files.hashed_rows(file), part, self.run_files.feed.contract, file_format=self.file_format
-                )
+                rows = self.run_files.hashed_rows(file)
+                hashed_rows.write_lake(rows, part, self.contract, file_format=self.file_format)
         return path
 
+    def _record(self, blob: storage.Blob | None) -> LoadRecord | None:
+        if blob is None or not blob.metadata or "source_generation" not in blob.metadata:
+            # Objects that the original pipeline wrote have no metadata about their source.
+            return None
+        return record_of(blob.metadata, ledger_columns(self.contract))
 
-def _record(blob: storage.Blob | None) -> LoadRecord | None:
-    if blob is None or not blob.metadata or "source_generation" not in blob.metadata:
-        # Objects that the original pipeline wrote have no metadata about their source.
-        return None
-    return record_of(blob.metadata)
-
-
-def _held(blob: storage.Blob | None, file: HashedFile) -> LoadRecord | None:
-    held = _record(blob)
-    if blob is not None and held is not None and held.file.name != file.version.name:
-        message = (
-            f"gs://{blob.bucket.name}/{blob.name} already holds the landed file {held.file.name!r}, and "
-            f"{file.version.name!r} would overwrite it: land one of them under another name."
-        )
-        raise StoreError(message)
-    return held
+    def _held(self, blob: storage.Blob | None, file: HashedFile) -> LoadRecord | None:
+        held = self._record(blob)
+        if blob is not None and held is not None and held.file.name != file.version.name:
+            message = (
+                f"gs://{blob.bucket.name}/{blob.name} already holds the landed file {held.file.name!r}, and "
+                f"{file.version.name!r} would overwrite it: land one of them under another name."
+            )
+            raise StoreError(message)
+        return held
 
 
-def make_store(config: PipelineConfig, clients: Clients, run_files: RunFiles) -> GcsStore:
-    """Return the data lake of `config`."""
-    lake = config.data_lake
+def make_store(config: PipelineConfig, feed: Feed, clients: Clients, run_files: RunFiles) -> GcsStore:
+    """Return the data lake of `feed`."""
     return GcsStore(
-        clients=clients, run_files=run_files, bucket=lake.gcs_bucket, path=lake.path, file_format=lake.format
+        clients=clients,
+        run_files=run_files,
+        bucket=config.data_lake.gcs_bucket,
+        path=feed.path,
+        file_format=feed.lake_format,
     )

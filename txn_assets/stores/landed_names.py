@@ -1,6 +1,6 @@
 """Names of the objects derived from a landed file, and the limit on its name that keeps them short enough."""
 
-from txn_assets.config import DataLake
+from txn_assets.feeds.feed import Feed
 
 MAX_OBJECT_NAME_BYTES = 1024
 """Maximum length of an object name in UTF-8. See https://cloud.google.com/storage/docs/objects#naming"""
@@ -25,9 +25,10 @@ def quarantine_name(prefix: str, partition: str) -> str:
     return f"{prefix}/{partition}/rejected.csv"
 
 
-def name_limit(lake: DataLake) -> int:
+def name_limit(feed: Feed) -> int:
     """Return the maximum length of a landed file's name in bytes, so that no derived name exceeds GCS's limit."""
-    derived = (f"{lake.landing}/", quarantine_name(lake.quarantine, ""), object_name(lake.path, "", lake.format))
+    lake_object = object_name(feed.path, "", feed.lake_format)
+    derived = (f"{feed.landing}/", quarantine_name(feed.quarantine, ""), lake_object)
     return MAX_OBJECT_NAME_BYTES - max(len(name.encode()) for name in derived)
 
 

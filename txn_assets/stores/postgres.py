@@ -4,7 +4,7 @@ This module runs the transaction that replaces a file. `postgres_sql.py` has the
 existing tables, and `postgres_errors.py` explains errors. See docs/reliability.md.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +13,9 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
-from psycopg import sql
 
 from txn_assets.config import PipelineConfig
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import (
     NOTHING,
     Action,
@@ -34,35 +34,31 @@ from txn_assets.stores import postgres_sql as statements
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.postgres_copy import pieces
-from txn_assets.stores.postgres_sql import COLUMNS, LEDGER_COLUMNS, Table
+from txn_assets.stores.postgres_sql import Table
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
 
 
 @dataclass(kw_only=True)
 class PostgresStore(Store):
-    """One table for all files, and its ledger `<table>_loads`.
-
-    Attributes:
-        rules: which values are valid, so the table must be able to hold them.
-    """
+    """One table for all files of a feed, and its ledger `<table>_loads`."""
 
     table: Table
-    rules: catalog.Rules
 
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         """Replace each file in its own transaction."""
         with self._connect() as connection:
-            is_exact = not self._prepare(connection).inexact
+            inexact = self._prepare(connection).inexact(self.table)
             connection.commit()
-            return {file.version.name: self._replace(connection, file, run_id, is_exact=is_exact) for file in files}
+            return {file.version.name: self._replace(connection, file, run_id, inexact=inexact) for file in files}
 
     def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:
         """Return the generation in the ledger and the totals in the table, by file name."""
         names = [file.version.name for file in files]
         with self._connect() as connection:
-            is_exact = not catalog.read(connection, self.table).inexact
-            held = self._held(connection, names)
+            found = catalog.read(connection, self.table)
+            held = self._held(connection, names, found)
+            is_exact = not found.inexact(self.table)
             return read_holdings(names, held, run_id, partial(self._totals, connection, is_exact=is_exact))
 
     def held_generations(self) -> dict[str, int]:
@@ -75,32 +71,24 @@ class PostgresStore(Store):
     def held(self, name: str) -> LoadRecord | None:
         """Return the newest ledger row of the file `name`, or None before its first load."""
         with self._connect() as connection:
-            if catalog.read(connection, self.table).ledger is None:
-                return None
-            return self._held(connection, [name]).get(name)
+            return self._held(connection, [name], catalog.read(connection, self.table)).get(name)
 
     def holds_any(self, name: str, ids: Sequence[str]) -> bool:
-        """Return whether a row of the file `name` has one of `ids`."""
-        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_file = %s AND transaction_id = ANY(%s))").format(
-            self.table.data
-        )
+        """Return whether a row of the file `name` has one of `ids` as its row id."""
         with self._connect() as connection:
-            row = connection.execute(query, [name, list(ids)]).fetchone()
+            row = connection.execute(statements.any_id_query(self.table), [name, list(ids)]).fetchone()
         return bool(row and row[0])
 
     def inexact_columns(self) -> list[str]:
-        """Return the money columns that the table stores as binary floating-point numbers."""
+        """Return the columns of decimals that the table stores as binary floating-point numbers."""
         with self._connect() as connection:
-            return catalog.read(connection, self.table).inexact
+            return catalog.read(connection, self.table).inexact(self.table)
 
     def read_rows(self, names: Sequence[str]) -> pa.Table:
         """Return the rows of the files in `names`."""
-        columns = list(COLUMNS)
+        columns = list(self.table.columns)
         with self._connect() as connection:
-            query = sql.SQL("SELECT {} FROM {} WHERE source_file = ANY(%s) ORDER BY source_file, source_row").format(
-                sql.SQL(", ").join(map(sql.Identifier, columns)), self.table.data
-            )
-            rows = connection.execute(query, [list(names)]).fetchall()
+            rows = connection.execute(statements.rows_query(self.table), [list(names)]).fetchall()
         return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
 
     def address(self, file: HashedFile) -> str:  # noqa: ARG002 - GCS has one object per file
@@ -144,13 +132,15 @@ class PostgresStore(Store):
 
     def _inspect(self, connection: psycopg.Connection[Any]) -> catalog.Catalog:
         found = catalog.read(connection, self.table)
-        if faults := catalog.faults(found, self.table, self.rules):
+        if faults := catalog.faults(found, self.table):
             raise StoreError(catalog.sentence(faults, self.table))
         return found
 
-    def _replace(self, connection: psycopg.Connection[Any], file: HashedFile, run_id: str, *, is_exact: bool) -> Action:
+    def _replace(
+        self, connection: psycopg.Connection[Any], file: HashedFile, run_id: str, *, inexact: Collection[str]
+    ) -> Action:
         name = file.version.name
-        file = self.as_held(file, is_exact=is_exact)
+        file = self.as_held(file, inexact=inexact)
         incoming = file.load_record(run_id)
         # Fetch the rows before the transaction begins, so that it does not sit idle.
         path = self.run_files.hashed_rows(file)
@@ -161,26 +151,27 @@ class PostgresStore(Store):
             held = self._held(connection, [name]).get(name)
             in_store = None
             if held and held.same_content(incoming):
-                in_store = self._totals(connection, [name], is_exact=is_exact).get(name)
+                in_store = self._totals(connection, [name], is_exact=not inexact).get(name, NOTHING.totals)
             live = self.live_generation(file.version, held.file.generation if held else None)
             action = decide(incoming, held, in_store, live=live)
             if action is Action.LOAD:
                 # Delete even if the file is not in the ledger: the ledger may have been lost while the rows survived.
                 connection.execute(statements.delete_statement(self.table), [name])
                 self._copy(connection, file, path)
-                self._verify(connection, file, is_exact=is_exact)
+                self._verify(connection, file, inexact=inexact)
             if action is not Action.STAND_BACK:
                 if held and held.file.generation > file.version.generation:
                     # The live version may have a smaller generation, so forget the larger ones:
                     # the largest in the ledger counts as the version that the store holds.
                     connection.execute(statements.forget_statement(self.table), [name, file.version.generation])
-                connection.execute(statements.note_statement(self.table), list(incoming.to_row().values()))
+                connection.execute(statements.note_statement(self.table), incoming.to_row())
         return action
 
     def _copy(self, connection: psycopg.Connection[Any], file: HashedFile, path: Path) -> None:
         with connection.cursor() as cursor:
+            rows = hashed_rows.read([path], self.contract)
             with cursor.copy(statements.copy_statement(self.table)) as copy:
-                for piece in pieces(hashed_rows.read([path], self.run_files.feed.contract)):
+                for piece in pieces(rows, order_by=self.contract.partition_key):
                     copy.write(piece)
             if cursor.rowcount != file.totals.rows:
                 message = (
@@ -190,7 +181,7 @@ class PostgresStore(Store):
                 )
                 raise StoreError(message)
 
-    def _verify(self, connection: psycopg.Connection[Any], file: HashedFile, *, is_exact: bool) -> None:
+    def _verify(self, connection: psycopg.Connection[Any], file: HashedFile, *, inexact: Collection[str]) -> None:
         """Compare every column of every row with the file before the commit.
 
         Raises:
@@ -199,8 +190,8 @@ class PostgresStore(Store):
         # Run deferred triggers now, before the comparison.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         name = file.version.name
-        found = self._totals(connection, [name], is_exact=is_exact).get(name, NOTHING.totals)
-        if differences := file.totals.differences(found, exact_price=is_exact):
+        found = self._totals(connection, [name], is_exact=not inexact).get(name, NOTHING.totals)
+        if differences := file.totals.differences(found, inexact=inexact):
             message = (
                 f"PostgreSQL table {self.table} did not keep {file.version} as it was sent: "
                 f"{describe(differences)}. Nothing was changed. A trigger or a rule on the table changes rows: let its "
@@ -208,9 +199,18 @@ class PostgresStore(Store):
             )
             raise StoreError(message)
 
-    def _held(self, connection: psycopg.Connection[Any], names: Sequence[str]) -> dict[str, LoadRecord]:
-        rows = connection.execute(statements.held_query(self.table), [list(names)]).fetchall()
-        records = [LoadRecord.from_row(dict(zip(LEDGER_COLUMNS, row, strict=True))) for row in rows]
+    def _held(
+        self, connection: psycopg.Connection[Any], names: Sequence[str], found: catalog.Catalog | None = None
+    ) -> dict[str, LoadRecord]:
+        """Return the newest ledger row of each file; before a load, `found` says which columns the ledger has."""
+        columns = list(self.table.ledger_columns)
+        if found is not None:
+            there = found.ledger.columns if found.ledger else {}
+            columns = [name for name in columns if name in there]
+        if not columns:
+            return {}
+        rows = connection.execute(statements.held_query(self.table, columns), [list(names)]).fetchall()
+        records = [LoadRecord.from_row(dict(zip(columns, row, strict=True))) for row in rows]
         return {record.file.name: record for record in records}
 
     def _totals(
@@ -223,15 +223,10 @@ class PostgresStore(Store):
     ) -> dict[str, Totals]:
         query = statements.totals_query(self.table, is_exact=is_exact, has_fingerprint=has_fingerprint)
         rows = connection.execute(query, [list(names)]).fetchall()
-        return {name: Totals.of_row(tuple(totals)) for name, *totals in rows}
+        return {name: Totals.of_row(totals, self.contract.summed) for name, *totals in rows}
 
 
-def make_store(config: PipelineConfig, clients: Clients, run_files: RunFiles) -> PostgresStore:
-    """Return the PostgreSQL table of `config`."""
-    postgres = config.data_warehouse.postgres
-    return PostgresStore(
-        clients=clients,
-        run_files=run_files,
-        table=Table(postgres.schema_, postgres.table),
-        rules=catalog.Rules(config.ingestion.validation.max_decimals, tuple(config.security.pii_fields)),
-    )
+def make_store(config: PipelineConfig, feed: Feed, clients: Clients, run_files: RunFiles) -> PostgresStore:
+    """Return the PostgreSQL table of `feed`."""
+    table = Table(config.data_warehouse.postgres.schema_, feed)
+    return PostgresStore(clients=clients, run_files=run_files, table=table)

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from txn_assets.feeds.compat import FIELDS, SOURCE_COLUMNS, TABLE_COLUMNS, fields_of
-from txn_assets.rows.kinds import DateKind, MoneyKind, WholeKind
+from txn_assets.rows.kinds import DecimalKind, EnumerationKind, Kind, TextKind, WholeKind
 from txn_assets.stores import postgres_sql as statements
-from txn_assets.stores.postgres_sql import COLUMNS, LEDGER_COLUMNS, Table
+from txn_assets.stores.postgres_sql import Table
 
 if TYPE_CHECKING:
     import psycopg
 
 BINARY_FLOATS = ("real", "double precision")
-"""Price types in tables of the original pipeline: allowed, with a warning."""
+"""Types of decimals in tables of the original pipeline: allowed, with a warning."""
 HASH_LENGTH = 64
 
 _ENCODINGS = ("UTF8", "SQL_ASCII")
@@ -34,7 +33,7 @@ _CHARACTERS = re.compile(r"(character varying|character)(?:\((\d+)\))?")
 
 _READ_COLUMNS = """
 SELECT c.relname, c.relkind, a.attname, format_type(base.type, base.modifier), a.attgenerated <> '',
-    coalesce(l.collisdeterministic, true)
+    coalesce(l.collisdeterministic, true), a.attnotnull AND NOT a.atthasdef
 FROM pg_namespace n
 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = ANY(%s)
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -71,11 +70,13 @@ class Column:
         kind: the type as `format_type` writes it, with domains resolved to base types.
         generated: whether PostgreSQL computes it.
         deterministic: whether the collation treats strings as equal only if their bytes are equal.
+        required: whether a row needs a value for it: it is NOT NULL without a default.
     """
 
     kind: str
     generated: bool = False
     deterministic: bool = True
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +102,15 @@ class Catalog:
     indexed: frozenset[str]
     encoding: str = "UTF8"
 
-    @property
-    def inexact(self) -> list[str]:
-        """Money columns that the table stores as binary floating-point numbers."""
+    def inexact(self, table: Table) -> list[str]:
+        """Return the columns of decimals that `table` stores as binary floating-point numbers."""
         there = self.data.columns if self.data else {}
-        return [name for name in fields_of(MoneyKind) if name in there and there[name].kind in BINARY_FLOATS]
+        decimals = table.contract.of_kind(DecimalKind)
+        return [name for name in decimals if name in there and there[name].kind in BINARY_FLOATS]
 
 
 EMPTY = Catalog(schema=False, data=None, ledger=None, indexed=frozenset())
 """The catalog of a database without the schema."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What decides which values are valid: the decimals that a price may have, and the columns that hold hashes."""
-
-    max_decimals: int
-    hashed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,26 +145,40 @@ def missing(catalog: Catalog, table: Table) -> list[sql.Composed]:
     there = catalog.data.columns if catalog.data else {}
     if catalog.data is None:
         found.append(statements.create_data(table))
-    elif added := [name for name in SOURCE_COLUMNS if name not in there]:
-        found.append(statements.add_columns(table, added))
+    elif added := {name: kind for name, kind in table.columns.items() if name not in there}:
+        found.append(statements.add_columns(table.data, added))
     if "source_file" not in catalog.indexed:
         found.append(statements.create_index(table, "source_file"))
     # Only readers need this index, so do not create it again if the owner drops it.
-    if "source_file" not in there and "date" not in catalog.indexed:
-        found.append(statements.create_index(table, "date"))
-    if catalog.ledger is None:
-        found.append(statements.create_ledger(table))
-    return found
+    key = table.contract.partition_key
+    if key and "source_file" not in there and key not in catalog.indexed:
+        found.append(statements.create_index(table, key))
+    return [*found, *_missing_in_ledger(catalog.ledger, table)]
 
 
-def faults(catalog: Catalog, table: Table, rules: Rules) -> list[Fault]:
+def _missing_in_ledger(ledger: Relation | None, table: Table) -> Iterator[sql.Composed]:
+    if ledger is None:
+        yield statements.create_ledger(table)
+        return
+    wanted = table.ledger_columns
+    if added := {name: kind for name, kind in wanted.items() if name not in ledger.columns}:
+        # The rows that are there have no value: it was not recorded.
+        yield statements.add_columns(
+            table.ledger, {name: kind.removesuffix(" NOT NULL") for name, kind in added.items()}
+        )
+    # Sums of columns that the feed no longer has.
+    if unused := [name for name, column in ledger.columns.items() if name not in wanted and column.required]:
+        yield statements.allow_null(table.ledger, unused)
+
+
+def faults(catalog: Catalog, table: Table) -> list[Fault]:
     """Return what keeps the tables from holding every valid row unchanged."""
     found: list[Fault] = []
     if catalog.encoding not in _ENCODINGS:
         problem = f"its database is encoded in {catalog.encoding}: create one with ENCODING 'UTF8', and name it in "
         found.append(Fault(problem + "data_warehouse.postgres.dbname"))
     if catalog.data:
-        found += _relation_faults(catalog.data, table.name) or _data_faults(catalog.data.columns, table, rules)
+        found += _relation_faults(catalog.data, table.name) or _data_faults(catalog.data.columns, table)
     if catalog.ledger:
         found += _relation_faults(catalog.ledger, table.ledger_name) or _ledger_faults(catalog.ledger.columns, table)
     return found
@@ -193,20 +200,18 @@ def _relation_faults(relation: Relation, name: str) -> list[Fault]:
 
 
 def _ledger_faults(columns: Mapping[str, Column], table: Table) -> Iterator[Fault]:
-    if lacking := [name for name in LEDGER_COLUMNS if name not in columns]:
+    if lacking := [name for name in ("source_file", "generation") if name not in columns]:
         yield Fault(
-            f"its ledger {table.ledger_name} lacks the columns {', '.join(lacking)}; after you drop it, the "
-            "next load creates it again, and each file is loaded again",
-            sql.SQL("DROP TABLE {}").format(table.ledger),
+            f"{table.ledger_name} is not a ledger, because it lacks the columns {', '.join(lacking)}: rename it, or "
+            "name another table in data_warehouse.postgres.table"
         )
 
 
-def _data_faults(columns: Mapping[str, Column], table: Table, rules: Rules) -> Iterator[Fault]:
-    for name in FIELDS:
+def _data_faults(columns: Mapping[str, Column], table: Table) -> Iterator[Fault]:
+    for name, kind in table.contract.table_columns.items():
         if name not in columns:
-            yield _absence(name, columns, table)
-    for name in COLUMNS:
-        if name not in columns:
+            if alike := next((other for other in columns if other.lower() == name), None):
+                yield _misspelled(alike, name, table)
             continue
         column = columns[name]
         if column.generated:
@@ -214,8 +219,9 @@ def _data_faults(columns: Mapping[str, Column], table: Table, rules: Rules) -> I
                 f'column "{name}" is generated by PostgreSQL',
                 sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP EXPRESSION").format(table.data, sql.Identifier(name)),
             )
-        elif problem := _problem(name, column.kind, rules):
-            yield Fault(f'column "{name}" is {problem}', statements.change_type(table, name, _remedy(name, column)))
+        elif problem := _problem(name, kind, column.kind, table):
+            wanted = _wanted_type(kind, column)
+            yield Fault(f'column "{name}" is {problem}', statements.change_type(table, name, wanted))
         elif name == "source_file" and not column.deterministic:
             yield Fault(
                 f'column "{name}" has a collation in which different names are equal',
@@ -225,52 +231,48 @@ def _data_faults(columns: Mapping[str, Column], table: Table, rules: Rules) -> I
             )
 
 
-def _absence(name: str, columns: Mapping[str, Column], table: Table) -> Fault:
-    alike = next((other for other in columns if other.lower() == name), None)
-    if alike is None:
-        return Fault(f'it has no column "{name}"', statements.add_columns(table, [name]))
+def _misspelled(found: str, name: str, table: Table) -> Fault:
     rename = sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}").format(
-        table.data, sql.Identifier(alike), sql.Identifier(name)
+        table.data, sql.Identifier(found), sql.Identifier(name)
     )
-    return Fault(f'column "{alike}" is not named "{name}"', rename)
+    return Fault(f'column "{found}" is not named "{name}"', rename)
 
 
-def _problem(name: str, kind: str, rules: Rules) -> str | None:
-    wanted = TABLE_COLUMNS[name]
-    if isinstance(wanted, MoneyKind):
-        return _price_problem(kind, rules.max_decimals)
-    if isinstance(wanted, WholeKind):
-        whole = kind in _WHOLE_NUMBERS or kind == "numeric" or _scale(kind) == 0
-        return None if whole else f"{kind} instead of a whole number"
-    if isinstance(wanted, DateKind):
-        return None if kind == "date" else f"{kind} instead of date"
-    return _text_problem(kind, hashed=name in rules.hashed)
+def _problem(name: str, kind: Kind, found: str, table: Table) -> str | None:
+    """Return what is wrong with a column of the type `found` for values of `kind`."""
+    if isinstance(kind, DecimalKind):
+        return _decimal_problem(found, kind, table.feed.rule_key(name, "max_decimals"))
+    if isinstance(kind, WholeKind):
+        whole = found in _WHOLE_NUMBERS or found == "numeric" or _scale(found) == 0
+        return None if whole else f"{found} instead of a whole number"
+    if isinstance(kind, (TextKind, EnumerationKind)):
+        return _text_problem(found, hashed=name in table.contract.pii_fields)
+    return None if found == kind.postgres else f"{found} instead of {kind.postgres}"
 
 
-def _price_problem(kind: str, max_decimals: int) -> str | None:
-    if kind in BINARY_FLOATS or kind == "numeric":
+def _decimal_problem(found: str, kind: DecimalKind, rule: str) -> str | None:
+    if found in BINARY_FLOATS or found == "numeric":
         return None
-    scale = _scale(kind)
+    scale = _scale(found)
     if scale is None:
-        return f"{kind} instead of numeric"
-    if scale >= max_decimals:
+        return f"{found} instead of numeric"
+    if scale >= kind.decimals:
         return None
-    lower = f" (set it to {scale} if no price has more)" if scale >= 0 else ""
-    rule = f"ingestion.validation.max_decimals{lower}"
-    return f"{kind} and would round prices, which have up to {max_decimals} decimals under {rule}"
+    lower = f" (set it to {scale} if no value has more)" if scale >= 0 else ""
+    return f"{found} and would round values, which have up to {kind.decimals} decimals under {rule}{lower}"
 
 
-def _text_problem(kind: str, *, hashed: bool) -> str | None:
-    if kind == "text":
+def _text_problem(found: str, *, hashed: bool) -> str | None:
+    if found == "text":
         return None
-    match = _CHARACTERS.fullmatch(kind)
+    match = _CHARACTERS.fullmatch(found)
     if match is None:
-        return f"{kind} instead of text"
+        return f"{found} instead of text"
     length = int(match[2]) if match[2] else None
     if hashed and length is not None and length < HASH_LENGTH:
-        return f"{kind}, too short for the {HASH_LENGTH} characters of a hash"
+        return f"{found}, too short for the {HASH_LENGTH} characters of a hash"
     if match[1] == "character" and not (hashed and length == HASH_LENGTH):
-        return f"{kind}, which pads values with blanks"
+        return f"{found}, which pads values with blanks"
     return None
 
 
@@ -280,11 +282,10 @@ def _scale(kind: str) -> int | None:
     return int(match[2]) if match and match[2] else None
 
 
-def _remedy(name: str, column: Column) -> str:
+def _wanted_type(kind: Kind, column: Column) -> str:
     """Return the type that the column should have, wide enough for what a numeric column already holds."""
     match = _NUMERIC.fullmatch(column.kind)
-    wanted = TABLE_COLUMNS[name]
-    if not isinstance(wanted, MoneyKind) or not match or not match[1]:
-        return COLUMNS[name]
-    whole = max(int(match[1]) - int(match[2]), wanted.whole_digits)
-    return f"numeric({whole + wanted.scale},{wanted.scale})"
+    if not isinstance(kind, DecimalKind) or not match or not match[1]:
+        return kind.postgres
+    whole = max(int(match[1]) - int(match[2]), kind.whole_digits)
+    return f"numeric({whole + kind.scale},{kind.scale})"

@@ -18,13 +18,15 @@ _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _NULL = "\\N"
 
 
-def pieces(batches: Iterable[pa.RecordBatch], *, piece_bytes: int = PIECE_BYTES) -> Iterator[memoryview]:
-    """Yield the rows of `batches` as text for COPY, with each batch sorted by date.
+def pieces(
+    batches: Iterable[pa.RecordBatch], *, order_by: str | None, piece_bytes: int = PIECE_BYTES
+) -> Iterator[memoryview]:
+    """Yield the rows of `batches` as text for COPY, with each batch sorted by the column `order_by`, if there is one.
 
-    PostgreSQL spends most of a load on its indexes, and sorting keeps rows of one date together in the index on date.
+    PostgreSQL spends most of a load on its indexes, and sorting by an indexed column keeps equal keys together.
     """
     for batch in batches:
-        in_order = batch.sort_by("date")
+        in_order = batch.sort_by(order_by) if order_by else batch
         step = max(1, in_order.num_rows * piece_bytes // max(in_order.nbytes, 1))
         texts = [_escaped(column) for column in in_order.columns]
         for start in range(0, in_order.num_rows, step):

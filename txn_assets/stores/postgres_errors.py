@@ -5,13 +5,13 @@ SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
 
 import re
+from collections.abc import Iterable
 
 import psycopg
 from psycopg import sql
 
-from txn_assets.feeds.compat import FIELDS
 from txn_assets.stores import postgres_sql as statements
-from txn_assets.stores.postgres_sql import COLUMNS, Table
+from txn_assets.stores.postgres_sql import Table
 
 _TRANSIENT = ("08", "40001", "40P01", "53300", "55P03", "57P")
 """SQLSTATEs: lost connection, serialization failure, deadlock, too many connections, lock timeout, shutdown."""
@@ -34,8 +34,6 @@ _REFUSED_VALUE = ("22", "42804")
 """SQLSTATEs of data exceptions and a type mismatch: the column does not accept a value."""
 _CONSTRAINTS = ("23503", "23505", "23514", "23P01")
 """SQLSTATEs of foreign key, unique, check and exclusion constraints."""
-_COPIED_COLUMN = re.compile(rf", [^,:]+ ({'|'.join(COLUMNS)})\s*$")
-"""The end of the context `COPY table, line 1, column price`, in any language of the server."""
 
 
 def is_transient(error: psycopg.Error) -> bool:
@@ -66,10 +64,12 @@ def explain_missing(error: psycopg.Error, table: Table, role: str, missing: list
     )
 
 
-def copied_column(context: str | None) -> str | None:
-    """Return the column that COPY was filling, from the context of an error."""
-    # The value comes after the colon.
-    match = _COPIED_COLUMN.search((context or "").partition(":")[0])
+def copied_column(context: str | None, columns: Iterable[str]) -> str | None:
+    """Return which of `columns` COPY was filling, from the context of an error.
+
+    The context is `COPY table, line 1, column amount`, in the language of the server, and then a colon and the value.
+    """
+    match = re.search(rf", [^,:]+ ({'|'.join(columns)})\s*$", (context or "").partition(":")[0])
     return match[1] if match else None
 
 
@@ -96,19 +96,21 @@ def _remedy(error: psycopg.Error, table: Table) -> str:
 
 
 def _widen(error: psycopg.Error, table: Table) -> str:
-    column = copied_column(error.diag.context)
+    column = copied_column(error.diag.context, table.columns)
     if column is None:
         return "A column cannot hold a value of the file: give the table the types of docs/operations.md."
-    script = statements.script([statements.change_type(table, column, COLUMNS[column])])
+    script = statements.script([statements.change_type(table, column, table.columns[column])])
     return f'Column "{column}" cannot hold a value of the file. The owner of the table can run: {script}'
 
 
 def _allow_null(column: str, table: Table) -> str:
-    nullable = sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(table.data, sql.Identifier(column))
+    nullable = statements.script([statements.allow_null(table.data, [column])])
     choice = (
-        "Add it to ingestion.validation.required_fields, or" if column in FIELDS else "The platform leaves it empty:"
+        f"Add it to {table.feed.required_key}, or"
+        if column in table.contract.names
+        else "The platform leaves it empty:"
     )
-    return f"{choice} let the owner of the table run: {statements.script([nullable])}"
+    return f"{choice} let the owner of the table run: {nullable}"
 
 
 def _drop_constraint(error: psycopg.Error, table: Table) -> str:

@@ -3,32 +3,47 @@
 `postgres.py` decides when to issue each one, and `postgres_catalog.py` decides what a table lacks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
 
-from txn_assets.feeds.compat import STAGED_COLUMNS, TABLE_COLUMNS
-from txn_assets.feeds.transaction import CONTRACT
-from txn_assets.files import ledger
-from txn_assets.rows.fingerprint import POSTGRES, select_fingerprint
-
-COLUMNS = {name: kind.postgres for name, kind in TABLE_COLUMNS.items()}
-
-LEDGER_COLUMNS = {column.name: column.kind.postgres for column in ledger.LEDGER_COLUMNS} | {
-    "loaded_at": "timestamptz NOT NULL DEFAULT now()"
-}
+from txn_assets.feeds.feed import Feed
+from txn_assets.rows.contract import RowContract
+from txn_assets.rows.fingerprint import POSTGRES, select_fingerprint, select_totals
+from txn_assets.stores.ledger_columns import ledger_columns
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The data table and its ledger."""
+    """The data table of a feed and its ledger."""
 
     schema: str
-    name: str
+    feed: Feed
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
+
+    @property
+    def name(self) -> str:
+        """The name of the data table."""
+        return self.feed.postgres_table
+
+    @property
+    def contract(self) -> RowContract:
+        """What a row is."""
+        return self.feed.contract
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns of the data table with their types."""
+        return {name: kind.postgres for name, kind in self.contract.table_columns.items()}
+
+    @property
+    def ledger_columns(self) -> dict[str, str]:
+        """The columns of the ledger with their types and constraints."""
+        columns = {column.name: column.kind.postgres for column in ledger_columns(self.contract)}
+        return columns | {"loaded_at": "timestamptz NOT NULL DEFAULT now()"}
 
     @property
     def data(self) -> sql.Identifier:
@@ -57,22 +72,28 @@ def create_schema(table: Table) -> sql.Composed:
 
 def create_data(table: Table) -> sql.Composed:
     """Return the statement that creates the data table."""
-    columns = [_definition(name, kind) for name, kind in COLUMNS.items()]
+    columns = [_definition(name, kind) for name, kind in table.columns.items()]
     return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(table.data, sql.SQL(", ").join(columns))
 
 
 def create_ledger(table: Table) -> sql.Composed:
     """Return the statement that creates the ledger."""
-    columns = [_definition(name, kind) for name, kind in LEDGER_COLUMNS.items()]
+    columns = [_definition(name, kind) for name, kind in table.ledger_columns.items()]
     return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (source_file, generation))").format(
         table.ledger, sql.SQL(", ").join(columns)
     )
 
 
-def add_columns(table: Table, names: Sequence[str]) -> sql.Composed:
-    """Return the statement that adds some of `COLUMNS` to the data table."""
-    additions = [sql.SQL("ADD COLUMN IF NOT EXISTS ") + _definition(name, COLUMNS[name]) for name in names]
-    return sql.SQL("ALTER TABLE {} {}").format(table.data, sql.SQL(", ").join(additions))
+def add_columns(table: sql.Identifier, columns: Mapping[str, str]) -> sql.Composed:
+    """Return the statement that adds `columns` to `table`; the rows that are there get null, or the default."""
+    additions = [sql.SQL("ADD COLUMN IF NOT EXISTS ") + _definition(name, kind) for name, kind in columns.items()]
+    return sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(additions))
+
+
+def allow_null(table: sql.Identifier, columns: Iterable[str]) -> sql.Composed:
+    """Return the statement that lets `columns` of `table` be null."""
+    changes = [sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(name)) for name in columns]
+    return sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(changes))
 
 
 def create_index(table: Table, column: str) -> sql.Composed:
@@ -108,16 +129,30 @@ def _definition(name: str, kind: str) -> sql.Composed:
     return sql.SQL("{} " + kind).format(sql.Identifier(name))
 
 
-def held_query(table: Table) -> sql.Composed:
-    """Return the query for the newest ledger row of each file in a list; binds the list of names."""
+def held_query(table: Table, columns: Collection[str]) -> sql.Composed:
+    """Return the query for `columns` of the newest ledger row of each file in a list; binds the list of names."""
     return sql.SQL(
         "SELECT DISTINCT ON (source_file) {} FROM {} WHERE source_file = ANY(%s) ORDER BY source_file, generation DESC"
-    ).format(sql.SQL(", ".join(LEDGER_COLUMNS)), table.ledger)
+    ).format(_identifiers(columns), table.ledger)
 
 
 def generations_query(table: Table) -> sql.Composed:
     """Return the query for the newest generation of each file in the ledger."""
     return sql.SQL("SELECT source_file, max(generation) FROM {} GROUP BY source_file").format(table.ledger)
+
+
+def rows_query(table: Table) -> sql.Composed:
+    """Return the query for the rows of the files in a list; binds the list of names."""
+    return sql.SQL("SELECT {} FROM {} WHERE source_file = ANY(%s) ORDER BY source_file, source_row").format(
+        _identifiers(table.columns), table.data
+    )
+
+
+def any_id_query(table: Table) -> sql.Composed:
+    """Return the query for whether a row of a file has one of some ids; binds source_file and the list of ids."""
+    return sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_file = %s AND {} = ANY(%s))").format(
+        table.data, sql.Identifier(table.contract.row_id or "")
+    )
 
 
 def totals_query(table: Table, *, is_exact: bool, has_fingerprint: bool = True) -> sql.Composed:
@@ -126,11 +161,12 @@ def totals_query(table: Table, *, is_exact: bool, has_fingerprint: bool = True) 
     See `select_fingerprint` for `is_exact`. Without `has_fingerprint`, the fingerprint is null and the query takes an
     eighth of the time.
     """
-    fingerprint = select_fingerprint(POSTGRES, CONTRACT, is_exact=is_exact) if has_fingerprint else "NULL"
-    return sql.SQL(
-        "SELECT source_file, count(*), sum(price), sum(quantity), min(date), max(date), {} FROM {} "
-        "WHERE source_file = ANY(%s) GROUP BY source_file"
-    ).format(sql.SQL(fingerprint), table.data)
+    contract = table.contract
+    fingerprint = select_fingerprint(POSTGRES, contract, is_exact=is_exact) if has_fingerprint else "NULL"
+    totals = ", ".join([*select_totals(POSTGRES, contract), fingerprint])
+    return sql.SQL("SELECT source_file, {} FROM {} WHERE source_file = ANY(%s) GROUP BY source_file").format(
+        sql.SQL(totals), table.data
+    )
 
 
 def forget_statement(table: Table) -> sql.Composed:
@@ -145,13 +181,14 @@ def delete_statement(table: Table) -> sql.Composed:
 
 def copy_statement(table: Table) -> sql.Composed:
     """Return the COPY statement for staged rows as text."""
-    names = sql.SQL(", ").join(map(sql.Identifier, STAGED_COLUMNS))
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table.data, names)
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(
+        table.data, _identifiers(table.contract.staged_columns)
+    )
 
 
 def note_statement(table: Table) -> sql.Composed:
     """Return the statement that upserts the ledger row of a file version; binds the values of `LoadRecord.to_row`."""
-    names = [column.name for column in ledger.LEDGER_COLUMNS]
+    names = [column.name for column in ledger_columns(table.contract)]
     updates = [
         sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))
         for name in names
@@ -161,7 +198,11 @@ def note_statement(table: Table) -> sql.Composed:
         "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (source_file, generation) DO UPDATE SET {}, loaded_at = now()"
     ).format(
         table.ledger,
-        sql.SQL(", ").join(map(sql.Identifier, names)),
-        sql.SQL(", ").join(sql.Placeholder() * len(names)),
+        _identifiers(names),
+        sql.SQL(", ").join(map(sql.Placeholder, names)),
         sql.SQL(", ").join(updates),
     )
+
+
+def _identifiers(names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))

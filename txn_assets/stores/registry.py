@@ -4,10 +4,11 @@ The assets, their checks, pools and I/O managers, the ledgers that the sensor re
 from this list. Do not import a client here, because the definitions are loaded without clients.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from txn_assets.feeds.compat import FIELD_KINDS, TABLE_COLUMNS
+from txn_assets.feeds.feed import Feed
+from txn_assets.rows.contract import RowContract
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,44 +16,53 @@ class StoreEntry:
     """A store in the definitions.
 
     Attributes:
-        key: the key of its I/O manager, and the name of its pool.
+        key: the key of its I/O manager for the first feed, and the name of its pool.
         label: the name of the store in messages.
-        asset, description: the asset that loads files into it, and the asset's description.
-        columns: the columns of its rows with their types.
-        module: name of the module that defines `make_store(config, clients, run_files)`.
+        asset_name: the asset that loads files into it; `{feed}` is replaced by the name of the feed.
+        description: the description of the asset.
+        columns_of: return the columns of its rows with their types.
+        module: name of the module that defines `make_store(config, feed, clients, run_files)`.
     """
 
     key: str
     label: str
-    asset: str
+    asset_name: str
     description: str
-    columns: Mapping[str, str]
+    columns_of: Callable[[RowContract], Mapping[str, str]]
     module: str
+
+    def asset(self, feed: Feed) -> str:
+        """Return the name of the asset that loads files of `feed`, without its prefix."""
+        return self.asset_name.format(feed=feed.name)
+
+    def columns(self, feed: Feed) -> Mapping[str, str]:
+        """Return the columns of the rows of `feed` in the store, with their types."""
+        return self.columns_of(feed.contract)
 
 
 STORES = (
     StoreEntry(
         key="gcs",
         label="GCS",
-        asset="gcs_raw",
+        asset_name="gcs_raw",
         description="The data lake: one object with the columns of the file.",
-        columns={name: kind.duckdb for name, kind in FIELD_KINDS.items()},
+        columns_of=lambda contract: {name: kind.duckdb for name, kind in contract.kinds.items()},
         module="txn_assets.stores.gcs",
     ),
     StoreEntry(
         key="bigquery",
         label="BigQuery",
-        asset="bigquery_raw_transactions",
+        asset_name="bigquery_raw_{feed}",
         description="The warehouse table: the file's rows, with source_file and source_row.",
-        columns={name: kind.bigquery for name, kind in TABLE_COLUMNS.items()},
+        columns_of=lambda contract: {name: kind.bigquery for name, kind in contract.table_columns.items()},
         module="txn_assets.stores.bigquery",
     ),
     StoreEntry(
         key="postgres",
         label="PostgreSQL",
-        asset="postgres_transactions",
+        asset_name="postgres_{feed}",
         description="The PostgreSQL table: the file's rows, with source_file and source_row.",
-        columns={name: kind.postgres for name, kind in TABLE_COLUMNS.items()},
+        columns_of=lambda contract: {name: kind.postgres for name, kind in contract.table_columns.items()},
         module="txn_assets.stores.postgres",
     ),
 )

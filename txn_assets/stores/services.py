@@ -1,20 +1,22 @@
-"""The objects of a run: the landing zone, the run's files, and the stores.
+"""The objects of a run: for each feed the landing zone, the run's files, and the stores.
 
-`assemble.py` builds them. Do not import a client here, so that the definitions can refer to the type.
+`assemble.py` builds them. Do not import a client here, so that the definitions can refer to the types.
 """
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledgers import Ledgers
 from txn_assets.stores.registry import STORES
 
 if TYPE_CHECKING:
     from txn_assets.config import PipelineConfig
+    from txn_assets.feeds.feed import Feed
     from txn_assets.stores.clients import Clients
     from txn_assets.stores.landing import LandingZone
     from txn_assets.stores.quarantine import Quarantine
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Services:
-    """The objects of a run.
+    """The objects of a run of one feed.
 
     The files of the run and the stores are built on first use. A tick of the sensor uses neither, and they import
     Arrow, DuckDB and two more clients, which take a hundred megabytes.
@@ -35,7 +37,7 @@ class Services:
     """
 
     config: "PipelineConfig"
-    feed: Feed
+    feed: "Feed"
     clients: "Clients"
     landing: "LandingZone"
     quarantine: "Quarantine"
@@ -64,7 +66,7 @@ class Services:
     def stores(self) -> "dict[str, Store]":
         """The stores by their keys in `registry.STORES`, in the same order."""
         return {
-            entry.key: import_module(entry.module).make_store(self.config, self.clients, self.run_files)
+            entry.key: import_module(entry.module).make_store(self.config, self.feed, self.clients, self.run_files)
             for entry in STORES
         }
 
@@ -78,7 +80,34 @@ class Services:
         return Ledgers({label: store.retry_transient(store.held_generations) for label, store in stores.items()})
 
     def close(self) -> None:
-        """Remove the files of the run and close the clients."""
+        """Remove the files of the run."""
         if "run_files" in self.__dict__:
             self.run_files.close()
-        self.clients.close()
+
+
+@dataclass
+class AllServices:
+    """The services of each feed, built on first use, with the same clients.
+
+    Attributes:
+        make: return the services of a feed.
+    """
+
+    config: "PipelineConfig"
+    make: "Callable[[Feed], Services]"
+
+    _made: "dict[Feed, Services]" = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    """Stores are loaded in parallel, from the same run files."""
+
+    def of(self, feed: "Feed") -> Services:
+        """Return the services of `feed`."""
+        with self._lock:
+            if feed not in self._made:
+                self._made[feed] = self.make(feed)
+            return self._made[feed]
+
+    def close(self) -> None:
+        """Remove the files of the run."""
+        for services in self._made.values():
+            services.close()

@@ -4,13 +4,14 @@ This module has what the stores share. Each subclass replaces files in its own w
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from txn_assets.files.ledger import Action, FileVersion, Holding
+from txn_assets.files.ledger import Action, FileVersion, Holding, LoadRecord
 from txn_assets.files.values import HashedFile
+from txn_assets.rows.contract import RowContract
 from txn_assets.rows.hashed_rows import inexact_totals
 from txn_assets.stores import google_errors
 from txn_assets.stores.clients import Clients
@@ -34,6 +35,11 @@ class Store(ABC):
     run_files: RunFiles
     retry_seconds: float = 120.0
 
+    @property
+    def contract(self) -> RowContract:
+        """What a row of the feed is."""
+        return self.run_files.feed.contract
+
     @abstractmethod
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         """Load `files` and return the action taken for each, by name. Must be idempotent, since errors are retried."""
@@ -45,6 +51,10 @@ class Store(ABC):
         For a file that the run `run_id` loaded, return the fingerprint in its ledger row: the store computed it inside
         the transaction that wrote the row.
         """
+
+    @abstractmethod
+    def held(self, name: str) -> LoadRecord | None:
+        """Return the newest ledger row of the file `name`, or None before its first load."""
 
     @abstractmethod
     def held_generations(self) -> dict[str, int]:
@@ -67,21 +77,18 @@ class Store(ABC):
         """Return the message for `error`: store, cause and remedy."""
 
     def inexact_columns(self) -> list[str]:
-        """Return the money columns that the store keeps as binary floating-point numbers."""
+        """Return the columns of decimals that the store keeps as binary floating-point numbers."""
         return []
 
     def costs(self) -> Mapping[str, int]:
         """Return the cost of the requests so far, by metadata key."""
         return {}
 
-    def as_held(self, file: HashedFile, *, is_exact: bool) -> HashedFile:
-        """Return `file` with the totals that the store computes after loading it.
-
-        `is_exact` is false if the table keeps prices as binary floating-point numbers.
-        """
-        if is_exact:
+    def as_held(self, file: HashedFile, *, inexact: Collection[str]) -> HashedFile:
+        """Return `file` with the totals that the store computes after loading it; see `inexact_columns`."""
+        if not inexact:
             return file
-        return replace(file, totals=inexact_totals(self.run_files.hashed_rows(file), self.run_files.feed.contract))
+        return replace(file, totals=inexact_totals(self.run_files.hashed_rows(file), self.contract))
 
     def live_generation(self, version: FileVersion, held: int | None) -> int | None:
         """Return the live generation in the landing zone; look it up only if the store holds a different one.

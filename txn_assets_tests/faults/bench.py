@@ -16,13 +16,14 @@ from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
 from txn_assets.defs.services import open_services
+from txn_assets.feeds.feed import FIRST_FEED
 from txn_assets.files.ledger import Action
 from txn_assets.files.values import HashedFile, HashedFiles, from_json
 from txn_assets.stores.registry import STORES
 from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import Deployment, Row, make_file, make_row
 
-KEYS = {entry.asset: entry.key for entry in STORES}
+KEYS = {entry.asset_name.format(feed=FIRST_FEED): entry.key for entry in STORES}
 """The key of each asset's store."""
 
 

@@ -15,6 +15,7 @@ from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.faults.bench import Content, make_load
 from txn_assets_tests.faults.proxy import through
+from txn_assets_tests.unit.feeds import make_feed
 
 LAKE, WAREHOUSE, DATABASE = "gcs_raw", "bigquery_raw_transactions", "postgres_transactions"
 
@@ -35,7 +36,7 @@ def sentence_of(sink: Store, content: Content) -> str:
         (LAKE, {"bucket": "no-such-bucket"}, ["GCS bucket no-such-bucket", "configuration"]),
         (
             WAREHOUSE,
-            {"tables": Tables("hijra-project", "no_such_dataset", "raw_transactions")},
+            {"tables": Tables("hijra-project", "no_such_dataset", make_feed())},
             ["BigQuery table", "no_such_dataset", "configuration"],
         ),
     ],

@@ -8,10 +8,10 @@ import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
-from txn_assets.feeds.transaction import ValidationRules
-from txn_assets.stores.bigquery_sql import COLUMNS, LEDGER_COLUMNS, Tables
+from txn_assets.feeds.refund import Refund
+from txn_assets.feeds.transaction import CONTRACT, ValidationRules
+from txn_assets.stores.bigquery_sql import Tables
 from txn_assets.stores.bigquery_tables import (
-    Needs,
     PartitionBy,
     column_faults,
     expiration_faults,
@@ -19,9 +19,13 @@ from txn_assets.stores.bigquery_tables import (
     prepare,
 )
 from txn_assets.stores.errors import StoreError
-from txn_assets_tests.unit.rows import FIELDS
+from txn_assets_tests.unit.feeds import Note, make_feed
 
 TABLE = "hijra-project.warehouse.raw"
+TABLES = Tables("hijra-project", "warehouse", make_feed())
+COLUMNS = TABLES.columns
+FIELDS = TABLES.contract.names
+REFUNDS = Tables("hijra-project", "warehouse", make_feed(Refund, name="refunds"))
 DAY_MS = 86_400_000
 
 
@@ -32,7 +36,8 @@ def make_field(name: str, kind: str, **overrides: Any) -> bigquery.SchemaField:
 
 def faults_of(*fields: bigquery.SchemaField, **rules: Any) -> list[str]:
     """Return the faults of a table with these columns."""
-    return column_faults(TABLE, fields, Needs("month", ValidationRules(**rules), ("transaction_id",)))
+    contract = ValidationRules(**rules).narrow(CONTRACT)
+    return column_faults(Tables("hijra-project", "warehouse", make_feed(contract=contract)), fields)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +93,34 @@ def test_unfit(unfit: bigquery.SchemaField, rules: dict[str, Any], parts: list[s
     """The sentence names column and remedy."""
     (sentence,) = faults_of(unfit, **rules)
     assert [part for part in parts if part not in sentence] == []
+
+
+@pytest.mark.parametrize(
+    ("unfit", "parts"),
+    [
+        (make_field("amount", "STRING"), ["amount is STRING instead of NUMERIC"]),
+        (
+            make_field("amount", "NUMERIC", precision="10", scale="1"),
+            ["amount keeps 1 decimals", "feeds.refunds.rules.amount.max_decimals is 2"],
+        ),
+        (make_field("refunded_at", "DATETIME"), ["refunded_at is DATETIME instead of TIMESTAMP"]),
+        (make_field("refunded_at", "DATE"), ["refunded_at is DATE instead of TIMESTAMP"]),
+        (make_field("partial", "STRING"), ["partial is STRING instead of BOOL"]),
+        (make_field("reason", "INTEGER"), ["reason is INT64 instead of STRING"]),
+        (make_field("reason", "STRING", mode="REPEATED"), ["reason is repeated"]),
+    ],
+    ids=repr,
+)
+def test_column_of_another_kind(unfit: bigquery.SchemaField, parts: list[str]) -> None:
+    """A column whose kind was changed is refused with the type that it needs."""
+    (sentence,) = column_faults(REFUNDS, [unfit])
+    assert [part for part in parts if part not in sentence] == []
+
+
+@pytest.mark.parametrize("kind", ["BOOL", "BOOLEAN"])
+def test_boolean_has_two_names(kind: str) -> None:
+    """A boolean column fits under both names that the API uses."""
+    assert column_faults(REFUNDS, [make_field("partial", kind)]) == []
 
 
 def make_table(**resource: Any) -> bigquery.Table:
@@ -159,10 +192,9 @@ class FakeClient:
         return self.get_table(table.reference)
 
 
-def prepare_with(client: FakeClient, partition_by: PartitionBy = "month") -> dict[str, str]:
+def prepare_with(client: FakeClient, partition_by: PartitionBy = "month", tables: Tables = TABLES) -> dict[str, str]:
     """Return the column types that `prepare` finds or creates."""
-    needs = Needs(partition_by, ValidationRules(), ("transaction_id",))
-    return prepare(client, Tables(*TABLE.split(".")), needs, no_retry={})  # type: ignore[arg-type]  # a fake
+    return prepare(client, tables, partition_by, no_retry={})  # type: ignore[arg-type]  # a fake
 
 
 @pytest.mark.parametrize("partition_by", ["month", "day"])
@@ -177,6 +209,24 @@ def test_new_table(partition_by: PartitionBy) -> None:
     assert made["clustering"] == {"fields": ["date", "source_file"]}
     assert [table["defaultCollation"] for table in client.tables.values()] == ["", ""]
     assert client.created == ["raw", "raw_loads"]
+
+
+@pytest.mark.parametrize(
+    ("tables", "partitioning", "clustering"),
+    [
+        (REFUNDS, {"type": "MONTH", "field": "refunded_at"}, ["refunded_at", "source_file"]),
+        (Tables("hijra-project", "warehouse", make_feed(Note)), None, ["source_file"]),
+    ],
+    ids=["timestamp", "no partition key"],
+)
+def test_layout_follows_the_partition_key(tables: Tables, partitioning: object, clustering: list[str]) -> None:
+    """A timestamp partitions a table as a date does; without a partition key, the file only clusters it."""
+    client = FakeClient()
+
+    assert prepare_with(client, tables=tables) == tables.columns
+
+    assert client.tables["raw"].get("timePartitioning") == partitioning
+    assert client.tables["raw"]["clustering"] == {"fields": clustering}
 
 
 def test_default_expirations_of_the_dataset_are_cleared() -> None:
@@ -244,9 +294,9 @@ def test_ledger_gets_the_columns_it_lacks() -> None:
     """A ledger that an older version of the platform created gets the columns that it lacks."""
     client = FakeClient()
     prepare_with(client)
-    older = dict(list(LEDGER_COLUMNS.items())[:-1])
+    older = dict(list(TABLES.ledger_columns.items())[:-1])
     client.tables["raw_loads"]["schema"] = {"fields": [one.to_api_repr() for one in make_schema(older)]}
 
     prepare_with(client)
 
-    assert [one["name"] for one in client.tables["raw_loads"]["schema"]["fields"]] == list(LEDGER_COLUMNS)
+    assert [one["name"] for one in client.tables["raw_loads"]["schema"]["fields"]] == list(TABLES.ledger_columns)

@@ -18,6 +18,7 @@ from txn_assets_tests.unit.rows import make_row
 PROGRAM = """
 import datetime as dt, io, json, sys
 from pathlib import Path
+from txn_assets.feeds.feed import Feed
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.run_folder import RunFolder
@@ -35,14 +36,17 @@ report = validate_file(file, folder, reading=reading, hasher=hasher)
 hash_file(folder.valid, folder.hashed, file=FileVersion("a.csv", 1, 1, ""), names=CONTRACT.names, hasher=hasher)
 hashed_rows.write_lake(folder.hashed, folder.lake("csv"), CONTRACT, file_format="csv")
 lake = hashed_rows.read_lake(folder.lake("csv").read_bytes(), CONTRACT, file_format="csv")
-table = postgres_sql.Table("public", "t")
+feed = Feed(
+    name="a", contract=CONTRACT, landing="", path="", quarantine="", staging="", bigquery_table="t", postgres_table="t"
+)
+table, tables = postgres_sql.Table("public", feed), bigquery_sql.Tables("project", "dataset", feed)
 found = {
     "reasons": dict(report.reasons),
     "staged": hashed_rows.read([folder.hashed], CONTRACT).read_all()["channel"].to_pylist(),
     "lake": lake["channel"].to_pylist(),
     "fingerprint": hashed_rows.totals(folder.hashed, CONTRACT)[0].fingerprint,
     "postgres": [postgres_sql.create_data(table).as_string(), postgres_sql.copy_statement(table).as_string()],
-    "bigquery": [bigquery_sql.COLUMNS, bigquery_sql.LOAD_COLUMNS],
+    "bigquery": [tables.columns, tables.load_columns],
 }
 print(json.dumps(found))
 """

@@ -91,8 +91,7 @@ def by_python(rows: list[Row]) -> Totals:
     dates = present("date")
     return Totals(
         rows=len(rows),
-        price=sum(present("price"), Decimal(0)),
-        quantity=sum(present("quantity")),
+        sums={"price": sum(present("price"), Decimal(0)), "quantity": Decimal(sum(present("quantity")))},
         min_date=min(dates, default=None),
         max_date=max(dates, default=None),
         fingerprint=sum(map(_row_number, rows, range(1, len(rows) + 1))) % 2**60,
@@ -131,7 +130,7 @@ class TestTotals:
         """Sums may reach a hundred times the largest price and quantity."""
         rows = [make_hashed_row(price=Decimal("99999999999999.9999"), quantity=MAX_WHOLE)] * 100
         found, _ = totals(stored(rows, tmp_path / "rows"), CONTRACT)
-        assert (found.price, found.quantity) == (Decimal("9999999999999999.9900"), 100 * MAX_WHOLE)
+        assert found.sums == {"price": Decimal("9999999999999999.9900"), "quantity": Decimal(100 * MAX_WHOLE)}
 
     def test_fingerprint_does_not_depend_on_the_order(self, tmp_path: Path) -> None:
         """The fingerprint ignores the order, because a store keeps its rows in any order."""

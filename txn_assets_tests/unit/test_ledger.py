@@ -15,10 +15,12 @@ from txn_assets.files.ledger import (
     LoadRecord,
     Totals,
     decide,
+    ledger_columns,
     read_holdings,
 )
 
-TOTALS = Totals(4, Decimal("1274.96"), 19, dt.date(2023, 10, 1), dt.date(2023, 10, 5), 0x123)
+SUMS = {"amount": Decimal("1274.96"), "pieces": Decimal(19)}
+TOTALS = Totals(4, SUMS, dt.date(2023, 10, 1), dt.date(2023, 10, 5), 0x123)
 OTHER = replace(TOTALS, rows=3)
 
 
@@ -40,6 +42,7 @@ INCOMING = make_record()
         pytest.param(make_record(generation=1), TOTALS, Action.KEEP, id="same bytes uploaded again"),
         pytest.param(make_record(), None, Action.LOAD, id="same content, store not looked at"),
         pytest.param(make_record(), OTHER, Action.LOAD, id="rows of the store were changed"),
+        pytest.param(make_record(), NOTHING.totals, Action.LOAD, id="rows of the store are gone"),
         pytest.param(make_record(generation=1, crc32c="BBBBBB=="), TOTALS, Action.LOAD, id="older bytes"),
         pytest.param(make_record(crc32c="BBBBBB=="), TOTALS, Action.LOAD, id="other bytes of one generation"),
         pytest.param(make_record(key_id="2026-01"), TOTALS, Action.LOAD, id="key rotated"),
@@ -53,6 +56,12 @@ INCOMING = make_record()
 def test_decision(held: LoadRecord | None, in_store: Totals | None, action: Action) -> None:
     """A load of the second generation decides according to what it finds."""
     assert decide(INCOMING, held, in_store) is action
+
+
+def test_file_without_rows_is_kept() -> None:
+    """A file without rows is unchanged if the store has no rows of it, whatever sums an empty store reports."""
+    empty = replace(TOTALS, rows=0, sums=dict.fromkeys(SUMS, Decimal(0)), min_date=None, max_date=None, fingerprint=0)
+    assert decide(make_record(totals=empty), make_record(totals=empty), NOTHING.totals) is Action.KEEP
 
 
 @pytest.mark.parametrize(
@@ -91,9 +100,29 @@ class TestRow:
         assert LoadRecord.from_row(INCOMING.to_row() | {"loaded_at": moment}) == INCOMING.at(moment)
 
     def test_values_of_a_store_become_those_of_the_record(self) -> None:
-        """Totals of a row become exact integers and zeros, although databases return them as decimals and nulls."""
-        found = LoadRecord.from_row(INCOMING.to_row() | {"sum_quantity": Decimal(19), "sum_price": None}).totals
-        assert (type(found.quantity), found) == (int, replace(TOTALS, price=Decimal(0)))
+        """Nulls become zeros and empty text, and whole numbers exact integers, although databases return decimals."""
+        row = INCOMING.to_row() | {"sum_amount": None, "row_count": Decimal(4), "rules_id": None}
+        found = LoadRecord.from_row(row)
+        assert (found.totals, found.rules_id) == (with_sum(amount=Decimal(0)), "")
+
+    def test_row_from_before_a_column_was_added(self) -> None:
+        """A ledger row without some column, as an earlier release wrote it, gives a record without that value."""
+        row = INCOMING.to_row()
+        del row["fingerprint"], row["rules_id"]
+        found = LoadRecord.from_row(row)
+        assert (found.totals, found.rules_id) == (replace(TOTALS, fingerprint=0), "")
+
+    def test_sums_are_between_count_and_dates(self) -> None:
+        """The sums come after the count of rows, in the order of the columns, with their decimals."""
+        columns = {column.name: column.kind.postgres for column in ledger_columns({"amount": 4, "pieces": 0})}
+        names = ["row_count", "sum_amount", "sum_pieces", "min_date"]
+        assert [name for name in columns if name in names] == names
+        assert (columns["sum_amount"], columns["sum_pieces"]) == ("numeric(38,4) NOT NULL", "numeric(38,0) NOT NULL")
+
+
+def with_sum(**sums: Decimal) -> Totals:
+    """Return `TOTALS` with other sums."""
+    return replace(TOTALS, sums=SUMS | sums)
 
 
 class TestTotals:
@@ -101,43 +130,42 @@ class TestTotals:
 
     def test_equal_totals_have_no_differences(self) -> None:
         """Equal totals have no differences, whatever their scale: a store's 1274.9600 is 1274.96."""
-        assert TOTALS.differences(replace(TOTALS, price=Decimal("1274.9600"))) == {}
+        assert TOTALS.differences(with_sum(amount=Decimal("1274.9600"))) == {}
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [
-            ("rows", 3),
-            ("price", Decimal("1274.9601")),
-            ("quantity", 20),
-            ("min_date", None),
-            ("max_date", dt.date(2023, 10, 6)),
-            ("fingerprint", 0x124),
-        ],
+        [("rows", 3), ("min_date", None), ("max_date", dt.date(2023, 10, 6)), ("fingerprint", 0x124)],
     )
     def test_each_difference_is_named_with_both_values(self, name: str, value: object) -> None:
         """Each difference is named with both values, so that a message can say what each store has."""
         other = replace(TOTALS, **{name: value})  # type: ignore[arg-type]  # each value fits its attribute
         assert TOTALS.differences(other) == {name: (getattr(TOTALS, name), value)}
 
-    @pytest.mark.parametrize(("price", "found"), [("1274.9601", False), ("1274.97", True)])
-    def test_rounding_of_a_binary_column_is_not_a_difference(self, price: str, found: bool) -> None:
-        """A difference within the rounding of the original table's binary floats does not count, but a cent does."""
-        differences = TOTALS.differences(replace(TOTALS, price=Decimal(price)), exact_price=False)
-        assert ("price" in differences) is found
+    @pytest.mark.parametrize(("name", "value"), [("amount", Decimal("1274.9601")), ("pieces", Decimal(20))])
+    def test_different_sum_has_the_name_of_its_column(self, name: str, value: Decimal) -> None:
+        """A sum that differs is named after its column."""
+        assert TOTALS.differences(with_sum(**{name: value})) == {name: (SUMS[name], value)}
 
-    def test_inexact_price_excuses_nothing_else(self) -> None:
-        """An inexact price excuses no other difference: rows are counted exactly in any table."""
-        other = replace(TOTALS, price=Decimal("1274.9601"), rows=5)
-        assert TOTALS.differences(other, exact_price=False) == {"rows": (4, 5)}
+    @pytest.mark.parametrize(("amount", "found"), [("1274.9601", False), ("1274.97", True)])
+    def test_rounding_of_a_binary_column_is_not_a_difference(self, amount: str, found: bool) -> None:
+        """A difference within the rounding of the original table's binary floats does not count, but a cent does."""
+        differences = TOTALS.differences(with_sum(amount=Decimal(amount)), inexact=["amount"])
+        assert ("amount" in differences) is found
+
+    def test_inexact_column_excuses_nothing_else(self) -> None:
+        """An inexact column excuses no other difference: rows are counted exactly in any table."""
+        other = replace(with_sum(amount=Decimal("1274.9601")), rows=5)
+        assert TOTALS.differences(other, inexact=["amount"]) == {"rows": (4, 5)}
 
     def test_store_without_rows_has_totals_of_nothing(self) -> None:
         """A store without rows has zero totals, although SQL sums over no rows are null."""
-        assert Totals.of_row((0, None, None, None, None, None)) == Totals(0, Decimal(0), 0, None, None, 0)
+        found = Totals.of_row((0, None, None, None, None, None), ["amount", "pieces"])
+        assert found.differences(NOTHING.totals) == {}
 
     def test_numbers_of_a_query_become_exact(self) -> None:
-        """Sums of integers become exact integers, although drivers return them as decimals."""
-        row = (4, Decimal("1274.9600"), Decimal(19), TOTALS.min_date, TOTALS.max_date, 0x123)
-        assert Totals.of_row(row) == TOTALS
+        """Sums become exact decimals, and counts integers, although drivers return either."""
+        row = (Decimal(4), Decimal("1274.9600"), 19, TOTALS.min_date, TOTALS.max_date, 0x123)
+        assert Totals.of_row(row, ["amount", "pieces"]) == TOTALS
 
 
 def test_only_rows_of_other_runs_are_fingerprinted_again() -> None:

@@ -32,7 +32,7 @@ def make_batch(*rows: dict[str, Any]) -> pa.RecordBatch:
 
 def read_back(batch: pa.RecordBatch, *, piece_bytes: int = PIECE_BYTES) -> list[tuple[str | None, ...]]:
     """Return the values that PostgreSQL reads from the text, by the rules of its documentation."""
-    text = b"".join(pieces([batch], piece_bytes=piece_bytes)).decode()
+    text = b"".join(pieces([batch], order_by="date", piece_bytes=piece_bytes)).decode()
     assert text == "" or text.endswith("\n")
     return [tuple(map(_value, line.split("\t"))) for line in text.split("\n")[:-1]]
 

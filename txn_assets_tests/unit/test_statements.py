@@ -4,26 +4,37 @@ Quoting, columns and agreement with the staged rows only; integration tests show
 """
 
 import datetime as dt
+import re
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from txn_assets.feeds.transaction import CONTRACT
+from txn_assets.feeds.refund import Refund
 from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
+from txn_assets.rows import hashed_rows
 from txn_assets.stores import bigquery, bigquery_sql, gcs, postgres_catalog, postgres_sql
 from txn_assets.stores.landed_names import object_name
-from txn_assets_tests.unit.rows import FIELDS
+from txn_assets.stores.ledger_columns import ledger_columns
+from txn_assets_tests.unit.feeds import Note, make_feed
 
 RECORD = LoadRecord(
     FileVersion("a.csv", 7, 300, "AAAAAA=="),
     "run",
     "sha256",
     "rules",
-    Totals(2, Decimal("9999999999999999.9900"), 2**70, dt.date(2023, 10, 1), dt.date(2023, 10, 5), 2**60 - 1),
+    Totals(
+        2,
+        {"price": Decimal("9999999999999999.9900"), "quantity": Decimal(2**70)},
+        dt.date(2023, 10, 1),
+        dt.date(2023, 10, 5),
+        2**60 - 1,
+    ),
 )
-TABLE = postgres_sql.Table("public", "t")
-EVIL = postgres_sql.Table('pub"lic', "x; DROP TABLE y")
+NO_ROWS = replace(RECORD.totals, rows=0, sums=dict.fromkeys(RECORD.totals.sums, Decimal(0)), min_date=None)
+LEDGER_COLUMNS = ledger_columns(make_feed().contract)
+TABLE = postgres_sql.Table("public", make_feed(postgres_table="t"))
+EVIL = postgres_sql.Table('pub"lic', make_feed(postgres_table="x; DROP TABLE y"))
 
 
 class TestObjectNames:
@@ -51,36 +62,45 @@ class TestObjectNames:
 class TestObjectMetadata:
     """The ledger of an object."""
 
-    @pytest.mark.parametrize(
-        "totals", [RECORD.totals, Totals(0, Decimal(0), 0, None, None, 0)], ids=["rows", "no rows"]
-    )
+    @pytest.mark.parametrize("totals", [RECORD.totals, NO_ROWS], ids=["rows", "no rows"])
     def test_record_is_read_back(self, totals: Totals) -> None:
         """A record is read back completely and exactly."""
         record = replace(RECORD, totals=totals)
-        assert gcs.record_of(gcs.metadata_of(record)) == record
+        assert gcs.record_of(gcs.metadata_of(record, LEDGER_COLUMNS), LEDGER_COLUMNS) == record
 
     def test_values_are_text(self) -> None:
         """Metadata values are text, because GCS keeps nothing else."""
-        assert {type(value) for value in gcs.metadata_of(RECORD).values()} == {str}
+        assert {type(value) for value in gcs.metadata_of(RECORD, LEDGER_COLUMNS).values()} == {str}
+
+    def test_metadata_from_before_a_column_was_added(self) -> None:
+        """Metadata without the sum of a newer column gives a record with a zero sum."""
+        metadata = gcs.metadata_of(RECORD, LEDGER_COLUMNS)
+        del metadata["sum_quantity"]
+        sums = gcs.record_of(metadata, LEDGER_COLUMNS).totals.sums
+        assert sums == {**RECORD.totals.sums, "quantity": Decimal(0)}
+
+    def test_keys_of_the_metadata(self) -> None:
+        """The keys are those that readers of the lake know."""
+        assert list(gcs.metadata_of(RECORD, LEDGER_COLUMNS)) == [
+            *("source_file", "source_generation", "source_size", "source_crc32c", "run_id", "key_id", "rules_id"),
+            *("rows", "sum_price", "sum_quantity", "min_date", "max_date", "fingerprint"),
+        ]
 
 
 class TestLedgerRow:
     """The ledger of a PostgreSQL table."""
 
-    def test_query_selects_every_column(self) -> None:
-        """`held_query` selects the columns in the order in which the sink names them."""
-        selected = (
-            postgres_sql.held_query(TABLE)
-            .as_string()
-            .removeprefix("SELECT DISTINCT ON (source_file) ")
-            .partition(" FROM ")[0]
-        )
-        assert selected.split(", ") == list(postgres_sql.LEDGER_COLUMNS)
+    def test_types_of_the_columns(self) -> None:
+        """The ledger has a sum for each number, with the decimals of its column."""
+        assert TABLE.ledger_columns["sum_price"] == "numeric(38,4) NOT NULL"
+        assert TABLE.ledger_columns["sum_quantity"] == "numeric(38,0) NOT NULL"
 
     def test_note_binds_each_column_once(self) -> None:
         """The statement binds each column once, except `loaded_at`, which is the server's clock."""
         statement = postgres_sql.note_statement(TABLE).as_string()
-        assert statement.count("%s") == len(RECORD.to_row()) == len(postgres_sql.LEDGER_COLUMNS) - 1
+        bound = re.findall(r"%\((\w+)\)s", statement)
+        assert bound == [name for name in TABLE.ledger_columns if name != "loaded_at"]
+        assert set(bound) == set(RECORD.to_row())
         assert "ON CONFLICT (source_file, generation) DO UPDATE" in statement
         assert "loaded_at = now()" in statement
 
@@ -94,7 +114,9 @@ class TestPostgresStatements:
             statement.as_string()
             for statement in (
                 *postgres_catalog.missing(postgres_catalog.EMPTY, EVIL),
-                postgres_sql.held_query(EVIL),
+                postgres_sql.held_query(EVIL, EVIL.ledger_columns),
+                postgres_sql.rows_query(EVIL),
+                postgres_sql.any_id_query(EVIL),
                 postgres_sql.totals_query(EVIL, is_exact=True),
                 postgres_sql.delete_statement(EVIL),
                 postgres_sql.forget_statement(EVIL),
@@ -109,19 +131,19 @@ class TestPostgresStatements:
 
     def test_copy_takes_the_columns_of_staging(self) -> None:
         """COPY takes the columns in staging order, because the text has no names."""
-        names = ", ".join(f'"{name}"' for name in list(CONTRACT.staged_columns))
+        names = ", ".join(f'"{name}"' for name in hashed_rows.staged_schema(TABLE.contract).names)
         assert postgres_sql.copy_statement(TABLE).as_string() == f'COPY "public"."t" ({names}) FROM STDIN (FORMAT text)'
 
     def test_table_has_the_fields_and_their_source(self) -> None:
         """The table has the fields and their source, with exact money."""
-        assert tuple(postgres_sql.COLUMNS) == (*FIELDS, "source_file", "source_row")
-        assert postgres_sql.COLUMNS["price"] == "numeric(18,4)"
+        assert tuple(TABLE.columns) == (*TABLE.contract.names, "source_file", "source_row")
+        assert TABLE.columns["price"] == "numeric(18,4)"
 
 
 class TestBigQueryStatements:
     """Statements for BigQuery."""
 
-    TABLES = bigquery_sql.Tables("hijra-project", "warehouse", "raw")
+    TABLES = bigquery_sql.Tables("hijra-project", "warehouse", make_feed(bigquery_table="raw"))
 
     def test_names_are_quoted(self) -> None:
         """Names are quoted, because projects have hyphens."""
@@ -130,16 +152,16 @@ class TestBigQueryStatements:
 
     def test_load_table_has_the_columns_of_the_parquet_file(self) -> None:
         """The load table has the columns of the Parquet file, in order."""
-        assert list(bigquery_sql.LOAD_COLUMNS) == list(CONTRACT.staged_columns)
+        assert list(self.TABLES.load_columns) == hashed_rows.staged_schema(self.TABLES.contract).names
 
     def test_table_has_the_fields_and_their_source(self) -> None:
         """The table has the fields and their source, with exact money."""
-        assert tuple(bigquery_sql.COLUMNS) == (*FIELDS, "source_file", "source_row")
-        assert bigquery_sql.COLUMNS["price"] == "NUMERIC"
+        assert tuple(self.TABLES.columns) == (*self.TABLES.contract.names, "source_file", "source_row")
+        assert self.TABLES.columns["price"] == "NUMERIC"
 
     def test_ledgers_have_the_same_columns(self) -> None:
         """The ledgers have the same columns, so that they can be joined to compare the stores."""
-        assert list(bigquery_sql.LEDGER_COLUMNS) == list(postgres_sql.LEDGER_COLUMNS)
+        assert list(self.TABLES.ledger_columns) == list(TABLE.ledger_columns)
 
     def test_replacing_is_one_transaction(self) -> None:
         """Rows and ledger change in one transaction, and the INSERT into the ledger fails if the rows are wrong."""
@@ -152,7 +174,7 @@ class TestBigQueryStatements:
 
     def test_rows_without_a_date_are_replaced_too(self) -> None:
         """Rows without a date are replaced too, despite the date range that limits the partitions."""
-        assert "OR date IS NULL" in bigquery_sql.replace_script(self.TABLES, "_staging", {})
+        assert "OR `date` IS NULL" in bigquery_sql.replace_script(self.TABLES, "_staging", {})
 
     def test_without_staging_only_the_ledger_changes(self) -> None:
         """A version with the same rows changes only the ledger."""
@@ -163,7 +185,7 @@ class TestBigQueryStatements:
     def test_values_are_cast_to_the_types_of_the_table(self) -> None:
         """Values are cast to the table's types, so that the original pipeline's table keeps its FLOAT."""
         script = bigquery_sql.replace_script(self.TABLES, "_staging", {"price": "FLOAT64", "quantity": "INT64"})
-        assert "CAST(price AS FLOAT64), CAST(quantity AS INT64), CAST(date AS DATE)" in script
+        assert "CAST(`price` AS FLOAT64), CAST(`quantity` AS INT64), CAST(`date` AS DATE)" in script
 
     def test_every_statement_on_the_table_is_bounded_by_date(self) -> None:
         """Every statement filters by date; others would scan the whole table or fail `require_partition_filter`."""
@@ -176,11 +198,32 @@ class TestBigQueryStatements:
         reading = [sql for sql in statements if f"FROM {self.TABLES.data}" in sql]
         assert len(reading) >= 4
         for sql in reading:
-            assert sql.count(f"FROM {self.TABLES.data}") == sql.count("(date BETWEEN ")
+            assert sql.count(f"FROM {self.TABLES.data}") == sql.count("(`date` BETWEEN ")
         assert not [sql for sql in statements if self.TABLES.data in sql and sql not in reading and "INSERT" not in sql]
+
+    def test_days_of_a_timestamp_bound_the_column_itself(self) -> None:
+        """Bounds of a timestamp are its first and last moment on those days: a function of it would not prune."""
+        tables = bigquery_sql.Tables("hijra-project", "warehouse", make_feed(Refund))
+        first, last = bigquery_sql.day_bounds(tables, dt.date(2024, 2, 28), dt.date(2024, 2, 29))
+        assert str(first) == "2024-02-28 00:00:00+00:00"
+        assert str(last) == "2024-02-29 23:59:59.999999+00:00"
+        assert bigquery_sql.within(tables).startswith(" AND (`refunded_at` BETWEEN @first_key AND @last_key")
+        assert "TIMESTAMP '0001-01-01 00:00:00+00:00'" in bigquery_sql.begin_ledger_statement(tables)
+
+    def test_nothing_is_bounded_without_a_partition_key(self) -> None:
+        """Without a partition key there is no condition on one, and the days in the ledger are null."""
+        tables = bigquery_sql.Tables("hijra-project", "warehouse", make_feed(Note))
+        statements = [
+            bigquery_sql.totals_query(tables, is_exact=True),
+            bigquery_sql.rows_query(tables),
+            bigquery_sql.begin_ledger_statement(tables),
+            bigquery_sql.replace_script(tables, "_load", {}),
+        ]
+        assert not [sql for sql in statements if "BETWEEN" in sql or "_key" in sql.replace("key_id", "")]
+        assert all("CAST(NULL AS DATE)" in sql for sql in (statements[0], *statements[2:]))
 
     def test_numbers_of_the_ledger_are_sent_as_text(self) -> None:
         """Numbers of the ledger travel as text, because a JSON number loses digits beyond 2^53."""
-        values = bigquery._struct(RECORD, None).to_api_repr()["parameterValue"]["structValues"]
+        values = bigquery.struct(self.TABLES, RECORD, None).to_api_repr()["parameterValue"]["structValues"]
         assert [name for name, value in values.items() if not isinstance(value["value"], str)] == []
         assert values["sum_quantity"]["value"] == str(2**70)
