@@ -29,7 +29,7 @@ def validate_and_hash(timer: Timer, *, path: str, folder: str) -> Totals:
     """Turn the CSV file into hashed.parquet and rejected.csv in `folder`."""
     feed = feeds_of(load_config())[0]
     hasher = make_hasher(feed.pii_fields, algorithm="sha256", key_id="none", key=None)
-    reading = processing.Reading(contract=feed.contract_on(dt.datetime.now(dt.UTC).date()), batch_size=feed.batch_size)
+    reading = feed.reading(dt.datetime.now(dt.UTC).date())
     shutil.rmtree(folder, ignore_errors=True)
     Path(folder).mkdir(parents=True)
     files = RunFolder(Path(folder))

@@ -5,6 +5,7 @@ The README section 'Configuration' describes every key.
 """
 
 import difflib
+import typing
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -383,10 +384,17 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
 
 
 def _known_keys(parents: Iterable[str]) -> set[str]:
-    model: type[BaseModel] = PipelineConfig
+    model: Any = PipelineConfig
     for parent in parents:
-        field = next(f for name, f in model.model_fields.items() if (f.alias or name) == parent)
-        annotation = field.annotation
-        candidates = (annotation, *getattr(annotation, "__args__", ()))
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+        if typing.get_origin(model) is dict:
+            # Any key, of which each has a section of the same kind.
+            candidates: tuple[Any, ...] = typing.get_args(model)[1:]
+        else:
+            field = next(f for name, f in model.model_fields.items() if (f.alias or name) == parent)
+            candidates = (field.annotation, *typing.get_args(field.annotation))
+        model = next(c for c in candidates if typing.get_origin(c) is dict or _is_section(c))
     return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def _is_section(candidate: object) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, BaseModel)

@@ -64,7 +64,7 @@ def make_config(path: Path, overrides: Mapping[str, Any] | None = None) -> None:
     name = uuid.uuid4().hex[:12]
     content["data_lake"]["gcs_bucket"] = f"bucket-{name}"
     content["data_warehouse"] |= {"dataset": f"dataset_{name}", "postgres": {"schema": f"schema_{name}"}}
-    path.write_text(yaml.safe_dump(_merged(content, overrides or {})))
+    path.write_text(yaml.safe_dump(_merged(content, overrides or {}), sort_keys=False))
 
 
 def _merged(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Deployment:
     def configure(self, overrides: Mapping[str, Any]) -> None:
         """Change the configuration for subsequent runs."""
         content = yaml.safe_load(self.config_path.read_text())
-        self.config_path.write_text(yaml.safe_dump(_merged(content, overrides)))
+        self.config_path.write_text(yaml.safe_dump(_merged(content, overrides), sort_keys=False))
 
     @property
     def bucket(self) -> storage.Bucket:

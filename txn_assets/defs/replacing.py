@@ -84,7 +84,7 @@ def _first_ids(file: Path, feed: Feed, hasher: Hasher) -> list[str]:
     """Return the first ids of valid rows, hashed if the stores hold them hashed."""
     ids: list[str] = []
     characters = 0
-    contract, row_id = feed.contract_on(dt.datetime.now(dt.UTC).date()), feed.contract.row_id
+    contract, row_id = feed.reading(dt.datetime.now(dt.UTC).date()).contract, feed.contract.row_id
     if row_id is None:
         return []
     convert = hasher.hexdigest if row_id in hasher.pii_fields else str

@@ -10,6 +10,7 @@ from typing import Literal
 
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reading import Reading
 
 FIRST_FEED = "transactions"
 """Name of the feed that the sections `data_lake`, `data_warehouse`, `ingestion` and `security` configure."""
@@ -74,9 +75,14 @@ class Feed:
         """The columns that are hashed."""
         return self.contract.pii_fields
 
-    def contract_on(self, today: dt.date) -> RowContract:
-        """Return the contract for a run on `today`."""
-        return self.contract.on(today)
+    def reading(self, today: dt.date) -> Reading:
+        """Return how a run on `today` reads the files of the feed."""
+        return Reading(
+            contract=self.contract.on(today),
+            file_format=self.file_format,
+            batch_size=self.batch_size,
+            unknown_columns_key=self.key("unknown_columns") if self.unknown_columns == "refuse" else "",
+        )
 
     @cached_property
     def rules_id(self) -> str:

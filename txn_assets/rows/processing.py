@@ -6,7 +6,6 @@ hashed files.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,13 +14,12 @@ import pyarrow as pa
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, RejectedSample, ValidationReport, mixed_amounts
 from txn_assets.files.run_folder import RunFolder
-from txn_assets.rows.contract import RowContract
 from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.rows.csv_reader import CsvFile, Sizes
 from txn_assets.rows.duckdb_session import connect
-from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.quarantine import QuarantineWriter
+from txn_assets.rows.reading import Reading
 from txn_assets.rows.validation import RejectedRows, count_decimal_commas, count_reasons, valid_schema, validate
 
 THREADS = 2
@@ -29,22 +27,6 @@ THREADS = 2
 
 BATCH_ROWS = 61_440
 """Half a DuckDB row group. DuckDB would have to split larger batches to write them to Parquet in order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How the files of a feed are read and validated.
-
-    Attributes:
-        contract: the columns and what a valid row is, on the day of the run.
-        batch_size: number of rows passed to Pydantic at once.
-        refuses_unknown_columns: whether a column that is not in the contract makes the file unusable.
-    """
-
-    contract: RowContract
-    file_format: FileFormat = DEFAULT_FORMAT
-    batch_size: int = 10_000
-    refuses_unknown_columns: bool = False
 
 
 def read_header(stream: BinaryIO, reading: Reading) -> tuple[str, ...]:
@@ -122,8 +104,8 @@ def hash_file(valid: Path, hashed: Path, *, file: FileVersion, names: Sequence[s
 
 def _check_columns(file: CsvFile, reading: Reading) -> None:
     extra = file.header.extra
-    if extra and reading.refuses_unknown_columns:
-        message = f"it has {len(extra)} unknown columns ({', '.join(extra)}), and ingestion.unknown_columns is 'refuse'"
+    if extra and (key := reading.unknown_columns_key):
+        message = f"it has {len(extra)} unknown columns ({', '.join(extra)}), and {key} is 'refuse'"
         raise NotATransactionFileError(message)
 
 

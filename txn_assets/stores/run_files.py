@@ -20,6 +20,7 @@ from txn_assets.files.run_folder import RunFolder, written_whole
 from txn_assets.files.values import HashedFile, ValidatedFile
 from txn_assets.rows import hashed_rows, processing
 from txn_assets.rows.hashing import Hasher, make_hasher
+from txn_assets.rows.reading import Reading
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import UnusableFileError
 from txn_assets.stores.landing import LandingZone
@@ -72,14 +73,8 @@ class RunFiles:
         return make_hasher(self.feed.pii_fields, algorithm=hash_.algorithm, key_id=hash_.key_id, key=self.hash_key)
 
     @cached_property
-    def _reading(self) -> processing.Reading:
-        feed = self.feed
-        return processing.Reading(
-            contract=feed.contract_on(dt.datetime.now(dt.UTC).date()),
-            file_format=feed.file_format,
-            batch_size=feed.batch_size,
-            refuses_unknown_columns=feed.unknown_columns == "refuse",
-        )
+    def _reading(self) -> Reading:
+        return self.feed.reading(dt.datetime.now(dt.UTC).date())
 
     @cached_property
     def _scratch(self) -> Path:

@@ -24,7 +24,8 @@ from txn_assets.files.ledger import FileVersion
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows import hashed_rows
 from txn_assets.rows.hashing import Hasher
-from txn_assets.rows.processing import Reading, hash_file, validate_file
+from txn_assets.rows.processing import hash_file, validate_file
+from txn_assets.rows.reading import Reading
 from txn_assets.stores import bigquery_sql, postgres_sql
 
 path, header, *lines = sys.argv[1:]

@@ -26,7 +26,8 @@ from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.rows.hashed_rows import read_valid, staged_schema
 from txn_assets.rows.hashing import Hasher
-from txn_assets.rows.processing import Reading, hash_file, read_header, validate_file
+from txn_assets.rows.processing import hash_file, read_header, validate_file
+from txn_assets.rows.reading import Reading
 from txn_assets.rows.validation import valid_schema
 from txn_assets_tests.unit.rows import FIELDS, HEADER, csv_bytes, make_row
 
@@ -47,7 +48,7 @@ def reading(**ingestion: Any) -> Reading:
     return Reading(
         contract=settings.validation.narrow(CONTRACT).on(TODAY),
         batch_size=settings.batch_size,
-        refuses_unknown_columns=settings.unknown_columns == "refuse",
+        unknown_columns_key="ingestion.unknown_columns" if settings.unknown_columns == "refuse" else "",
     )
 
 

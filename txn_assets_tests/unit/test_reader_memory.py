@@ -13,7 +13,8 @@ from pathlib import Path
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.hashing import Hasher
-from txn_assets.rows.processing import Reading, validate_file
+from txn_assets.rows.processing import validate_file
+from txn_assets.rows.reading import Reading
 
 folder, extra, filler = RunFolder(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3].encode().decode("unicode_escape")
 header = "transaction_id,product,price,quantity,date" + "".join(f",c{number}" for number in range(extra))
