@@ -33,6 +33,8 @@ class BooleanKind(Kind):
 
     pattern = "^(?:true|false)$"
 
+    rule = "true or false; also yes, no, 1 and 0, in any case"
+
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""
         return core_schema.no_info_before_validator_function(_boolean, core_schema.bool_schema())

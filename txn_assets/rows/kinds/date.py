@@ -67,6 +67,12 @@ class DayBounds(Kind):
             bounds: dict[str, Any] = {"first": str(self.first), "last": str(last)}
             raise PydanticCustomError("date_out_of_range", "Input should be a day from {first} to {last}", bounds)
 
+    @property
+    def days(self) -> str:
+        """The valid days, for people."""
+        last = f"{FUTURE_DAYS} days after the load" if self.last is None else self.last
+        return f"from {self.first} to {last}"
+
     @classmethod
     def rules(cls) -> Mapping[str, str]:
         """Return the rules `min` and `max`."""
@@ -110,6 +116,11 @@ class DateKind(DayBounds):
     def bounds(self) -> Bounds:
         """The first and the last valid day."""
         return self.first.isoformat(), None if self.last is None else self.last.isoformat()
+
+    @property
+    def rule(self) -> str:
+        """The form and the bounds."""
+        return f"a day in the form YYYY-MM-DD, {self.days}"
 
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""

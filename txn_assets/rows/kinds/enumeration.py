@@ -52,6 +52,11 @@ class EnumerationKind(Kind):
         """One of the values."""
         return f"^(?:{'|'.join(map(re.escape, self.values))})$"
 
+    @property
+    def rule(self) -> str:
+        """The values."""
+        return f"one of: {', '.join(self.values)}"
+
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""
         return core_schema.no_info_before_validator_function(_stripped, core_schema.literal_schema([*self.values]))

@@ -105,6 +105,13 @@ class DecimalKind(Kind):
         least = None if self.minimum is None or self.minimum == 0 else f"{self.minimum:f}"
         return least, None if self.maximum is None else f"{self.maximum:f}"
 
+    @property
+    def rule(self) -> str:
+        """The digits and the bounds."""
+        bounds = describe_bounds(self.minimum, self.maximum)
+        decimals = f" and {self.decimals} after" if self.decimals else " and none after"
+        return f"a plain decimal number{bounds}, with at most {self.whole_digits} digits before the point{decimals}"
+
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""
         # Keep bounds in the inner schema. As validators of their own, they would be checked in Python.
@@ -175,6 +182,13 @@ class DecimalKind(Kind):
             message = f"{name} has more than {self.digits} digits"
             raise ValueError(message)
         return number
+
+
+def describe_bounds(minimum: Decimal | int | None, maximum: Decimal | int | None) -> str:
+    """Return the bounds as a part of a sentence; '' if there are none."""
+    if minimum is None:
+        return "" if maximum is None else f" of at most {maximum}"
+    return f" from {minimum}" if maximum is None else f" from {minimum} to {maximum}"
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,11 @@ class Kind(ABC):
         """What every valid text begins with; '' for anything."""
         return ""
 
+    @property
+    @abstractmethod
+    def rule(self) -> str:
+        """What a valid text is, for people: the end of a sentence that begins with the name of the field."""
+
     @abstractmethod
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""

@@ -80,6 +80,14 @@ class TextKind(Kind):
         """The prefix."""
         return self.prefix
 
+    @property
+    def rule(self) -> str:
+        """What the text begins with, and what it is not."""
+        begins = f" that begins with {self.prefix!r}" if self.prefix else ""
+        return f"text{begins}, with a visible character; {self._no_damage}"
+
+    _no_damage = "not a formula or an error value of a spreadsheet"
+
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""
         pattern = f"^{re.escape(self.prefix)}" if self.prefix else None
@@ -109,6 +117,8 @@ class IdentifierKind(TextKind):
     """Text that identifies something, and that a spreadsheet has not turned into a number or a marked text."""
 
     name: ClassVar[str] = "identifier"
+
+    _no_damage = "not a formula, an error value, a number in scientific notation or a marked text of a spreadsheet"
 
     @property
     def pattern(self) -> str:

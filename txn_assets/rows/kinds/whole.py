@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from txn_assets.rows.kinds.exact import MAX_NUMBER_LENGTH
+from txn_assets.rows.kinds.exact import MAX_NUMBER_LENGTH, describe_bounds
 from txn_assets.rows.kinds.kind import Bounds, Kind
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ class WholeKind(Kind):
         """The bounds that `pattern` does not have."""
         least = None if self.minimum in (MIN_WHOLE, 0, 1) else str(self.minimum)
         return least, None if self.maximum == MAX_WHOLE else str(self.maximum)
+
+    @property
+    def rule(self) -> str:
+        """The bounds, unless they are those of a column."""
+        minimum = None if self.minimum == MIN_WHOLE else self.minimum
+        maximum = None if self.maximum == MAX_WHOLE else self.maximum
+        return f"a whole number{describe_bounds(minimum, maximum)}"
 
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""
