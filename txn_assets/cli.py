@@ -5,16 +5,19 @@
 """
 
 import argparse
+import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from txn_assets.config import load_config
 from txn_assets.environment import config_path, project_root, servers_environment, txn_home
 from txn_assets.errors import UserError
+from txn_assets.feeds.configured import find_feed
+from txn_assets.feeds.feed import FIRST_FEED
 from txn_assets.local import exports
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.stack import down, ensure_up, listen_on, status
@@ -25,6 +28,7 @@ Validate transaction CSV files, hash their PII, and load them into GCS, BigQuery
 
 commands:
   run      load a file and show the result                 txn run orders.csv
+  check    try a file: show what a load would find         txn check orders.csv
   dev      run the Dagster UI and daemon until Ctrl-C      txn dev 3001
   up       start the local servers and list them           txn up
   status   list the local servers; fail if one is down     txn status
@@ -89,6 +93,17 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--replace", action="store_true", help="replace what was loaded under the same name")
     run.set_defaults(call=_run)
 
+    check = commands.add_parser(
+        "check",
+        description="Validate a file as a load would, without landing it. Start nothing and write nothing.",
+        epilog="exit code: 0 if all rows are valid, 1 if some are not or a check fails, 2 if the file cannot be read",
+    )
+    check.add_argument("file", type=Path, help="the file to try")
+    check.add_argument("--feed", default=FIRST_FEED, help="the feed that the file is for (default: %(default)s)")
+    check.add_argument("--json", action="store_true", help="print an object for programs")
+    check.add_argument("--explain", type=int, metavar="ROW", help="show the verdict on this record, counted from 1")
+    check.set_defaults(call=_check)
+
     dev = commands.add_parser("dev", description="Run the Dagster UI and daemon, with the local servers, until Ctrl-C.")
     dev.add_argument("port", nargs="?", default="3000", help="port of the UI on 127.0.0.1 (default: %(default)s)")
     dev.set_defaults(call=_dev)
@@ -112,6 +127,27 @@ def _run(given: argparse.Namespace) -> int:
     from txn_assets.run import run  # noqa: PLC0415 - see above
 
     return run(given.file, load_config(), sys.stdout, name=given.name, replace=given.replace)
+
+
+def _check(given: argparse.Namespace) -> int:
+    from txn_assets.senders.check import UNREADABLE, check, refusal  # noqa: PLC0415 - imports Arrow
+    from txn_assets.senders.explain import explain  # noqa: PLC0415 - as above
+
+    try:
+        feed = find_feed(load_config(), given.feed)
+        outcome = check(given.file, feed) if given.explain is None else explain(given.file, feed, given.explain)
+    except UserError as error:
+        if given.json:
+            sys.stdout.write(_as_json(refusal(given.file, given.feed, error)))
+        else:
+            sys.stderr.write(f"{error}\n")
+        return UNREADABLE
+    sys.stdout.write(_as_json(outcome.as_json()) if given.json else outcome.text())
+    return outcome.exit_code
+
+
+def _as_json(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=2) + "\n"
 
 
 def _dev(given: argparse.Namespace) -> int:

@@ -1,8 +1,11 @@
 """The feeds of a configuration: the first one from the existing sections, the others from `feeds`."""
 
+import difflib
 import functools
 
 from txn_assets.config import FeedSection, PipelineConfig
+from txn_assets.environment import config_path
+from txn_assets.errors import UserError
 from txn_assets.feeds.feed import FIRST_FEED, Feed
 from txn_assets.feeds.transaction import CONTRACT
 
@@ -11,6 +14,23 @@ from txn_assets.feeds.transaction import CONTRACT
 def feeds_of(config: PipelineConfig) -> tuple[Feed, ...]:
     """Return the feeds of `config`, the first feed first."""
     return (_first(config), *(make_feed(name, section) for name, section in config.feeds.items()))
+
+
+def find_feed(config: PipelineConfig, name: str | None) -> Feed:
+    """Return the feed `name` of `config`, or the first feed if `name` is None.
+
+    Raises:
+        UserError: there is no such feed.
+    """
+    feeds = {feed.name: feed for feed in feeds_of(config)}
+    if name is None:
+        return feeds[FIRST_FEED]
+    if name not in feeds:
+        near = difflib.get_close_matches(name, feeds, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Configured feeds: {', '.join(feeds)}."
+        message = f"There is no feed {name!r} in {config_path()}. {hint}"
+        raise UserError(message)
+    return feeds[name]
 
 
 def _first(config: PipelineConfig) -> Feed:

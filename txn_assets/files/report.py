@@ -3,7 +3,7 @@
 `processing.validate_file` builds it, and checks, logs and metadata show it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -33,6 +33,15 @@ class RejectedSample:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedCheck:
+    """A check that a report fails: its name in Dagster, a sentence, and whether it fails the run."""
+
+    name: str
+    sentence: str
+    is_error: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ValidationReport:
     """What validation found in one file, without any value from a row.
 
@@ -54,6 +63,19 @@ class ValidationReport:
     extra_columns: tuple[str, ...]
     repeated_ids: int
     bare_quotes: int = 0
+
+    def failed_checks(self, limit: Decimal) -> Iterator[FailedCheck]:
+        """Yield the checks that fail, named as in `defs/checks.py`; `limit` is the allowed share of rejected rows."""
+        sentences = {
+            "every_row_accounted_for": self.unaccounted(),
+            "rejected_share_within_limit": self.over_limit(limit),
+            "no_rejected_rows": self.rejections(),
+            "transaction_ids_unique": self.repeats(),
+            "header_as_expected": self.unknown_columns(),
+            "no_stray_quotes": self.stray_quotes(),
+        }
+        errors = ("every_row_accounted_for", "rejected_share_within_limit")
+        yield from (FailedCheck(name, sentence, name in errors) for name, sentence in sentences.items() if sentence)
 
     def unaccounted(self) -> str | None:
         """Return a message if a row is neither valid nor rejected, or is both, otherwise None."""

@@ -20,7 +20,14 @@ from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.quarantine import QuarantineWriter
 from txn_assets.rows.reading import Reading
-from txn_assets.rows.validation import RejectedRows, count_decimal_commas, count_reasons, valid_schema, validate
+from txn_assets.rows.validation import (
+    RejectedRows,
+    Verdict,
+    count_decimal_commas,
+    count_reasons,
+    valid_schema,
+    validate,
+)
 
 THREADS = 2
 """Number of blocks to validate at the same time."""
@@ -83,6 +90,22 @@ def validate_file(stream: BinaryIO, folder: RunFolder, *, reading: Reading, hash
         repeated_ids=_repeated_ids(folder.valid, contract.row_id) if contract.row_id else 0,
         bare_quotes=bare_quotes,
     )
+
+
+def find_record(stream: BinaryIO, source_row: int, *, reading: Reading) -> Verdict | None:
+    """Return the verdict on the block that has the record `source_row`; None if the file has fewer records.
+
+    Raises:
+        NotATransactionFileError: the file as a whole does not have the columns and the form of the feed.
+    """
+    file = CsvFile(stream, reading.contract)
+    _check_columns(file, reading)
+    records = 0
+    for verdict in validate(file, reading.contract, batch_size=reading.batch_size, threads=THREADS):
+        records += verdict.records
+        if source_row <= records:
+            return verdict
+    return None
 
 
 def _sample(rejected: RejectedRows, rows: int) -> list[RejectedSample]:

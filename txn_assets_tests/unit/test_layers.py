@@ -12,7 +12,7 @@ import pytest
 
 from txn_assets.environment import project_root
 
-LAYERS = ("files", "rows", "feeds", "stores", "local", "defs", "entry")
+LAYERS = ("files", "rows", "feeds", "senders", "stores", "local", "defs", "entry")
 """Layers from bottom to top."""
 ENTRY = ("cli", "definitions", "job", "run")
 SAME_LAYER = {"errors": "files", "config": "feeds", "environment": "rows"} | dict.fromkeys(ENTRY, "entry")

@@ -1,0 +1,1 @@
+"""For people who send files: try a file before it lands, and read the contract."""

@@ -1,0 +1,114 @@
+"""Try a file before it lands: `txn check FILE`.
+
+The file goes through the same validation as a landed one. Nothing is started, and nothing is written outside a
+temporary folder. docs/how-to/check-in-the-senders-ci.md documents the output and the exit codes.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from txn_assets.errors import UserError
+from txn_assets.feeds.feed import Feed
+from txn_assets.files.report import FailedCheck, ValidationReport
+from txn_assets.files.run_folder import RunFolder
+from txn_assets.rows.hashing import Hasher
+from txn_assets.rows.processing import read_header, validate_file
+from txn_assets.senders.files import open_file, today
+
+VALID, INVALID, UNREADABLE = 0, 1, 2
+"""Exit codes of `txn check`: all rows are valid, some are not or a check fails the run, or there is no verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a load would find in a file.
+
+    Attributes:
+        columns: the names in the header.
+        missing_columns: optional columns that the header lacks.
+        failed: the checks that fail.
+    """
+
+    file: str
+    feed: str
+    columns: tuple[str, ...]
+    missing_columns: tuple[str, ...]
+    report: ValidationReport
+    failed: tuple[FailedCheck, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of `txn check`."""
+        return INVALID if self.report.rejected or any(check.is_error for check in self.failed) else VALID
+
+    def text(self) -> str:
+        """Return what `make run` would print about the rows of the file."""
+        return "".join(f"{line}\n" for line in self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        report = self.report
+        yield from (f"FAILED  {check.name}: {check.sentence}" for check in self.failed if check.is_error)
+        if report.records and not report.valid:
+            yield "FAILED  no row is valid: the stores would keep what they have"
+        yield self.file
+        yield f"  rows in   {report.records:>12,}"
+        yield f"  valid     {report.valid:>12,}"
+        yield f"  rejected  {report.rejected:>12,}"
+        yield from (f"              {row}" for row in report.sample)
+        if report.rejected > len(report.sample):
+            yield f"              {report.all_rejections()}"
+        for check in self.failed:
+            # The rejected rows are above.
+            if not check.is_error and check.name != "no_rejected_rows":
+                yield f"  warning     {check.name}: {check.sentence}"
+        if self.missing_columns:
+            yield f"  note        optional columns that the file lacks: {', '.join(self.missing_columns)}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that `txn check --json` prints."""
+        report = self.report
+        return {
+            "file": self.file,
+            "feed": self.feed,
+            "exit_code": self.exit_code,
+            "refused": None,
+            "columns": self.columns,
+            "unknown_columns": report.extra_columns,
+            "missing_columns": self.missing_columns,
+            "rows": {"in": report.records, "valid": report.valid, "rejected": report.rejected},
+            "reasons": report.reasons,
+            "rejected_rows": [asdict(row) for row in report.sample],
+            "repeated_ids": report.repeated_ids,
+            "failed_checks": [asdict(check) for check in self.failed],
+        }
+
+
+def refusal(file: Path, feed: str, error: UserError) -> dict[str, Any]:
+    """Return the object that `--json` prints instead if there is no verdict because of `error`."""
+    return {"file": file.name, "feed": feed, "exit_code": UNREADABLE, "refused": str(error)}
+
+
+def check(file: Path, feed: Feed) -> Outcome:
+    """Validate `file` as if it had landed for `feed`.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    reading = feed.reading(today())
+    # The rejected rows are deleted with the folder, so their hash needs no key.
+    hasher = Hasher(feed.pii_fields, None, "sha256")
+    with open_file(file) as stream, tempfile.TemporaryDirectory(prefix="txn-check-") as folder:
+        columns = read_header(stream, reading)
+        stream.seek(0)
+        report = validate_file(stream, RunFolder(Path(folder)), reading=reading, hasher=hasher)
+    return Outcome(
+        file=file.name,
+        feed=feed.name,
+        columns=columns,
+        missing_columns=tuple(name for name in reading.contract.names if name not in columns),
+        report=report,
+        failed=tuple(report.failed_checks(feed.max_invalid_ratio)),
+    )

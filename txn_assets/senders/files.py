@@ -1,0 +1,37 @@
+"""Open a file that has not landed."""
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from txn_assets.errors import UserError
+from txn_assets.rows.csv_header import NotATransactionFileError
+
+
+class FileError(UserError):
+    """The file cannot be read; the message says why."""
+
+
+@contextmanager
+def open_file(file: Path) -> Iterator[BinaryIO]:
+    """Open `file`, and turn what is wrong with it as a whole into the sentence with which a load refuses it.
+
+    Raises:
+        FileError: there is no such file, its permissions do not allow it, or it is not a file of the feed.
+    """
+    try:
+        with file.open("rb") as stream:
+            yield stream
+    except NotATransactionFileError as error:
+        message = f"{file.name} is not a transaction file: {error}."
+        raise FileError(message) from error
+    except OSError as error:
+        message = f"{error.filename or file} cannot be used: {error.strerror}."
+        raise FileError(message) from error
+
+
+def today() -> dt.date:
+    """Return the day of a run that begins now."""
+    return dt.datetime.now(dt.UTC).date()
