@@ -5,20 +5,11 @@ creates and removes the space. See docs/performance.md, 'Disk'.
 """
 
 import shutil
-import zlib
 from pathlib import Path
 
 SCRATCH_FACTOR = 3
 """Scratch bytes per unpacked byte of a landed file. Measured: 134 to 138 bytes for a 47-byte row."""
 
-HEAD_BYTES = 1 << 18
-"""Number of bytes to read from a file to estimate its unpacked size."""
-
-MAX_EXPANSION = 1032
-"""Maximum expansion of a gzip file: https://zlib.net/zlib_tech.html"""
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_MAX_UNPACKED_HEAD = 16 << 20
 _SUFFIXES = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
 
@@ -35,24 +26,6 @@ def capacity(folder: Path, limit: int | None) -> int:
     """Return how many bytes may be written below `folder`: the free space of its disk, but at most `limit`."""
     free = shutil.disk_usage(folder).free
     return free if limit is None else min(free, limit)
-
-
-def unpacked_size(size: int, head: bytes) -> int:
-    """Estimate the unpacked size of a landed file of `size` bytes from `head`, its first bytes.
-
-    For an uncompressed or damaged file, return `size`.
-    """
-    packed, unpacked = head, 0
-    try:
-        while packed.startswith(_GZIP_MAGIC) and unpacked < _MAX_UNPACKED_HEAD:
-            unpacker = zlib.decompressobj(wbits=31)
-            unpacked += len(unpacker.decompress(packed, _MAX_UNPACKED_HEAD - unpacked))
-            # A gzip file may consist of several members.
-            packed = unpacker.unused_data or unpacker.unconsumed_tail
-    except zlib.error:
-        return size
-    read = len(head) - len(packed)
-    return max(size, size * unpacked // read) if read else size
 
 
 def refusal(name: str, *, unpacked: int, before: int, available: int) -> str | None:

@@ -45,7 +45,8 @@ class ParsedBlock:
 
     Attributes:
         records: how many records the block has; blank lines do not count.
-        fields: the columns of the contract as binary, one row for each readable record.
+        fields: the contract's fields as binary columns, one row for each readable record; an optional field that the
+            header lacks is empty.
         index: int64, the position of each row of `fields` among the block's records, from 0.
         unreadable: the records that could not be read.
         bare_quotes: how many of the readable records have a quote inside an unquoted field.
@@ -75,7 +76,7 @@ def _joined(parsed: Sequence[ParsedBlock], header: Header) -> ParsedBlock:
         before += part.records
     return ParsedBlock(
         before,
-        pa.Table.from_batches([part.fields for part in parsed], _schema(header)).combine_chunks().to_batches()[0]
+        pa.Table.from_batches([part.fields for part in parsed]).combine_chunks().to_batches()[0]
         if any(part.fields.num_rows for part in parsed)
         else _empty(header),
         pa.array(np.concatenate(index)) if index else pa.array([], pa.int64()),
@@ -86,7 +87,12 @@ def _joined(parsed: Sequence[ParsedBlock], header: Header) -> ParsedBlock:
 
 def _parse_records(records: Records, header: Header) -> ParsedBlock:
     readable = [record for record in records.records if not isinstance(record, Unreadable)]
-    columns = [pa.array([record[position] for record in readable], pa.binary()) for position in header.positions]
+    columns = [
+        _nothing(len(readable))
+        if position is None
+        else pa.array([record[position] for record in readable], pa.binary())
+        for position in header.positions
+    ]
     unreadable = tuple(
         UnreadableRecord(index, *record)
         for index, record in enumerate(records.records)
@@ -94,18 +100,18 @@ def _parse_records(records: Records, header: Header) -> ParsedBlock:
     )
     missing = [record.index for record in unreadable]
     index = np.delete(np.arange(len(records.records), dtype=np.int64), missing)
-    fields = pa.RecordBatch.from_arrays(columns, schema=_schema(header))
+    fields = pa.RecordBatch.from_arrays(columns, names=list(header.fields))
     return ParsedBlock(len(records.records), fields, pa.array(index), unreadable, records.bare_quotes)
 
 
 def _parse_run(run: RegularRun, header: Header) -> ParsedBlock:
     data = run.data
-    if skip_blank(data, 0) == len(data):
+    if skip_blank(data, 0, final=True) == len(data):
         return ParsedBlock(0, _empty(header), pa.array([], pa.int64()), ())
     # pyarrow decodes a row of the wrong width before it calls the handler, and fails if the row is not UTF-8.
-    invalid = _InvalidRows(len(header.columns)) if _is_utf8(data) else None
+    invalid = _InvalidRows(header) if _is_utf8(data) else None
     try:
-        fields = _read_columns(data, header, header.positions, invalid)
+        fields = _with_missing(_read_columns(data, header, header.found, invalid), header)
     except pa.ArrowInvalid:
         if invalid is not None:
             raise
@@ -128,26 +134,26 @@ def _parse_run(run: RegularRun, header: Header) -> ParsedBlock:
 def _parse_pieces(run: RegularRun, header: Header) -> ParsedBlock:
     """Parse a run with both non-UTF-8 bytes and rows of the wrong width: halve it until no piece has both."""
     data = run.data
-    runs = Runs(data, final=True, max_record_bytes=len(data))
+    runs = Runs(data, final=True, max_record_bytes=len(data), dialect=header.dialect)
     half = runs.run(0, len(data) // 2)
     if len(data) <= _SMALLEST_PIECE or not half.end:
-        records = read_records(data, 0, len(data), final=True, limits=_limits(len(header.columns)))
+        records = read_records(data, 0, len(data), final=True, limits=_limits(header))
         return _parse_records(records, header)
     first = RegularRun(data[: half.end], half.bare_quotes)
     second = RegularRun(data[half.end :], run.bare_quotes - half.bare_quotes)
     return _joined([_parse_run(first, header), _parse_run(second, header)], header)
 
 
-def _limits(width: int) -> Limits:
+def _limits(header: Header) -> Limits:
     """Return limits that never apply, because the caller's records are already known to be short enough."""
-    return Limits(width, _NO_LIMIT, _NO_LIMIT)
+    return Limits(len(header.columns), _NO_LIMIT, _NO_LIMIT, header.dialect)
 
 
 class _InvalidRows:
     """A handler that collects rows of the wrong width, by row number from 0; None for a row with only empty fields."""
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self, header: Header) -> None:
+        self._limits = _limits(header)
         self.found: list[tuple[int, Unreadable | None]] = []
 
     def __call__(self, row: pa.csv.InvalidRow) -> str:
@@ -155,10 +161,13 @@ class _InvalidRows:
         return "skip"
 
     def _record(self, text: str, columns: int) -> Unreadable | None:
-        if '"' not in text:
-            return wrong_width(columns, self._width, text.endswith(",")) if text.strip(",") else None
-        fields = read_fields(text.encode(), 0, final=True, limits=_limits(self._width))
-        record = fields.record(self._width) if fields else None
+        width, dialect = self._limits.width, self._limits.dialect
+        quote, delimiter = dialect.quote.decode(), dialect.delimiter.decode()
+        if not quote or quote not in text:
+            last = dialect.delimiter if text.endswith(delimiter) else b""
+            return wrong_width(columns, width, last) if text.strip(delimiter) else None
+        fields = read_fields(text.encode(), 0, final=True, limits=self._limits)
+        record = fields.record(width) if fields else None
         assert record is None or isinstance(record, Unreadable)
         return record
 
@@ -174,13 +183,30 @@ def _read_columns(
         pa.py_buffer(data),
         # Use one thread and one block, so that Arrow numbers bad rows. The caller parses blocks in parallel.
         read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=invalid),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=header.dialect.delimiter.decode(),
+            quote_char=header.dialect.quote.decode() or False,
+            newlines_in_values=bool(header.dialect.quote),
+            invalid_row_handler=invalid,
+        ),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(wanted, pa.binary()), include_columns=wanted, strings_can_be_null=False
         ),
     )
-    columns = [table[name].combine_chunks() for name in wanted]
-    return pa.RecordBatch.from_arrays(columns, names=[header.columns[position] for position in positions])
+    return pa.RecordBatch.from_arrays([table[name].combine_chunks() for name in wanted], names=wanted)
+
+
+def _with_missing(found: pa.RecordBatch, header: Header) -> pa.RecordBatch:
+    """Return the columns of `header.found` under the names of all fields, with empty ones for those not found."""
+    columns = iter(found.columns)
+    return pa.RecordBatch.from_arrays(
+        [_nothing(found.num_rows) if position is None else next(columns) for position in header.positions],
+        names=list(header.fields),
+    )
+
+
+def _nothing(rows: int) -> pa.BinaryArray:
+    return pa.repeat(pa.scalar(b"", pa.binary()), rows)
 
 
 def _blank_rows(
@@ -189,8 +215,8 @@ def _blank_rows(
     """Return which rows are empty in every column."""
     blank = _all_empty(fields.columns)
     if blank.any() and header.extra:
-        others = [position for position, name in enumerate(header.columns) if name not in header.fields]
-        again = _InvalidRows(len(header.columns)) if invalid else None
+        others = sorted({*range(len(header.columns))} - {*header.found})
+        again = _InvalidRows(header) if invalid else None
         blank &= _all_empty(_read_columns(data, header, others, again).columns)
     return blank
 
@@ -206,12 +232,8 @@ def _all_empty(columns: Sequence[pa.Array]) -> "np.typing.NDArray[np.bool_]":
     return empty
 
 
-def _schema(header: Header) -> pa.Schema:
-    return pa.schema([(name, pa.binary()) for name in header.fields])
-
-
 def _empty(header: Header) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], pa.binary())] * len(header.fields), schema=_schema(header))
+    return pa.RecordBatch.from_arrays([_nothing(0)] * len(header.fields), names=list(header.fields))
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -5,102 +5,161 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from txn_assets.rows.contract import RowContract
-from txn_assets.rows.csv_records import MARK, Record, Unreadable
+from txn_assets.rows.csv_records import MARK, STANDARD, Dialect, Record, Unreadable
+from txn_assets.rows.file_format import DELIMITERS, FileFormat
 
-GZIP_MAGIC = b"\x1f\x8b"
+COMPRESSED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "ZIP", b"\x28\xb5\x2f\xfd": "Zstandard"}
+"""The compressions that `compression.py` reads, by the first bytes of a file."""
+
 _MAGIC = {
     b"PK\x03\x04": "a ZIP archive or an Excel workbook",
+    b"PK\x05\x06": "an empty ZIP archive",
     b"PAR1": "a Parquet file",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
     b"%PDF": "a PDF",
 }
-_SEPARATORS = ";\t|"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _SEARCHED_BYTES = 1 << 16
 _SEARCHED_LINES = 100
 _VALUE = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*|[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
+_LOOSE = re.compile(r"[\s_-]+")
 
 
 class NotATransactionFileError(Exception):
-    """Raised when a file cannot be read as transactions; the message says why and what to send instead."""
+    """Raised when a file cannot be read as rows of its feed; the message says why and what to send instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The columns of a file, as named in its first record.
+    """The columns of a file, and how its records are written.
 
     Attributes:
-        fields: the columns of the contract.
-        extra: the columns that are not in the contract: by name, or by position if the names may be values.
+        columns: the columns in file order: a field of the contract under its own name, another column as it is named
+            in the first record, or by position if the names may be values.
+        fields: all fields of the contract, in its order; `columns` may lack optional ones.
+        extra: the columns that are not in the contract.
+        dialect: what separates and surrounds the fields of a record.
     """
 
     columns: tuple[str, ...]
     fields: tuple[str, ...]
     extra: tuple[str, ...]
+    dialect: Dialect = STANDARD
 
     @property
-    def positions(self) -> tuple[int, ...]:
-        """The position of each of `fields` in a record."""
-        return tuple(self.columns.index(name) for name in self.fields)
+    def positions(self) -> tuple[int | None, ...]:
+        """The position of each of `fields` in a record; None for an optional field that the file lacks."""
+        return tuple(self.columns.index(name) if name in self.columns else None for name in self.fields)
+
+    @property
+    def found(self) -> tuple[int, ...]:
+        """The positions of the fields that the file has, in the order of `fields`."""
+        return tuple(position for position in self.positions if position is not None)
 
 
-def check_format(start: bytes, *, compressed: bool) -> None:
-    """Refuse a file if `start`, its first bytes, marks a different format.
+class Names:
+    """The names that a header may use for the fields of `contract` in files of the form `file_format`."""
+
+    def __init__(self, contract: RowContract, file_format: FileFormat) -> None:
+        aliases = file_format.columns if isinstance(file_format.columns, Mapping) else {}
+        self._is_loose = file_format.header == "loose"
+        self._fields = {self._key(name): field for name, field in aliases.items()}
+        self._fields |= {self._key(name): name for name in contract.names}
+        self.required = tuple(name for name in contract.names if name not in contract.optional)
+        self.delimiter = file_format.delimiter
+
+    def field(self, name: str) -> str | None:
+        """Return the field that a header calls `name`, or None if it is not one of the contract."""
+        return self._fields.get(self._key(name))
+
+    def _key(self, name: str) -> str:
+        return loose_name(name) if self._is_loose else name
+
+
+def loose_name(name: str) -> str:
+    """Return `name` without case, blanks, underscores and hyphens."""
+    return _LOOSE.sub("", name).casefold()
+
+
+def check_format(start: bytes, *, compression: str, encoding: str) -> None:
+    """Refuse a file if `start`, its first unpacked bytes, marks a different format.
 
     Raises:
         NotATransactionFileError: the file has a different format; the message names it.
     """
-    if compressed and start.startswith(GZIP_MAGIC):
-        message = "it is compressed twice, gzip inside gzip: compress the CSV file once"
+    inner = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), "")
+    if compression and inner and (inner, compression) != ("ZIP", "gzip"):
+        message = f"it is compressed twice, {inner} inside {compression}: compress the CSV file once"
         raise NotATransactionFileError(message)
-    kinds = (kind for magic, kind in _MAGIC.items() if start.startswith(magic))
-    if kind := next(kinds, "UTF-16 text" if _is_utf16(start[:64]) else None):
-        message = f"it is {kind}: send a CSV file in UTF-8"
+    kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "")
+    if not kind and encoding != "utf-16" and (start.startswith(_UTF16_MARKS) or is_utf16(start[:64])):
+        kind = "UTF-16 text"
+    if kind:
+        message = f"it is {kind}: send a CSV file in {'UTF-8' if encoding.startswith('utf-8') else encoding}"
         raise NotATransactionFileError(message)
 
 
-def _is_utf16(start: bytes) -> bool:
+def is_utf16(start: bytes) -> bool:
     """Return whether every other byte is NUL, as in UTF-16 without a byte order mark."""
     low, high = start[1::2], start[0::2]
     return any(2 * nuls.count(0) > len(nuls) and not text.count(0) for nuls, text in ((low, high), (high, low)))
 
 
-def read_header(record: Record, start: bytes, contract: RowContract) -> Header:
+def header_by_position(contract: RowContract, file_format: FileFormat, dialect: Dialect) -> Header:
+    """Return the header of a file that has none: the configured columns, or all fields in the contract's order.
+
+    Raises:
+        NotATransactionFileError: the configured columns lack a required field.
+    """
+    assert not isinstance(file_format.columns, Mapping)
+    columns = file_format.columns or contract.names
+    missing = [name for name in Names(contract, file_format).required if name not in columns]
+    if missing:
+        message = f"format.columns lacks the fields {', '.join(missing)}, and the file has no header to name them"
+        raise NotATransactionFileError(message)
+    return Header(columns, contract.names, tuple(name for name in columns if name not in contract.names), dialect)
+
+
+def read_header(
+    record: Record, start: bytes, contract: RowContract, file_format: FileFormat, dialect: Dialect = STANDARD
+) -> Header:
     """Return the header from `record`, the first record; `start` is the beginning of the file.
 
     Raises:
         NotATransactionFileError: a column is missing or repeated.
     """
-    fields = contract.names
+    names = Names(contract, file_format)
     if isinstance(record, Unreadable):
         fault = record.message[:1].lower() + record.message[1:]
         if record.code == "record_too_long":
             fault = "it is longer than 1 MiB"
-        elif elsewhere := _header_elsewhere(start, fields, first=""):
+        elif elsewhere := _header_elsewhere(start, names, first=""):
             fault = elsewhere
         message = f"its first line is not a header: {fault}"
         raise NotATransactionFileError(message)
     try:
-        columns = tuple(name.decode().strip() for name in record)
+        sent = [name.decode().strip() for name in record]
     except UnicodeDecodeError as error:
         message = "its first line is not UTF-8 text: send a CSV file in UTF-8"
+        if not file_format.encoding.startswith("utf-8"):
+            message = f"its first line is not {file_format.encoding} text, as format.encoding says"
         raise NotATransactionFileError(message) from error
-    missing = [name for name in fields if name not in columns]
+    columns = [names.field(name) or name for name in sent]
+    missing = [name for name in names.required if name not in columns]
     if missing:
         plural = "columns" if len(missing) > 1 else "column"
-        remedy = _header_elsewhere(start, fields, first=columns[0]) or _other_remedy(missing, columns, fields)
+        remedy = _header_elsewhere(start, names, first=sent[0]) or _other_remedy(missing, columns, names)
         message = f"its header lacks the {plural} {', '.join(missing)}: {remedy}"
         raise NotATransactionFileError(message)
-    for name in fields:
+    for name in contract.names:
         if columns.count(name) > 1:
             message = f"its header names the column {name} {columns.count(name)} times: keep one of them"
             raise NotATransactionFileError(message)
-    shown = _without_values(columns, fields)
-    return Header(shown, fields, tuple(name for name in shown if name not in fields))
+    shown = _without_values(columns, contract.names)
+    return Header(shown, contract.names, tuple(name for name in shown if name not in contract.names), dialect)
 
 
 def _without_values(columns: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:
@@ -115,15 +174,17 @@ def _without_values(columns: Sequence[str], fields: Sequence[str]) -> tuple[str,
     )
 
 
-def _header_elsewhere(start: bytes, fields: Sequence[str], *, first: str) -> str:
+def _header_elsewhere(start: bytes, names: Names, *, first: str) -> str:
     """Return where the header is instead, and how to fix that; "" if none of the first lines names the columns."""
     texts = start[:_SEARCHED_BYTES].removeprefix(MARK).splitlines()[:_SEARCHED_LINES]
     lines = [(number, text) for number, text in enumerate(texts, start=1) if text]
-    found = next(((number, separator) for number, text in lines for separator in _separators(text, fields)), None)
+    found = next(((number, separator) for number, text in lines for separator in _separators(text, names)), None)
     if found is None:
         return ""
     number, separator = found
-    separated = "" if separator == "," else f"its fields are separated by {separator!r}: separate them with commas"
+    separated = ""
+    if separator != names.delimiter:
+        separated = f"its fields are separated by {separator!r}: separate them with {DELIMITERS[names.delimiter]}s"
     if number == lines[0][0]:
         return separated or "remove the quotes and other marks around the names in its header"
     above = "the line 'sep=', which only Excel understands," if first.lower().startswith("sep=") else "other text"
@@ -131,24 +192,25 @@ def _header_elsewhere(start: bytes, fields: Sequence[str], *, first: str) -> str
     return f"{sentence}; {separated}" if separated else sentence
 
 
-def _other_remedy(missing: Sequence[str], columns: Sequence[str], fields: Sequence[str]) -> str:
-    if len(columns) == 1 and (separator := next((s for s in _SEPARATORS if s in columns[0]), "")):
-        return f"its fields seem to be separated by {separator!r}: separate them with commas"
-    unknown = [column.strip("\"'").lower().replace(" ", "_") for column in columns if column not in fields]
+def _other_remedy(missing: Sequence[str], columns: Sequence[str], names: Names) -> str:
+    others = [separator for separator in DELIMITERS if separator != names.delimiter]
+    if len(columns) == 1 and (separator := next((s for s in others if s in columns[0]), "")):
+        return f"its fields seem to be separated by {separator!r}: separate them with {DELIMITERS[names.delimiter]}s"
+    unknown = [column.strip("\"'").lower().replace(" ", "_") for column in columns if names.field(column) is None]
     near = [name for name in missing if difflib.get_close_matches(name, unknown, n=1, cutoff=0.8)]
     if near:
         return "; ".join(f"rename the column that looks like {name!r} to exactly that" for name in near)
     # The first line of a file without a header is data, so the message does not repeat it.
-    expected = f"the first line must name the columns {','.join(fields)}"
+    expected = f"the first line must name the columns {','.join(names.required)}"
     is_data = any(_VALUE.fullmatch(column) for column in columns)
     return f"its first line looks like data, and {expected}" if is_data else expected
 
 
-def _separators(line: bytes, fields: Sequence[str]) -> list[str]:
+def _separators(line: bytes, names: Names) -> list[str]:
     """Return the separators that split `line` into fields that include every column name."""
     text = line.decode(errors="replace")
     return [
         separator
-        for separator in "," + _SEPARATORS
-        if set(fields) <= {name.strip(" \ufeff\"'") for name in text.split(separator)}
+        for separator in DELIMITERS
+        if {*names.required} <= {names.field(name.strip(" \ufeff\"'")) for name in text.split(separator)}
     ]

@@ -7,19 +7,29 @@ Records follow RFC 4180. Nearly all of them are regular, and Arrow parses those.
 is cut out and read separately, so that one broken record neither spoils the file nor slows down reading.
 """
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 import numpy as np
 
+from txn_assets.rows.compression import Prefixed, Unpacked, read_full
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.csv_columns import Block, RegularRun
-from txn_assets.rows.csv_header import GZIP_MAGIC, Header, NotATransactionFileError, check_format, read_header
-from txn_assets.rows.csv_records import Limits, Records, after_line, read_fields, read_records, skip_blank
+from txn_assets.rows.csv_header import Header, NotATransactionFileError, check_format, header_by_position, read_header
+from txn_assets.rows.csv_records import (
+    MARK,
+    Dialect,
+    Limits,
+    Records,
+    after_line,
+    read_fields,
+    read_records,
+    skip_blank,
+)
 from txn_assets.rows.csv_runs import Runs
+from txn_assets.rows.encodings import in_utf8
+from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,8 @@ RECORD_FIELDS = 32
 class CsvFile:
     """A CSV file read once from a stream: first its header, then its blocks.
 
-    The first bytes show whether the file is gzip. The stream needs only a `read` method.
+    The first bytes show whether the file is compressed; `file_format` says everything else about its form. The stream
+    needs only a `read` method.
 
     Raises:
         NotATransactionFileError: the file has no header, its header lacks or repeats a column, or it is not CSV at all.
@@ -55,31 +66,61 @@ class CsvFile:
 
     header: Header
 
-    def __init__(self, stream: BinaryIO, contract: RowContract, sizes: Sizes = _DEFAULT_SIZES) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        contract: RowContract,
+        file_format: FileFormat = DEFAULT_FORMAT,
+        sizes: Sizes = _DEFAULT_SIZES,
+    ) -> None:
         self._contract = contract
-        start = _read_full(stream, len(GZIP_MAGIC))
-        source = cast("BinaryIO", _Prefixed(start, stream))
-        compressed = start == GZIP_MAGIC
-        self._stream = cast("BinaryIO", gzip.GzipFile(fileobj=source)) if compressed else source
+        self._format = file_format
         self._sizes = sizes
+        self._dialect = _dialect(file_format)
+        unpacked = Unpacked(stream)
+        start = unpacked.read(sizes.block_bytes)
+        check_format(start, compression=unpacked.compression, encoding=file_format.encoding)
+        source = Prefixed(start, cast("BinaryIO", unpacked))
+        self._stream = in_utf8(cast("BinaryIO", source), file_format.encoding)
         self._data = self._read(sizes.block_bytes)
-        check_format(self._data, compressed=compressed)
+        self._skip_lines()
         self.header = self._take_header()
-        self._limits = Limits(len(self.header.columns), sizes.field_bytes, RECORD_FIELDS * sizes.field_bytes)
+        field_bytes = sizes.field_bytes
+        self._limits = Limits(len(self.header.columns), field_bytes, RECORD_FIELDS * field_bytes, self._dialect)
 
     def _read(self, size: int) -> bytes:
-        try:
-            return _read_full(self._stream, size)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            message = "its gzip data is damaged or incomplete: send the file again"
-            raise NotATransactionFileError(message) from error
+        return read_full(self._stream, size)
+
+    def _skip_lines(self) -> None:
+        """Leave out the configured number of lines, and the line `sep=`."""
+        for _ in range(self._format.skip_lines):
+            self._skip_line()
+        line = self._data.removeprefix(MARK)[:16].splitlines()[:1]
+        if self._format.sep_line and line and line[0].lower().startswith(b"sep="):
+            if line[0][len("sep=") :] != self._dialect.delimiter:
+                message = "its line 'sep=' names another separator than format.delimiter: set the one that it has"
+                raise NotATransactionFileError(message)
+            self._skip_line()
+
+    def _skip_line(self) -> None:
+        data = self._data
+        while (end := after_line(data, 0)) is None or end == len(data):
+            more = self._read(self._sizes.block_bytes)
+            if not more:
+                break
+            # The last byte may be the first half of CRLF.
+            data = data[-1:] + more
+        self._data = data[end or len(data) :]
 
     def _take_header(self) -> Header:
+        if self._format.header == "none":
+            return header_by_position(self._contract, self._format, self._dialect)
         beginning = data = self._data
-        limits = Limits(*[self._sizes.field_bytes] * 3)
+        most = self._sizes.field_bytes
+        limits = Limits(most, most, most, self._dialect)
         at, final = 0, False
         while True:
-            at = skip_blank(data, at)
+            at = skip_blank(data, at, final=final, dialect=self._dialect)
             fields = read_fields(data, at, final=final, limits=limits) if at < len(data) else None
             if fields is None:
                 if final:
@@ -94,7 +135,7 @@ class CsvFile:
             end = len(data) if fields.end is None else fields.end
             if record is not None:
                 self._data = data[end:]
-                return read_header(record, beginning, self._contract)
+                return read_header(record, beginning, self._contract, self._format, self._dialect)
             at = end
 
     def blocks(self) -> Iterator[Block]:
@@ -154,7 +195,7 @@ class CsvFile:
 
     def _cut_piece(self, data: bytes, *, final: bool) -> tuple[Block, int | None]:
         block: list[RegularRun | Records] = []
-        runs = Runs(data, final=final, max_record_bytes=self._limits.field_bytes)
+        runs = Runs(data, final=final, max_record_bytes=self._limits.field_bytes, dialect=self._dialect)
         at = 0
         ahead = len(data)
         while at < len(data):
@@ -189,24 +230,7 @@ class CsvFile:
         return b""
 
 
-def _read_full(stream: BinaryIO, size: int) -> bytes:
-    """Return `size` bytes, or fewer at the end of the stream. Loop, because a raw stream may return fewer per read."""
-    parts = []
-    while size > 0 and (part := stream.read(size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-class _Prefixed:
-    """A stream that first returns the bytes that were already read from it."""
-
-    def __init__(self, prefix: bytes, stream: BinaryIO) -> None:
-        self._prefix = prefix
-        self._stream = stream
-
-    def read(self, size: int = -1) -> bytes:
-        if self._prefix:
-            prefix, self._prefix = self._prefix, b""
-            return prefix
-        return self._stream.read(size)
+def _dialect(file_format: FileFormat) -> Dialect:
+    return Dialect(
+        file_format.delimiter.encode(), (file_format.quote or "").encode(), (file_format.comment or "").encode()
+    )

@@ -1,4 +1,4 @@
-"""Read CSV records one at a time: what a record is, and which code a broken one gets.
+"""Read CSV records one at a time: what a record is in each dialect, and which code a broken one gets.
 
 This module defines a record. `csv_runs.py` finds the parts of a file that Arrow reads the same way, and a property
 test checks that the two agree. See docs/data-contract.md for the reading rules.
@@ -8,18 +8,16 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
+
+from txn_assets.rows.file_format import DELIMITERS
 
 MARK = b"\xef\xbb\xbf"
 """The UTF-8 byte order mark. Some exported files begin with it, so concatenated exports also have it in the middle."""
 
 _BETWEEN = re.compile(rb"(?:[\r\n]|\xef\xbb\xbf)*+")
-_QUOTED = re.compile(rb'"([^"]*+(?:""[^"]*+)*+)"')
-_UNQUOTED = re.compile(rb"[^,\r\n]*+")
-_BLANKS = re.compile(rb"[ \t]*+")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_PLAIN = re.compile(rb'[^"\r\n]*+')
-_INCHES = re.compile(rb'[0-9][ \t]*"\Z')
 
 _MESSAGES = {
     "unclosed_quote": "A quoted field is not closed",
@@ -27,6 +25,55 @@ _MESSAGES = {
     "quote the whole field and double the quotes inside it",
     "record_too_long": "The row is too long: a field may have 1 MiB, a row 32 MiB",
 }
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What separates and surrounds fields, as single ASCII characters, and what begins a comment.
+
+    Attributes:
+        delimiter: what separates the fields of a record.
+        quote: what may surround a field; b"" if quotes have no meaning.
+        comment: the beginning of a line that is not a record; b"" if there are none.
+    """
+
+    delimiter: bytes = b","
+    quote: bytes = b'"'
+    comment: bytes = b""
+
+    @cached_property
+    def blanks(self) -> bytes:
+        """The characters that may be between a delimiter and a quote."""
+        return b" \t".replace(self.delimiter, b"")
+
+    @cached_property
+    def unquoted(self) -> re.Pattern[bytes]:
+        """A field without quotes around it."""
+        return re.compile(rb"[^%b\r\n]*+" % re.escape(self.delimiter))
+
+    @cached_property
+    def plain(self) -> re.Pattern[bytes]:
+        """What has no quote in it, up to the end of the line."""
+        return re.compile(rb"[^%b\r\n]*+" % self.quote)
+
+    @cached_property
+    def blank(self) -> re.Pattern[bytes]:
+        """The blanks after a quoted field."""
+        return re.compile(rb"[%b]*+" % self.blanks)
+
+    @cached_property
+    def quoted(self) -> re.Pattern[bytes]:
+        """A quoted field."""
+        return re.compile(rb"Q([^Q]*+(?:QQ[^Q]*+)*+)Q".replace(b"Q", self.quote))
+
+    @cached_property
+    def inches(self) -> re.Pattern[bytes]:
+        """The end of a field that is an inch sign."""
+        return re.compile(rb"[0-9][%b]*%b\Z" % (self.blanks, self.quote))
+
+
+STANDARD = Dialect()
+"""RFC 4180."""
 
 
 class Unreadable(NamedTuple):
@@ -42,7 +89,7 @@ type Record = Sequence[bytes] | Unreadable
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many fields a record has, and how long a field and a record may be.
+    """How many fields a record has, how long a field and a record may be, and in which dialect they are written.
 
     A quote that does not close within `record_bytes` counts as never closed.
     """
@@ -50,6 +97,7 @@ class Limits:
     width: int
     field_bytes: int
     record_bytes: int
+    dialect: Dialect = STANDARD
 
 
 @dataclass(slots=True)
@@ -63,7 +111,7 @@ class Fields:
         code: the error code if the record is broken, or "".
         bare: the unquoted fields that contain a quote.
         empty: whether all fields are empty.
-        ends_in_comma: whether the last field is empty and unquoted.
+        ends_in_delimiter: whether the last field is empty and unquoted.
     """
 
     values: list[bytes]
@@ -72,17 +120,20 @@ class Fields:
     code: str
     bare: list[bytes]
     empty: bool
-    ends_in_comma: bool
+    ends_in_delimiter: bool
+    dialect: Dialect
 
     def record(self, width: int) -> Record | None:
         """Return the record under a header of `width` columns; None if all fields are empty, as in a blank line."""
         if self.code:
             return unreadable(self.code)
-        if self.bare and (self.count != width or _misplaced(self.bare)):
+        if self.bare and (self.count != width or _misplaced(self.bare, self.dialect)):
             return unreadable("malformed_quotes")
         if self.empty:
             return None
-        return self.values if self.count == width else wrong_width(self.count, width, self.ends_in_comma)
+        if self.count == width:
+            return self.values
+        return wrong_width(self.count, width, self.dialect.delimiter if self.ends_in_delimiter else b"")
 
 
 class Records(NamedTuple):
@@ -108,12 +159,17 @@ def unreadable(code: str) -> Unreadable:
 
 
 @functools.lru_cache(maxsize=1024)
-def wrong_width(found: int, width: int, ends_in_comma: bool) -> Unreadable:  # noqa: FBT001 - positional for the cache
-    """Return what is wrong with a record of `found` fields under a header of `width` columns."""
+def wrong_width(found: int, width: int, last: bytes) -> Unreadable:
+    """Return what is wrong with a record of `found` fields under a header of `width` columns.
+
+    `last` is the delimiter if the record ends in one, otherwise b"".
+    """
     message = f"The row has {found} fields, the header {width}"
     if found < width:
         return Unreadable("too_few_fields", message)
-    hint = ": it ends in a comma that the header does not have" if found == width + 1 and ends_in_comma else ""
+    hint = ""
+    if found == width + 1 and last:
+        hint = f": it ends in a {DELIMITERS[last.decode()]} that the header does not have"
     return Unreadable("too_many_fields", message + hint)
 
 
@@ -126,7 +182,7 @@ def read_records(data: bytes, start: int, stop: int, *, final: bool, limits: Lim
     bare_quotes = 0
     at = start
     while at < stop:
-        at = skip_blank(data, at)
+        at = skip_blank(data, at, final=final, dialect=limits.dialect)
         if at == len(data):
             break
         fields = read_fields(data, at, final=final, limits=limits)
@@ -142,10 +198,17 @@ def read_records(data: bytes, start: int, stop: int, *, final: bool, limits: Lim
     return Records(tuple(records), at, False, bare_quotes)  # noqa: FBT003 - a field of a tuple
 
 
-def skip_blank(data: bytes, at: int) -> int:
-    """Return the offset after the line ends and byte order marks at `at`."""
-    between = _BETWEEN.match(data, at)
-    return between.end() if between else at
+def skip_blank(data: bytes, at: int, *, final: bool, dialect: Dialect = STANDARD) -> int:
+    """Return the offset after the line ends, byte order marks and whole comments at `at`."""
+    while True:
+        between = _BETWEEN.match(data, at)
+        at = between.end() if between else at
+        if not dialect.comment or not data.startswith(dialect.comment, at):
+            return at
+        line_end = after_line(data, at)
+        if line_end is None:
+            return len(data) if final else at
+        at = line_end
 
 
 def after_line(data: bytes, at: int) -> int | None:
@@ -159,16 +222,21 @@ def read_fields(data: bytes, start: int, *, final: bool, limits: Limits) -> Fiel
 
     The result depends only on the bytes of the record, never on how much of the file has been read.
     """
-    result = Fields([], 0, None, "", [], empty=True, ends_in_comma=False)
+    dialect = limits.dialect
+    delimiter, quote = dialect.delimiter, dialect.quote
+    result = Fields([], 0, None, "", [], empty=True, ends_in_delimiter=False, dialect=dialect)
     size = len(data)
     at = start
+    if dialect.comment and data.startswith(dialect.comment, start) and size - start <= limits.record_bytes:
+        # `skip_blank` has left a comment whose end is not among the data.
+        return None
     while True:
         # Split all fields without quotes at once.
-        plain = _PLAIN.match(data, at)
+        plain = dialect.plain.match(data, at)
         assert plain is not None
         end = plain.end()
-        if data.startswith(b'"', end):
-            before = data.rfind(b",", at, end)
+        if quote and data.startswith(quote, end):
+            before = data.rfind(delimiter, at, end)
             if before >= 0:
                 _add_plain(result, data[at:before], limits)
                 at = before + 1
@@ -187,7 +255,7 @@ def read_fields(data: bytes, start: int, *, final: bool, limits: Limits) -> Fiel
         if at == size:
             result.end = at
             return result if final else None
-        if not data.startswith(b",", at):
+        if not data.startswith(delimiter, at):
             result.end = after_line(data, at)
             return result
         at += 1
@@ -195,22 +263,24 @@ def read_fields(data: bytes, start: int, *, final: bool, limits: Limits) -> Fiel
 
 def _add_plain(result: Fields, text: bytes, limits: Limits) -> None:
     """Add the fields of `text`, which has no quotes. Only count fields beyond the width of the header."""
+    delimiter = limits.dialect.delimiter
     wanted = max(limits.width - len(result.values), 0)
-    values = text.split(b",", wanted)[:wanted]
+    values = text.split(delimiter, wanted)[:wanted]
     if len(text) > limits.field_bytes and any(len(value) > limits.field_bytes for value in values):
         result.code = "record_too_long"
         values = [b""] * len(values)
     result.values += values
-    result.count += text.count(b",") + 1
-    result.empty = result.empty and not text.strip(b",")
-    result.ends_in_comma = not text or text.endswith(b",")
+    result.count += text.count(delimiter) + 1
+    result.empty = result.empty and not text.strip(delimiter)
+    result.ends_in_delimiter = not text or text.endswith(delimiter)
 
 
 def _read_field(data: bytes, at: int, result: Fields, *, final: bool, limits: Limits) -> int:
     """Add the field at `at`, which has a quote, and return the offset after the field, or -1 if it needs more data."""
-    quote = data.index(b'"', at)
-    if data[at:quote].strip(b" \t"):
-        unquoted = _UNQUOTED.match(data, at)
+    dialect = limits.dialect
+    quote = data.index(dialect.quote, at)
+    if data[at:quote].strip(dialect.blanks):
+        unquoted = dialect.unquoted.match(data, at)
         assert unquoted is not None
         value = unquoted[0]
         if len(value) > limits.field_bytes:
@@ -218,41 +288,41 @@ def _read_field(data: bytes, at: int, result: Fields, *, final: bool, limits: Li
         _add(result, value, limits)
         result.bare.append(value)
         return unquoted.end()
-    field = _QUOTED.match(data, quote, quote + limits.record_bytes)
+    field = dialect.quoted.match(data, quote, quote + limits.record_bytes)
     if field is None:
         if not final and len(data) - quote < limits.record_bytes:
             return -1
         result.code = "unclosed_quote"
         return at
-    blanks = _BLANKS.match(data, field.end())
+    blanks = dialect.blank.match(data, field.end())
     assert blanks is not None
-    if data[blanks.end() : blanks.end() + 1] not in (b",", b"\r", b"\n", b""):
+    if data[blanks.end() : blanks.end() + 1] not in (dialect.delimiter, b"\r", b"\n", b""):
         result.code = "malformed_quotes"
     elif field.end() - quote - len('""') > limits.field_bytes:
         result.code = "record_too_long"
         _add(result, b"", limits)
     else:
-        _add(result, field[1].replace(b'""', b'"'), limits)
+        _add(result, field[1].replace(2 * dialect.quote, dialect.quote), limits)
     return blanks.end()
 
 
 def _add(result: Fields, value: bytes, limits: Limits) -> None:
     result.count += 1
     result.empty = result.empty and not value
-    result.ends_in_comma = False
+    result.ends_in_delimiter = False
     if result.count <= limits.width:
         result.values.append(value)
 
 
-def _misplaced(bare: Sequence[bytes]) -> bool:
+def _misplaced(bare: Sequence[bytes], dialect: Dialect) -> bool:
     """Return whether quotes in the unquoted fields `bare` probably delimit a field: `T1"Desk, oak"` has lost a comma.
 
     One double quote after a digit at the end of a field is an inch sign, and pairs within one field are text.
     """
     opened = False
-    for value in (value.rstrip(b" \t") for value in bare if value.count(b'"') % 2):
-        closes = value.endswith(b'"')
-        if closes and (opened or not _INCHES.search(value)):
+    for value in (value.rstrip(dialect.blanks) for value in bare if value.count(dialect.quote) % 2):
+        closes = value.endswith(dialect.quote)
+        if closes and (opened or not dialect.inches.search(value)):
             return True
         opened = opened or not closes
     return False

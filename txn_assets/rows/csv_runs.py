@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from txn_assets.rows.csv_records import MARK
+from txn_assets.rows.csv_records import MARK, STANDARD, Dialect
 
 type _Bytes = np.typing.NDArray[np.uint8]
 type _Positions = np.typing.NDArray[np.intp]
@@ -33,13 +33,19 @@ class Run(NamedTuple):
 class Runs:
     """Finds the regular runs of `data`. A record longer than `max_record_bytes` is irregular."""
 
-    def __init__(self, data: bytes, *, final: bool, max_record_bytes: int) -> None:
+    def __init__(self, data: bytes, *, final: bool, max_record_bytes: int, dialect: Dialect = STANDARD) -> None:
         self._data = data
         self._final = final
         self._max_record_bytes = max_record_bytes
         self._bytes = np.frombuffer(data, dtype=np.uint8)
-        self._quotes = np.flatnonzero(self._bytes == ord('"')) if b'"' in data else _NO_POSITIONS
-        self._marks = _marked_lines(data)
+        quote = dialect.quote
+        self._quotes = np.flatnonzero(self._bytes == ord(quote)) if quote and quote in data else _NO_POSITIONS
+        self._ends_field = dialect.delimiter + b"\r\n"
+        self._blanks = np.frombuffer(dialect.blanks, dtype=np.uint8)
+        self._marks = _lines_that_begin_with(MARK, data)
+        if dialect.comment:
+            comments = _lines_that_begin_with(dialect.comment, data)
+            self._marks = np.sort(np.concatenate([self._marks, comments]))
 
     def run(self, start: int, stop: int) -> Run:
         """Return the longest regular run from `start`, the beginning of a record, to at most `stop`."""
@@ -47,7 +53,7 @@ class Runs:
         bare = _NO_POSITIONS
         irregular = [int(mark) for mark in self._marks[np.searchsorted(self._marks, start) :][:1] if mark < stop]
         if len(quotes):
-            starts_field = _is_delimiter(self._bytes, quotes - 1)
+            starts_field = self._is_delimiter(quotes - 1)
             if starts_field.any():
                 irregular += _first(quotes[0::2], ~self._pair_up(quotes, starts_field))
                 if self._final and stop == len(self._data) and len(quotes) % 2:
@@ -77,7 +83,7 @@ class Runs:
         well = starts_field[0::2] | escaped
         escapes = np.zeros(len(closing), dtype=bool)
         escapes[: pairs - 1] = escaped[1:]
-        well[: len(closing)] &= _is_delimiter(self._bytes, closing + 1) | escapes
+        well[: len(closing)] &= self._is_delimiter(closing + 1) | escapes
         return well
 
     def _ambiguous(self, quotes: _Positions, start: int, stop: int) -> _Mask:
@@ -85,12 +91,23 @@ class Runs:
         before = self._bytes[quotes - 1]
         behind = _at(self._bytes, quotes + 1)
         digit = (before >= ord("0")) & (before <= ord("9"))
-        ambiguous: _Mask = _is_blank(before) | (~digit & (_is_delimiter(self._bytes, quotes + 1) | _is_blank(behind)))
+        ambiguous: _Mask = self._is_blank(before) | (~digit & (self._is_delimiter(quotes + 1) | self._is_blank(behind)))
         piece = self._bytes[start:stop]
         line_ends = np.flatnonzero((piece == ord("\n")) | (piece == ord("\r"))) + start
         lines = np.searchsorted(line_ends, quotes)
         ambiguous[:-1] |= lines[1:] == lines[:-1]
         return ambiguous
+
+    def _is_delimiter(self, at: _Positions) -> _Mask:
+        found = _at(self._bytes, at)
+        delimits: _Mask = (at < 0) | (at >= len(self._bytes))
+        for byte in self._ends_field:
+            delimits |= found == byte
+        return delimits
+
+    def _is_blank(self, found: _Bytes) -> _Mask:
+        blank: _Mask = np.isin(found, self._blanks)
+        return blank
 
     def _first_long_record(self, start: int, stop: int, quotes: _Positions) -> int | None:
         while stop - start > self._max_record_bytes:
@@ -101,17 +118,17 @@ class Runs:
         return None
 
 
-def _marked_lines(data: bytes) -> _Positions:
-    """Return the offsets of byte order marks at the starts of lines."""
+def _lines_that_begin_with(mark: bytes, data: bytes) -> _Positions:
+    """Return the offsets of `mark` at the starts of lines."""
     # Searching for one byte is many times faster than searching for three.
-    if MARK[:1] not in data:
+    if mark[:1] not in data:
         return _NO_POSITIONS
     marks = []
-    at = data.find(MARK)
+    at = data.find(mark)
     while at >= 0:
         if at == 0 or data[at - 1] in b"\r\n":
             marks.append(at)
-        at = data.find(MARK, at + len(MARK))
+        at = data.find(mark, at + len(mark))
     return np.array(marks, dtype=np.intp)
 
 
@@ -130,18 +147,6 @@ def _last_record_end(data: bytes, start: int, before: int, quotes: _Positions) -
 
 def _last_line_end(data: bytes, start: int, before: int) -> int:
     return max(data.rfind(b"\n", start, before), data.rfind(b"\r", start, before)) + 1
-
-
-def _is_delimiter(bytes_: _Bytes, at: _Positions) -> _Mask:
-    found = _at(bytes_, at)
-    outside = (at < 0) | (at >= len(bytes_))
-    delimits: _Mask = outside | (found == ord(",")) | (found == ord("\n")) | (found == ord("\r"))
-    return delimits
-
-
-def _is_blank(found: _Bytes) -> _Mask:
-    blank: _Mask = (found == ord(" ")) | (found == ord("\t"))
-    return blank
 
 
 def _at(bytes_: _Bytes, at: _Positions) -> _Bytes:

@@ -42,7 +42,7 @@ def read_header(stream: BinaryIO, reading: Reading) -> tuple[str, ...]:
     Raises:
         NotATransactionFileError: the file does not have the columns and the form of the feed.
     """
-    file = CsvFile(stream, reading.contract, Sizes(block_bytes=1 << 16))
+    file = CsvFile(stream, reading.contract, reading.file_format, Sizes(block_bytes=1 << 16))
     _check_columns(file, reading)
     return file.header.columns
 
@@ -56,7 +56,7 @@ def validate_file(stream: BinaryIO, folder: RunFolder, *, reading: Reading, hash
         NotATransactionFileError: the file as a whole does not have the columns and the form of the feed.
     """
     contract = reading.contract
-    file = CsvFile(stream, contract)
+    file = CsvFile(stream, contract, reading.file_format)
     _check_columns(file, reading)
     records = valid = rejected = decimal_commas = three_decimals = bare_quotes = 0
     reasons: Counter[tuple[str, str]] = Counter()

@@ -18,7 +18,7 @@ from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.run_folder import RunFolder, written_whole
 from txn_assets.files.values import HashedFile, ValidatedFile
-from txn_assets.rows import hashed_rows, processing
+from txn_assets.rows import compression, hashed_rows, processing
 from txn_assets.rows.hashing import Hasher, make_hasher
 from txn_assets.rows.reading import Reading
 from txn_assets.stores.clients import Clients
@@ -116,8 +116,9 @@ class RunFiles:
     def _reserve(self, version: FileVersion) -> None:
         unpacked = version.size
         # Read the head only if the file might not fit: small files are not worth a request.
-        if scratch_space.SCRATCH_FACTOR * scratch_space.MAX_EXPANSION * version.size > self._available:
-            unpacked = scratch_space.unpacked_size(version.size, self.landing.head(version, scratch_space.HEAD_BYTES))
+        most = compression.max_expansion(version.name) * version.size
+        if scratch_space.SCRATCH_FACTOR * most > self._available:
+            unpacked = compression.unpacked_size(version.size, self.landing.head(version, compression.HEAD_BYTES))
         before = sum(size for other, size in self._unpacked.items() if other != version)
         if message := scratch_space.refusal(version.name, unpacked=unpacked, before=before, available=self._available):
             raise UnusableFileError(message)

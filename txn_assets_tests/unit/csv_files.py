@@ -3,9 +3,12 @@
 `rows.py` opens and reads them.
 """
 
+from typing import Any
+
 import pytest
 
 from txn_assets.rows.csv_header import NotATransactionFileError
+from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets_tests.unit.rows import HEADER, read_all
 
 ROW = ("T001", "Halal Laptop", "999.99", "2", "2023-10-01")
@@ -17,8 +20,13 @@ def lines(*records: str, end: str = "\n") -> bytes:
     return "".join(record + end for record in (HEADER, *records)).encode()
 
 
-def refusal(data: bytes) -> str:
+def form(**settings: Any) -> FileFormat:
+    """Return the file format with `settings`, as a configuration has them."""
+    return FileFormat.model_validate(settings)
+
+
+def refusal(data: bytes, file_format: FileFormat = DEFAULT_FORMAT) -> str:
     """Return the reader's message about a file that it refuses."""
     with pytest.raises(NotATransactionFileError) as caught:
-        read_all(data)
+        read_all(data, file_format)
     return str(caught.value)

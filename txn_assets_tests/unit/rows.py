@@ -16,6 +16,7 @@ from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.report import Reason
 from txn_assets.rows.csv_columns import parse
 from txn_assets.rows.csv_reader import CsvFile, Sizes
+from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets.rows.validation import RejectedRows
 
 FIELDS = CONTRACT.names
@@ -45,9 +46,9 @@ def csv_bytes(rows: Iterable[Mapping[str, str]], *, columns: Sequence[str] = FIE
     return text.getvalue().encode()
 
 
-def open_csv(data: bytes, **sizes: int) -> CsvFile:
-    """Open `data` as a file, read in blocks of `sizes`."""
-    return CsvFile(io.BytesIO(data), CONTRACT, Sizes(**sizes))
+def open_csv(data: bytes, file_format: FileFormat = DEFAULT_FORMAT, /, **sizes: int) -> CsvFile:
+    """Open `data` as a file of the form `file_format`, read in blocks of `sizes`."""
+    return CsvFile(io.BytesIO(data), CONTRACT, file_format, Sizes(**sizes))
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,13 @@ class Contents:
         return [tuple(value.decode() for value in record) for record in self.records if isinstance(record, tuple)]
 
 
-def read_all(data: bytes, **sizes: int) -> Contents:
+def read_all(data: bytes, file_format: FileFormat = DEFAULT_FORMAT, /, **sizes: int) -> Contents:
     """Return all records of the CSV file `data`, in file order."""
-    file = open_csv(data, **sizes)
+    return contents(open_csv(data, file_format, **sizes))
+
+
+def contents(file: CsvFile) -> Contents:
+    """Return all records of `file`, in file order."""
     records: list[Values | str] = []
     blocks = bare_quotes = 0
     for block in file.blocks():
@@ -101,6 +106,7 @@ def hostile_csv(*, max_size: int = 20) -> st.SearchStrategy[bytes]:
             b"T3,x,1,1,2020-01-01,\n", b'T4,"a ""b"","",",1,1,2020-01-01\n', b"\xe2\x82", b"\xff,x,1,1,2020-01-01\n",
             b"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz", b"\xef\xbb\xbf", b"\n\xef\xbb\xbf", b",,,,\n",
             b'"",', b', "a, b" ,', b'T5,Pipe 48",1,1,2020-01-01\n', b'T6"Desk, oak",1,1,2020-01-01\n', b'4"', b' "',
+            b"#", b'# a, "b\n', b"//",
         ]
     )  # fmt: skip
     return st.lists(piece, max_size=max_size).map(b"".join)

@@ -4,6 +4,7 @@ import gzip
 import io
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.rows.csv_columns import RegularRun, parse
-from txn_assets.rows.csv_header import Header, NotATransactionFileError
+from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.rows.csv_reader import RECORD_FIELDS, CsvFile, Sizes
 from txn_assets.rows.csv_records import Limits, Unreadable, read_records
+from txn_assets.rows.file_format import FileFormat
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
-from txn_assets_tests.unit.rows import FIELDS, HEADER, hostile_csv, open_csv, read_all
+from txn_assets_tests.unit.rows import FIELDS, HEADER, contents, hostile_csv, open_csv, read_all
 
 SMALLEST_FIELD = len(HEADER) + len(",note") + 2
 """Smallest usable limit for fields: the header counts as a field, so no test may set a tighter one."""
@@ -32,22 +34,37 @@ SIZES = st.fixed_dictionaries(
 """Block sizes under test; the other sizes exceed any file of the tests."""
 
 
+FORMATS = st.builds(
+    FileFormat,
+    delimiter=st.sampled_from([",", ",", ";", "\t", "|"]),
+    quote=st.sampled_from(['"', '"', "'", None]),
+    comment=st.sampled_from([None, None, "#", "//"]),
+)
+"""Dialects under test."""
+
+
 class TestBlocks:
     """The block size affects memory, never the result."""
 
-    @given(hostile_csv(), SIZES, st.sampled_from(["", ",note"]))
-    @example(b'a,"b"c,\n' + b"x," * 40 + b"\n", {"block_bytes": 1}, "")
-    @example(b'"' + b"x" * 100 + b"\nT1,x,1,1,2020-01-01\n", {"block_bytes": 7}, "")
-    @example(b'""T1,x,1,1,2020-01-01\n"', {"block_bytes": 5}, "")
+    @given(hostile_csv(), SIZES, st.sampled_from(["", ",note"]), FORMATS)
+    @example(b'a,"b"c,\n' + b"x," * 40 + b"\n", {"block_bytes": 1}, "", FileFormat())
+    @example(b'"' + b"x" * 100 + b"\nT1,x,1,1,2020-01-01\n", {"block_bytes": 7}, "", FileFormat())
+    @example(b'""T1,x,1,1,2020-01-01\n"', {"block_bytes": 5}, "", FileFormat())
+    @example(b'#,"a" b\nT1,x,1,1,2020-01-01\n#', {"block_bytes": 7}, "", FileFormat(comment="#"))
     @settings(max_examples=1000, deadline=None)
     def test_blocks_give_what_reading_record_by_record_gives(
-        self, body: bytes, sizes: dict[str, int], extra: str
+        self, body: bytes, sizes: dict[str, int], extra: str, file_format: FileFormat
     ) -> None:
-        """Regular runs and irregular records are read the same way, whatever the bytes and wherever they are cut."""
+        """Runs and irregular records are read the same way, whatever the bytes, the dialect and the cuts."""
         sizes = {"field_bytes": SMALLEST_FIELD, **sizes}
-        found = read_all(f"{HEADER}{extra}\n".encode() + body, **sizes)
+        delimiter, quote = file_format.delimiter.encode(), (file_format.quote or "").encode()
+        body = body.translate(bytes.maketrans(b',"', delimiter + (quote or b'"')))
+        file = open_csv(f"{HEADER}{extra}\n".encode().replace(b",", delimiter) + body, file_format, **sizes)
         width, field_bytes = len(FIELDS) + bool(extra), sizes["field_bytes"]
-        limits = Limits(width, field_bytes, RECORD_FIELDS * field_bytes)
+        limits = Limits(width, field_bytes, RECORD_FIELDS * field_bytes, file.header.dialect)
+
+        found = contents(file)
+
         expected = read_records(body, 0, len(body), final=True, limits=limits)
         records = tuple(
             record.code if isinstance(record, Unreadable) else tuple(record[: len(FIELDS)])
@@ -101,7 +118,7 @@ class TestBlocks:
     def test_giant_record_is_not_kept(self, filler: bytes, extra: str) -> None:
         """A single endless line is skipped in steps, however many columns the header has."""
         endless = _Endless(f"{HEADER}{extra}\n".encode(), filler, count=100_000)
-        file = CsvFile(endless, CONTRACT, Sizes(block_bytes=1000, field_bytes=1000))  # type: ignore[arg-type]  # `read` is enough
+        file = CsvFile(endless, CONTRACT, sizes=Sizes(block_bytes=1000, field_bytes=1000))  # type: ignore[arg-type]  # `read` is enough
         tracemalloc.start()
         try:
             unreadable = [record for block in file.blocks() for record in parse(block, file.header).unreadable]
@@ -117,7 +134,7 @@ class TestBlocks:
             def read(self, size: int | None = -1, /) -> bytes:
                 return super().read(min(size or 0, 3))
 
-        file = CsvFile(Socket(lines(LINE, LINE)), CONTRACT, Sizes(block_bytes=50, field_bytes=50))
+        file = CsvFile(Socket(lines(LINE, LINE)), CONTRACT, sizes=Sizes(block_bytes=50, field_bytes=50))
         assert sum(parse(block, file.header).fields.num_rows for block in file.blocks()) == 2
 
 
@@ -176,7 +193,7 @@ def _bytes_examined(columns: int, filler: bytes) -> int:
             return data
 
     stream = Counting(_extra_header(columns) + 10 * columns * filler)
-    file = CsvFile(stream, CONTRACT, Sizes(block_bytes=1000))
+    file = CsvFile(stream, CONTRACT, sizes=Sizes(block_bytes=1000))
     for block in file.blocks():
         parse(block, file.header)
     return stream.examined
@@ -196,7 +213,7 @@ def _names_compared(columns: int) -> int:
             return str.__eq__(self, other)
 
     file = open_csv(_extra_header(columns) + b"," * (columns + len(FIELDS) - 1))
-    header = Header(tuple(map(Name, file.header.columns)), file.header.fields, file.header.extra)
+    header = replace(file.header, columns=tuple(map(Name, file.header.columns)))
     for block in file.blocks():
         parse(block, header)
     return compared
