@@ -132,7 +132,9 @@ def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
         raise UsageError(message)
     name = file.name if name is None else name
     if not name.lower().endswith(SUFFIXES) or not is_partition_key(name):
-        message = f"{name!r} cannot be landed. Names end in .csv or .csv.gz, fit on one line, and do not contain '...'."
+        message = (
+            f"{name!r} cannot be landed. Names end in {', '.join(SUFFIXES)}, fit on one line, and do not contain '...'."
+        )
         raise UsageError(message)
     if refusal := too_long(name, name_limit(feeds_of(config)[0])):
         raise UsageError(refusal)

@@ -32,7 +32,7 @@ BATCH_BYTES = 256 << 20
 FEW_FILES = 5
 """Up to this many small files get a run each, so each shows under its own name in the UI."""
 
-SUFFIXES = (".csv", ".csv.gz")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".zip", ".zst")
 """Endings of file names to load, ignoring case."""
 IGNORED_STARTS = (".", "_", "~")
 """Prefixes that tools put on the base names of unfinished files."""
@@ -74,7 +74,7 @@ def left_alone(version: FileVersion) -> LeftAlone | None:
         starts = ", ".join(f"'{start}'" for start in IGNORED_STARTS)
         return LeftAlone(version, f"a name that begins with {starts} is not finished", is_meant=True)
     if not base.lower().endswith(SUFFIXES):
-        return LeftAlone(version, f"its name does not end in {' or '.join(SUFFIXES)}")
+        return LeftAlone(version, f"its name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not is_partition_key(version.name):
         return LeftAlone(version, "Dagster does not allow a partition key with a line break or '...'")
     if not version.size:

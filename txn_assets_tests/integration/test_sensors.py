@@ -80,7 +80,9 @@ def test_sweep_reports_what_is_left_alone(deployment: Deployment) -> None:
     skipped = _evaluate_sweep(deployment)
 
     assert isinstance(skipped, dg.SkipReason)
-    assert "Left alone: 'notes.txt' (its name does not end in .csv or .csv.gz)." in str(skipped.skip_message)
+    assert "Left alone: 'notes.txt' (its name does not end in .csv, .csv.gz, .tsv, .zip or .zst)." in str(
+        skipped.skip_message
+    )
 
 
 def test_sweep_requests_what_a_ledger_lacks(deployment: Deployment) -> None:

@@ -44,7 +44,9 @@ def test_stuck_files_are_counted(deployment: Deployment) -> None:
     assert result.metadata["stuck_files"].value == 1
     assert result.metadata["missing_in"].value == {"GCS": 1, "BigQuery": 1, "PostgreSQL": 1}
     assert result.metadata["oldest_files"].value == [f"a.csv@{first}"]
-    assert result.metadata["left_alone"].value == {"notes.txt": "its name does not end in .csv or .csv.gz"}
+    assert result.metadata["left_alone"].value == {
+        "notes.txt": "its name does not end in .csv, .csv.gz, .tsv, .zip or .zst"
+    }
     assert "Left alone: 'notes.txt' (" in str(result.description)
 
 

@@ -56,8 +56,8 @@ def _requested(selection: Selection) -> list[str]:
         ("_a.csv", 5, "a name that begins with '.', '_', '~' is not finished", True),
         ("x/.a.csv", 5, "a name that begins with '.', '_', '~' is not finished", True),
         ("a.csv", 0, "it is empty", False),
-        ("a.csv.tmp", 5, "its name does not end in .csv or .csv.gz", False),
-        ("a.txt", 5, "its name does not end in .csv or .csv.gz", False),
+        ("a.csv.tmp", 5, "its name does not end in .csv, .csv.gz, .tsv, .zip or .zst", False),
+        ("a.txt", 5, "its name does not end in .csv, .csv.gz, .tsv, .zip or .zst", False),
         ("a...b.csv", 5, "Dagster does not allow a partition key with a line break or '...'", False),
         ("a\nb.csv", 5, "Dagster does not allow a partition key with a line break or '...'", False),
     ],
@@ -97,7 +97,7 @@ def test_many_are_left_alone() -> None:
     "name",
     [
         *("a b.csv", "المعاملات.csv", "a#1.csv", "100%.csv", "2026/11/23.csv", "a.csv.gz"),
-        *("UPPER.CSV", "X.CSV.GZ", "Mixed.Csv"),
+        *("UPPER.CSV", "X.CSV.GZ", "Mixed.Csv", "a.tsv", "Export.ZIP", "a.csv.zst"),
     ],
 )
 def test_odd_names_are_requested(name: str) -> None:
