@@ -29,6 +29,7 @@ Validate transaction CSV files, hash their PII, and load them into GCS, BigQuery
 commands:
   run      load a file and show the result                 txn run orders.csv
   check    try a file: show what a load would find         txn check orders.csv
+  contract print what a valid file of a feed is            txn contract --format markdown
   dev      run the Dagster UI and daemon until Ctrl-C      txn dev 3001
   up       start the local servers and list them           txn up
   status   list the local servers; fail if one is down     txn status
@@ -104,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--explain", type=int, metavar="ROW", help="show the verdict on this record, counted from 1")
     check.set_defaults(call=_check)
 
+    contract = commands.add_parser("contract", description="Print the contract of a feed for those who send its files.")
+    contract.add_argument("--feed", help=f"the feed (default: {FIRST_FEED})")
+    contract.add_argument(
+        "--format", choices=("json-schema", "odcs", "markdown"), default="markdown", help="default: %(default)s"
+    )
+    contract.set_defaults(call=_contract)
+
     dev = commands.add_parser("dev", description="Run the Dagster UI and daemon, with the local servers, until Ctrl-C.")
     dev.add_argument("port", nargs="?", default="3000", help="port of the UI on 127.0.0.1 (default: %(default)s)")
     dev.set_defaults(call=_dev)
@@ -144,6 +152,14 @@ def _check(given: argparse.Namespace) -> int:
         return UNREADABLE
     sys.stdout.write(_as_json(outcome.as_json()) if given.json else outcome.text())
     return outcome.exit_code
+
+
+def _contract(given: argparse.Namespace) -> int:
+    from txn_assets.senders.contract import FORMATS  # noqa: PLC0415 - only this command needs the standard
+
+    config = load_config()
+    sys.stdout.write(FORMATS[given.format](find_feed(config, given.feed), config.data_lake.gcs_bucket))
+    return 0
 
 
 def _as_json(content: Mapping[str, object]) -> str:

@@ -16,7 +16,7 @@ from txn_assets.rows.kinds.whole import MAX_WHOLE
 
 
 class Transaction(Row):
-    """One valid row.
+    """A quantity of one product, sold at a price on a day.
 
     Blanks around a value are stripped; blanks inside text are kept. A price is an exact decimal with at most 14 digits
     before the point and 4 after it. A quantity is a whole number, at least 1. A date is ISO 8601, `YYYY-MM-DD`, and not

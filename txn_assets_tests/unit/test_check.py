@@ -184,8 +184,7 @@ class TestRecord:
             "  transaction_id  valid    (hidden)",
             "  product         invalid  (empty)",
             "                           missing: Field required",
-            "                           rule: text, with a visible character; not a formula or an error value of a "
-            "spreadsheet",
+            "                           rule: text with a visible character, but no spreadsheet formula or error value",
             '  price           valid    "29.99"',
             '  quantity        valid    "3"',
             '  date            valid    "2023-10-04"',

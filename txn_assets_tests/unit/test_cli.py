@@ -14,7 +14,7 @@ def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    for command in ("run", "dev", "up", "status", "env", "down"):
+    for command in ("run", "check", "contract", "dev", "up", "status", "env", "down"):
         (line,) = [line for line in lines if line.startswith(f"  {command} ")]
         assert f"txn {command}" in line
 

@@ -82,11 +82,11 @@ class TextKind(Kind):
 
     @property
     def rule(self) -> str:
-        """What the text begins with, and what it is not."""
-        begins = f" that begins with {self.prefix!r}" if self.prefix else ""
-        return f"text{begins}, with a visible character; {self._no_damage}"
+        """What the text has, and what a spreadsheet would have damaged."""
+        has = f"that begins with {self.prefix!r}" if self.prefix else "with a visible character"
+        return f"text {has}, but no {self._damage}"
 
-    _no_damage = "not a formula or an error value of a spreadsheet"
+    _damage = "spreadsheet formula or error value"
 
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""
@@ -118,7 +118,7 @@ class IdentifierKind(TextKind):
 
     name: ClassVar[str] = "identifier"
 
-    _no_damage = "not a formula, an error value, a number in scientific notation or a marked text of a spreadsheet"
+    _damage = "spreadsheet formula, error value, scientific notation or leading apostrophe"
 
     @property
     def pattern(self) -> str:
