@@ -53,6 +53,8 @@ TIMES = st.one_of(
     st.builds("{}{}{}{}".format, DAYS, st.sampled_from(["T", " ", "t"]),
               st.builds("{:02}:{:02}:{:02}".format, st.integers(0, 25), st.integers(0, 61), st.integers(0, 61)),
               st.sampled_from(["Z", ".5Z", ".123456Z", ".1234567Z", "+01:00", "-23:59", "+00:00", "", "z", "Z\n"])),
+    st.builds("2024-02-{:02}T{:02}:{:02}:{:02}Z".format, st.sampled_from([1, 28, 29, 30]),
+              st.sampled_from([0, 23, 24]), st.sampled_from([0, 59, 60]), st.sampled_from([0, 59, 60])),
     st.datetimes(timezones=st.just(dt.UTC)).map(lambda moment: moment.isoformat().replace("+00:00", "Z")),
     st.sampled_from(["1969-12-31T23:59:59.999999Z", "1970-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59"]),
 )  # fmt: skip
