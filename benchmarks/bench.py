@@ -48,6 +48,13 @@ class Bench:
             self.help("benchmarks.data:write", path=str(path), rows=rows, bad_every=bad_every)
         return str(path)
 
+    def excel_file(self, rows: int) -> str:
+        """Return the same rows as a European Excel saves them, written on first use."""
+        path = self.home / f"rows-{rows}-excel.csv"
+        if not path.exists():
+            self.help("benchmarks.data:write_as_excel", path=str(path), source=self.file(rows))
+        return str(path)
+
     def expected(self, rows: int) -> list[Any]:
         """Return the totals of the valid rows of that file, from the bare DuckDB pass."""
         if rows not in self._expected:

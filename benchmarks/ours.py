@@ -7,6 +7,7 @@ import datetime as dt
 import os
 import shutil
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd  # noqa: F401 - Arrow imports it for its first array, which would otherwise be timed
@@ -20,15 +21,17 @@ from txn_assets.files.ledger import Action, FileVersion
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows, processing
+from txn_assets.rows.file_format import FileFormat
 from txn_assets.rows.hashing import make_hasher
 
 NAME = "bench.csv"
 
 
-def validate_and_hash(timer: Timer, *, path: str, folder: str) -> Totals:
-    """Turn the CSV file into hashed.parquet and rejected.csv in `folder`."""
+def validate_and_hash(timer: Timer, *, path: str, folder: str, file_format: dict[str, str] | None = None) -> Totals:
+    """Turn the CSV file, in `file_format` or the default form, into hashed.parquet and rejected.csv in `folder`."""
     feed = feeds_of(load_config())[0]
     hasher = make_hasher(feed.pii_fields, algorithm="sha256", key_id="none", key=None)
+    feed = replace(feed, file_format=FileFormat.model_validate(file_format or {}))
     reading = feed.reading(dt.datetime.now(dt.UTC).date())
     shutil.rmtree(folder, ignore_errors=True)
     Path(folder).mkdir(parents=True)

@@ -1,8 +1,10 @@
 """Point 1: validation and hashing to Parquet, against a bare DuckDB pass and row loops."""
 
 import shutil
+from typing import Any
 
 from benchmarks.bench import PEER_ROWS, Bench, DifferenceError, compare
+from benchmarks.data import EXCEL_FORMAT
 from benchmarks.measure import Measurement, Median, function, in_turn
 
 
@@ -10,6 +12,7 @@ def measure(bench: Bench) -> None:
     """Measure a file with few bad rows, then one in which every row is bad."""
     few = min(bench.rows, PEER_ROWS)
     _mostly_valid(bench, few)
+    _as_excel(bench)
     _all_bad(bench, few)
 
 
@@ -31,6 +34,24 @@ def _mostly_valid(bench: Bench, few: int) -> None:
     ours, duckdb, loop = taken["ours"], taken["duckdb"], _scaled(loop, few, bench.rows)
     bench.results.at_most(1, "validate and hash, 1 % bad; bare DuckDB pass", ours, duckdb, 1.5)
     bench.results.faster(1, "validate and hash, 1 % bad; row loop", ours, loop, 40)
+
+
+def _as_excel(bench: Bench) -> None:
+    path = bench.excel_file(bench.rows)
+    folder = str(bench.home / "stages")
+
+    def run(**options: Any) -> Measurement:
+        measurement = function("benchmarks.ours:validate_and_hash", folder=folder, **options)
+        compare("hashed.parquet", measurement.result[:4], bench.expected(bench.rows))
+        return measurement
+
+    taken = in_turn(
+        bench.rounds_for(bench.rows),
+        excel=lambda _: run(path=path, file_format=EXCEL_FORMAT),
+        default=lambda _: run(path=bench.file(bench.rows)),
+    )
+    what = "validate and hash: semicolons, decimal commas, windows-1252; the same rows in the default form"
+    bench.results.at_most(1, what, taken["excel"], taken["default"], 1.3)
 
 
 def _scaled(median: Median, measured: int, rows: int) -> Median:
