@@ -98,7 +98,7 @@ def find_record(stream: BinaryIO, source_row: int, *, reading: Reading) -> Verdi
     Raises:
         NotATransactionFileError: the file as a whole does not have the columns and the form of the feed.
     """
-    file = CsvFile(stream, reading.contract)
+    file = CsvFile(stream, reading.contract, reading.file_format)
     _check_columns(file, reading)
     records = 0
     for verdict in validate(file, reading.contract, batch_size=reading.batch_size, threads=THREADS):

@@ -5,7 +5,7 @@ temporary folder. docs/how-to/check-in-the-senders-ci.md documents the output an
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from txn_assets.errors import UserError
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.report import FailedCheck, ValidationReport
 from txn_assets.files.run_folder import RunFolder
+from txn_assets.rows.compression import Unpacked
+from txn_assets.rows.file_format import DELIMITERS
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import read_header, validate_file
 from txn_assets.senders.files import open_file, today
@@ -27,13 +29,15 @@ class Outcome:
     """What a load would find in a file.
 
     Attributes:
-        columns: the names in the header.
-        missing_columns: optional columns that the header lacks.
+        form: the encoding, the delimiter and the compression of the file.
+        columns: the columns of the file; those of the feed under its own names.
+        missing_columns: optional columns that the file lacks.
         failed: the checks that fail.
     """
 
     file: str
     feed: str
+    form: Mapping[str, str]
     columns: tuple[str, ...]
     missing_columns: tuple[str, ...]
     report: ValidationReport
@@ -54,6 +58,7 @@ class Outcome:
         if report.records and not report.valid:
             yield "FAILED  no row is valid: the stores would keep what they have"
         yield self.file
+        yield f"  read as     {', '.join(filter(None, self.form.values()))}"
         yield f"  rows in   {report.records:>12,}"
         yield f"  valid     {report.valid:>12,}"
         yield f"  rejected  {report.rejected:>12,}"
@@ -75,6 +80,7 @@ class Outcome:
             "feed": self.feed,
             "exit_code": self.exit_code,
             "refused": None,
+            "form": self.form,
             "columns": self.columns,
             "unknown_columns": report.extra_columns,
             "missing_columns": self.missing_columns,
@@ -101,12 +107,19 @@ def check(file: Path, feed: Feed) -> Outcome:
     # The rejected rows are deleted with the folder, so their hash needs no key.
     hasher = Hasher(feed.pii_fields, None, "sha256")
     with open_file(file) as stream, tempfile.TemporaryDirectory(prefix="txn-check-") as folder:
+        compression = Unpacked(stream).compression
+        stream.seek(0)
         columns = read_header(stream, reading)
         stream.seek(0)
         report = validate_file(stream, RunFolder(Path(folder)), reading=reading, hasher=hasher)
     return Outcome(
         file=file.name,
         feed=feed.name,
+        form={
+            "encoding": feed.file_format.encoding,
+            "delimiter": DELIMITERS[feed.file_format.delimiter],
+            "compression": compression,
+        },
         columns=columns,
         missing_columns=tuple(name for name in reading.contract.names if name not in columns),
         report=report,

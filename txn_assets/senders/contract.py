@@ -83,6 +83,8 @@ def odcs(feed: Feed, bucket: str) -> str:
                 type="custom",
                 location=_location(feed, bucket),
                 format="csv",
+                encoding=feed.file_format.encoding,
+                delimiter=feed.file_format.delimiter,
             )
         ],
         schema=[
@@ -172,8 +174,12 @@ def _usage(feed: Feed, bucket: str) -> str:
 
 def _limits(feed: Feed) -> Iterator[str]:
     """Yield what holds for a file as a whole."""
+    form = feed.file_format
     absent = ", ".join(sorted(feed.contract.optional))
-    yield f"The header names the columns, in any order{f'; {absent} may be absent' if absent else ''}."
+    if form.header == "none":
+        yield f"The files have no header; their columns are {', '.join(form.columns or feed.contract.names)}."
+    else:
+        yield f"The header names the columns, in any order{f'; {absent} may be absent' if absent else ''}."
     other = "are not loaded" if feed.unknown_columns == "ignore" else "make the file unusable"
     yield f"Other columns {other}."
     yield f"Invalid rows are rejected with reasons. If more than {feed.max_invalid_ratio:.0%} are, none is loaded."

@@ -1,5 +1,6 @@
 """`txn check`: what it says about a file, its exit codes, and what it leaves alone."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -21,12 +22,16 @@ SECRET = "ID-OF-A-PERSON"
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a TXN_HOME that does not exist; use a configuration with the feed `refunds`."""
-    config = tmp_path / "pipeline_config.yaml"
-    make_config(config)
-    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"feeds": {"refunds": {}}}))
-    monkeypatch.setenv("TXN_CONFIG", str(config))
+    make_config(tmp_path / "pipeline_config.yaml")
+    _configure(tmp_path, feeds={"refunds": {}})
+    monkeypatch.setenv("TXN_CONFIG", str(tmp_path / "pipeline_config.yaml"))
     monkeypatch.setenv("TXN_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+def _configure(folder: Path, **sections: Any) -> None:
+    config = folder / "pipeline_config.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | sections))
 
 
 def _check(capsys: pytest.CaptureFixture[str], file: Path, *options: str) -> tuple[int, str]:
@@ -55,7 +60,8 @@ class TestFile:
         """A file of valid rows gets its counts and exit code 0."""
         assert _check(capsys, _write(tmp_path, VALID)) == (
             0,
-            "a.csv\n  rows in              1\n  valid                1\n  rejected             0\n",
+            "a.csv\n  read as     utf-8, comma\n"
+            "  rows in              1\n  valid                1\n  rejected             0\n",
         )
 
     def test_rejected_rows(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,6 +137,31 @@ class TestFile:
         assert "  rows in             20\n  valid               16\n  rejected             4\n" in out
         assert "record 7 rejected: reason literal_error" in out
 
+    def test_form_of_the_feed(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        """A file is read in the form that is configured for its feed, and the output says which that is."""
+        _configure(tmp_path, ingestion={"format": {"delimiter": ";", "encoding": "windows-1252"}})
+        rows = [HEADER.replace(",", ";"), "T001;Schöner Tisch;1.50;2;2024-01-31\n", "T002;;1.50;2;2024-01-31\n"]
+        file = tmp_path / "a.csv.gz"
+        file.write_bytes(gzip.compress("".join(rows).encode("cp1252")))
+
+        code, out = _check(capsys, file)
+
+        assert code == 1
+        assert "a.csv.gz\n  read as     windows-1252, semicolon, gzip\n  rows in              2\n" in out
+        content = _check_json(capsys, file, "--explain", "1")
+        values = {field["name"]: field["value"] for field in content["fields"]}
+        assert values["product"] == "Schöner Tisch"
+
+    def test_optional_column_that_the_file_lacks(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        """An optional column may be absent, and the output says so."""
+        header = "refund_id,transaction_id,reason,amount,refunded_at\n"
+        file = _write(tmp_path, "R1,T1,late,1.00,2024-01-31T00:00:00Z\n", header=header)
+
+        code, out = _check(capsys, file, "--feed", "refunds")
+
+        assert code == 0
+        assert "  note        optional columns that the file lacks: partial\n" in out
+
     def test_json(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         """`--json` prints an object with everything that the text says."""
         rows = [VALID.replace("\n", ",x\n"), ",Desk,1.50,2,2024-01-31,x\n"]
@@ -141,6 +172,7 @@ class TestFile:
             "feed": "transactions",
             "exit_code": 1,
             "refused": None,
+            "form": {"encoding": "utf-8", "delimiter": "comma", "compression": ""},
             "columns": ["transaction_id", "product", "price", "quantity", "date", "channel"],
             "unknown_columns": ["channel"],
             "missing_columns": [],
