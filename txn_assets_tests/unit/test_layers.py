@@ -105,3 +105,15 @@ def test_heavy_libraries_wait_for_a_run(module: str, clients: list[str]) -> None
     program = f"import sys, {module}; print(*(name for name in {HEAVY} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.split() == clients
+
+
+def test_columns_are_named_in_feeds_only() -> None:
+    """No module names a column of a transaction, except its feed: every other one takes the columns from a contract."""
+    named = re.compile(r"\b(?:price|quantity|product|transaction_id)\b")
+    naming = [
+        name
+        for name, path in modules().items()
+        if named.search(path.read_text(encoding="utf-8")) and not name.startswith("txn_assets.feeds.")
+    ]
+    # The default of security.pii_fields.
+    assert naming == ["txn_assets.config"]
