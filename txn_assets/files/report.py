@@ -117,16 +117,18 @@ class ValidationReport:
         return f"rows with a quote inside an unquoted field, loaded as text: {self.bare_quotes}"
 
 
-def mixed_amounts(*, decimal_commas: int, three_decimals: int) -> str | None:
+def mixed_amounts(decimal: str, *, other_decimals: int, three_decimals: int) -> str | None:
     """Return why to refuse a file in which some amounts may be grouped thousands, or None if none can be.
 
     In a file that also has 3,95, the amount 4.500 probably means four and a half thousand. In a file without decimal
-    commas, 4.500 just has three decimals. The amount 4.50 is clear in any file.
+    commas, 4.500 just has three decimals. The amount 4.50 is clear in any file. In a feed whose `decimal` mark is the
+    comma, it is the other way round.
     """
-    if not decimal_commas or not three_decimals:
+    if not other_decimals or not three_decimals:
         return None
+    mark, other = ("point", "comma") if decimal == "." else ("comma", "point")
     return (
-        f"it mixes amounts with a decimal comma (rows: {decimal_commas}) and amounts with exactly three decimals "
-        f"(rows: {three_decimals}), which may be grouped thousands: "
-        "write every amount with a decimal point and without grouping, such as 4500.00 or 3.95"
+        f"it mixes amounts with a decimal {other} (rows: {other_decimals}) and amounts with exactly three decimals "
+        f"(rows: {three_decimals}), which may be grouped thousands: write every amount with a decimal {mark} and "
+        f"without grouping, such as 4500{decimal}00 or 3{decimal}95"
     )

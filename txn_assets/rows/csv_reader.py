@@ -65,6 +65,7 @@ class CsvFile:
     """
 
     header: Header
+    file_format: FileFormat
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class CsvFile:
         sizes: Sizes = _DEFAULT_SIZES,
     ) -> None:
         self._contract = contract
-        self._format = file_format
+        self.file_format = file_format
         self._sizes = sizes
         self._dialect = _dialect(file_format)
         unpacked = Unpacked(stream)
@@ -93,10 +94,10 @@ class CsvFile:
 
     def _skip_lines(self) -> None:
         """Leave out the configured number of lines, and the line `sep=`."""
-        for _ in range(self._format.skip_lines):
+        for _ in range(self.file_format.skip_lines):
             self._skip_line()
         line = self._data.removeprefix(MARK)[:16].splitlines()[:1]
-        if self._format.sep_line and line and line[0].lower().startswith(b"sep="):
+        if self.file_format.sep_line and line and line[0].lower().startswith(b"sep="):
             if line[0][len("sep=") :] != self._dialect.delimiter:
                 message = "its line 'sep=' names another separator than format.delimiter: set the one that it has"
                 raise NotATransactionFileError(message)
@@ -113,8 +114,8 @@ class CsvFile:
         self._data = data[end or len(data) :]
 
     def _take_header(self) -> Header:
-        if self._format.header == "none":
-            return header_by_position(self._contract, self._format, self._dialect)
+        if self.file_format.header == "none":
+            return header_by_position(self._contract, self.file_format, self._dialect)
         beginning = data = self._data
         most = self._sizes.field_bytes
         limits = Limits(most, most, most, self._dialect)
@@ -135,7 +136,7 @@ class CsvFile:
             end = len(data) if fields.end is None else fields.end
             if record is not None:
                 self._data = data[end:]
-                return read_header(record, beginning, self._contract, self._format, self._dialect)
+                return read_header(record, beginning, self._contract, self.file_format, self._dialect)
             at = end
 
     def blocks(self) -> Iterator[Block]:

@@ -154,6 +154,9 @@ class FileFormat(BaseModel):
             raise ValueError(message)
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     @property
     def has_standard_values(self) -> bool:
         """Whether values need no `normalization`: numbers have a point, dates are ISO 8601, nothing means missing."""

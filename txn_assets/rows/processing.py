@@ -23,7 +23,7 @@ from txn_assets.rows.reading import Reading
 from txn_assets.rows.validation import (
     RejectedRows,
     Verdict,
-    count_decimal_commas,
+    count_other_decimals,
     count_reasons,
     valid_schema,
     validate,
@@ -58,7 +58,7 @@ def validate_file(stream: BinaryIO, folder: RunFolder, *, reading: Reading, hash
     contract = reading.contract
     file = CsvFile(stream, contract, reading.file_format)
     _check_columns(file, reading)
-    records = valid = rejected = decimal_commas = three_decimals = bare_quotes = 0
+    records = valid = rejected = other_decimals = three_decimals = bare_quotes = 0
     reasons: Counter[tuple[str, str]] = Counter()
     sample: list[RejectedSample] = []
     with (
@@ -73,12 +73,14 @@ def validate_file(stream: BinaryIO, folder: RunFolder, *, reading: Reading, hash
             records += verdict.records
             valid += verdict.valid.num_rows
             rejected += len(verdict.rejected)
-            decimal_commas += count_decimal_commas(verdict.rejected, contract)
+            other_decimals += count_other_decimals(verdict.rejected, contract, reading.file_format)
             three_decimals += verdict.three_decimals
             bare_quotes += verdict.bare_quotes
             reasons += count_reasons(verdict.rejected)
             sample += _sample(verdict.rejected, SAMPLE_ROWS - len(sample))
-    if refusal := mixed_amounts(decimal_commas=decimal_commas, three_decimals=three_decimals):
+    if refusal := mixed_amounts(
+        reading.file_format.decimal, other_decimals=other_decimals, three_decimals=three_decimals
+    ):
         raise NotATransactionFileError(refusal)
     return ValidationReport(
         records=records,

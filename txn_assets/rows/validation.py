@@ -23,7 +23,9 @@ from txn_assets.rows.contract import Row, RowContract
 from txn_assets.rows.csv_columns import Block, ParsedBlock, UnreadableRecord, parse
 from txn_assets.rows.csv_header import Header
 from txn_assets.rows.csv_reader import CsvFile
+from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets.rows.kinds import Kind, MoneyKind
+from txn_assets.rows.normalization import form_messages, normalize
 
 
 def make_schema(columns: Mapping[str, Kind]) -> pa.Schema:
@@ -38,6 +40,7 @@ def valid_schema(contract: RowContract) -> pa.Schema:
 
 # Three digits after a comma, with no point before it, may be grouping: 1,499.
 _DECIMAL_COMMA = r"^\s*[+-]?(?:[0-9]+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+)\s*$"
+_DECIMAL_POINT = r"^\s*[+-]?(?:[0-9]+\.[0-9]{1,2}|[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+)\s*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,13 @@ def validate(file: CsvFile, contract: RowContract, *, batch_size: int, threads: 
     with ThreadPoolExecutor(threads, thread_name_prefix="validate") as executor:
         waiting: deque[Future[Verdict]] = deque()
         before = 0
-        judge = functools.partial(_validate_block, header=file.header, contract=contract, batch_size=batch_size)
+        judge = functools.partial(
+            _validate_block,
+            header=file.header,
+            contract=contract,
+            file_format=file.file_format,
+            batch_size=batch_size,
+        )
         try:
             for block in file.blocks():
                 waiting.append(executor.submit(judge, block))
@@ -116,42 +125,46 @@ def count_reasons(rejected: RejectedRows) -> Counter[tuple[str, str]]:
     return counts
 
 
-def count_decimal_commas(rejected: RejectedRows, contract: RowContract) -> int:
-    """Return how many of the rejected amounts of money are written with a decimal comma."""
+def count_other_decimals(rejected: RejectedRows, contract: RowContract, file_format: FileFormat) -> int:
+    """Return how many of the rejected amounts of money have the decimal mark that the feed does not use."""
+    pattern = _DECIMAL_COMMA if file_format.decimal == "." else _DECIMAL_POINT
     return sum(
-        pc.match_substring_regex(rejected.fields[name], _DECIMAL_COMMA).true_count
-        for name in contract.of_kind(MoneyKind)
+        pc.match_substring_regex(rejected.fields[name], pattern).true_count for name in contract.of_kind(MoneyKind)
     )
 
 
-def _validate_block(block: Block, header: Header, contract: RowContract, batch_size: int) -> Verdict:
-    return validate_records(parse(block, header), contract, batch_size=batch_size)
+def _validate_block(
+    block: Block, header: Header, contract: RowContract, file_format: FileFormat, batch_size: int
+) -> Verdict:
+    return validate_records(parse(block, header), contract, file_format, batch_size=batch_size)
 
 
-def validate_records(parsed: ParsedBlock, contract: RowContract, *, batch_size: int) -> Verdict:
+def validate_records(
+    parsed: ParsedBlock, contract: RowContract, file_format: FileFormat = DEFAULT_FORMAT, *, batch_size: int
+) -> Verdict:
     """Return the verdict on parsed records; their `source_row` counts from 1 within the block."""
     source_row = pc.add(parsed.index, 1)
-    columns, decoded = _decoded(parsed.fields)
+    sent, decoded, faults = _decoded(parsed.fields, file_format.encoding)
+    columns = normalize(sent, contract, file_format)
     accepted = pc.and_(decoded, screen(columns, contract))
     plain = columns.filter(accepted)
     valid = _typed(source_row.filter(accepted), plain, contract)
     money = contract.of_kind(MoneyKind)
     three_decimals = sum(_count_three_decimals(plain[name]) for name in money)
     left = pc.invert(accepted)
-    # Use bytes only if some are not text: decoding them again, value by value, takes a tenth of the judge's time.
-    doubtful = (columns if decoded.true_count == len(decoded) else parsed.fields).filter(left)
-    source_row = source_row.filter(left)
-    judged, reasons = _judge_all(source_row, doubtful, contract, batch_size)
+    doubtful = _Doubtful(source_row.filter(left), columns.filter(left), _in_places(faults, left))
+    judged, reasons = _judge_all(doubtful, contract, file_format, batch_size)
     if judged:
         # Merge the rows that the judge accepted with those that the screen accepted, in file order.
         valid = pa.Table.from_batches([valid, *judged]).sort_by("source_row").combine_chunks().to_batches()[0]
-        passed = pa.array([place for place in range(doubtful.num_rows) if place not in reasons])
+        passed = pa.array([place for place in range(doubtful.texts.num_rows) if place not in reasons])
         for name in money:
-            amounts = doubtful[name].take(passed).cast(pa.string())
-            three_decimals += _count_three_decimals(pc.ascii_trim(amounts, " \t"))
+            three_decimals += _count_three_decimals(pc.ascii_trim(doubtful.texts[name].take(passed), " \t"))
     failed = pa.array(sorted(reasons), pa.int64())
     rejected = RejectedRows(
-        source_row.take(failed), _as_sent(doubtful.take(failed)), tuple(reasons[place] for place in failed.to_pylist())
+        doubtful.source_row.take(failed),
+        _as_sent(parsed.fields.filter(left).take(failed)),
+        tuple(reasons[place] for place in failed.to_pylist()),
     )
     return Verdict(
         parsed.records, valid, _with_unreadable(rejected, parsed.unreadable), three_decimals, parsed.bare_quotes
@@ -202,19 +215,39 @@ def _typed(source_row: pa.Int64Array, columns: pa.RecordBatch, contract: RowCont
     return pa.RecordBatch.from_arrays(arrays, schema=valid_schema(contract))
 
 
-def _decoded(fields: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.BooleanArray]:
-    """Return `fields` as text, and which rows are all UTF-8; values that are not UTF-8 become empty text."""
+def _decoded(fields: pa.RecordBatch, encoding: str) -> tuple[pa.RecordBatch, pa.BooleanArray, "_Reasons"]:
+    """Return `fields` as text, which rows are all text, and what is wrong with the others.
+
+    Values that are not text become empty.
+    """
     columns = []
     decoded = pa.repeat(True, fields.num_rows)  # noqa: FBT003 - the value to repeat
-    for column in fields.columns:
+    faults: _Reasons = {}
+    for name, column in zip(fields.schema.names, fields.columns, strict=True):
         try:
             columns.append(column.cast(pa.string()))
         except pa.ArrowInvalid:
             values = [_text_or_none(value) for value in column.to_pylist()]
+            for place in (place for place, value in enumerate(values) if value is None):
+                _add(faults, place, _not_text(name, encoding))
             text = pa.array(values, pa.string())
             decoded = pc.and_(decoded, text.is_valid())
             columns.append(text.fill_null(""))
-    return pa.RecordBatch.from_arrays(columns, names=fields.schema.names), decoded
+    return pa.RecordBatch.from_arrays(columns, names=fields.schema.names), decoded, faults
+
+
+def _not_text(field: str, encoding: str) -> Reason:
+    if encoding.startswith("utf-8"):
+        return _reason(field, "not_utf8", "The bytes are not UTF-8 text")
+    return _reason(field, f"not_{encoding.replace('-', '_')}", f"The bytes are not {encoding} text")
+
+
+def _in_places(faults: "_Reasons", kept: pa.BooleanArray) -> "_Reasons":
+    """Return `faults` by the places that their rows have after all rows but those in `kept` are left out."""
+    if not faults:
+        return {}
+    places = pc.cumulative_sum(kept.cast(pa.int64())).to_numpy()
+    return {int(places[place]) - 1: reasons for place, reasons in faults.items()}
 
 
 def _text_or_none(value: bytes) -> str | None:
@@ -233,51 +266,64 @@ type _Reasons = dict[int, tuple[Reason, ...]]
 """Reasons to reject a row, by its position. Valid rows are left out."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubtful:
+    """Rows that the screen has not accepted.
+
+    Attributes:
+        source_row: the record number of each row in the block.
+        texts: the rows as text in the standard form; values that are not text are empty.
+        faults: what is known to be wrong with a row.
+    """
+
+    source_row: pa.Int64Array
+    texts: pa.RecordBatch
+    faults: _Reasons
+
+
 def _judge_all(
-    source_row: pa.Int64Array, rows: pa.RecordBatch, contract: RowContract, batch_size: int
+    doubtful: _Doubtful, contract: RowContract, file_format: FileFormat, batch_size: int
 ) -> tuple[list[pa.RecordBatch], _Reasons]:
-    """Validate `rows`, as text or bytes. Return the valid ones as `valid_schema(contract)`, and the reasons."""
+    """Validate `doubtful` rows. Return the valid ones as `valid_schema(contract)`, and the reasons."""
     judged: list[pa.RecordBatch] = []
     reasons: _Reasons = {}
-    for start in range(0, rows.num_rows, batch_size):
-        batch = list(zip(*(column.to_pylist() for column in rows.slice(start, batch_size).columns), strict=True))
-        models, found = _judge(batch, contract)
+    messages = form_messages(contract, file_format)
+    texts = doubtful.texts
+    for start in range(0, texts.num_rows, batch_size):
+        batch = list(zip(*(column.to_pylist() for column in texts.slice(start, batch_size).columns), strict=True))
+        known = {
+            place: doubtful.faults[start + place] for place in range(len(batch)) if start + place in doubtful.faults
+        }
+        models, found = _judge(batch, contract, known, messages)
         if models:
             # Convert to columns right away, because models take many times the memory.
             passed = [start + place for place in range(len(batch)) if place not in found]
-            judged.append(_from_models(source_row.take(pa.array(passed)), models, contract))
+            judged.append(_from_models(doubtful.source_row.take(pa.array(passed)), models, contract))
         reasons |= {start + place: why for place, why in found.items()}
     return judged, reasons
 
 
-def _judge(rows: Sequence[Sequence[Any]], contract: RowContract) -> tuple[list[Row], _Reasons]:
+def _judge(
+    rows: Sequence[Sequence[str]],
+    contract: RowContract,
+    known: _Reasons,
+    messages: Mapping[tuple[str, str], str],
+) -> tuple[list[Row], _Reasons]:
+    """Return the valid `rows` as models, and the reasons of the others, among them those that are `known`."""
     adapter = _adapter(contract)
-    inputs, reasons = _inputs(rows, contract.names)
+    reasons = dict(known)
+    inputs = [{name: value for name, value in zip(contract.names, row, strict=True) if value} for row in rows]
     try:
         models = adapter.validate_python(inputs)
     except ValidationError as error:
         # Leave out the input, because errors must not carry clear-text values.
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
             # A validator of the whole model names no field.
-            place, *field = fault["loc"]
-            _add(reasons, int(place), _reason(str(field[0]) if field else "", fault["type"], fault["msg"]))
+            place, *names = fault["loc"]
+            field, code = str(names[0]) if names else "", fault["type"]
+            _add(reasons, int(place), _reason(field, code, messages.get((field, code), fault["msg"])))
         return adapter.validate_python([row for place, row in enumerate(inputs) if place not in reasons]), reasons
     return [model for place, model in enumerate(models) if place not in reasons], reasons
-
-
-def _inputs(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> tuple[list[dict[str, str]], _Reasons]:
-    """Return the rows as Pydantic takes them, without empty fields, and what is wrong with their encoding."""
-    # A batch is either all text or all bytes.
-    if isinstance(rows[0][0], str):
-        return [{name: value for name, value in zip(names, fields, strict=True) if value} for fields in rows], {}
-    inputs = []
-    reasons: _Reasons = {}
-    for place, fields in enumerate(rows):
-        texts = {name: _text_or_none(value) for name, value in zip(names, fields, strict=True) if value}
-        for name in [name for name, text in texts.items() if text is None]:
-            _add(reasons, place, _reason(name, "not_utf8", "The bytes are not UTF-8 text"))
-        inputs.append({name: text for name, text in texts.items() if text is not None})
-    return inputs, reasons
 
 
 def _add(reasons: _Reasons, place: int, reason: Reason) -> None:

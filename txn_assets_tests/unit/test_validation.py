@@ -21,17 +21,19 @@ from txn_assets.files.report import Reason
 from txn_assets.rows import kinds
 from txn_assets.rows.contract import Identifier, RowContract, Text
 from txn_assets.rows.csv_columns import ParsedBlock
+from txn_assets.rows.file_format import DEFAULT_FORMAT
 from txn_assets.rows.kinds.text import SHEET_ERRORS
 from txn_assets.rows.kinds.whole import MAX_WHOLE
 from txn_assets.rows.validation import (
     Verdict,
-    count_decimal_commas,
+    count_other_decimals,
     count_reasons,
     screen,
     valid_schema,
     validate,
     validate_records,
 )
+from txn_assets_tests.unit.csv_files import form
 from txn_assets_tests.unit.rows import (
     FIELDS,
     HEADER,
@@ -346,7 +348,7 @@ class TestRejectedRows:
         }
 
     @pytest.mark.parametrize(
-        ("price", "commas"),
+        ("price", "others"),
         [
             ("3,95", 1),
             ("1.499,90", 1),
@@ -357,11 +359,13 @@ class TestRejectedRows:
             ("3,95 EUR", 0),
         ],
     )
-    def test_decimal_commas_are_counted(self, price: str, commas: int) -> None:
-        """A comma counts as a decimal comma unless it may be grouping."""
-        assert (
-            count_decimal_commas(rejected_rows(rejections_of(csv_bytes([make_row(price=price)]))), CONTRACT) == commas
-        )
+    def test_other_decimal_marks_are_counted(self, price: str, others: int) -> None:
+        """A comma counts as a decimal comma unless it may be grouping; in a feed with commas, so does a point."""
+        rejected = rejected_rows(rejections_of(csv_bytes([make_row(price=price)])))
+        assert count_other_decimals(rejected, CONTRACT, DEFAULT_FORMAT) == others
+        swapped = price.translate(str.maketrans(",.", ".,"))
+        rejected = rejected_rows([Rejected(1, ("T1", "x", swapped, "1", "2024-01-31"), ())])
+        assert count_other_decimals(rejected, CONTRACT, form(decimal=",")) == others
 
     def test_no_message_contains_a_value(self) -> None:
         """No message carries a value, whether or not the row is readable."""
