@@ -133,6 +133,13 @@ class Ingestion(_Files):
     fastapi_endpoint: str = "/upload/transactions"
     validation: ValidationRules = ValidationRules()
 
+    @model_validator(mode="after")
+    def _format_names_fields(self) -> Self:
+        if faults := self.format.faults(CONTRACT.names):
+            message = f"ingestion.{faults[0]}"
+            raise ValueError(message)
+        return self
+
 
 class FeedSection(_Files):
     """A feed other than the first: the fields of its rows, and where its files land and go.
@@ -188,6 +195,8 @@ class FeedSection(_Files):
         if unknown := sorted(named - set(contract.names)):
             message = f"{unknown[0]!r} is not a field of {model.__name__}; its fields: {', '.join(contract.names)}"
             raise ValueError(message)
+        if faults := self.format.faults(contract.names):
+            raise ValueError(faults[0])
         return contract.under(self.rules, self.required_fields)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.environment import ConfigError, project_root, scratch_limit, txn_executor, txn_home, txn_target
+from txn_assets.rows.file_format import FileFormat
 
 SHARED_FILE = project_root() / "data" / "pipeline_config.yaml"
 SHARED = yaml.safe_load(SHARED_FILE.read_text(encoding="utf-8"))
@@ -289,6 +291,34 @@ class TestKeys:
         """Bounds in the wrong order are refused, because they would reject every row."""
         assert "ingestion.validation.max_date is before min_date" in refusal(
             write(changed(ingestion__validation__max_date="1969-12-31"))
+        )
+
+
+class TestFormat:
+    """The form of the files."""
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"delimiter": ";", "decimal": ",", "columns": {"Preis": "price"}, "dates": ["%d.%m.%Y"], "nulls": ["NULL"]},
+            {"header": "none", "columns": ["price", "date"], "encoding": "utf-16", "quote": None},
+        ],
+    )
+    def test_form_reaches_the_run(self, write: Write, settings: dict[str, Any]) -> None:
+        """The form is the same in YAML and in the JSON that a run gets."""
+        config = load(write(changed(ingestion__format=settings)))
+        assert PipelineConfig.model_validate_json(config.model_dump_json(by_alias=True)) == config
+        assert config.ingestion.format == FileFormat.model_validate(settings)
+
+    def test_unknown_field_is_refused(self, write: Write) -> None:
+        """A header name that is mapped to no field of the feed is refused."""
+        message = refusal(write(changed(ingestion__format={"columns": {"Preis": "prize"}})))
+        assert "ingestion.format.columns names the unknown field 'prize': fields are transaction_id" in message
+
+    def test_contradiction_is_refused(self, write: Write) -> None:
+        """A form in which a value could mean two things is refused."""
+        assert "a number could mean two things" in refusal(
+            write(changed(ingestion__format={"decimal": ",", "thousands": ","}))
         )
 
 
