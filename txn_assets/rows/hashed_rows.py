@@ -95,7 +95,7 @@ def csv_select(contract: RowContract) -> str:
 def lake_totals(path: Path, contract: RowContract, *, file_format: str) -> Totals:
     """Return the totals of a file that `write_lake` wrote."""
     fingerprint = select_fingerprint(DUCKDB, contract, has_source_row=False)
-    (found,) = _totals(_lake_source(contract, file_format), path, contract, fingerprint)
+    (found,) = _totals(_lake_source(path, contract, file_format), path, contract, fingerprint)
     return found
 
 
@@ -106,7 +106,7 @@ def read_lake(data: bytes, contract: RowContract, *, file_format: str) -> pa.Tab
         path.parent.mkdir()
         path.write_bytes(data)
         with connect(path.parent) as connection:
-            query = f"SELECT {_field_list(contract)} FROM {_lake_source(contract, file_format)}"  # noqa: S608 - columns of the contract
+            query = f"SELECT {_field_list(contract)} FROM {_lake_source(path, contract, file_format)}"  # noqa: S608 - columns of the contract
             return connection.sql(query, params={"path": str(path)}).to_arrow_table()
 
 
@@ -114,12 +114,30 @@ def _field_list(contract: RowContract) -> str:
     return ", ".join(map(DUCKDB.column.format, contract.names))
 
 
-def _lake_source(contract: RowContract, file_format: str) -> str:
+def _lake_source(path: Path, contract: RowContract, file_format: str) -> str:
+    """Return the SQL of the rows of a file of the lake; columns that were added since it was written are null."""
     if file_format == "parquet":
-        return "read_parquet($path)"
-    types = ", ".join(f"'{name}': '{kind.duckdb}'" for name, kind in contract.kinds.items())
+        source, there = "read_parquet($path)", _parquet_columns(path)
+    else:
+        with path.open(encoding="utf-8") as file:
+            there = tuple(file.readline().rstrip("\r\n").split(","))
+        source = _csv_source(contract, there)
+    added = [f'CAST(NULL AS {kind.duckdb}) AS "{name}"' for name, kind in contract.kinds.items() if name not in there]
+    return f"(SELECT {', '.join(['*', *added])} FROM {source})" if added else source  # noqa: S608 - columns of the contract
+
+
+def _parquet_columns(path: Path) -> tuple[str, ...]:
+    import pyarrow.parquet  # noqa: PLC0415 - a tenth of a second that only readers pay
+
+    return tuple(pyarrow.parquet.read_schema(path).names)
+
+
+def _csv_source(contract: RowContract, there: Sequence[str]) -> str:
+    # A column that the feed no longer has may be anything.
+    kinds = {name: contract.kinds[name].duckdb if name in contract.kinds else "VARCHAR" for name in there}
+    types = ", ".join(f"'{name}': '{kind}'" for name, kind in kinds.items())
     # Room for text fields of 1 MiB in which every character is an escaped quote, and for the rest of the row.
-    max_line_bytes = 2_500_000 * max(len(contract.text_fields), 1)
+    max_line_bytes = 2_500_000 * max(list(kinds.values()).count("VARCHAR"), 1)
     return (
         f"read_csv($path, header = true, auto_detect = false, delim = ',', quote = '\"', columns = {{{types}}}, "
         f"max_line_size = {max_line_bytes}, buffer_size = {_BUFFER_BYTES})"

@@ -1,0 +1,285 @@
+"""Rows of any contract in all three stores: every kind of values, and columns that come and go."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from google.cloud import bigquery
+
+from txn_assets.defs.services import to_access
+from txn_assets.feeds.feed import Feed
+from txn_assets.files.ledger import Action
+from txn_assets.files.values import ValidatedFile
+from txn_assets.rows.contract import (
+    Flag,
+    Identifier,
+    Money,
+    Number,
+    PartitionKey,
+    Pii,
+    Row,
+    RowContract,
+    RowId,
+    Text,
+    Timestamp,
+    Whole,
+)
+from txn_assets.rows.kinds import EnumerationKind
+from txn_assets.stores.assemble import open_services
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.services import AllServices
+from txn_assets_tests.deployment import Deployment
+from txn_assets_tests.unit.feeds import Note, make_feed
+
+STORES = ("gcs", "bigquery", "postgres")
+
+
+class Parcel(Row):
+    """A row with every kind of values."""
+
+    parcel_id: Annotated[Identifier, Pii, RowId]
+    status: Annotated[str, EnumerationKind(("sent", "lost"))]
+    order: Text
+    weight: Number
+    fee: Money
+    pieces: Whole
+    sent_at: Annotated[Timestamp, PartitionKey]
+    express: Flag | None = None
+
+
+class WiderParcel(Parcel):
+    """A parcel with two more columns."""
+
+    note: Text | None = None
+    tip: Money | None = None
+
+
+class NarrowParcel(Row):
+    """A parcel without most columns."""
+
+    parcel_id: Annotated[Identifier, Pii, RowId]
+    sent_at: Annotated[Timestamp, PartitionKey]
+
+
+class RetypedParcel(NarrowParcel):
+    """A parcel whose fee was money and is text."""
+
+    fee: Text
+
+
+PARCEL = {
+    "parcel_id": "P1",
+    "status": "sent",
+    "order": "A\tB",
+    "weight": "-0.000000001",
+    "fee": "9.99",
+    "pieces": "-3",
+    "sent_at": "2024-03-01T00:30:00+02:00",
+    "express": "yes",
+}
+
+
+@dataclass
+class Loader:
+    """Loads files of feeds into the stores as a run does, without Dagster."""
+
+    services: AllServices
+    deployment: Deployment
+
+    def load(self, feed: Feed, name: str, *rows: Mapping[str, str], columns: tuple[str, ...] = ()) -> dict[str, Action]:
+        """Land a file of `rows` and load it into each store; check that each store holds what was hashed."""
+        own = self.services.of(feed)
+        header = columns or tuple(rows[0])
+        lines = [",".join(header), *(",".join(row.get(name, "") for name in header) for row in rows)]
+        blob = self.deployment.bucket.blob(f"{feed.landing}/{name}")
+        blob.upload_from_string("\n".join([*lines, ""]), content_type="text/csv")
+        version = own.landing.latest(name)
+        assert version is not None
+        report = own.run_files.validate_file(version)
+        assert report.rejected == 0
+        hashed = own.run_files.hash_file(ValidatedFile(version, feed.rules_id, report))
+        file = own.staging.upload(hashed, own.run_files.folder(version).hashed, "run")
+        actions: dict[str, Action] = {}
+        for key, store in own.stores.items():
+            actions |= {key: store.retry_transient(lambda store=store: store.load([file], "run"))[name]}  # type: ignore[misc]  # bound now
+            for run_id in ("run", "another"):
+                held = store.holdings([file], run_id)[name]
+                assert (held.generation, held.totals.differences(store.as_held(file, inexact=()).totals)) == (
+                    version.generation,
+                    {},
+                )
+        return actions
+
+    def rows(self, feed: Feed, name: str) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of a file in each store."""
+        stores = self.services.of(feed).stores
+        return {key: store.read_rows([name]).to_pylist() for key, store in stores.items()}
+
+
+@pytest.fixture
+def loader(deployment: Deployment, tmp_path: Path) -> Iterator[Loader]:
+    """Yield a loader for the stores of the deployment."""
+    config = deployment.config
+    access = to_access(deployment.endpoints, config.data_warehouse.project_id, config.data_warehouse.location)
+    with open_services(config, access, home=tmp_path, scratch_limit=None, hash_key=None) as services:
+        yield Loader(services, deployment)
+
+
+def parcels(model: type[Row] = Parcel, **overrides: Any) -> Feed:
+    """Return a feed of parcels."""
+    return make_feed(
+        model, **{"name": "parcels", "bigquery_table": "raw_parcels", "postgres_table": "parcels"} | overrides
+    )
+
+
+@pytest.mark.parametrize("lake_format", ["csv", "parquet"])
+def test_every_kind_is_held_by_every_store(loader: Loader, lake_format: str) -> None:
+    """Each store gives back the same values: exact decimals, moments in UTC, booleans, and nulls."""
+    feed = parcels(lake_format=lake_format)
+    actions = loader.load(feed, "a.csv", PARCEL, PARCEL | {"parcel_id": "P2", "express": ""})
+    assert set(actions.values()) == {Action.LOAD}
+
+    for key, rows in loader.rows(feed, "a.csv").items():
+        first, second = sorted(rows, key=lambda row: str(row["express"]), reverse=True)
+        expected = {
+            "status": "sent",
+            "order": "A\tB",
+            "weight": Decimal("-0.000000001"),
+            "fee": Decimal("9.99"),
+            "pieces": -3,
+            "sent_at": dt.datetime(2024, 2, 29, 22, 30, tzinfo=dt.UTC),
+            "express": True,
+        }
+        assert {name: first[name] for name in expected} == expected, key
+        assert second["express"] is None
+
+    for store in loader.services.of(feed).stores.values():
+        record = store.held("a.csv")
+        assert record is not None
+        assert record.totals.sums == {"weight": Decimal("-0.000000002"), "fee": Decimal("19.98"), "pieces": -6}
+        assert (record.totals.min_date, record.totals.max_date) == (dt.date(2024, 2, 29),) * 2
+        assert store.held("b.csv") is None
+
+
+def test_versions_replace_each_other_across_days(loader: Loader) -> None:
+    """A new version replaces rows of other days, to the first and last moment of a day; the same again is kept."""
+    feed = parcels()
+    edges = ["2024-02-29T00:00:00Z", "2024-02-29T23:59:59.999999Z"]
+    loader.load(feed, "a.csv", *(PARCEL | {"parcel_id": edge, "sent_at": edge} for edge in edges))
+    other = PARCEL | {"sent_at": "2024-06-01T12:00:00Z"}
+
+    assert set(loader.load(feed, "a.csv", other).values()) == {Action.LOAD}
+    assert set(loader.load(feed, "a.csv", other).values()) == {Action.KEEP}
+
+    assert [len(rows) for rows in loader.rows(feed, "a.csv").values()] == [1, 1, 1]
+
+
+def test_feed_without_partition_key(loader: Loader) -> None:
+    """Without a partition key, files are loaded and replaced all the same."""
+    feed = make_feed(Note, name="notes", bigquery_table="notes", postgres_table="notes")
+    loader.load(feed, "a.csv", {"note": "one", "size": "1"}, {"note": "two", "size": ""})
+
+    loader.load(feed, "a.csv", {"note": "three", "size": "3"})
+
+    for rows in loader.rows(feed, "a.csv").values():
+        assert [(row["note"], row["size"]) for row in rows] == [("three", 3)]
+    table = loader.deployment.bq.get_table(loader.deployment.bq_table.rpartition(".")[0] + ".notes")
+    assert (table.time_partitioning, table.clustering_fields) == (None, ["source_file"])
+
+
+def test_file_without_rows(loader: Loader) -> None:
+    """A file without rows is in every ledger, and the same file again changes nothing."""
+    feed = parcels()
+    columns = tuple(PARCEL)
+
+    assert set(loader.load(feed, "a.csv", columns=columns).values()) == {Action.LOAD}
+    assert set(loader.load(feed, "a.csv", columns=columns).values()) == {Action.KEEP}
+
+    for store in loader.services.of(feed).stores.values():
+        record = store.held("a.csv")
+        assert record is not None
+        assert (record.totals.rows, record.totals.min_date) == (0, None)
+    loader.load(feed, "a.csv", PARCEL)
+    assert [len(rows) for rows in loader.rows(feed, "a.csv").values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("lake_format", ["csv", "parquet"])
+def test_added_columns_are_null_in_older_rows(loader: Loader, lake_format: str) -> None:
+    """Columns that are added appear in both tables and ledgers; older rows have null, and their files are replaced."""
+    old, new = (parcels(model, lake_format=lake_format) for model in (Parcel, WiderParcel))
+    loader.load(old, "a.csv", PARCEL)
+    loader.load(old, "b.csv", PARCEL)
+
+    loader.load(new, "b.csv", PARCEL | {"note": "fragile", "tip": "1.50"})
+
+    for key, rows in loader.rows(new, "b.csv").items():
+        assert [(row["note"], row["tip"]) for row in rows] == [("fragile", Decimal("1.50"))], key
+    for key, rows in loader.rows(new, "a.csv").items():
+        assert [(row["note"], row["tip"], row["fee"]) for row in rows] == [(None, None, Decimal("9.99"))], key
+    for store in loader.services.of(new).stores.values():
+        earlier, later = store.held("a.csv"), store.held("b.csv")
+        assert earlier is not None
+        assert later is not None
+        assert (earlier.totals.sums["tip"], later.totals.sums["tip"]) == (Decimal(0), Decimal("1.50"))
+    assert set(loader.load(new, "a.csv", PARCEL).values()) == {Action.LOAD}
+
+
+def test_dropped_columns_stay_in_the_tables(loader: Loader) -> None:
+    """Columns that a feed no longer has stay, with their values in older rows and without in new ones."""
+    old, new = parcels(), parcels(NarrowParcel)
+    loader.load(old, "a.csv", PARCEL)
+
+    loader.load(new, "b.csv", PARCEL)
+
+    schema = loader.deployment.config.data_warehouse.postgres.schema_
+    rows = loader.deployment.pg.execute(f"SELECT source_file, fee FROM {schema}.parcels ORDER BY 1").fetchall()
+    assert rows == [("a.csv", Decimal("9.9900")), ("b.csv", None)]
+    dataset = loader.deployment.bq_table.rpartition(".")[0]
+    found = loader.deployment.bq.query(f"SELECT source_file, fee FROM `{dataset}.raw_parcels` ORDER BY 1").result()
+    assert [tuple(row.values()) for row in found] == [("a.csv", Decimal("9.99")), ("b.csv", None)]
+    assert [len(rows) for rows in loader.rows(new, "a.csv").values()] == [1, 1, 1]
+    assert set(loader.load(new, "a.csv", PARCEL).values()) == {Action.LOAD}
+
+
+@pytest.mark.parametrize(("key", "kinds"), [("bigquery", "NUMERIC instead of STRING"), ("postgres", "instead of text")])
+def test_changed_kind_is_refused(loader: Loader, key: str, kinds: str) -> None:
+    """A column whose kind was changed is refused in one sentence, and the rows that are there stay."""
+    loader.load(parcels(), "a.csv", PARCEL)
+    new = parcels(RetypedParcel)
+    store = loader.services.of(new).stores[key]
+
+    with pytest.raises(StoreError) as raised:
+        store.retry_transient(lambda: store.load([], "run"))
+
+    assert "fee" in str(raised.value)
+    assert kinds in str(raised.value)
+    assert len(loader.rows(parcels(), "a.csv")[key]) == 1
+
+
+def test_bigquery_reads_only_the_partitions_of_the_days(loader: Loader) -> None:
+    """A table that requires a filter on its timestamp column is loaded, replaced and read."""
+    feed = parcels()
+    project, dataset, _ = loader.deployment.bq_table.split(".")
+    resource = {
+        "tableReference": {"projectId": project, "datasetId": dataset, "tableId": "raw_parcels"},
+        "schema": {"fields": [{"name": "sent_at", "type": "TIMESTAMP"}]},
+        "timePartitioning": {"type": "DAY", "field": "sent_at"},
+        "requirePartitionFilter": True,
+    }
+    loader.deployment.bq.create_table(bigquery.Table.from_api_repr(resource))
+
+    loader.load(feed, "a.csv", PARCEL, PARCEL | {"sent_at": "2024-12-31T23:59:59.5Z"})
+    loader.load(feed, "a.csv", PARCEL)
+
+    assert len(loader.rows(feed, "a.csv")["bigquery"]) == 1
+
+
+def test_contract_of_this_module() -> None:
+    """The parcels have one column of each kind, so that the tests above cover them all."""
+    assert {kind.name for kind in RowContract.of(Parcel).kinds.values()} == {
+        *("identifier", "enumeration", "text", "decimal", "money", "whole", "timestamp", "boolean")
+    }
