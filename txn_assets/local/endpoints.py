@@ -4,13 +4,15 @@
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from txn_assets.config import PipelineConfig
 from txn_assets.environment import project_root
+from txn_assets.feeds.configured import feeds_of
+from txn_assets.feeds.models import SHIPPED
 from txn_assets.files.arrival import SUFFIXES
 
 DAGSTER = "dagster"
@@ -46,10 +48,15 @@ class Endpoints:
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
-    """Contents of a new stack. `data` is the folder of the CSV files to land."""
+    """Contents of a new stack.
+
+    Attributes:
+        landing: the landing prefix of each configured feed by name, the first feed first.
+        data: the folder of the CSV files to land.
+    """
 
     bucket: str
-    landing: str
+    landing: Mapping[str, str]
     project_id: str
     dataset: str
     location: str
@@ -57,9 +64,20 @@ class Seed:
     postgres_dbname: str
     data: Path
 
-    def files(self) -> Sequence[Path]:
-        """Return the files to land."""
-        return sorted(path for path in self.data.glob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
+    def files(self) -> dict[Path, str]:
+        """Return the files to land, each with its object name.
+
+        A file named after a feed lands in that feed's zone, and any other in the first feed's. Leave out the sample of
+        a feed that is not configured: it would land among the files of another feed.
+        """
+        first = next(iter(self.landing.values()))
+        paths = sorted(path for path in self.data.glob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
+        named = {path: path.name.partition(".")[0] for path in paths}
+        return {
+            path: f"{self.landing.get(feed, first)}/{path.name}"
+            for path, feed in named.items()
+            if feed in self.landing or feed not in SHIPPED
+        }
 
     def fingerprint(self) -> str:
         """Return a value that changes when there is something new to provision (a name, or a file in `data`)."""
@@ -72,7 +90,7 @@ def seed_from(config: PipelineConfig) -> Seed:
     warehouse = config.data_warehouse
     return Seed(
         bucket=config.data_lake.gcs_bucket,
-        landing=config.data_lake.landing,
+        landing={feed.name: feed.landing for feed in feeds_of(config)},
         project_id=warehouse.project_id,
         dataset=warehouse.dataset,
         location=warehouse.location,

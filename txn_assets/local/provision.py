@@ -34,8 +34,8 @@ def provide(seed: Seed, endpoints: Endpoints) -> None:
     body = {"datasetReference": {"projectId": seed.project_id, "datasetId": seed.dataset}, "location": seed.location}
     _create(endpoints.bigquery_url, f"/bigquery/v2/projects/{quote(seed.project_id, safe='')}/datasets", body)
     _create(endpoints.gcs_url, f"/storage/v1/b?{urlencode({'project': seed.project_id})}", {"name": seed.bucket})
-    for path in seed.files():
-        _land(path, seed, endpoints.gcs_url)
+    for path, name in seed.files().items():
+        _land(path, name, seed.bucket, endpoints.gcs_url)
 
 
 def _databases(seed: Seed, endpoints: Endpoints) -> None:
@@ -63,22 +63,21 @@ def _database(connection: psycopg.Connection, user: str, dbname: str, password: 
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, role))
 
 
-def _land(path: Path, seed: Seed, url: str) -> None:
-    """Upload a file below the landing prefix if it is missing there or has changed since it was landed."""
-    name = f"{seed.landing}/{path.name}"
+def _land(path: Path, name: str, bucket: str, url: str) -> None:
+    """Upload a file to the object `name` if it is missing there or has changed since it was landed."""
     with path.open("rb") as file:
         checksum = 0
         while block := file.read(1 << 20):
             checksum = google_crc32c.extend(checksum, block)
         crc32c = base64.b64encode(checksum.to_bytes(4)).decode()
         file.seek(0)
-        status, landed, _ = _call(url, "GET", f"/storage/v1/b/{seed.bucket}/o/{quote(name, safe='')}")
+        status, landed, _ = _call(url, "GET", f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}")
         if status == http.client.OK and (landed["crc32c"] == crc32c or landed.get("metadata") != _LANDED_BY):
             return
         # Replace only the generation that we saw: if someone else lands the file meanwhile, keep theirs.
         query = {"uploadType": "resumable", "name": name, "ifGenerationMatch": landed.get("generation", "0")}
         content_type = "application/gzip" if path.suffix.lower() == ".gz" else "text/csv"
-        start = f"/upload/storage/v1/b/{seed.bucket}/o?{urlencode(query)}"
+        start = f"/upload/storage/v1/b/{bucket}/o?{urlencode(query)}"
         status, answer, location = _call(
             url, "POST", start, {"metadata": _LANDED_BY, "contentType": content_type, "crc32c": crc32c}
         )

@@ -50,7 +50,7 @@ def seed(tmp_path_factory: pytest.TempPathFactory) -> Seed:
     shutil.copy(project_root() / "data" / "transactions.csv", data)
     return Seed(
         bucket="some-bucket",
-        landing="landing/transactions",
+        landing={"transactions": "landing/transactions"},
         project_id="some-project",
         dataset="some_dataset",
         location="US",

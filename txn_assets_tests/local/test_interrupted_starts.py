@@ -1,10 +1,12 @@
 """Whatever is killed, at any moment, there is one complete stack afterwards, with the data it held."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,18 @@ from txn_assets.local.home import Home
 from txn_assets.local.stack import down, ensure_up, status
 
 STARTER = """
-import pathlib, sys
+import json, pathlib, sys
 from txn_assets.local.home import Home
 from txn_assets.local.endpoints import Seed
 from txn_assets.local.stack import ensure_up
-names = ("bucket", "landing", "project_id", "dataset", "location", "postgres_user", "postgres_dbname")
-ensure_up(pathlib.Path(sys.argv[1]), Seed(**dict(zip(names, sys.argv[2:9])), data=pathlib.Path(sys.argv[9])))
+seed = json.loads(sys.argv[2])
+ensure_up(pathlib.Path(sys.argv[1]), Seed(**seed | {"data": pathlib.Path(seed["data"])}))
 """
 
 
 def start(home: Path, seed: Seed) -> "subprocess.Popen[bytes]":
     """Start a process that needs the stack."""
-    names = (seed.bucket, seed.landing, seed.project_id, seed.dataset, seed.location)
-    arguments = [str(home), *names, seed.postgres_user, seed.postgres_dbname, str(seed.data)]
+    arguments = [str(home), json.dumps(asdict(seed), default=str)]
     return subprocess.Popen([sys.executable, "-c", STARTER, *arguments], cwd=project_root())
 
 
