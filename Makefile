@@ -35,9 +35,11 @@ run: override export FILE := $(value FILE)
 # Only from the command line, because some systems have a NAME in their environment.
 run: NAMED := $(if $(filter command,$(origin NAME)),--name "$$NAME")
 run: override export NAME := $(value NAME)
+run: OF_FEED := $(if $(filter command,$(origin FEED)),--feed "$$FEED")
+run: override export FEED := $(value FEED)
 .PHONY: run
-run: setup ## Load a CSV file into the three local stores: make run FILE=path/to/file.csv [NAME=...] [REPLACE=1]
-	@$(PYTHON) -m txn_assets.cli run $(NAMED) $(if $(filter-out 0,$(REPLACE)),--replace) -- "$$FILE"
+run: setup ## Load a CSV file into the three local stores: make run FILE=path/to/file.csv [FEED=...] [NAME=...] [REPLACE=1]
+	@$(PYTHON) -m txn_assets.cli run $(OF_FEED) $(NAMED) $(if $(filter-out 0,$(REPLACE)),--replace) -- "$$FILE"
 
 .PHONY: dev
 dev: setup ## Dagster UI and daemon on http://127.0.0.1:3000, with the local stack

@@ -62,7 +62,8 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
     blob = opened.bucket.blob(file.object_name)
     if kind == "bigquery" and not blob.exists():
         blob.upload_from_filename(parquet)
-    with open_services(settings) as services:
+    with open_services(settings) as opened_services:
+        services = opened_services.of(feeds_of(settings)[0])
         store = services.stores[kind]
         # Staging would leave this file behind: the landed file is already on this machine.
         os.link(parquet, services.run_files.folder(file.version).hashed)

@@ -11,8 +11,9 @@ import dagster as dg
 from benchmarks.child import Timer
 from benchmarks.fake_gcs import PREFIX
 from txn_assets.config import load_config
-from txn_assets.defs.sensors import new_landed_files
+from txn_assets.definitions import build
 from txn_assets.defs.services import open_services
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.files.arrival import Cursor, select
 from txn_assets.stores.access import Access
 from txn_assets.stores.clients import Clients
@@ -30,14 +31,17 @@ def prepare(_: Timer, *, url: str, new: int, cursor: str) -> list[str]:
 
 def tick(timer: Timer, *, url: str, cursor: str) -> list[str]:
     """Evaluate the sensor the way the daemon does; return the names that it requests."""
+    config = load_config()
+    feed = feeds_of(config)[0]
+    sensor = build(config).resolve_sensor_def("new_landed_files")
     with (
-        open_services(load_config()) as services,
+        open_services(config) as services,
         dg.DagsterInstance.ephemeral() as instance,
         dg.build_sensor_context(instance, cursor=Path(cursor).read_text()) as context,
     ):
-        services.landing = _landing(url)
+        services.of(feed).landing = _landing(url)
         with timer():
-            result = new_landed_files(context, services=services)
+            result = sensor(context, services=services)
     assert isinstance(result, dg.SensorResult)
     return sorted(key for request in result.dynamic_partitions_requests or [] for key in request.partition_keys)
 

@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", description="Land a CSV file, load it into the three stores, and show the result.")
     sample = project_root() / "data" / "transactions.csv"
     run.add_argument("file", nargs="?", type=Path, default=sample, help="*.csv or *.csv.gz (default: %(default)s)")
+    run.add_argument("--feed", help="the feed of the file (default: the first one, transactions)")
     run.add_argument("--name", help="land the file under this name instead of its own")
     run.add_argument("--replace", action="store_true", help="replace what was loaded under the same name")
     run.set_defaults(call=_run)
@@ -134,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(given: argparse.Namespace) -> int:
     from txn_assets.run import run  # noqa: PLC0415 - see above
 
-    return run(given.file, load_config(), sys.stdout, name=given.name, replace=given.replace)
+    return run(given.file, load_config(), sys.stdout, feed=given.feed, name=given.name, replace=given.replace)
 
 
 def _check(given: argparse.Namespace) -> int:

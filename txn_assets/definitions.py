@@ -7,16 +7,10 @@ import dagster as dg
 
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.defs import json_lines
-from txn_assets.defs.assets import ASSETS, LANDING_ZONE
-from txn_assets.defs.checks import checks
 from txn_assets.defs.executor import make_executor
-from txn_assets.defs.io_managers.sink import make_sink_io_manager
-from txn_assets.defs.io_managers.values import values_io_manager
-from txn_assets.defs.jobs import load_landed_files, make_remove_old, watch_landing_zone
-from txn_assets.defs.partitions import look_for_files_in
-from txn_assets.defs.sensors import make_daily_sweep, new_landed_files, upkeep_schedules
+from txn_assets.defs.feeds import define_feed
 from txn_assets.defs.services import make_services
-from txn_assets.stores.registry import STORES
+from txn_assets.feeds.configured import feeds_of
 
 json_lines.install()
 
@@ -33,19 +27,6 @@ def build(config: PipelineConfig) -> dg.Definitions:
     Raises:
         ConfigError: TXN_TARGET or TXN_EXECUTOR has an unknown value.
     """
-    look_for_files_in(config)
-    remove_old = make_remove_old(config.retention)
-    return dg.Definitions(
-        assets=[LANDING_ZONE, *ASSETS],
-        asset_checks=list(checks(config.orchestration)),
-        jobs=[load_landed_files, watch_landing_zone, remove_old],
-        sensors=[new_landed_files],
-        schedules=[make_daily_sweep(config.orchestration.schedule), *upkeep_schedules(remove_old)],
-        resources={
-            "services": make_services(config),
-            "values": values_io_manager,
-            **{entry.key: make_sink_io_manager(entry) for entry in STORES},
-        },
-        # One process per run. A process per step would start six interpreters for a file of five rows.
-        executor=make_executor(),
-    )
+    # One process per run. A process per step would start six interpreters for a file of five rows.
+    shared = dg.Definitions(resources={"services": make_services(config)}, executor=make_executor())
+    return dg.Definitions.merge(shared, *(define_feed(feed, config) for feed in feeds_of(config)))

@@ -1,6 +1,6 @@
 """Execute the load of landed files in this process, without a daemon or a run launcher.
 
-`run.py` and the tests use this module. `defs/jobs.py` defines the job.
+`run.py` and the tests use this module. `defs/jobs.py` defines the jobs.
 """
 
 from typing import Any
@@ -9,20 +9,27 @@ import dagster as dg
 
 from txn_assets.config import PipelineConfig
 from txn_assets.definitions import build
-from txn_assets.defs.jobs import load_landed_files
+from txn_assets.defs.jobs import LOAD
 
 
-def execute(config: PipelineConfig, instance: dg.DagsterInstance, **options: Any) -> dg.JobExecutionResult:  # noqa: ANN401 - passed on to execute_job
-    """Run `load_landed_files` in this process with its executor, as a run launcher does in another process.
+def execute(
+    config: PipelineConfig,
+    instance: dg.DagsterInstance,
+    *,
+    job: str = LOAD,
+    **options: Any,  # noqa: ANN401 - passed on to execute_job
+) -> dg.JobExecutionResult:
+    """Run `job`, which loads files, in this process with its executor, as a run launcher does in another process.
 
     `options` are passed to `dagster.execute_job`.
     """
-    job = dg.build_reconstructable_job("txn_assets.job", "define_job", (config.model_dump_json(by_alias=True),))
+    arguments = {"config": config.model_dump_json(by_alias=True), "job": job}
+    reconstructable = dg.build_reconstructable_job("txn_assets.job", "define_job", reconstructable_kwargs=arguments)
     # Silence Dagster's console logger, which would repeat every event. The UI still shows them.
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    return dg.execute_job(job, instance, run_config=quiet, **options)
+    return dg.execute_job(reconstructable, instance, run_config=quiet, **options)
 
 
-def define_job(config: str) -> dg.JobDefinition:
-    """Return `load_landed_files` for `config`, a JSON string; `execute` refers to this function by name."""
-    return build(PipelineConfig.model_validate_json(config)).resolve_job_def(load_landed_files.name)
+def define_job(config: str, job: str) -> dg.JobDefinition:
+    """Return `job` for `config`, a JSON string; `execute` refers to this function by name."""
+    return build(PipelineConfig.model_validate_json(config)).resolve_job_def(job)

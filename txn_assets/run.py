@@ -4,6 +4,7 @@ This module runs the same job as the UI and the sensor. `cli.py` defines the opt
 summary, and `defs/replacing.py` checks whether a file would replace a different one.
 """
 
+import difflib
 import logging
 import os
 import sys
@@ -16,12 +17,15 @@ import dagster as dg
 from txn_assets.config import PipelineConfig
 from txn_assets.defs.dagster_home import prepare
 from txn_assets.defs.events import LOGGER, Event
+from txn_assets.defs.jobs import LOAD
+from txn_assets.defs.names import prefixed
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.services import share_services
 from txn_assets.defs.summary import find_failures, summarize, was_interrupted
 from txn_assets.environment import config_path, hash_key, txn_executor, txn_home, txn_target
 from txn_assets.errors import UserError
 from txn_assets.feeds.configured import feeds_of
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
 from txn_assets.job import execute
@@ -62,15 +66,26 @@ class Progress(logging.Handler):
         self.out.flush()
 
 
-def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = None, replace: bool = False) -> int:
-    """Land `file` as `name` and load it; return 1 if an asset or a check of severity ERROR failed, else 0.
+def run(  # noqa: PLR0913 - one for each option of the command
+    file: Path,
+    config: PipelineConfig,
+    out: TextIO,
+    *,
+    feed: str | None = None,
+    name: str | None = None,
+    replace: bool = False,
+) -> int:
+    """Land `file` as `name` in `feed` (default: the first) and load it.
+
+    Return 1 if an asset or a check of severity ERROR failed, else 0.
 
     Raises:
-        UsageError: the file cannot be landed.
+        UsageError: the file cannot be landed, or the feed is not known.
         ConfigError: a secret is missing or too short, or an environment variable has an unknown value.
         KeyboardInterrupt: the run was interrupted.
     """
-    name = _landed_name(file, name, config)
+    of = _find_feed(feed, config)
+    name = _landed_name(file, name, of)
     # Dagster reports wrong settings too, but in forty lines and only after the file has landed.
     hash_ = config.security.hash
     make_hasher((), algorithm=hash_.algorithm, key_id=hash_.key_id, key=hash_key())
@@ -85,15 +100,15 @@ def run(file: Path, config: PipelineConfig, out: TextIO, *, name: str | None = N
             LOGGER.info("local stack below %s", txn_home())
             endpoints = ensure_up(txn_home(), seed_from(config))
         with share_services(config, endpoints) as services:
-            land(file, name, services, replace=replace)
+            land(file, name, services.of(of), replace=replace)
             with _instance(config, endpoints) as instance:
-                result = execute(config, instance, tags={KEY_TAG: name} | NO_RETRIES)
+                result = execute(config, instance, job=prefixed(of, LOAD), tags={KEY_TAG: name} | NO_RETRIES)
     finally:
         LOGGER.removeHandler(progress)
     if was_interrupted(result):
         raise KeyboardInterrupt
     seconds = time.monotonic() - progress.started
-    out.write(summarize(name, result, config, seconds=seconds))
+    out.write(summarize(name, result, config, of, seconds=seconds))
     return 1 if any(find_failures(result)) or not result.success else 0
 
 
@@ -123,7 +138,19 @@ def land(file: Path, name: str, services: Services, *, replace: bool) -> None:
         raise UsageError(message) from error
 
 
-def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
+def _find_feed(name: str | None, config: PipelineConfig) -> Feed:
+    feeds = {feed.name: feed for feed in feeds_of(config)}
+    if name is None:
+        return next(iter(feeds.values()))
+    if name not in feeds:
+        near = difflib.get_close_matches(name, feeds, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Configured feeds: {', '.join(feeds)}."
+        message = f"There is no feed {name!r} in {config_path()}. {hint}"
+        raise UsageError(message)
+    return feeds[name]
+
+
+def _landed_name(file: Path, name: str | None, feed: Feed) -> str:
     if not file.is_file():
         message = f"There is no file {file}. Give the path of a CSV file: `txn run FILE` or `make run FILE=...`."
         raise UsageError(message)
@@ -136,7 +163,7 @@ def _landed_name(file: Path, name: str | None, config: PipelineConfig) -> str:
             f"{name!r} cannot be landed. Names end in {', '.join(SUFFIXES)}, fit on one line, and do not contain '...'."
         )
         raise UsageError(message)
-    if refusal := too_long(name, name_limit(feeds_of(config)[0])):
+    if refusal := too_long(name, name_limit(feed)):
         raise UsageError(refusal)
     return name
 

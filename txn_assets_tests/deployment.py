@@ -19,8 +19,12 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 
 from txn_assets.config import PipelineConfig, load_config
-from txn_assets.defs.assets import ASSETS
+from txn_assets.defs.assets import make_assets
+from txn_assets.defs.jobs import LOAD
+from txn_assets.defs.names import prefixed
 from txn_assets.environment import project_root, txn_home
+from txn_assets.feeds.configured import feeds_of
+from txn_assets.feeds.feed import Feed
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.arrival import KEY_TAG
 from txn_assets.job import execute
@@ -128,20 +132,34 @@ class Deployment:
         """Return the PostgreSQL table."""
         return f"{self.config.data_warehouse.postgres.schema_}.transactions"
 
-    def land(self, name: str, content: bytes) -> int:
-        """Upload a file to the landing zone; return its generation."""
-        blob = self.bucket.blob(f"{self.config.data_lake.landing}/{name}")
+    def feed(self, name: str = "transactions") -> Feed:
+        """Return the feed `name`."""
+        (feed,) = (feed for feed in feeds_of(self.config) if feed.name == name)
+        return feed
+
+    def land(self, name: str, content: bytes, *, feed: str = "transactions") -> int:
+        """Upload a file to the landing zone of `feed`; return its generation."""
+        blob = self.bucket.blob(f"{self.feed(feed).landing}/{name}")
         blob.upload_from_string(content, content_type="text/csv")
         return int(blob.generation)
 
     def materialize(
-        self, name: str | None, *, select: str = "*", raise_on_error: bool = True, tags: Mapping[str, str] | None = None
+        self,
+        name: str | None,
+        *,
+        feed: str = "transactions",
+        select: str = "*",
+        raise_on_error: bool = True,
+        tags: Mapping[str, str] | None = None,
     ) -> dg.JobExecutionResult:
-        """Run the assets in `select` for the landed file `name`."""
-        keys = dg.AssetSelection.from_string(select).resolve(ASSETS)
+        """Run the assets of `feed` in `select` for the landed file `name`."""
+        of = self.feed(feed)
+        assets = make_assets(of).loading
+        keys = dg.AssetSelection.from_string(select).resolve(assets)
         return execute(
             self.config,
             self.instance,
+            job=prefixed(of, LOAD),
             raise_on_error=raise_on_error,
             asset_selection=list(keys),
             tags={KEY_TAG: name} if name else tags,

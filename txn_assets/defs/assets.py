@@ -1,4 +1,4 @@
-"""The six assets that load a landed file into the three stores.
+"""The six assets of a feed, which load a landed file into the three stores.
 
 `rows/processing.py` validates and hashes rows, and `stores/` loads files into each store. The README shows the graph.
 
@@ -11,16 +11,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from txn_assets.defs.events import StageLog, pinned, processed, rejections
-from txn_assets.defs.partitions import LANDED_FILES, landed_files
+from txn_assets.defs.names import asset_key, file_of, prefixed
+from txn_assets.defs.partitions import landed_files_of, partitions_name
 from txn_assets.environment import ConfigError
-from txn_assets.feeds.compat import STAGED_COLUMNS, VALID_COLUMNS
-from txn_assets.feeds.feed import FIRST_FEED
-from txn_assets.feeds.transaction import CONTRACT
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.values import (
     FailedFile,
@@ -36,21 +38,54 @@ from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.stores.errors import LandedFileError, UnusableFileError
 from txn_assets.stores.landed_names import too_long
 from txn_assets.stores.registry import STORES, StoreEntry
-from txn_assets.stores.services import Services
-
-LANDING_ZONE = dg.AssetSpec(
-    "landing_zone", group_name="ingestion", kinds={"gcs"}, description="Where upstream systems drop transaction files."
-)
+from txn_assets.stores.services import AllServices, Services
 
 
-def _landed_file_asset(**options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:  # noqa: ANN401 - passed to the decorator
+@dataclass(frozen=True, kw_only=True)
+class FeedAssets:
+    """The assets of a feed; `sinks` has those of the stores, by the keys in `registry.STORES`."""
+
+    landing_zone: dg.AssetSpec
+    raw_csv: dg.AssetsDefinition
+    validated: dg.AssetsDefinition
+    hashed: dg.AssetsDefinition
+    sinks: Mapping[str, dg.AssetsDefinition]
+
+    @property
+    def loading(self) -> tuple[dg.AssetsDefinition, ...]:
+        """The assets that load a file, from upstream to downstream."""
+        return self.raw_csv, self.validated, self.hashed, *self.sinks.values()
+
+
+def make_assets(feed: Feed) -> FeedAssets:
+    """Return the assets of `feed`."""
+    landing_zone = dg.AssetSpec(
+        asset_key(feed, "landing_zone"),
+        group_name=prefixed(feed, "ingestion"),
+        kinds={"gcs"},
+        description=f"Where upstream systems drop {file_of(feed)}s.",
+    )
+    raw_csv = _make_raw_csv(feed, landing_zone)
+    validated = _make_validated(feed, raw_csv)
+    hashed = _make_hashed(feed, validated)
+    sinks = {entry.key: _make_sink(feed, entry, hashed) for entry in STORES}
+    return FeedAssets(landing_zone=landing_zone, raw_csv=raw_csv, validated=validated, hashed=hashed, sinks=sinks)
+
+
+def _landed_file_asset(
+    feed: Feed,
+    name: str,
+    **options: Any,  # noqa: ANN401 - passed to the decorator
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    defaults = {"io_manager_key": prefixed(feed, "values"), "group_name": prefixed(feed, "ingestion")}
     with warnings.catch_warnings():
         # Backfill policies are in beta, but nothing else puts many files into one run.
         warnings.simplefilter("ignore", dg.BetaWarning)
         decorate: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
-            partitions_def=landed_files,
+            key=asset_key(feed, name),
+            partitions_def=landed_files_of(feed),
             backfill_policy=dg.BackfillPolicy.single_run(),
-            **options,
+            **(defaults | options),
         )
     return decorate
 
@@ -60,13 +95,17 @@ def _column_schema(columns: Mapping[str, str]) -> dict[str, dg.TableSchema]:
     return {"dagster/column_schema": dg.TableSchema([dg.TableColumn(*column) for column in columns.items()])}
 
 
-@_landed_file_asset(io_manager_key="values", group_name="ingestion", kinds={"gcs", "csv"}, deps=[LANDING_ZONE])
-def raw_csv(context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]) -> RawFiles:
-    """A landed CSV file with a checked header, pinned to the generation that this run loads."""
-    names = {name: name for name in context.partition_keys}
-    files, failed = _each(context, services, names, lambda name, log: _pin(context, services, name, log))
-    context.instance.add_dynamic_partitions(LANDED_FILES, [file.version.name for file in files])
-    return RawFiles(files, failed)
+def _make_raw_csv(feed: Feed, landing_zone: dg.AssetSpec) -> dg.AssetsDefinition:
+    @_landed_file_asset(feed, "raw_csv", kinds={"gcs", "csv"}, deps=[landing_zone])
+    def raw_csv(context: dg.AssetExecutionContext, services: dg.ResourceParam[AllServices]) -> RawFiles:
+        """A landed CSV file with a checked header, pinned to the generation that this run loads."""
+        own = services.of(feed)
+        names = {name: name for name in context.partition_keys}
+        files, failed = _each(context, own, names, partial(_pin, context, own))
+        context.instance.add_dynamic_partitions(partitions_name(feed), [file.version.name for file in files])
+        return RawFiles(files, failed)
+
+    return raw_csv
 
 
 def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: StageLog) -> RawFile:
@@ -77,7 +116,7 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
     version = landing.latest(name)
     if version is None:
         raise dg.Failure(landing.not_landed(name), allow_retries=False)
-    with _failures_of(version):
+    with _failures_of(version, services.feed):
         columns = services.run_files.read_header(version)
     metadata = {
         "generation": str(version.generation),
@@ -87,45 +126,42 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
     }
     seconds = time.monotonic() - started
     context.add_asset_metadata(metadata | {"seconds": round(seconds, 3)}, partition_key=name)
-    log.emit(pinned("raw_csv", version, seconds))
+    log.emit(pinned(_stage(context), version, seconds))
     return RawFile(version)
 
 
-@_landed_file_asset(
-    io_manager_key="values",
-    group_name="ingestion",
-    kinds={"pydantic", "arrow"},
-    metadata=_column_schema({name: kind.duckdb for name, kind in VALID_COLUMNS.items()}),
-)
-def validated_transactions(
-    context: dg.AssetExecutionContext, raw_csv: RawFiles, services: dg.ResourceParam[Services]
-) -> ValidatedFiles:
-    """The valid rows of the file; the rejected rows go to the quarantine with their reasons."""
+def _make_validated(feed: Feed, raw_csv: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    @_landed_file_asset(
+        feed,
+        f"validated_{feed.name}",
+        kinds={"pydantic", "arrow"},
+        ins={"raw": dg.AssetIn(raw_csv.key)},
+        metadata=_column_schema({name: kind.duckdb for name, kind in feed.contract.valid_columns.items()}),
+    )
+    def validated(
+        context: dg.AssetExecutionContext, raw: RawFiles, services: dg.ResourceParam[AllServices]
+    ) -> ValidatedFiles:
+        """The valid rows of the file; the rejected rows go to the quarantine with their reasons."""
+        own = services.of(feed)
+        return ValidatedFiles(*_each(context, own, raw.by_name, partial(_validate, context, own), raw.failed))
 
-    def validate(file: RawFile, log: StageLog) -> ValidatedFile:
-        return _validate(context, services, file.version, log)
-
-    return ValidatedFiles(*_each(context, services, raw_csv.by_name, validate, raw_csv.failed))
+    return validated
 
 
-def _validate(
-    context: dg.AssetExecutionContext, services: Services, version: FileVersion, log: StageLog
-) -> ValidatedFile:
+def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFile, log: StageLog) -> ValidatedFile:
     started = time.monotonic()
-    run_files = services.run_files
-    with _failures_of(version):
+    run_files, version, stage = services.run_files, file.version, _stage(context)
+    with _failures_of(version, services.feed):
         report = run_files.validate_file(version)
     place = services.quarantine.store(version, run_files.folder(version).rejected if report.rejected else None)
-    log.emit_rejections("validated_transactions", version.name, report)
+    log.emit_rejections(stage, version.name, report)
     seconds = time.monotonic() - started
     metadata: dict[str, Any] = {
         "records": report.records,
         "dagster/partition_row_count": report.valid,
         "rejected": report.rejected,
         "reasons": dg.MetadataValue.json(dict(report.reasons)),
-        "rejected_rows": dg.MetadataValue.json(
-            [event.message for event in rejections("validated_transactions", version.name, report)]
-        ),
+        "rejected_rows": dg.MetadataValue.json([event.message for event in rejections(stage, version.name, report)]),
         "quarantine": place or "empty",
         "extra_columns": ", ".join(report.extra_columns),
         "repeated_ids": report.repeated_ids,
@@ -133,75 +169,77 @@ def _validate(
     }
     context.add_asset_metadata(metadata, partition_key=version.name)
     counts = {"valid": report.valid, "rejected": report.rejected}
-    log.emit(processed("validated_transactions", version.name, report.records, seconds, **counts))
+    log.emit(processed(stage, version.name, report.records, seconds, **counts))
     if not report.valid:
         where = f" {report.rejected} rejected rows with their reasons are in {place}." if place else " It has no rows."
-        message = f"No valid transactions in {version.name}.{where} The stores keep what they had."
+        message = f"No valid {services.feed.name} in {version.name}.{where} The stores keep what they had."
         raise dg.Failure(message, metadata=metadata, allow_retries=False)
     return ValidatedFile(version, services.feed.rules_id, report)
 
 
-@_landed_file_asset(
-    io_manager_key="values",
-    group_name="ingestion",
-    kinds={"duckdb", "parquet"},
-    metadata=_column_schema({name: kind.duckdb for name, kind in STAGED_COLUMNS.items()}),
-)
-def hashed_transactions(
-    context: dg.AssetExecutionContext, validated_transactions: ValidatedFiles, services: dg.ResourceParam[Services]
-) -> HashedFiles:
-    """The valid rows with PII hashed: the input of every sink, and the first value without clear-text PII."""
+def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    @_landed_file_asset(
+        feed,
+        f"hashed_{feed.name}",
+        kinds={"duckdb", "parquet"},
+        ins={"valid": dg.AssetIn(validated.key)},
+        metadata=_column_schema({name: kind.duckdb for name, kind in feed.contract.staged_columns.items()}),
+    )
+    def hashed(
+        context: dg.AssetExecutionContext, valid: ValidatedFiles, services: dg.ResourceParam[AllServices]
+    ) -> HashedFiles:
+        """The valid rows with PII hashed: the input of every sink, and the first value without clear-text PII."""
+        own = services.of(feed)
+        return HashedFiles(*_each(context, own, valid.by_name, partial(_hash, context, own), valid.failed))
 
-    def hash_rows(file: ValidatedFile, log: StageLog) -> HashedFile:
-        return _hash(context, services, file, log)
-
-    files, failed = validated_transactions.by_name, validated_transactions.failed
-    return HashedFiles(*_each(context, services, files, hash_rows, failed))
+    return hashed
 
 
 def _hash(context: dg.AssetExecutionContext, services: Services, file: ValidatedFile, log: StageLog) -> HashedFile:
     started = time.monotonic()
-    if refusal := file.report.over_limit(services.config.ingestion.max_invalid_ratio):
+    if refusal := file.report.over_limit(services.feed.max_invalid_ratio):
         message = f"{file.version.name}: {refusal}"
         raise dg.Failure(message, allow_retries=False)
-    with _failures_of(file.version):
+    with _failures_of(file.version, services.feed):
         hashed = services.run_files.hash_file(file)
     totals = hashed.totals
     seconds = time.monotonic() - started
     context.add_asset_metadata(
         {
             "dagster/partition_row_count": totals.rows,
-            "sum_price": str(totals.sums["price"]),
-            "sum_quantity": int(totals.sums["quantity"]),
-            "dates": f"{totals.min_date} to {totals.max_date}",
+            **{f"sum_{name}": _sum(services.feed, name, total) for name, total in totals.sums.items()},
+            **({"dates": f"{totals.min_date} to {totals.max_date}"} if totals.min_date else {}),
             "fingerprint": f"{totals.fingerprint:015x}",
             "key_id": hashed.key_id,
             "seconds": round(seconds, 3),
         },
         partition_key=file.version.name,
     )
-    log.emit(processed("hashed_transactions", file.version.name, totals.rows, seconds))
+    log.emit(processed(_stage(context), file.version.name, totals.rows, seconds))
     return hashed
 
 
-def _make_sink(entry: StoreEntry) -> dg.AssetsDefinition:
+def _sum(feed: Feed, column: str, total: Decimal) -> str | int:
+    """Return the sum of a column for metadata, which has no type for decimals."""
+    return int(total) if feed.contract.kinds[column].python_type is int else str(total)
+
+
+def _make_sink(feed: Feed, entry: StoreEntry, hashed: dg.AssetsDefinition) -> dg.AssetsDefinition:
     @_landed_file_asset(
-        name=entry.asset_name.format(feed=FIRST_FEED),
+        feed,
+        entry.asset(feed),
         description=entry.description,
-        io_manager_key=entry.key,
-        group_name="sinks",
+        io_manager_key=prefixed(feed, entry.key),
+        group_name=prefixed(feed, "sinks"),
         kinds={entry.key},
-        metadata=_column_schema(entry.columns_of(CONTRACT)),
+        ins={"rows": dg.AssetIn(hashed.key)},
+        metadata=_column_schema(entry.columns(feed)),
         pool=entry.key,
     )
-    def sink(hashed_transactions: HashedFiles) -> HashedFiles:
-        return hashed_transactions
+    def sink(rows: HashedFiles) -> HashedFiles:
+        return rows
 
     return sink
-
-
-SINKS = {entry.key: _make_sink(entry) for entry in STORES}
-"""The assets of the stores, by key."""
 
 
 def _each[ItemT, FileT](
@@ -250,16 +288,16 @@ def _why(context: dg.AssetExecutionContext, error: Exception, *, of_storage: boo
     if isinstance(error, dg.Failure):
         return error.description or ""
     remedy = "load it again when the storage answers" if of_storage else "materialize it alone to see the whole error"
-    return f"{context.asset_key.to_python_identifier()} failed with {type(error).__name__}: {remedy}."
+    return f"{_stage(context)} failed with {type(error).__name__}: {remedy}."
 
 
 @contextmanager
-def _failures_of(version: FileVersion) -> Iterator[None]:
+def _failures_of(version: FileVersion, feed: Feed) -> Iterator[None]:
     """Turn the errors of a file into a step failure. Allow retries only if the file could not be read."""
     try:
         yield
     except NotATransactionFileError as error:
-        message = f"{version.name} is not a transaction file: {error}."
+        message = f"{version.name} is not a {file_of(feed)}: {error}."
         raise dg.Failure(message, allow_retries=False) from error
     except UnusableFileError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -267,4 +305,6 @@ def _failures_of(version: FileVersion) -> Iterator[None]:
         raise dg.Failure(str(error)) from error
 
 
-ASSETS = (raw_csv, validated_transactions, hashed_transactions, *SINKS.values())
+def _stage(context: dg.AssetExecutionContext) -> str:
+    """Return the name of the asset in events and messages."""
+    return str(context.asset_key.to_python_identifier())

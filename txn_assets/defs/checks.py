@@ -11,11 +11,11 @@ from typing import Any
 import dagster as dg
 
 from txn_assets.config import Orchestration
-from txn_assets.defs.assets import LANDING_ZONE, SINKS, hashed_transactions, validated_transactions
+from txn_assets.defs.assets import FeedAssets
 from txn_assets.defs.io_managers.sink import as_failure
-from txn_assets.defs.partitions import landed_files
 from txn_assets.defs.services import read_ledgers
 from txn_assets.environment import txn_target
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import left_alone, list_left_alone
 from txn_assets.files.ledger import describe, supersedes
 from txn_assets.files.report import ValidationReport
@@ -23,10 +23,19 @@ from txn_assets.files.retention import landed_at
 from txn_assets.files.values import HashedFiles, ValidatedFiles
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.registry import STORES, StoreEntry
-from txn_assets.stores.services import Services
+from txn_assets.stores.services import AllServices, Services
 
 SHOWN_FILES = 20
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+def make_checks(feed: Feed, assets: FeedAssets, orchestration: Orchestration) -> Iterable[dg.AssetChecksDefinition]:
+    """Yield the checks of the assets of `feed`."""
+    yield make_no_stuck_files(feed, assets.landing_zone, orchestration.stuck_after_minutes)
+    yield from _make_checks_of_valid_rows(feed, assets.validated)
+    yield from _make_checks_of_hashed_rows(assets.hashed)
+    for entry in STORES:
+        yield _make_reconciliation(feed, assets, entry)
 
 
 def _file_check(
@@ -41,36 +50,42 @@ def _file_check(
         with warnings.catch_warnings():
             # Partitions of checks are a preview in Dagster 1.13.
             warnings.simplefilter("ignore", dg.PreviewWarning)
-            return dg.asset_check(asset=asset, blocking=blocking, partitions_def=landed_files, **options)(function)
+            decorator = dg.asset_check(asset=asset, blocking=blocking, partitions_def=asset.partitions_def, **options)
+            return decorator(function)
 
     return decorate
 
 
-@_file_check(validated_transactions, blocking=True)
-def every_row_accounted_for(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+def _make_checks_of_valid_rows(feed: Feed, validated: dg.AssetsDefinition) -> Iterable[dg.AssetChecksDefinition]:
+    @_file_check(validated, blocking=True)
+    def rejected_share_within_limit(files: ValidatedFiles) -> dg.AssetCheckResult:
+        """Check that at most `max_invalid_ratio` of the rows are rejected."""
+        limit = feed.max_invalid_ratio
+        wrong = _wrong(files, lambda report: report.over_limit(limit))
+        # ERROR stops the whole run. If only some files fail, warn: the asset of hashed rows leaves them out.
+        severity = ERROR if len(wrong) == len(files) else WARN
+        return _result(wrong, severity=severity, metadata={"limit": str(limit)})
+
+    yield _file_check(validated, blocking=True)(every_row_accounted_for)
+    yield rejected_share_within_limit
+    yield _file_check(validated)(no_rejected_rows)
+    if feed.contract.row_id:
+        # The first feed's check had its name before there were other feeds.
+        name = "ids_unique" if feed.prefix else "transaction_ids_unique"
+        yield _file_check(validated, name=name)(ids_unique)
+    yield _file_check(validated)(header_as_expected)
+    yield _file_check(validated)(no_stray_quotes)
+
+
+def every_row_accounted_for(files: ValidatedFiles) -> dg.AssetCheckResult:
     """Check that rows in = valid + rejected."""
-    wrong = _wrong(validated_transactions, ValidationReport.unaccounted)
-    records = sum(file.report.records for file in validated_transactions)
-    return _result(wrong, severity=ERROR, metadata={"records": records})
+    wrong = _wrong(files, ValidationReport.unaccounted)
+    return _result(wrong, severity=ERROR, metadata={"records": sum(file.report.records for file in files)})
 
 
-@_file_check(validated_transactions, blocking=True)
-def rejected_share_within_limit(
-    validated_transactions: ValidatedFiles, services: dg.ResourceParam[Services]
-) -> dg.AssetCheckResult:
-    """Check that at most `ingestion.max_invalid_ratio` of the rows are rejected."""
-    limit = services.config.ingestion.max_invalid_ratio
-    wrong = _wrong(validated_transactions, lambda report: report.over_limit(limit))
-    # ERROR stops the whole run. If only some files fail, warn: `hashed_transactions` leaves them out.
-    severity = ERROR if len(wrong) == len(validated_transactions) else WARN
-    return _result(wrong, severity=severity, metadata={"limit": str(limit)})
-
-
-@_file_check(validated_transactions)
-def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+def no_rejected_rows(files: ValidatedFiles) -> dg.AssetCheckResult:
     """Check that every row is valid; report the count of each reason and the first rejected rows without values."""
-    rejected = [file for file in validated_transactions if file.report.rejected]
-    wrong = _wrong(validated_transactions, ValidationReport.rejections)
+    rejected = [file for file in files if file.report.rejected]
     metadata = {
         "reasons": dg.MetadataValue.json({file.version.name: dict(file.report.reasons) for file in rejected}),
         "sample": dg.MetadataValue.json(
@@ -83,56 +98,57 @@ def no_rejected_rows(validated_transactions: ValidatedFiles) -> dg.AssetCheckRes
             }
         ),
     }
-    return _result(wrong, severity=WARN, metadata=metadata)
+    return _result(_wrong(files, ValidationReport.rejections), severity=WARN, metadata=metadata)
 
 
-@_file_check(validated_transactions)
-def transaction_ids_unique(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
-    """Check that no two valid rows of a file have the same transaction id."""
-    return _result(_wrong(validated_transactions, ValidationReport.repeats), severity=WARN)
+def ids_unique(files: ValidatedFiles) -> dg.AssetCheckResult:
+    """Check that no two valid rows of a file have the same id."""
+    return _result(_wrong(files, ValidationReport.repeats), severity=WARN)
 
 
-@_file_check(validated_transactions)
-def header_as_expected(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
-    """Check that the header has the columns of a transaction and no others."""
-    return _result(_wrong(validated_transactions, ValidationReport.unknown_columns), severity=WARN)
+def header_as_expected(files: ValidatedFiles) -> dg.AssetCheckResult:
+    """Check that the header has the columns of the feed and no others."""
+    return _result(_wrong(files, ValidationReport.unknown_columns), severity=WARN)
 
 
-@_file_check(validated_transactions)
-def no_stray_quotes(validated_transactions: ValidatedFiles) -> dg.AssetCheckResult:
+def no_stray_quotes(files: ValidatedFiles) -> dg.AssetCheckResult:
     """Check that no unquoted field contains a quote. Such a quote is loaded as text, since it may be an inch sign."""
-    return _result(_wrong(validated_transactions, ValidationReport.stray_quotes), severity=WARN)
+    return _result(_wrong(files, ValidationReport.stray_quotes), severity=WARN)
 
 
-@_file_check(hashed_transactions, blocking=True)
-def pii_is_hashed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
+def _make_checks_of_hashed_rows(hashed: dg.AssetsDefinition) -> Iterable[dg.AssetChecksDefinition]:
+    yield _file_check(hashed, blocking=True)(pii_is_hashed)
+    yield _file_check(hashed)(hash_is_keyed)
+
+
+def pii_is_hashed(files: HashedFiles) -> dg.AssetCheckResult:
     """Check that every PII value is null or 64 hex digits."""
     wrong = {
         file.version.name: f"{file.malformed_digests} values are not SHA-256 digests"
-        for file in hashed_transactions
+        for file in files
         if file.malformed_digests
     }
     return _result(wrong, severity=ERROR)
 
 
-@_file_check(hashed_transactions)
-def hash_is_keyed(hashed_transactions: HashedFiles) -> dg.AssetCheckResult:
+def hash_is_keyed(files: HashedFiles) -> dg.AssetCheckResult:
     """Check that the hash is keyed on the gcp target: a plain hash of a short id can be reversed by enumeration."""
-    plain = {file.version.name: file.key_id for file in hashed_transactions if file.key_id == "sha256"}
+    plain = {file.version.name: file.key_id for file in files if file.key_id == "sha256"}
     if txn_target() != "gcp":
         plain = {}
     wrong = dict.fromkeys(plain, "hashed without a key: set security.hash.algorithm to hmac-sha256 and TXN_HASH_KEY")
     return _result(wrong, severity=WARN)
 
 
-def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
+def make_no_stuck_files(feed: Feed, landing_zone: dg.AssetSpec, minutes: int) -> dg.AssetChecksDefinition:
     """Return the check that every file that landed more than `minutes` ago is in every store."""
 
-    @dg.asset_check(asset=LANDING_ZONE.key)
-    def no_stuck_files(services: dg.ResourceParam[Services]) -> dg.AssetCheckResult:
+    @dg.asset_check(asset=landing_zone.key)
+    def no_stuck_files(services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
         """Check that files that landed a while ago can be loaded and are in all three stores."""
+        own = services.of(feed)
         now = dt.datetime.now(dt.UTC)
-        objects = {version: left_alone(version) for version in services.landing.versions()}
+        objects = {version: left_alone(version) for version in own.landing.versions()}
         ages = {version: now - landed_at(version.generation) for version in objects}
         landed = [version for version, reason in objects.items() if reason is None]
         ignored = [
@@ -140,7 +156,7 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
             for version, reason in objects.items()
             if reason and not reason.is_meant and ages[version] > dt.timedelta(minutes=minutes)
         ]
-        ledgers = read_ledgers(services)
+        ledgers = read_ledgers(own)
         due = [version for version in landed if ages[version] > dt.timedelta(minutes=minutes)]
         missing = {version: labels for version in due if (labels := ledgers.missing_in(version))}
         files = sorted(missing, key=ages.__getitem__)
@@ -165,22 +181,22 @@ def make_no_stuck_files(minutes: int) -> dg.AssetChecksDefinition:
     return no_stuck_files
 
 
-def _reconciliation(entry: StoreEntry) -> dg.AssetChecksDefinition:
+def _make_reconciliation(feed: Feed, assets: FeedAssets, entry: StoreEntry) -> dg.AssetChecksDefinition:
     @_file_check(
-        SINKS[entry.key],
+        assets.sinks[entry.key],
         # Nothing runs after this check, so blocking only makes the run fail.
         blocking=True,
-        name="matches_hashed_transactions",
-        additional_ins={"hashed_transactions": dg.AssetIn(hashed_transactions.key)},
+        name=f"matches_hashed_{feed.name}",
+        additional_ins={"hashed": dg.AssetIn(assets.hashed.key)},
         description="The totals that the store computed over every column of every row equal those of the hashed file.",
     )
     def reconciles(
         context: dg.AssetCheckExecutionContext,
-        hashed_transactions: HashedFiles,
-        services: dg.ResourceParam[Services],
+        hashed: HashedFiles,
+        services: dg.ResourceParam[AllServices],
     ) -> dg.AssetCheckResult:
         try:
-            return reconcile(entry, services, hashed_transactions, context.run.run_id)
+            return reconcile(entry, services.of(feed), hashed, context.run.run_id)
         except StoreError as error:
             raise as_failure(error) from error.__cause__
 
@@ -232,20 +248,3 @@ def _result(
         description="; ".join(f"{name}: {sentence}" for name, sentence in wrong.items()) or None,
         metadata={**(metadata or {}), "files": dg.MetadataValue.json(wrong)},
     )
-
-
-def checks(orchestration: Orchestration) -> Iterable[dg.AssetChecksDefinition]:
-    """Yield all checks."""
-    yield make_no_stuck_files(orchestration.stuck_after_minutes)
-    yield from (
-        every_row_accounted_for,
-        rejected_share_within_limit,
-        no_rejected_rows,
-        transaction_ids_unique,
-        header_as_expected,
-        no_stray_quotes,
-        pii_is_hashed,
-        hash_is_keyed,
-    )
-    for entry in STORES:
-        yield _reconciliation(entry)

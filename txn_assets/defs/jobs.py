@@ -8,12 +8,14 @@ import datetime as dt
 import dagster as dg
 
 from txn_assets.config import Retention
-from txn_assets.defs.assets import ASSETS, LANDING_ZONE
-from txn_assets.defs.partitions import LANDED_FILES
+from txn_assets.defs.assets import FeedAssets
+from txn_assets.defs.names import prefixed
+from txn_assets.defs.partitions import partitions_name
 from txn_assets.defs.services import read_ledgers
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import names_in_runs
 from txn_assets.files.retention import outdated_keys, outdated_objects
-from txn_assets.stores.services import Services
+from txn_assets.stores.services import AllServices
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -23,51 +25,61 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-load_landed_files = dg.define_asset_job(
-    name="load_landed_files",
-    selection=dg.AssetSelection.assets(*ASSETS),
-    description="Loads one or more landed files into the three stores.",
-    tags={
-        # If the machine dies, the run's clear text is lost with it, so retry all steps from the landing zone.
-        "dagster/retry_strategy": "ALL_STEPS",
-    },
-)
-
-watch_landing_zone = dg.define_asset_job(
-    name="watch_landing_zone",
-    selection=dg.AssetSelection.checks_for_assets(LANDING_ZONE.key),
-    description="Looks for landed files that are missing from a store.",
-)
+LOAD, WATCH, REMOVE_OLD = "load_landed_files", "watch_landing_zone", "remove_old"
+"""Names of the jobs of the first feed."""
 
 
-def make_remove_old(retention: Retention) -> dg.JobDefinition:
-    """Return the job that removes partition keys and staged values older than `retention` allows."""
+def make_jobs(feed: Feed, assets: FeedAssets, retention: Retention) -> dg.Definitions:
+    """Return the jobs of `feed`."""
+    load = dg.define_asset_job(
+        name=prefixed(feed, LOAD),
+        selection=dg.AssetSelection.assets(*assets.loading),
+        description="Loads one or more landed files into the three stores.",
+        tags={
+            # If the machine dies, the run's clear text is lost with it, so retry all steps from the landing zone.
+            "dagster/retry_strategy": "ALL_STEPS",
+        },
+    )
+    watch = dg.define_asset_job(
+        name=prefixed(feed, WATCH),
+        selection=dg.AssetSelection.checks_for_assets(assets.landing_zone.key),
+        description="Looks for landed files that are missing from a store.",
+    )
+    return dg.Definitions(jobs=[load, watch, _make_remove_old(feed, retention)])
 
-    @dg.op
-    def remove_old_partition_keys(context: dg.OpExecutionContext, services: dg.ResourceParam[Services]) -> None:
+
+def _make_remove_old(feed: Feed, retention: Retention) -> dg.JobDefinition:
+    """Return the job that removes partition keys and staged values of `feed` older than `retention` allows."""
+
+    @dg.op(name=prefixed(feed, "remove_old_partition_keys"))
+    def remove_old_partition_keys(context: dg.OpExecutionContext, services: dg.ResourceParam[AllServices]) -> None:
         """Remove old partition keys of files that are loaded or gone."""
+        own = services.of(feed)
         # Read the keys first: a file registered later is not among them, so it cannot be mistaken for a deleted one.
-        keys = context.instance.get_dynamic_partitions(LANDED_FILES)
-        landed = {version.name: version.generation for version in services.landing.versions()}
-        ledgers = read_ledgers(services)
+        keys = context.instance.get_dynamic_partitions(partitions_name(feed))
+        landed = {version.name: version.generation for version in own.landing.versions()}
+        ledgers = read_ledgers(own)
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.partition_days)
-        unfinished = dg.RunsFilter(job_name=load_landed_files.name, statuses=UNFINISHED)
+        unfinished = dg.RunsFilter(job_name=prefixed(feed, LOAD), statuses=UNFINISHED)
         # A run names only the first and last key of its files, so pass all keys to find the ones in between.
         in_runs = names_in_runs([run.tags for run in context.instance.get_runs(filters=unfinished)], keys)
         outdated = [key for key in outdated_keys(keys, landed, ledgers, before=before) if key not in in_runs]
         for key in outdated:
-            context.instance.delete_dynamic_partition(LANDED_FILES, key)
+            context.instance.delete_dynamic_partition(partitions_name(feed), key)
         context.log.info(f"removed {len(outdated)} of {len(keys)} partition keys (cutoff: {before:%Y-%m-%d})")
 
-    @dg.op
-    def remove_old_staging(context: dg.OpExecutionContext, services: dg.ResourceParam[Services]) -> None:
+    @dg.op(name=prefixed(feed, "remove_old_staging"))
+    def remove_old_staging(context: dg.OpExecutionContext, services: dg.ResourceParam[AllServices]) -> None:
         """Remove values that were staged more than `staging_days` ago."""
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.staging_days)
-        staging = services.staging
+        staging = services.of(feed).staging
         removed = staging.remove(outdated_objects(staging.written(), before=before))
         context.log.info(f"removed {removed} staged objects (cutoff: {before:%Y-%m-%d})")
 
-    @dg.job(description="Removes old partition keys and staged values. The ledgers keep the load history.")
+    @dg.job(
+        name=prefixed(feed, REMOVE_OLD),
+        description="Removes old partition keys and staged values. The ledgers keep the load history.",
+    )
     def remove_old() -> None:
         remove_old_partition_keys()
         remove_old_staging()

@@ -1,4 +1,4 @@
-"""Partition definition: one partition per landed file.
+"""Partitions definitions, one per feed: one partition per landed file.
 
 The sensor adds keys as files arrive; `ledger.FileVersion` describes a landed file. See docs/operations.md.
 """
@@ -9,7 +9,9 @@ from typing import Any
 import dagster as dg
 
 from txn_assets.config import PipelineConfig
+from txn_assets.defs.names import prefixed
 from txn_assets.defs.services import open_services
+from txn_assets.feeds.feed import Feed
 
 LANDED_FILES = "landed_files"
 
@@ -22,14 +24,15 @@ class LandedFiles(dg.DynamicPartitionsDefinition):
 
     def has_partition_key(self, partition_key: str, *arguments: Any, **options: Any) -> bool:  # noqa: ANN401 - passed through
         """Return whether `partition_key` is registered or has landed."""
+        landed = _LANDED.get(self.name or "")
         # Dagster calls this a dozen times per file and run; without the cache, each call would query the storage.
-        if partition_key in _LANDED.known:
+        if landed and partition_key in landed.known:
             return True
         known = super().has_partition_key(partition_key, *arguments, **options)
-        if known or _LANDED.has(partition_key):
-            _LANDED.add(partition_key)
+        if landed and (known or landed.has(partition_key)):
+            landed.add(partition_key)
             return True
-        return False
+        return known
 
     def get_partition_keys_in_range(self, partition_key_range: dg.PartitionKeyRange) -> Sequence[str]:
         """Return the keys from the first to the last, in the order of registration.
@@ -52,11 +55,11 @@ MAX_KNOWN = 10_000
 
 
 class _Landed:
-    """Files that this process knows have landed. `known` may be stale: `raw_csv` fails if the file is gone."""
+    """Files of a feed that this process knows have landed. May be stale: `raw_csv` fails if the file is gone."""
 
-    config: PipelineConfig | None = None
-
-    def __init__(self) -> None:
+    def __init__(self, config: PipelineConfig, feed: Feed) -> None:
+        self.config = config
+        self.feed = feed
         self.known: set[str] = set()
 
     def add(self, name: str) -> None:
@@ -66,27 +69,38 @@ class _Landed:
 
     def has(self, name: str) -> bool:
         """Ask the landing zone, and log an error if the file is not there."""
-        if self.config is None:
-            return False
         with open_services(self.config) as services:
-            if services.landing.latest(name) is not None:
+            landing = services.of(self.feed).landing
+            if landing.latest(name) is not None:
                 return True
-            dg.get_dagster_logger().error(services.landing.not_landed(name))
+            dg.get_dagster_logger().error(landing.not_landed(name))
         return False
 
 
-_LANDED = _Landed()
+_LANDED: dict[str, _Landed] = {}
+"""What is known of each feed's files, by the name of its partitions definition.
+
+Dagster passes only a key to a partitions definition, so the definition cannot use the resources of a run.
+"""
 
 
-def look_for_files_in(config: PipelineConfig) -> None:
-    """Look for files that are not registered yet in the landing zone of `config`.
+def look_for_files_in(config: PipelineConfig, feed: Feed) -> None:
+    """Look for files of `feed` that are not registered yet in its landing zone."""
+    _LANDED[partitions_name(feed)] = _Landed(config, feed)
 
-    Dagster passes only a key to a partitions definition, so the definition cannot use the resources of a run.
-    """
-    _LANDED.config = config
+
+def partitions_name(feed: Feed) -> str:
+    """Return the name of the partitions of `feed`."""
+    return prefixed(feed, LANDED_FILES)
+
+
+def landed_files_of(feed: Feed) -> LandedFiles:
+    """Return the partitions of `feed`."""
+    return LandedFiles(name=partitions_name(feed))
 
 
 landed_files = LandedFiles(name=LANDED_FILES)
+"""The partitions of the first feed, for assets of your own."""
 
 
 def materialize_only(context: dg.OutputContext, names: Iterable[str]) -> None:
@@ -94,4 +108,5 @@ def materialize_only(context: dg.OutputContext, names: Iterable[str]) -> None:
 
     Dagster has no public way to leave partitions out of a range: it records the partitions in this private attribute.
     """
-    context._asset_partitions_subset = landed_files.subset_with_partition_keys(names)  # noqa: SLF001 - see above
+    partitions = context.asset_partitions_def
+    context._asset_partitions_subset = partitions.subset_with_partition_keys(names)  # noqa: SLF001 - see above

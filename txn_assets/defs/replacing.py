@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
+from txn_assets.defs.names import file_of
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import LoadRecord
@@ -34,7 +35,7 @@ def check_replacement(file: Path, name: str, services: Services, *, is_asked_for
     """Describe what loading `file` as `name` would replace; return None if it replaces nothing, or the same content.
 
     Raises:
-        ReplacementError: `is_asked_for` is false and the rows are unrelated, or the file is not a transaction file.
+        ReplacementError: `is_asked_for` is false and the rows are unrelated, or the file cannot be read.
         StoreError: a store cannot be queried.
     """
     lake, table = services.stores["gcs"], services.stores["postgres"]
@@ -48,10 +49,11 @@ def check_replacement(file: Path, name: str, services: Services, *, is_asked_for
         return None
     if not is_asked_for:
         ids = _first_ids(file, services.feed, hasher)
-        comparable = in_table is not None and held.key_id == hasher.key_id
+        has_ids = services.feed.contract.row_id is not None
+        comparable = has_ids and in_table is not None and held.key_id == hasher.key_id
         is_shared = comparable and table.retry_transient(lambda: table.holds_any(name, ids))
         if not is_shared:
-            raise ReplacementError(explain(file, name, held, ids=ids if comparable else None))
+            raise ReplacementError(explain(file, name, held, ids=ids if comparable else None, has_ids=has_ids))
     return f"replaces {describe(held)}"
 
 
@@ -63,9 +65,14 @@ def describe(held: LoadRecord) -> str:
     return f"{rows} loaded on {held.loaded_at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | None) -> str:
-    """Return the message for a file that shares none of its `ids` with `held`; `ids` is None if not comparable."""
-    if ids is None:
+def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | None, has_ids: bool = True) -> str:
+    """Return the message for a file that shares none of its `ids` with `held`; `ids` is None if not comparable.
+
+    `has_ids` is false if the rows of the feed have no id.
+    """
+    if not has_ids:
+        why = "and these rows have no ids that could be compared with those of this file"
+    elif ids is None:
         why = "and their ids cannot be compared with those of this file (a different hash key, or not in PostgreSQL)"
     elif not ids:
         why = "and this file has no valid row with an id"
@@ -99,6 +106,6 @@ def _first_ids(file: Path, feed: Feed, hasher: Hasher) -> list[str]:
                         ids.append(convert(value.as_py()))
                         characters += len(ids[-1])
     except NotATransactionFileError as error:
-        message = f"{file} is not a transaction file: {error}. It is not landed."
+        message = f"{file} is not a {file_of(feed)}: {error}. It is not landed."
         raise ReplacementError(message) from error
     return ids

@@ -12,9 +12,12 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from txn_assets.defs.jobs import load_landed_files, watch_landing_zone
-from txn_assets.defs.partitions import LANDED_FILES, landed_files
+from txn_assets.config import Orchestration
+from txn_assets.defs.jobs import LOAD, REMOVE_OLD, WATCH
+from txn_assets.defs.names import prefixed
+from txn_assets.defs.partitions import landed_files_of, partitions_name
 from txn_assets.defs.services import read_ledgers
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import (
     RANGE_TAGS,
     SMALL_BYTES,
@@ -29,7 +32,7 @@ from txn_assets.files.arrival import (
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.ledgers import Ledgers
 from txn_assets.files.retention import landed_at
-from txn_assets.stores.services import Services
+from txn_assets.stores.services import AllServices
 
 VERSIONS_PER_TICK = 500
 """Maximum number of versions per tick, to keep ticks within their timeout and the run queue readable."""
@@ -41,74 +44,83 @@ LISTING_SECONDS = 30.0
 """Seconds after which a tick stops listing, because Dagster gives it one minute. The next tick resumes there."""
 
 
-@dg.sensor(
-    job=load_landed_files,
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Requests runs for new and overwritten objects in the landing zone.",
-)
-def new_landed_files(
-    context: dg.SensorEvaluationContext,
-    services: dg.ResourceParam[Services],
-) -> dg.SensorResult | dg.SkipReason:
-    """Request each new version once, oldest first, on its own or with other small files in one run."""
-    landing = services.landing
-    cursor = Cursor.parse(context.cursor)
-    ledgers = read_ledgers(services) if cursor.is_lost else None
-    now = dt.datetime.now(dt.UTC)
-    # After an outage, names older than today's may be new.
-    first_new = landing.first_new(min(now, landed_at(cursor.mark)))
-    cursor = cursor.begin(now=int(now.timestamp() * 1_000_000), first_new=first_new)
-    end = time.monotonic() + LISTING_SECONDS
-    selection = select(
-        landing.versions(start=cursor.start),
-        cursor,
-        limit=VERSIONS_PER_TICK,
-        is_held=lambda version: ledgers is not None and not ledgers.missing_in(version),
-        out_of_time=lambda: time.monotonic() > end,
+def make_sensor(feed: Feed) -> dg.SensorDefinition:
+    """Return the sensor of the landing zone of `feed`."""
+
+    @dg.sensor(
+        name=prefixed(feed, "new_landed_files"),
+        job_name=prefixed(feed, LOAD),
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Requests runs for new and overwritten objects in the landing zone.",
     )
-    ignored = _report(context.log, selection.left_alone)
-    looked_at = f"{selection.looked_at} objects in {landing.address}"
-    if selection.cursor.after:
-        looked_at += f" up to {selection.cursor.after!r}; the next tick continues there"
-    if not selection.requested:
-        context.update_cursor(selection.cursor.text())
-        return dg.SkipReason(f"No new files among {looked_at}, and none waiting. {ignored}".strip())
-    context.log.info(f"{len(selection.requested)} new files among {looked_at}; {selection.waiting} more are waiting.")
-    keys, added = _register(context.instance, selection.requested)
-    return dg.SensorResult(
-        run_requests=[_request(batch) for batch in batches(selection.requested, keys)],
-        dynamic_partitions_requests=[landed_files.build_add_request(added)] if added else [],
-        cursor=selection.cursor.text(),
-    )
+    def new_landed_files(
+        context: dg.SensorEvaluationContext, services: dg.ResourceParam[AllServices]
+    ) -> dg.SensorResult | dg.SkipReason:
+        """Request each new version once, oldest first, on its own or with other small files in one run."""
+        own = services.of(feed)
+        landing = own.landing
+        cursor = Cursor.parse(context.cursor)
+        ledgers = read_ledgers(own) if cursor.is_lost else None
+        now = dt.datetime.now(dt.UTC)
+        # After an outage, names older than today's may be new.
+        first_new = landing.first_new(min(now, landed_at(cursor.mark)))
+        cursor = cursor.begin(now=int(now.timestamp() * 1_000_000), first_new=first_new)
+        end = time.monotonic() + LISTING_SECONDS
+        selection = select(
+            landing.versions(start=cursor.start),
+            cursor,
+            limit=VERSIONS_PER_TICK,
+            is_held=lambda version: ledgers is not None and not ledgers.missing_in(version),
+            out_of_time=lambda: time.monotonic() > end,
+        )
+        ignored = _report(context.log, selection.left_alone)
+        looked_at = f"{selection.looked_at} objects in {landing.address}"
+        if selection.cursor.after:
+            looked_at += f" up to {selection.cursor.after!r}; the next tick continues there"
+        if not selection.requested:
+            context.update_cursor(selection.cursor.text())
+            return dg.SkipReason(f"No new files among {looked_at}, and none waiting. {ignored}".strip())
+        context.log.info(
+            f"{len(selection.requested)} new files among {looked_at}; {selection.waiting} more are waiting."
+        )
+        keys, added = _register(context.instance, feed, selection.requested)
+        return dg.SensorResult(
+            run_requests=[_request(batch) for batch in batches(selection.requested, keys)],
+            dynamic_partitions_requests=[landed_files_of(feed).build_add_request(added)] if added else [],
+            cursor=selection.cursor.text(),
+        )
+
+    return new_landed_files
 
 
-def make_daily_sweep(cron_schedule: str) -> dg.ScheduleDefinition:
-    """Return the schedule that requests landed versions that a ledger lacks, at the times in `cron_schedule`."""
+def make_daily_sweep(feed: Feed, orchestration: Orchestration) -> dg.ScheduleDefinition:
+    """Return the schedule that requests landed versions of `feed` that a ledger lacks or has under other rules."""
 
     @dg.schedule(
-        name="daily_sweep",
-        job=load_landed_files,
-        cron_schedule=cron_schedule,
+        name=prefixed(feed, "daily_sweep"),
+        job_name=prefixed(feed, LOAD),
+        cron_schedule=orchestration.schedule,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Requests every landed version that one of the three stores does not hold.",
     )
     def daily_sweep(
-        context: dg.ScheduleEvaluationContext, services: dg.ResourceParam[Services]
+        context: dg.ScheduleEvaluationContext, services: dg.ResourceParam[AllServices]
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        landing = services.landing
+        own = services.of(feed)
+        landing = own.landing
         objects = [(version, left_alone(version)) for version in landing.versions()]
         landed = [version for version, reason in objects if reason is None]
         ignored = _report(context.log, [reason for _, reason in objects if reason])
-        queued = _queued(context.instance)
-        missing = [v for v in missing_versions(landed, read_ledgers(services)) if v.name not in queued]
+        queued = _queued(context.instance, feed)
+        missing = [v for v in missing_versions(landed, read_ledgers(own)) if v.name not in queued]
         if not missing:
             return dg.SkipReason(
                 f"All {len(landed)} files in {landing.address} are in the three stores, or among {len(queued)} queued. "
                 f"{ignored}".strip()
             )
-        keys, added = _register(context.instance, missing)
-        context.instance.add_dynamic_partitions(LANDED_FILES, added)
+        keys, added = _register(context.instance, feed, missing)
+        context.instance.add_dynamic_partitions(partitions_name(feed), added)
         at = context.scheduled_execution_time.isoformat()
         return [_request(batch, sweep=at) for batch in batches(missing, keys)]
 
@@ -123,18 +135,18 @@ def _report(log: logging.Logger, objects: Sequence[LeftAlone]) -> str:
     return sentence
 
 
-def upkeep_schedules(remove_old: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
-    """Return the schedules that look for stuck files every hour and remove old data every week."""
+def upkeep_schedules(feed: Feed) -> list[dg.ScheduleDefinition]:
+    """Return the schedules that look for stuck files of `feed` every hour and remove its old data every week."""
     running = dg.DefaultScheduleStatus.RUNNING
     return [
         dg.ScheduleDefinition(
-            job=watch_landing_zone,
+            job_name=prefixed(feed, WATCH),
             cron_schedule="0 * * * *",
             default_status=running,
             description="Looks for landed files that are missing from a store.",
         ),
         dg.ScheduleDefinition(
-            job=remove_old,
+            job_name=prefixed(feed, REMOVE_OLD),
             cron_schedule="30 3 * * 0",
             default_status=running,
             description="Removes old partition keys and staged values.",
@@ -148,16 +160,16 @@ def missing_versions(landed: Iterable[FileVersion], ledgers: Ledgers) -> list[Fi
     return sorted(missing, key=lambda version: version.generation)
 
 
-def _queued(instance: dg.DagsterInstance) -> set[str]:
+def _queued(instance: dg.DagsterInstance, feed: Feed) -> set[str]:
     """Return the files of queued runs, which load the newest version when they start."""
-    waiting = dg.RunsFilter(job_name=load_landed_files.name, statuses=[dg.DagsterRunStatus.QUEUED])
-    keys = list(instance.get_dynamic_partitions(LANDED_FILES))
+    waiting = dg.RunsFilter(job_name=prefixed(feed, LOAD), statuses=[dg.DagsterRunStatus.QUEUED])
+    keys = list(instance.get_dynamic_partitions(partitions_name(feed)))
     return names_in_runs([run.tags for run in instance.get_runs(filters=waiting)], keys)
 
 
-def _register(instance: dg.DagsterInstance, versions: Sequence[FileVersion]) -> tuple[list[str], list[str]]:
+def _register(instance: dg.DagsterInstance, feed: Feed, versions: Sequence[FileVersion]) -> tuple[list[str], list[str]]:
     """Return all partition keys in order, with those of `versions` appended, and the list of added keys."""
-    keys = list(instance.get_dynamic_partitions(LANDED_FILES))
+    keys = list(instance.get_dynamic_partitions(partitions_name(feed)))
     known = set(keys)
     # Put small files first, so that they are adjacent, because the files of a run must be a range of keys.
     by_size = sorted(versions, key=lambda version: version.size >= SMALL_BYTES)

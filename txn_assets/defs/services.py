@@ -1,4 +1,4 @@
-"""The resource `services`: landing zone, run files and stores, built once per run, tick and check."""
+"""The resource `services`: landing zones, run files and stores of all feeds, built once per run, tick and check."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,22 +8,21 @@ import dagster as dg
 
 from txn_assets.config import PipelineConfig
 from txn_assets.environment import hash_key, postgres_password, scratch_limit, txn_home, txn_target
-from txn_assets.feeds.configured import feeds_of
 from txn_assets.files.ledgers import Ledgers
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
 from txn_assets.stores.access import Access
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.services import Services
+from txn_assets.stores.services import AllServices, Services
 
-_SHARED: ContextVar[Services | None] = ContextVar("shared_services", default=None)
+_SHARED: ContextVar[AllServices | None] = ContextVar("shared_services", default=None)
 
 
 def make_services(config: PipelineConfig) -> dg.ResourceDefinition:
     """Return the resource for `config`."""
 
-    @dg.resource(description="The landing zone, the files of the run and the stores, with one client for each service.")
-    def services(_: dg.InitResourceContext) -> Iterator[Services]:
+    @dg.resource(description="The landing zone, run files and stores of each feed, with one client for each service.")
+    def services(_: dg.InitResourceContext) -> Iterator[AllServices]:
         with open_services(config) as opened:
             yield opened
 
@@ -31,7 +30,7 @@ def make_services(config: PipelineConfig) -> dg.ResourceDefinition:
 
 
 @contextmanager
-def share_services(config: PipelineConfig, endpoints: Endpoints | None = None) -> Iterator[Services]:
+def share_services(config: PipelineConfig, endpoints: Endpoints | None = None) -> Iterator[AllServices]:
     """Open the services of `config` for a command that runs a job in its own process, and share them with the run.
 
     See `open_services` for `endpoints`.
@@ -45,7 +44,7 @@ def share_services(config: PipelineConfig, endpoints: Endpoints | None = None) -
 
 
 @contextmanager
-def open_services(config: PipelineConfig, endpoints: Endpoints | None = None) -> Iterator[Services]:
+def open_services(config: PipelineConfig, endpoints: Endpoints | None = None) -> Iterator[AllServices]:
     """Yield the services of `config` on the target in TXN_TARGET.
 
     Pass the `endpoints` of the embedded servers if they are already running; otherwise they are started here.
@@ -66,11 +65,11 @@ def open_services(config: PipelineConfig, endpoints: Endpoints | None = None) ->
     with assemble.open_services(
         config, access, home=txn_home(), scratch_limit=scratch_limit(), hash_key=hash_key()
     ) as opened:
-        yield opened.of(feeds_of(config)[0])
+        yield opened
 
 
 def read_ledgers(services: Services) -> Ledgers:
-    """Return the ledgers of all stores.
+    """Return the ledgers of all stores for the feed of `services`.
 
     Raises:
         Failure: a ledger cannot be read.

@@ -13,8 +13,9 @@ from typing import Any
 import dagster as dg
 
 from txn_assets.config import PipelineConfig
+from txn_assets.defs.names import asset_key
 from txn_assets.environment import txn_target
-from txn_assets.feeds.feed import FIRST_FEED
+from txn_assets.feeds.feed import Feed
 from txn_assets.stores.landed_names import object_name
 from txn_assets.stores.registry import STORES
 
@@ -22,11 +23,11 @@ _ROWS_SHOW_IT = {"no_rejected_rows"}
 """Checks that would repeat what the summary already says about rejected rows."""
 
 
-def summarize(name: str, result: dg.JobExecutionResult, config: PipelineConfig, *, seconds: float) -> str:
-    """Return the summary of the file `name` in the run `result`, failures first."""
+def summarize(name: str, result: dg.JobExecutionResult, config: PipelineConfig, feed: Feed, *, seconds: float) -> str:
+    """Return the summary of the file `name` of `feed` in the run `result`, failures first."""
     checks = result.get_asset_check_evaluations()
     stages = _stage_metadata(result)
-    counts = stages.get("validated_transactions", {})
+    counts = stages.get(_stage(feed, f"validated_{feed.name}"), {})
     failures = [f"FAILED  {failure}" for failure in find_failures(result)]
     lines = ["", *failures, *([""] if failures else []), name]
     if counts:
@@ -41,16 +42,20 @@ def summarize(name: str, result: dg.JobExecutionResult, config: PipelineConfig, 
         if "rows_read_back" in check.metadata
     }
     for entry in STORES:
-        asset = entry.asset_name.format(feed=FIRST_FEED)
-        rows = f"{read_back[asset]:>12,}" if asset in read_back else f"{'not loaded':>12}"
-        action = f"  {stages[asset]['action']}" if asset in stages else ""
+        sink = _stage(feed, entry.asset(feed))
+        rows = f"{read_back[sink]:>12,}" if sink in read_back else f"{'not loaded':>12}"
+        action = f"  {stages[sink]['action']}" if sink in stages else ""
         lines.append(f"  {entry.label:<10}{rows}{action}")
     lines += ["", "  seconds per stage"]
     lines += [f"    {stage:<26} {metadata['seconds']:8.2f}" for stage, metadata in stages.items()]
     rate = counts.get("records", 0) / seconds
     lines.append(f"    {'total, with Dagster startup':<26} {seconds:8.2f}   {rate:,.0f} rows per second")
-    lines += ["", *(_commands(name, config) if len(read_back) == len(STORES) else []), ""]
+    lines += ["", *(_commands(name, config, feed) if len(read_back) == len(STORES) else []), ""]
     return "\n".join(lines)
+
+
+def _stage(feed: Feed, asset: str) -> str:
+    return asset_key(feed, asset).to_python_identifier()
 
 
 def _stage_metadata(result: dg.JobExecutionResult) -> dict[str, dict[str, Any]]:
@@ -93,13 +98,14 @@ def _warnings(checks: Iterable[dg.AssetCheckEvaluation], name: str) -> Iterator[
             yield f"{check.check_name}: {(check.description or '').removeprefix(f'{name}: ')}"
 
 
-def _commands(name: str, config: PipelineConfig) -> list[str]:
-    lake, warehouse = config.data_lake, config.data_warehouse
+def _commands(name: str, config: PipelineConfig, feed: Feed) -> list[str]:
+    warehouse = config.data_warehouse
     python, txn = (_relative(Path(sys.executable).with_name(program)) for program in ("python", "txn"))
     rows = "SELECT * FROM {} LIMIT 5".format
-    postgres = rows(f"{warehouse.postgres.schema_}.{warehouse.postgres.table}")
-    bigquery = _quote(rows(f"{warehouse.dataset}.{warehouse.table}"))
-    bucket, blob = _quote(lake.gcs_bucket), _quote(object_name(lake.path, name, lake.format))
+    postgres = rows(f"{warehouse.postgres.schema_}.{feed.postgres_table}")
+    bigquery = _quote(rows(f"{warehouse.dataset}.{feed.bigquery_table}"))
+    bucket = _quote(config.data_lake.gcs_bucket)
+    blob = _quote(object_name(feed.path, name, feed.lake_format))
     ask = f"from google.cloud.bigquery import Client; print(*Client().query({bigquery}), sep={_quote(chr(10))})"
     read = f"from google.cloud.storage import Client; b = Client().bucket({bucket}).blob({blob})"
     lines = ["  look inside"]

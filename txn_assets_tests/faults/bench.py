@@ -16,6 +16,7 @@ from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
 from txn_assets.defs.services import open_services
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.feed import FIRST_FEED
 from txn_assets.files.ledger import Action
 from txn_assets.files.values import HashedFile, HashedFiles, from_json
@@ -88,8 +89,9 @@ class Tally:
 @contextmanager
 def open_stores(config: PipelineConfig, **overrides: Any) -> Iterator[dict[str, Store]]:
     """Yield the stores as a run has them, by asset; `overrides` replaces attributes of each."""
+    feed = feeds_of(config)[0]
     with open_services(config) as services:
-        yield {asset: replace(services.stores[key], **overrides) for asset, key in KEYS.items()}
+        yield {asset: replace(services.of(feed).stores[key], **overrides) for asset, key in KEYS.items()}
 
 
 def turn_into[StoreT: Store](kind: type[StoreT], store: Store) -> StoreT:

@@ -11,9 +11,9 @@ import pytest
 from google.api_core.exceptions import Forbidden, ServiceUnavailable
 
 from txn_assets.definitions import build
-from txn_assets.defs.assets import ASSETS as ASSET_DEFINITIONS
 from txn_assets.defs.services import share_services
 from txn_assets.environment import ConfigError
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.files.arrival import RANGE_TAGS
 from txn_assets.files.ledger import Action, FileVersion
 from txn_assets.files.values import HashedFile
@@ -302,11 +302,11 @@ def _materialize_with(
     """Run all assets for `names`, the only registered files, with services that `change` has altered."""
     deployment.instance.add_dynamic_partitions("landed_files", list(names))
     with share_services(deployment.config) as services:
-        change(services)
+        change(services.of(feeds_of(deployment.config)[0]))
         job = build(deployment.config).resolve_implicit_global_asset_job_def()
         return job.execute_in_process(
             instance=deployment.instance,
-            asset_selection=[asset.key for asset in ASSET_DEFINITIONS],
+            asset_selection=[dg.AssetKey(asset) for asset in ASSETS],
             tags={"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]},
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

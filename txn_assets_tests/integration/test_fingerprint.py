@@ -9,7 +9,6 @@ import pytest
 from google.cloud import bigquery
 
 from txn_assets.definitions import build
-from txn_assets.defs.checks import checks
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.rows.fingerprint import BIGQUERY, POSTGRES, Dialect, select_fingerprint
 from txn_assets_tests.deployment import SINKS, Deployment, failed_checks, make_row
@@ -25,8 +24,7 @@ ROWS = [
 def rerun_check(deployment: Deployment, store: str, name: str) -> set[str]:
     """Run only the checks of `store`, as the UI's button does; return the names of those that failed."""
     job = build(deployment.config).resolve_implicit_global_asset_job_def()
-    keys = {key for check in checks(deployment.config.orchestration) for key in check.check_keys}
-    wanted = {key for key in keys if key.asset_key == dg.AssetKey(store)}
+    wanted = job.asset_layer.asset_graph.get_check_keys_for_assets({dg.AssetKey(store)})
     subset = job.get_subset(asset_selection=set(), asset_check_selection=wanted)
     result = subset.execute_in_process(instance=deployment.instance, partition_key=name, raise_on_error=False)
     evaluations = result.get_asset_check_evaluations()

@@ -5,9 +5,9 @@ import datetime as dt
 import dagster as dg
 
 from txn_assets.definitions import build
-from txn_assets.defs.assets import LANDING_ZONE
 from txn_assets.defs.checks import make_no_stuck_files
 from txn_assets.defs.services import open_services
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.files.arrival import RANGE_TAGS
 from txn_assets_tests.deployment import SINKS, Deployment, make_file, make_row
 
@@ -25,7 +25,7 @@ def test_fresh_files_are_not_stuck(deployment: Deployment) -> None:
 
     (check,) = _run(deployment, "watch_landing_zone").get_asset_check_evaluations()
 
-    assert (check.asset_key, check.check_name, check.passed) == (LANDING_ZONE.key, "no_stuck_files", True)
+    assert (check.asset_key, check.check_name, check.passed) == (dg.AssetKey("landing_zone"), "no_stuck_files", True)
 
 
 def test_stuck_files_are_counted(deployment: Deployment) -> None:
@@ -34,7 +34,7 @@ def test_stuck_files_are_counted(deployment: Deployment) -> None:
     for name in ("notes.txt", "_unfinished.csv", "folder/.hidden.csv"):
         deployment.land(name, b"x")
     deployment.materialize("transactions.csv")
-    check = make_no_stuck_files(minutes=-1)
+    check = make_no_stuck_files(feeds_of(deployment.config)[0], dg.AssetSpec("landing_zone"), minutes=-1)
 
     with open_services(deployment.config) as services:
         result = check(services=services)

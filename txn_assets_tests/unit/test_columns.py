@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from txn_assets.defs.assets import ASSETS
+from txn_assets.definitions import defs
 from txn_assets.environment import project_root
 from txn_assets_tests.unit.rows import make_row
 
@@ -79,8 +79,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_catalog_shows_the_columns_before_the_first_run(asset: str, columns: dict[str, str]) -> None:
     """The definition of each asset has the columns of its rows, with the types of its engine."""
-    (metadata,) = (one.metadata_by_key[one.key] for one in ASSETS if one.key == dg.AssetKey(asset))
-    schema = metadata.get("dagster/column_schema", dg.TableSchema([]))
+    schema = (
+        defs().resolve_asset_graph().get(dg.AssetKey(asset)).metadata.get("dagster/column_schema", dg.TableSchema([]))
+    )
     types = {column.name: column.type for column in schema.columns}
     assert columns.items() <= types.items()
     assert bool(types) is bool(columns)

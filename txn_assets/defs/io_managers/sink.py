@@ -13,6 +13,7 @@ import dagster as dg
 from txn_assets.defs.events import StageLog, processed
 from txn_assets.defs.io_managers.values import as_kind
 from txn_assets.defs.partitions import materialize_only
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import Action
 from txn_assets.files.values import FailedFile, HashedFile, HashedFiles, list_failures
 from txn_assets.stores.errors import StoreError, StoreUnavailableError
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from txn_assets.stores.store import Store
 
 
-def make_sink_io_manager(entry: StoreEntry) -> dg.IOManagerDefinition:
-    """Return the I/O manager of the store `entry`."""
+def make_sink_io_manager(feed: Feed, entry: StoreEntry) -> dg.IOManagerDefinition:
+    """Return the I/O manager of the store `entry` for `feed`."""
 
     @dg.io_manager(required_resource_keys={"services"}, description=f"Loads files into {entry.label}.")
     def sink(context: dg.InitResourceContext) -> SinkIOManager:
-        return SinkIOManager(entry, context.resources.services.stores[entry.key])
+        return SinkIOManager(entry, context.resources.services.of(feed).stores[entry.key])
 
     return sink
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from txn_assets.defs.partitions import materialize_only
+from txn_assets.feeds.feed import Feed
 from txn_assets.files.values import (
     FailedFile,
     FileValues,
@@ -28,14 +29,18 @@ MANIFEST = "manifest"
 """Key of the asset metadata that holds the name of the manifest."""
 
 
-@dg.io_manager(required_resource_keys={"services"}, description="Stores the values that assets pass to each other.")
-def values_io_manager(context: dg.InitResourceContext) -> "ValuesIOManager":
-    """Return the I/O manager of `raw_csv`, `validated_transactions` and `hashed_transactions`."""
-    return ValuesIOManager(context.resources.services, context.run.run_id if context.run else None)
+def make_values_io_manager(feed: Feed) -> dg.IOManagerDefinition:
+    """Return the I/O manager of the assets of `feed` upstream of the stores."""
+
+    @dg.io_manager(required_resource_keys={"services"}, description="Stores the values that assets pass to each other.")
+    def values(context: dg.InitResourceContext) -> ValuesIOManager:
+        return ValuesIOManager(context.resources.services.of(feed), context.run.run_id if context.run else None)
+
+    return values
 
 
 class ValuesIOManager(dg.IOManager):
-    """Stores and loads the values of `raw_csv`, `validated_transactions` and `hashed_transactions`.
+    """Stores and loads the values of a feed: its raw files, its valid rows and its hashed rows.
 
     The type annotation of an input decides what is loaded: the value itself, or its rows as `pandas.DataFrame`,
     `pyarrow.Table` or, without holding all rows in memory, `pyarrow.RecordBatchReader`.
@@ -73,7 +78,8 @@ class ValuesIOManager(dg.IOManager):
         if kind in (RawFiles, ValidatedFiles, HashedFiles, Any):
             return value
         if isinstance(value, RawFiles):
-            message = f"raw_csv has no rows yet: annotate its input with RawFiles, not {kind.__name__}."
+            asset = context.asset_key.to_user_string()
+            message = f"{asset} has no rows yet: annotate its input with RawFiles, not {kind.__name__}."
             raise dg.DagsterInvalidDefinitionError(message)
         if value.failed:
             # Do not return the other files' rows: the asset could not tell that some are missing.

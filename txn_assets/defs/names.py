@@ -1,0 +1,20 @@
+"""The names of a feed's definitions: plain for the first feed, and with the name of any other feed in front."""
+
+import dagster as dg
+
+from txn_assets.feeds.feed import Feed
+
+
+def asset_key(feed: Feed, name: str) -> dg.AssetKey:
+    """Return the key of the asset `name` of `feed`, such as `raw_csv` or `refunds/raw_csv`."""
+    return dg.AssetKey([feed.prefix, name] if feed.prefix else [name])
+
+
+def prefixed(feed: Feed, name: str) -> str:
+    """Return the name of a job, sensor, schedule, group or resource of `feed`, such as `refunds_daily_sweep`."""
+    return f"{feed.prefix}_{name}" if feed.prefix else name
+
+
+def file_of(feed: Feed) -> str:
+    """Return what a file of `feed` is called in a message, after "a"."""
+    return f"{feed.prefix or 'transaction'} file"
