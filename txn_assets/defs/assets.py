@@ -19,6 +19,7 @@ from typing import Any
 import dagster as dg
 
 from txn_assets.defs.events import StageLog, pinned, processed, rejections
+from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.names import asset_key, file_of, prefixed
 from txn_assets.defs.partitions import landed_files_of, partitions_name
 from txn_assets.environment import ConfigError
@@ -35,7 +36,7 @@ from txn_assets.files.values import (
     list_failures,
 )
 from txn_assets.rows.csv_header import NotATransactionFileError
-from txn_assets.stores.errors import LandedFileError, UnusableFileError
+from txn_assets.stores.errors import LandedFileError, StoreError, UnusableFileError
 from txn_assets.stores.landed_names import too_long
 from txn_assets.stores.registry import STORES, StoreEntry
 from txn_assets.stores.services import AllServices, Services
@@ -170,11 +171,34 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
     context.add_asset_metadata(metadata, partition_key=version.name)
     counts = {"valid": report.valid, "rejected": report.rejected}
     log.emit(processed(stage, version.name, report.records, seconds, **counts))
-    if not report.valid:
-        where = f" {report.rejected} rejected rows with their reasons are in {place}." if place else " It has no rows."
-        message = f"No valid {services.feed.name} in {version.name}.{where} The stores keep what they had."
+    if report.records and not report.valid:
+        message = (
+            f"No valid {services.feed.name} in {version.name}. {report.rejected} rejected rows with their reasons "
+            f"are in {place}. The stores keep what they had."
+        )
         raise dg.Failure(message, metadata=metadata, allow_retries=False)
+    if not report.records:
+        _refuse_to_empty(services, version.name)
     return ValidatedFile(version, services.feed.rules_id, report)
+
+
+def _refuse_to_empty(services: Services, name: str) -> None:
+    """Fail if a store holds rows of the file `name`, which now has only a header, as one that was cut off would."""
+    holders = []
+    for entry in STORES:
+        store = services.stores[entry.key]
+        try:
+            held = store.retry_transient(partial(store.held, name))
+        except StoreError as error:
+            raise as_failure(error) from error.__cause__
+        if held and held.totals.rows:
+            holders.append(entry.label)
+    if holders:
+        message = (
+            f"{name} has a header and no rows, but an earlier version had rows, which are in {', '.join(holders)}. "
+            "The stores keep what they had. Land the complete file under the same name."
+        )
+        raise dg.Failure(message, allow_retries=False)
 
 
 def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinition:

@@ -12,7 +12,7 @@ import pytest
 
 from txn_assets.definitions import build
 from txn_assets.run import UsageError, run
-from txn_assets_tests.deployment import Deployment, failed_checks, make_file, make_row
+from txn_assets_tests.deployment import Deployment, failed_checks, failure, make_file, make_row
 
 HEADER = "refund_id,transaction_id,reason,amount,refunded_at,partial"
 COLUMNS = tuple(HEADER.split(","))
@@ -187,6 +187,34 @@ def test_unknown_feed(both: Deployment, tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"There is no feed 'refund' in .* Did you mean 'refunds'\?"):
         run(file, both.config, io.StringIO(), feed="refund")
+
+
+def test_header_only_file(both: Deployment) -> None:
+    """A new file without rows is loaded as a file of zero rows, which the ledgers note and later versions replace."""
+    result = load(both, "a.csv")
+
+    assert result.success
+    assert not failed_checks(result)
+    assert rows_everywhere(both, "a.csv") == []
+    schema = both.config.data_warehouse.postgres.schema_
+    ledger = both.pg.execute(f"SELECT row_count FROM {schema}.refunds_loads WHERE source_file = 'a.csv'").fetchall()
+    assert ledger == [(0,)]
+
+    load(both, "a.csv", refund())
+    assert len(rows_everywhere(both, "a.csv")) == 1
+
+
+def test_header_only_version(both: Deployment) -> None:
+    """A version without rows of a file that had some fails, and the stores keep what they had."""
+    load(both, "a.csv", refund())
+
+    result = load(both, "a.csv", raise_on_error=False)
+
+    assert not result.success
+    assert failure(result).startswith(
+        "a.csv has a header and no rows, but an earlier version had rows, which are in GCS, BigQuery, PostgreSQL."
+    )
+    assert len(rows_everywhere(both, "a.csv")) == 1
 
 
 def _use_dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
