@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from txn_assets.environment import HASH_KEY, PG_PASSWORD, ConfigError, bucket_name, config_path
 from txn_assets.feeds.models import FieldSection, build_model, find_model
+from txn_assets.feeds.own_defs import read_sections
 from txn_assets.feeds.transaction import CONTRACT, ValidationRules
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.file_format import FileFormat
@@ -208,13 +209,14 @@ class Transformation(_Section):
 
 
 class Orchestration(_Section):
-    """When the daily sweep runs, and when a file counts as stuck.
+    """When the daily sweep runs, how many files it loads again, and when a file counts as stuck.
 
     `airflow_dag` is accepted but not used, because Dagster replaces it.
     """
 
     airflow_dag: str | None = None
     schedule: Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")] = "0 0 * * *"
+    reload_limit: Annotated[int, Field(ge=0)] = 100
     stuck_after_minutes: Annotated[int, Field(ge=1)] = 60
 
 
@@ -310,6 +312,18 @@ class PipelineConfig(_Section):
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
+    def with_feed(self, name: str, section: FeedSection) -> "PipelineConfig":
+        """Return this configuration with the feed `name`, if it does not have it.
+
+        Raises:
+            ValidationError: the feed cannot be used, or shares a prefix or a table with another one.
+        """
+        if name in self.feeds:
+            return self
+        content = self.model_dump(by_alias=True)
+        content["feeds"][name] = section.model_dump(by_alias=True, exclude_unset=True)
+        return PipelineConfig.model_validate(content)
+
 
 def load_config(path: Path | None = None) -> PipelineConfig:
     """Load the configuration from `path`, else from the file that TXN_CONFIG names, else from the project's own file.
@@ -336,11 +350,19 @@ def load_config(path: Path | None = None) -> PipelineConfig:
         raise ConfigError(message)
     if (bucket := bucket_name()) and isinstance(content.get("data_lake"), dict):
         content["data_lake"]["gcs_bucket"] = bucket
+    own = read_sections()
+    feeds = content.get("feeds") or {}
+    if own and isinstance(feeds, dict):
+        if twice := [name for name in own if name in feeds]:
+            message = f"{path} and {own[twice[0]][0]} both describe the feed {twice[0]!r}: keep one of them."
+            raise ConfigError(message)
+        content["feeds"] = feeds | {name: section for name, (_, section) in own.items()}
+    sources = " with ".join(map(str, (path, *(file for file, _ in own.values()))))
     try:
         return PipelineConfig.model_validate(content)
     except ValidationError as error:
         faults = "\n".join(f"  - {line}" for line in _faults(error.errors(include_url=False)))
-        message = f"{path} cannot be used:\n{faults}"
+        message = f"{sources} cannot be used:\n{faults}"
         raise ConfigError(message) from error
 
 

@@ -1,16 +1,23 @@
 """Entry point of the Dagster code location: load the configuration and assemble the definitions.
 
-Define assets, checks, jobs, sensors and resources in `defs/`; this module only puts them together.
+Define assets, checks, jobs, sensors and resources in `defs/`; this module only puts them together, and adds those in
+`own_defs/`.
 """
+
+import warnings
+from pathlib import Path
 
 import dagster as dg
 
+from txn_assets import own_defs
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.defs import json_lines
 from txn_assets.defs.executor import make_executor
 from txn_assets.defs.feeds import define_feed
 from txn_assets.defs.services import make_services
+from txn_assets.environment import project_root
 from txn_assets.feeds.configured import feeds_of
+from txn_assets.feeds.own_defs import read_sections
 
 json_lines.install()
 
@@ -29,4 +36,17 @@ def build(config: PipelineConfig) -> dg.Definitions:
     """
     # One process per run. A process per step would start six interpreters for a file of five rows.
     shared = dg.Definitions(resources={"services": make_services(config)}, executor=make_executor())
-    return dg.Definitions.merge(shared, *(define_feed(feed, config) for feed in feeds_of(config)))
+    # The component in `own_defs/` defines the feeds that are described there.
+    own_feeds = read_sections()
+    feeds = [define_feed(feed, config) for feed in feeds_of(config) if feed.name not in own_feeds]
+    return dg.Definitions.merge(shared, *feeds, _load_own_defs())
+
+
+def _load_own_defs() -> dg.Definitions:
+    folder = Path(own_defs.__file__).parent
+    tree = dg.ComponentTree.from_module(own_defs, project_root())
+    with warnings.catch_warnings():
+        # Dagster loads the modules of the folder with a function that it calls a preview.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        # Only the folder, because the whole tree describes every component of every installed package as well.
+        return tree.build_defs(folder)

@@ -14,7 +14,7 @@ from txn_assets.environment import project_root
 
 LAYERS = ("files", "rows", "feeds", "senders", "stores", "local", "defs", "entry")
 """Layers from bottom to top."""
-ENTRY = ("cli", "definitions", "job", "run")
+ENTRY = ("cli", "definitions", "job", "own_defs", "run")
 SAME_LAYER = {"errors": "files", "config": "feeds", "environment": "rows"} | dict.fromkeys(ENTRY, "entry")
 
 
