@@ -4,7 +4,6 @@ This module runs the same job as the UI and the sensor. `cli.py` defines the opt
 summary, and `defs/replacing.py` checks whether a file would replace a different one.
 """
 
-import difflib
 import logging
 import os
 import sys
@@ -24,7 +23,7 @@ from txn_assets.defs.services import share_services
 from txn_assets.defs.summary import find_failures, summarize, was_interrupted
 from txn_assets.environment import config_path, hash_key, txn_executor, txn_home, txn_target
 from txn_assets.errors import UserError
-from txn_assets.feeds.configured import feeds_of
+from txn_assets.feeds.configured import find_feed
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
@@ -84,7 +83,7 @@ def run(  # noqa: PLR0913 - one for each option of the command
         ConfigError: a secret is missing or too short, or an environment variable has an unknown value.
         KeyboardInterrupt: the run was interrupted.
     """
-    of = _find_feed(feed, config)
+    of = find_feed(config, feed)
     name = _landed_name(file, name, of)
     # Dagster reports wrong settings too, but in forty lines and only after the file has landed.
     hash_ = config.security.hash
@@ -136,18 +135,6 @@ def land(file: Path, name: str, services: Services, *, replace: bool) -> None:
     except FAULTS as error:
         message = f"{file} is not landed: {explain(error, landing.address)}"
         raise UsageError(message) from error
-
-
-def _find_feed(name: str | None, config: PipelineConfig) -> Feed:
-    feeds = {feed.name: feed for feed in feeds_of(config)}
-    if name is None:
-        return next(iter(feeds.values()))
-    if name not in feeds:
-        near = difflib.get_close_matches(name, feeds, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Configured feeds: {', '.join(feeds)}."
-        message = f"There is no feed {name!r} in {config_path()}. {hint}"
-        raise UsageError(message)
-    return feeds[name]
 
 
 def _landed_name(file: Path, name: str | None, feed: Feed) -> str:

@@ -221,7 +221,7 @@ def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinit
 
 def _hash(context: dg.AssetExecutionContext, services: Services, file: ValidatedFile, log: StageLog) -> HashedFile:
     started = time.monotonic()
-    if refusal := file.report.over_limit(services.feed.max_invalid_ratio):
+    if refusal := file.report.over_limit(services.feed.max_invalid_ratio, services.feed.key("max_invalid_ratio")):
         message = f"{file.version.name}: {refusal}"
         raise dg.Failure(message, allow_retries=False)
     with _failures_of(file.version, services.feed):

@@ -60,8 +60,8 @@ def _make_checks_of_valid_rows(feed: Feed, validated: dg.AssetsDefinition) -> It
     @_file_check(validated, blocking=True)
     def rejected_share_within_limit(files: ValidatedFiles) -> dg.AssetCheckResult:
         """Check that at most `max_invalid_ratio` of the rows are rejected."""
-        limit = feed.max_invalid_ratio
-        wrong = _wrong(files, lambda report: report.over_limit(limit))
+        limit, key = feed.max_invalid_ratio, feed.key("max_invalid_ratio")
+        wrong = _wrong(files, lambda report: report.over_limit(limit, key))
         # ERROR stops the whole run. If only some files fail, warn: the asset of hashed rows leaves them out.
         severity = ERROR if len(wrong) == len(files) else WARN
         return _result(wrong, severity=severity, metadata={"limit": str(limit)})
@@ -70,9 +70,7 @@ def _make_checks_of_valid_rows(feed: Feed, validated: dg.AssetsDefinition) -> It
     yield rejected_share_within_limit
     yield _file_check(validated)(no_rejected_rows)
     if feed.contract.row_id:
-        # The first feed's check had its name before there were other feeds.
-        name = "ids_unique" if feed.prefix else "transaction_ids_unique"
-        yield _file_check(validated, name=name)(ids_unique)
+        yield _file_check(validated, name=feed.ids_check)(ids_unique)
     yield _file_check(validated)(header_as_expected)
     yield _file_check(validated)(no_stray_quotes)
 

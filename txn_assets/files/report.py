@@ -3,7 +3,7 @@
 `processing.validate_file` builds it, and checks, logs and metadata show it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -33,15 +33,6 @@ class RejectedSample:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedCheck:
-    """A check that a report fails: its name in Dagster, a sentence, and whether it fails the run."""
-
-    name: str
-    sentence: str
-    is_error: bool
-
-
-@dataclass(frozen=True, slots=True)
 class ValidationReport:
     """What validation found in one file, without any value from a row.
 
@@ -64,32 +55,19 @@ class ValidationReport:
     repeated_ids: int
     bare_quotes: int = 0
 
-    def failed_checks(self, limit: Decimal) -> Iterator[FailedCheck]:
-        """Yield the checks that fail, named as in `defs/checks.py`; `limit` is the allowed share of rejected rows."""
-        sentences = {
-            "every_row_accounted_for": self.unaccounted(),
-            "rejected_share_within_limit": self.over_limit(limit),
-            "no_rejected_rows": self.rejections(),
-            "transaction_ids_unique": self.repeats(),
-            "header_as_expected": self.unknown_columns(),
-            "no_stray_quotes": self.stray_quotes(),
-        }
-        errors = ("every_row_accounted_for", "rejected_share_within_limit")
-        yield from (FailedCheck(name, sentence, name in errors) for name, sentence in sentences.items() if sentence)
-
     def unaccounted(self) -> str | None:
         """Return a message if a row is neither valid nor rejected, or is both, otherwise None."""
         if self.records == self.valid + self.rejected:
             return None
         return f"{self.records} in, {self.valid} valid, {self.rejected} rejected"
 
-    def over_limit(self, limit: Decimal) -> str | None:
-        """Return a message if the share of rejected rows is over `limit`, otherwise None."""
+    def over_limit(self, limit: Decimal, key: str) -> str | None:
+        """Return a message if the share of rejected rows is over `limit`, the value of `key`, otherwise None."""
         share = Decimal(self.rejected) / max(self.records, 1)
         if share <= limit:
             return None
         return (
-            f"{share:.1%} of the rows are rejected, more than ingestion.max_invalid_ratio {limit}; "
+            f"{share:.1%} of the rows are rejected, more than {key} {limit}; "
             "see the quarantine for these rows and why they were rejected"
         )
 
@@ -104,7 +82,7 @@ class ValidationReport:
 
     def repeats(self) -> str | None:
         """Return a message if ids repeat, otherwise None."""
-        return f"{self.repeated_ids} transaction ids are on more than one row" if self.repeated_ids else None
+        return f"{self.repeated_ids} ids are on more than one row" if self.repeated_ids else None
 
     def unknown_columns(self) -> str | None:
         """Return a message if the header has unknown columns, otherwise None."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from txn_assets.errors import UserError
 from txn_assets.feeds.feed import Feed
-from txn_assets.files.report import FailedCheck, ValidationReport
+from txn_assets.files.report import ValidationReport
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.compression import Unpacked
 from txn_assets.rows.file_format import DELIMITERS
@@ -22,6 +22,15 @@ from txn_assets.senders.files import open_file, today
 
 VALID, INVALID, UNREADABLE = 0, 1, 2
 """Exit codes of `txn check`: all rows are valid, some are not or a check fails the run, or there is no verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCheck:
+    """A check that a file fails: its name in Dagster, a sentence, and whether it fails the load."""
+
+    name: str
+    sentence: str
+    is_error: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,5 +132,21 @@ def check(file: Path, feed: Feed) -> Outcome:
         columns=columns,
         missing_columns=tuple(name for name in reading.contract.names if name not in columns),
         report=report,
-        failed=tuple(report.failed_checks(feed.max_invalid_ratio)),
+        failed=tuple(_failed_checks(report, feed)),
     )
+
+
+def _failed_checks(report: ValidationReport, feed: Feed) -> Iterator[FailedCheck]:
+    errors = {
+        "every_row_accounted_for": report.unaccounted(),
+        "rejected_share_within_limit": report.over_limit(feed.max_invalid_ratio, feed.key("max_invalid_ratio")),
+    }
+    warnings = {
+        "no_rejected_rows": report.rejections(),
+        feed.ids_check: report.repeats(),
+        "header_as_expected": report.unknown_columns(),
+        "no_stray_quotes": report.stray_quotes(),
+    }
+    for name, sentence in (errors | warnings).items():
+        if sentence:
+            yield FailedCheck(name, sentence, is_error=name in errors)

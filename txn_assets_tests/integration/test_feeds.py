@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from txn_assets.definitions import build
+from txn_assets.errors import UserError
 from txn_assets.run import UsageError, run
 from txn_assets_tests.deployment import Deployment, failed_checks, failure, make_file, make_row
 
@@ -185,7 +186,7 @@ def test_unknown_feed(both: Deployment, tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_bytes(refunds(refund()))
 
-    with pytest.raises(UsageError, match=r"There is no feed 'refund' in .* Did you mean 'refunds'\?"):
+    with pytest.raises(UserError, match=r"There is no feed 'refund' in .* Did you mean 'refunds'\?"):
         run(file, both.config, io.StringIO(), feed="refund")
 
 

@@ -52,7 +52,7 @@ def test_summary_of_warnings(deployment: Deployment) -> None:
 
     assert code == 0
     summary = out.getvalue().rpartition("\nrepeated_id_extra_column.csv\n")[2]
-    assert "  transaction_ids_unique: 1 transaction ids are on more than one row\n" in summary
+    assert "  transaction_ids_unique: 1 ids are on more than one row\n" in summary
     assert "  header_as_expected: unknown columns, not loaded: customer_email\n" in summary
 
 

@@ -15,7 +15,7 @@ from txn_assets.environment import project_root
 from txn_assets_tests.deployment import make_config
 
 HEADER = "transaction_id,product,price,quantity,date\n"
-VALID = "T001,Desk,1.50,2,2024-01-31\n"
+VALID = "T1,Desk,1.50,2,2024-01-31\n"
 SECRET = "ID-OF-A-PERSON"
 
 
@@ -94,7 +94,7 @@ class TestFile:
         code, out = _check(capsys, _write(tmp_path, *rows, header=HEADER.replace("\n", ",channel\n")))
 
         assert code == 0
-        assert "  warning     transaction_ids_unique: 1 transaction ids are on more than one row\n" in out
+        assert "  warning     transaction_ids_unique: 1 ids are on more than one row\n" in out
         assert "  warning     header_as_expected: unknown columns, not loaded: channel\n" in out
 
     @pytest.mark.parametrize(
@@ -203,6 +203,33 @@ class TestFile:
         assert set(content) == {"file", "feed", "exit_code", "refused"}
 
 
+@pytest.mark.parametrize(
+    ("feed", "header", "valid"),
+    [
+        ("transactions", HEADER, VALID),
+        ("refunds", "refund_id,transaction_id,reason,amount,refunded_at\n", "R1,T1,late,1,2024-01-31T00:00:00Z\n"),
+    ],
+)
+def test_checks_have_their_names_in_dagster(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, feed: str, header: str, valid: str
+) -> None:
+    """Every check that fails is a check of the asset with the valid rows, with the same severity."""
+    import dagster as dg
+
+    from txn_assets.config import load_config
+    from txn_assets.definitions import build
+
+    rows = [row.replace("\n", ',6"\n') for row in (valid, valid, *[valid.replace("T1", "").replace("Desk", "")] * 9)]
+    file = _write(tmp_path, *rows, header=header.replace("\n", ",size\n"))
+
+    failed = _check_json(capsys, file, "--feed", feed)["failed_checks"]
+
+    asset = dg.AssetKey([*(["refunds"] if feed == "refunds" else []), f"validated_{feed}"])
+    specs = [spec for check in build(load_config()).asset_checks or () for spec in check.check_specs]
+    blocking = {spec.name: spec.blocking for spec in specs if spec.asset_key == asset}
+    assert {check["name"]: check["is_error"] for check in failed} | {"every_row_accounted_for": True} == blocking
+
+
 class TestRecord:
     """`--explain`: the verdict on one record."""
 
@@ -259,7 +286,7 @@ class TestRecord:
 @pytest.mark.parametrize("options", [[], ["--json"], ["--explain", "1"], ["--explain", "2", "--json"]])
 def test_no_pii(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str]) -> None:
     """No value of a PII column is in the output, whether its row is valid or not."""
-    rows = [VALID.replace("T001", SECRET), VALID.replace("T001", SECRET).replace("Desk", ""), f"'{SECRET},,,,\n"]
+    rows = [VALID.replace("T1", SECRET), VALID.replace("T1", SECRET).replace("Desk", ""), f"'{SECRET},,,,\n"]
 
     _, out = _check(capsys, _write(tmp_path, *rows), *options)
 
