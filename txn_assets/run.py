@@ -79,7 +79,8 @@ def run(  # noqa: PLR0913 - one for each option of the command
     Return 1 if an asset or a check of severity ERROR failed, else 0.
 
     Raises:
-        UsageError: the file cannot be landed, or the feed is not known.
+        UsageError: the file cannot be landed.
+        UserError: there is no such feed.
         ConfigError: a secret is missing or too short, or an environment variable has an unknown value.
         KeyboardInterrupt: the run was interrupted.
     """
