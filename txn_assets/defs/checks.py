@@ -168,7 +168,7 @@ def make_no_stuck_files(feed: Feed, landing_zone: dg.AssetSpec, minutes: int) ->
                 "stuck_files": len(files),
                 "oldest_minutes": oldest,
                 "missing_in": dg.MetadataValue.json(
-                    {label: sum(label in labels for labels in missing.values()) for label in ledgers.generations}
+                    {label: sum(label in labels for labels in missing.values()) for label in ledgers.versions}
                 ),
                 "oldest_files": dg.MetadataValue.json([str(version) for version in files[: -SHOWN_FILES - 1 : -1]]),
                 "landed_files": len(landed),

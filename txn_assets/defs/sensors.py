@@ -102,7 +102,8 @@ def make_daily_sweep(feed: Feed, orchestration: Orchestration) -> dg.ScheduleDef
         job_name=prefixed(feed, LOAD),
         cron_schedule=orchestration.schedule,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Requests every landed version that one of the three stores does not hold.",
+        description="Requests every landed version that one of the three stores does not hold, and some of those that "
+        "were loaded under other rules or another key.",
     )
     def daily_sweep(
         context: dg.ScheduleEvaluationContext, services: dg.ResourceParam[AllServices]
@@ -113,16 +114,26 @@ def make_daily_sweep(feed: Feed, orchestration: Orchestration) -> dg.ScheduleDef
         landed = [version for version, reason in objects if reason is None]
         ignored = _report(context.log, [reason for _, reason in objects if reason])
         queued = _queued(context.instance, feed)
-        missing = [v for v in missing_versions(landed, read_ledgers(own)) if v.name not in queued]
-        if not missing:
+        ledgers = read_ledgers(own)
+        missing = [v for v in missing_versions(landed, ledgers) if v.name not in queued]
+        outdated = outdated_versions(landed, ledgers, rules_id=feed.rules_id, key_id=own.run_files.hasher.key_id)
+        outdated = [version for version in outdated if version.name not in queued]
+        again = outdated[: orchestration.reload_limit]
+        left = (
+            f"{len(outdated) - len(again)} files that were loaded under other rules or another key are left for later."
+        )
+        if not missing and not again:
             return dg.SkipReason(
                 f"All {len(landed)} files in {landing.address} are in the three stores, or among {len(queued)} queued. "
-                f"{ignored}".strip()
+                f"{left if outdated else ''} {ignored}".strip()
             )
-        keys, added = _register(context.instance, feed, missing)
+        if again:
+            context.log.info(f"{len(again)} files were loaded under other rules or another key. {left}")
+        requested = missing + again
+        keys, added = _register(context.instance, feed, requested)
         context.instance.add_dynamic_partitions(partitions_name(feed), added)
         at = context.scheduled_execution_time.isoformat()
-        return [_request(batch, sweep=at) for batch in batches(missing, keys)]
+        return [_request(batch, sweep=at) for batch in batches(requested, keys)]
 
     return daily_sweep
 
@@ -158,6 +169,21 @@ def missing_versions(landed: Iterable[FileVersion], ledgers: Ledgers) -> list[Fi
     """Return the `landed` versions that at least one store does not hold, oldest first."""
     missing = (version for version in landed if ledgers.missing_in(version))
     return sorted(missing, key=lambda version: version.generation)
+
+
+def outdated_versions(
+    landed: Iterable[FileVersion], ledgers: Ledgers, *, rules_id: str, key_id: str
+) -> list[FileVersion]:
+    """Return the `landed` versions that every store holds, but at least one under other rules or another key.
+
+    The oldest come first.
+    """
+    outdated = (
+        version
+        for version in landed
+        if not ledgers.missing_in(version) and ledgers.outdated_in(version, rules_id=rules_id, key_id=key_id)
+    )
+    return sorted(outdated, key=lambda version: version.generation)
 
 
 def _queued(instance: dg.DagsterInstance, feed: Feed) -> set[str]:

@@ -1,4 +1,4 @@
-"""The ledgers of all stores together: which version of each file every store holds."""
+"""The ledgers of all stores together: which version of each file every store holds, and how it was loaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,11 +6,20 @@ from dataclasses import dataclass
 from txn_assets.files.ledger import FileVersion
 
 
+@dataclass(frozen=True, slots=True)
+class HeldVersion:
+    """The newest version of a file in a ledger: its generation, and the rules and the key of its load."""
+
+    generation: int
+    rules_id: str
+    key_id: str
+
+
 @dataclass(frozen=True)
 class Ledgers:
-    """Newest generation of each file in each store: by label of the store, then by file name."""
+    """Newest version of each file in each store: by label of the store, then by file name."""
 
-    generations: Mapping[str, Mapping[str, int]]
+    versions: Mapping[str, Mapping[str, HeldVersion]]
 
     def missing_in(self, version: FileVersion) -> list[str]:
         """Return the labels of the stores that do not hold `version`.
@@ -18,8 +27,21 @@ class Ledgers:
         Generations must be equal: a ledger with a larger generation than the live one holds a version that was
         replaced.
         """
-        return [label for label, held in self.generations.items() if held.get(version.name) != version.generation]
+        return [label for label in self.versions if self._generation(label, version.name) != version.generation]
+
+    def outdated_in(self, version: FileVersion, *, rules_id: str, key_id: str) -> list[str]:
+        """Return the labels of the stores that hold `version` under other rules, or hashed with another key."""
+        current = HeldVersion(version.generation, rules_id, key_id)
+        return [
+            label
+            for label, held in self.versions.items()
+            if self._generation(label, version.name) == version.generation and held[version.name] != current
+        ]
 
     def held(self, name: str) -> list[int]:
         """Return the generation of the file `name` in each store, or 0 if a store never loaded it."""
-        return [held.get(name, 0) for held in self.generations.values()]
+        return [self._generation(label, name) for label in self.versions]
+
+    def _generation(self, label: str, name: str) -> int:
+        held = self.versions[label].get(name)
+        return held.generation if held else 0

@@ -18,6 +18,7 @@ from google.cloud import bigquery
 from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import NOTHING, Action, Holding, LoadRecord, Totals, decide, read_holdings
+from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores import bigquery_tables, google_errors
@@ -128,11 +129,12 @@ class BigQueryStore(Store):
             self._prepare(jobs)
             return self._held(jobs, [name]).get(name)
 
-    def held_generations(self) -> dict[str, int]:
-        """Return the generations in the ledger; empty before the first load."""
+    def held_versions(self) -> dict[str, HeldVersion]:
+        """Return the versions in the ledger; empty before the first load."""
         with self._jobs() as jobs:
             self._prepare(jobs)
-            return dict(row.values() for row in jobs.query(statements.generations_query(self.tables)))
+            rows = [row.values() for row in jobs.query(statements.versions_query(self.tables))]
+        return {name: HeldVersion(*version) for name, *version in rows}
 
     def inexact_columns(self) -> list[str]:
         """Return the columns of decimals that the table stores as binary floating-point numbers."""

@@ -107,9 +107,12 @@ def held_query(tables: Tables) -> str:
     )
 
 
-def generations_query(tables: Tables) -> str:
-    """Return the query for the newest generation of each file in the ledger."""
-    return f"SELECT source_file, MAX(generation) FROM {tables.ledger} WHERE source_file != '' GROUP BY source_file"  # noqa: S608 - quoted names
+def versions_query(tables: Tables) -> str:
+    """Return the query for the newest version of each file in the ledger, with its rules and key."""
+    return (
+        f"SELECT source_file, generation, rules_id, key_id FROM {tables.ledger} WHERE source_file != '' "  # noqa: S608 - quoted names
+        "QUALIFY ROW_NUMBER() OVER (PARTITION BY source_file ORDER BY generation DESC) = 1"
+    )
 
 
 def day_bounds(tables: Tables, first: dt.date | None, last: dt.date | None) -> tuple[dt.date | None, dt.date | None]:

@@ -15,6 +15,7 @@ from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import NOTHING, Action, Holding, LedgerColumn, LoadRecord, decide
+from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.run_folder import written_whole
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
@@ -118,8 +119,8 @@ class GcsStore(Store):
             return None
         return record.at(blob.updated)
 
-    def held_generations(self) -> dict[str, int]:
-        """Return the newest generation of each file, from the metadata of objects in the configured format.
+    def held_versions(self) -> dict[str, HeldVersion]:
+        """Return the newest version of each file, from the metadata of objects in the configured format.
 
         Ignore objects in a format that the lake used before: they are no longer replaced. If they counted, a version
         that is already there in the new format would be loaded again every night.
@@ -127,12 +128,13 @@ class GcsStore(Store):
         blobs = self.clients.storage.list_blobs(
             self.bucket, prefix=f"{self.path}/", fields="items(name,metadata),nextPageToken", **self.clients.no_retry
         )
-        held: dict[str, int] = {}
+        held: dict[str, HeldVersion] = {}
         for blob in blobs:
             metadata = blob.metadata or {}
             if is_lake_object(blob.name, self.file_format) and "source_generation" in metadata:
-                name = metadata["source_file"]
-                held[name] = max(held.get(name, 0), int(metadata["source_generation"]))
+                name, generation = metadata["source_file"], int(metadata["source_generation"])
+                if name not in held or generation > held[name].generation:
+                    held[name] = HeldVersion(generation, metadata.get("rules_id", ""), metadata.get("key_id", ""))
         return held
 
     def read_rows(self, names: Sequence[str]) -> pa.Table:

@@ -26,6 +26,7 @@ from txn_assets.files.ledger import (
     describe,
     read_holdings,
 )
+from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
 from txn_assets.stores import postgres_catalog as catalog
@@ -61,12 +62,13 @@ class PostgresStore(Store):
             is_exact = not found.inexact(self.table)
             return read_holdings(names, held, run_id, partial(self._totals, connection, is_exact=is_exact))
 
-    def held_generations(self) -> dict[str, int]:
-        """Return the generations in the ledger; empty before the first load."""
+    def held_versions(self) -> dict[str, HeldVersion]:
+        """Return the versions in the ledger; empty before the first load."""
         with self._connect() as connection:
             if catalog.read(connection, self.table).ledger is None:
                 return {}
-            return dict(connection.execute(statements.generations_query(self.table)).fetchall())
+            rows = connection.execute(statements.versions_query(self.table)).fetchall()
+        return {name: HeldVersion(*version) for name, *version in rows}
 
     def held(self, name: str) -> LoadRecord | None:
         """Return the newest ledger row of the file `name`, or None before its first load."""

@@ -136,9 +136,12 @@ def held_query(table: Table, columns: Collection[str]) -> sql.Composed:
     ).format(_identifiers(columns), table.ledger)
 
 
-def generations_query(table: Table) -> sql.Composed:
-    """Return the query for the newest generation of each file in the ledger."""
-    return sql.SQL("SELECT source_file, max(generation) FROM {} GROUP BY source_file").format(table.ledger)
+def versions_query(table: Table) -> sql.Composed:
+    """Return the query for the newest version of each file in the ledger, with its rules and key."""
+    return sql.SQL(
+        "SELECT DISTINCT ON (source_file) source_file, generation, rules_id, key_id FROM {} "
+        "ORDER BY source_file, generation DESC"
+    ).format(table.ledger)
 
 
 def rows_query(table: Table) -> sql.Composed:

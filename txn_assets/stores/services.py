@@ -77,7 +77,7 @@ class Services:
             StoreError: a ledger cannot be read.
         """
         stores = {entry.label: self.stores[entry.key] for entry in STORES}
-        return Ledgers({label: store.retry_transient(store.held_generations) for label, store in stores.items()})
+        return Ledgers({label: store.retry_transient(store.held_versions) for label, store in stores.items()})
 
     def close(self) -> None:
         """Remove the files of the run."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from txn_assets.files.ledger import Action, FileVersion, Holding, LoadRecord
+from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.hashed_rows import inexact_totals
@@ -57,8 +58,8 @@ class Store(ABC):
         """Return the newest ledger row of the file `name`, or None before its first load."""
 
     @abstractmethod
-    def held_generations(self) -> dict[str, int]:
-        """Return the newest generation in the ledger for each file, by name."""
+    def held_versions(self) -> dict[str, HeldVersion]:
+        """Return the newest version in the ledger for each file, by name."""
 
     @abstractmethod
     def read_rows(self, names: Sequence[str]) -> pa.Table:

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from txn_assets.files.ledger import Action
+from txn_assets.files.ledgers import HeldVersion
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import Deployment
@@ -75,7 +76,8 @@ def test_role_that_owns_nothing_loads(deployment: Deployment, loader: Loader, ol
     assert make_load(loader.sink, new) is Action.KEEP
 
     assert difference(deployment, STORE, new).size == 0
-    assert loader.sink.held_generations() == {"a.csv": new.file.version.generation}
+    held = HeldVersion(new.file.version.generation, new.file.rules_id, new.file.key_id)
+    assert loader.sink.held_versions() == {"a.csv": held}
     assert loader.sink.inexact_columns() == []
 
 

@@ -96,6 +96,38 @@ def test_sweep_requests_what_a_ledger_lacks(deployment: Deployment) -> None:
     assert _sweep(deployment) == ["a.csv"]
 
 
+def test_sweep_loads_again_under_other_rules(deployment: Deployment) -> None:
+    """After the rules changed, the sweep requests the oldest files, up to the limit, and the run loads them again."""
+    deployment.configure({"orchestration": {"reload_limit": 1}})
+    deployment.load("a.csv", make_row(), make_row(transaction_id="T002", price="0.50"))
+    deployment.load("b.csv", make_row())
+    deployment.materialize("transactions.csv")
+    assert _sweep(deployment) == []
+
+    deployment.configure({"ingestion": {"validation": {"min_price": "1"}}})
+    requested = _sweep(deployment)
+
+    # The sample landed first, when the stack started.
+    assert requested == ["transactions.csv"]
+    deployment.materialize("transactions.csv")
+    assert _sweep(deployment) == ["a.csv"]
+    deployment.materialize("a.csv")
+    assert len(deployment.rows_everywhere("a.csv")) == 1
+    assert _sweep(deployment) == ["b.csv"]
+
+
+def test_sweep_that_may_not_load_again(deployment: Deployment) -> None:
+    """With a limit of 0, the sweep says how many files are left under other rules."""
+    deployment.configure({"orchestration": {"reload_limit": 0}})
+    deployment.materialize("transactions.csv")
+    deployment.configure({"ingestion": {"validation": {"min_price": "1"}}})
+
+    skipped = _evaluate_sweep(deployment)
+
+    assert isinstance(skipped, dg.SkipReason)
+    assert "1 files that were loaded under other rules or another key are left for later." in str(skipped.skip_message)
+
+
 def test_objects_of_another_format_are_not_counted(deployment: Deployment) -> None:
     """After a change of the lake's format, only what has not been loaded in the new format is requested."""
     deployment.configure({"data_lake": {"format": "parquet"}})

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from txn_assets.files.ledgers import Ledgers
+from txn_assets.files.ledgers import HeldVersion, Ledgers
 from txn_assets.files.retention import landed_at, outdated_keys, outdated_objects
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
@@ -33,7 +33,8 @@ def test_generation_is_a_moment() -> None:
 )
 def test_key(landed: dict[str, int], held: list[int], outdated: bool) -> None:
     """A key is removed if its file is old and in every store, or gone from the landing zone."""
-    ledgers = Ledgers({str(n): {"a.csv": generation} if generation else {} for n, generation in enumerate(held)})
+    versions = [{"a.csv": HeldVersion(generation, "rules", "key")} if generation else {} for generation in held]
+    ledgers = Ledgers({str(n): each for n, each in enumerate(versions)})
 
     assert outdated_keys(["a.csv"], landed, ledgers, before=BEFORE) == (["a.csv"] if outdated else [])
 
