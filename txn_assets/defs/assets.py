@@ -174,7 +174,7 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
     if report.records and not report.valid:
         message = (
             f"No valid {services.feed.name} in {version.name}. {report.rejected} rejected rows with their reasons "
-            f"are in {place}. The stores keep what they had."
+            f"are in {place}. The stores keep what they had{report.hint()}."
         )
         raise dg.Failure(message, metadata=metadata, allow_retries=False)
     if not report.records:

@@ -44,6 +44,7 @@ class ValidationReport:
         extra_columns: header columns that are not in the contract.
         repeated_ids: how many row ids appear on more than one valid row.
         bare_quotes: how many rows have a quote inside an unquoted field, such as an inch sign.
+        looks_like: what form the file seems to have if most rows are rejected in the configured one, else ''.
     """
 
     records: int
@@ -54,6 +55,7 @@ class ValidationReport:
     extra_columns: tuple[str, ...]
     repeated_ids: int
     bare_quotes: int = 0
+    looks_like: str = ""
 
     def unaccounted(self) -> str | None:
         """Return a message if a row is neither valid nor rejected, or is both, otherwise None."""
@@ -68,8 +70,12 @@ class ValidationReport:
             return None
         return (
             f"{share:.1%} of the rows are rejected, more than {key} {limit}; "
-            "see the quarantine for these rows and why they were rejected"
+            f"see the quarantine for these rows and why they were rejected{self.hint()}"
         )
+
+    def hint(self) -> str:
+        """Return what the file looks like, as the end of a message without its period; '' if it looks like nothing."""
+        return f". {self.looks_like}" if self.looks_like else ""
 
     def all_rejections(self) -> str:
         """Return how often each reason rejected a row."""

@@ -9,7 +9,7 @@ import io
 import struct
 import zlib
 from contextlib import suppress
-from typing import BinaryIO, cast
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -38,6 +38,13 @@ _WORKBOOK = (b"[Content_Types].xml", b"_rels/", b"docProps/", b"xl/", b"mimetype
 """How the names in the archive of a workbook begin."""
 
 
+class Readable(Protocol):
+    """A stream as far as a file is read from it; a download has no more."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most `size` bytes, and b"" at the end."""
+
+
 class Unpacked:
     """The unpacked contents of a stream that needs only a `read` method.
 
@@ -48,19 +55,19 @@ class Unpacked:
         NotATransactionFileError: on creation and from `read`: the data is damaged, or an archive is not one plain file.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         start = read_full(stream, max(map(len, COMPRESSED)))
-        source = cast("BinaryIO", Prefixed(start, stream))
+        source = Prefixed(start, stream)
         self.compression = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), "")
-        self._stream = source
+        self._stream: Readable = source
         if self.compression == "gzip":
-            self._stream = cast("BinaryIO", gzip.GzipFile(fileobj=source))
+            self._stream = gzip.GzipFile(fileobj=source)  # type: ignore[call-overload]  # `read` is enough
         elif self.compression == "ZIP":
-            self._stream = cast("BinaryIO", _ZipMember(source))
+            self._stream = _ZipMember(source)
         elif self.compression == "Zstandard":
-            self._stream = cast("BinaryIO", pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd"))
+            self._stream = pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd")
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         """Return `size` bytes, or fewer at the end."""
         try:
             return read_full(self._stream, size)
@@ -87,7 +94,7 @@ def unpacked_size(size: int, head: bytes) -> int:
     # The head usually ends inside the data.
     with suppress(NotATransactionFileError):
         # Read little at a time, so that the position in `packed` belongs to what was unpacked.
-        contents = Unpacked(cast("BinaryIO", _Trickle(packed)))
+        contents = Unpacked(_Trickle(packed))
         while contents.compression and unpacked < _MAX_UNPACKED_HEAD and (data := contents.read(1 << 12)):
             unpacked += len(data)
             read = packed.tell()
@@ -102,7 +109,7 @@ def max_expansion(name: str) -> int:
 class _ZipMember:
     """The contents of the only file in a ZIP archive (APPNOTE.TXT 6.3.10, 4.3)."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         start = read_full(source, _LOCAL_HEADER.size)
         if len(start) < _LOCAL_HEADER.size:
@@ -129,7 +136,7 @@ class _ZipMember:
         self._found_crc = 0
         self._is_done = False
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         """Return at most `size` bytes, and b"" at the end."""
         if self._is_done:
             return b""
@@ -195,7 +202,7 @@ def _size_of_stored(packed: int, unpacked: int, extra: bytes) -> int:
     return packed
 
 
-def read_full(stream: BinaryIO, size: int) -> bytes:
+def read_full(stream: Readable, size: int) -> bytes:
     """Return `size` bytes, or fewer at the end of the stream. Loop, because a raw stream may return fewer per read."""
     parts = []
     while size > 0 and (part := stream.read(size)):
@@ -210,11 +217,11 @@ class Prefixed:
     closed = False
     """Arrow asks for it."""
 
-    def __init__(self, prefix: bytes, stream: BinaryIO) -> None:
+    def __init__(self, prefix: bytes, stream: Readable) -> None:
         self._prefix = prefix
         self._stream = stream
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         """Return at most `size` bytes, and b"" at the end."""
         if self._prefix:
             size = len(self._prefix) if size < 0 else size
@@ -229,8 +236,8 @@ class Prefixed:
 class _Trickle:
     """A stream that returns few bytes at a time."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         return self._stream.read(min(size, 1 << 7) if size >= 0 else 1 << 7)

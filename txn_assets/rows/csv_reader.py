@@ -9,11 +9,10 @@ is cut out and read separately, so that one broken record neither spoils the fil
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, cast
 
 import numpy as np
 
-from txn_assets.rows.compression import Prefixed, Unpacked, read_full
+from txn_assets.rows.compression import Prefixed, Readable, Unpacked, read_full
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.csv_columns import Block, RegularRun
 from txn_assets.rows.csv_header import Header, NotATransactionFileError, check_format, header_by_position, read_header
@@ -69,7 +68,7 @@ class CsvFile:
 
     def __init__(
         self,
-        stream: BinaryIO,
+        stream: Readable,
         contract: RowContract,
         file_format: FileFormat = DEFAULT_FORMAT,
         sizes: Sizes = _DEFAULT_SIZES,
@@ -81,8 +80,8 @@ class CsvFile:
         unpacked = Unpacked(stream)
         start = unpacked.read(sizes.block_bytes)
         check_format(start, compression=unpacked.compression, encoding=file_format.encoding)
-        source = Prefixed(start, cast("BinaryIO", unpacked))
-        self._stream = in_utf8(cast("BinaryIO", source), file_format.encoding)
+        source = Prefixed(start, unpacked)
+        self._stream = in_utf8(source, file_format.encoding)
         self._data = self._read(sizes.block_bytes)
         self._skip_lines()
         self.header = self._take_header()

@@ -5,8 +5,8 @@ in and not the file.
 """
 
 import codecs
-from typing import BinaryIO
 
+from txn_assets.rows.compression import Readable
 from txn_assets.rows.csv_header import NotATransactionFileError, is_utf16
 
 _CODECS = {"windows-1252": "cp1252", "iso-8859-1": "latin-1", "iso-8859-15": "iso8859-15"}
@@ -15,21 +15,21 @@ _START_BYTES = 64
 _NOT_UTF8 = b"\xff"
 
 
-def in_utf8(stream: BinaryIO, encoding: str) -> BinaryIO:
+def in_utf8(stream: Readable, encoding: str) -> Readable:
     """Return `stream`, which is text in `encoding`, as a stream of UTF-8. A read may return more than its size."""
     if encoding.startswith("utf-8"):
         return stream
-    return _Utf16(stream) if encoding == "utf-16" else _SingleBytes(stream, _CODECS[encoding])  # type: ignore[return-value]  # `read` is enough
+    return _Utf16(stream) if encoding == "utf-16" else _SingleBytes(stream, _CODECS[encoding])
 
 
 class _SingleBytes:
     """Text in an encoding of one byte per character."""
 
-    def __init__(self, stream: BinaryIO, codec: str) -> None:
+    def __init__(self, stream: Readable, codec: str) -> None:
         self._stream = stream
         self._codec = codec
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         data = self._stream.read(size)
         if data.isascii():
             return data
@@ -44,11 +44,11 @@ class _Utf16:
         NotATransactionFileError: neither a mark nor the NULs of Latin letters give the order of the bytes.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._decoder: codecs.IncrementalDecoder | None = None
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         # A read of one byte may not complete a character.
         while data := self._stream.read(max(size, _START_BYTES)):
             if self._decoder is None:

@@ -98,9 +98,14 @@ def _numbers(texts: _Texts, decimal: str, thousands: str | None) -> _Texts:
 
 def _ungrouped(texts: _Texts, decimal: str, thousands: str) -> _Texts:
     """Return `texts`, which all have a mark between thousands, without it; misplaced marks make a misfit."""
-    mark, point = re.escape(thousands), re.escape(decimal)
-    form = rf"^{_BLANKS}[+-]?(?:[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+|[0-9]+)(?:{point}[0-9]*)?{_BLANKS}$"
-    return pc.if_else(pc.match_substring_regex(texts, form), pc.replace_substring(texts, thousands, ""), _MISFIT)
+    fits = pc.match_substring_regex(texts, number_pattern(decimal, thousands))
+    return pc.if_else(fits, pc.replace_substring(texts, thousands, ""), _MISFIT)
+
+
+def number_pattern(decimal: str, thousands: str | None) -> str:
+    """Return the regular expression of numbers in this form."""
+    group = rf"[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+|" if thousands else ""
+    return rf"^{_BLANKS}[+-]?(?:{group}[0-9]+)(?:{re.escape(decimal)}[0-9]*)?{_BLANKS}$"
 
 
 def _translated(texts: _Texts, table: bytes) -> _Texts:
@@ -146,6 +151,11 @@ def _dates(texts: _Texts, patterns: Sequence[str], *, has_time: bool) -> _Texts:
             if not len(left):
                 break
     return result
+
+
+def count_dates(texts: _Texts, pattern: str, *, has_time: bool) -> int:
+    """Return how many of `texts` are dates, or timestamps, in the form `pattern`."""
+    return int(pc.not_equal(_dates(texts, [pattern], has_time=has_time), _MISFIT).true_count)
 
 
 type _Found = tuple["np.typing.NDArray[np.bool_]", _Texts | None]

@@ -6,6 +6,7 @@ hashed files.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,8 +15,10 @@ import pyarrow as pa
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, RejectedSample, ValidationReport, mixed_amounts
 from txn_assets.files.run_folder import RunFolder
+from txn_assets.rows.compression import Readable
 from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.rows.csv_reader import CsvFile, Sizes
+from txn_assets.rows.detection import described, looks_like
 from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.quarantine import QuarantineWriter
@@ -42,8 +45,9 @@ def read_header(stream: BinaryIO, reading: Reading) -> tuple[str, ...]:
     Raises:
         NotATransactionFileError: the file does not have the columns and the form of the feed.
     """
-    file = CsvFile(stream, reading.contract, reading.file_format, Sizes(block_bytes=1 << 16))
-    _check_columns(file, reading)
+    with described(stream, reading) as head:
+        file = CsvFile(head, reading.contract, reading.file_format, Sizes(block_bytes=1 << 16))
+        _check_columns(file, reading)
     return file.header.columns
 
 
@@ -55,6 +59,14 @@ def validate_file(stream: BinaryIO, folder: RunFolder, *, reading: Reading, hash
     Raises:
         NotATransactionFileError: the file as a whole does not have the columns and the form of the feed.
     """
+    with described(stream, reading) as head:
+        report = _validate_file(head, folder, reading, hasher)
+    if 2 * report.valid < report.records:
+        report = replace(report, looks_like=looks_like(head.data, reading))
+    return report
+
+
+def _validate_file(stream: Readable, folder: RunFolder, reading: Reading, hasher: Hasher) -> ValidationReport:
     contract = reading.contract
     file = CsvFile(stream, contract, reading.file_format)
     _check_columns(file, reading)

@@ -186,6 +186,7 @@ class TestDates:
             ("%d.%m.%Y", "02.03.2024 00:00"),
             ("%d.%m.%Y", "02.03.24"),
             ("%d.%m.%Y", "?"),
+            ("%Y%m%d", "202\u00e9030"),
             ("%Y-%m-%d %H:%M:%S", "2024-03-02 00:00:01"),
             ("%Y-%m-%d %H:%M:%S", "2024-03-02"),
             ("%m/%d/%Y %I:%M:%S %p", "3/2/2024 12:00:00 PM"),
@@ -197,6 +198,12 @@ class TestDates:
         reason = judged_one("day", text, form(dates=[pattern]))
         assert reason.code == "date_format"
         assert reason.message == f"Input should be a date in the form {pattern}, at midnight if it has a time"
+
+    def test_years_with_two_digits(self) -> None:
+        """Years with two digits are those from 1969 to 2068, as in POSIX."""
+        early, first, last = judged("day", ["31.12.69", "01.01.70", "31.12.68"], form(dates=["%d.%m.%y"]))
+        assert early.code == "date_out_of_range"
+        assert (first, last) == (dt.date(1970, 1, 1), dt.date(2068, 12, 31))
 
     def test_day_that_does_not_exist(self) -> None:
         """A day that does not exist is rejected as in the standard form."""
