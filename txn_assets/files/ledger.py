@@ -88,8 +88,35 @@ FLOAT_TOLERANCE = Decimal("1e-6")
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """What a version of a file changes against the version that it replaces, in rows.
+
+    A row is the same if it has the same row id. In a feed without one, it is the same if all its values are: then
+    `changed` is 0, because a row that changes counts as gone and as added.
+    """
+
+    added: int
+    gone: int
+    changed: int
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Self | None:
+        """Return the changes in a ledger row; None if the ledger has none, or the load replaced nothing."""
+        counts = [int(row[name]) for name in CHANGE_COLUMNS if row.get(name) is not None]
+        return cls(*counts) if len(counts) == len(CHANGE_COLUMNS) else None
+
+
+CHANGE_COLUMNS = ("rows_added", "rows_gone", "rows_changed")
+"""Columns of a ledger that has `Changes`, in the order of the attributes."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """A ledger row: one version of a file as one load wrote it to one store."""
+    """A ledger row: one version of a file as one load wrote it to one store.
+
+    Attributes:
+        changes: what the load changed, if the store computed it.
+    """
 
     file: FileVersion
     run_id: str
@@ -97,6 +124,7 @@ class LoadRecord:
     rules_id: str
     totals: Totals
     loaded_at: dt.datetime | None = None
+    changes: Changes | None = None
 
     def to_row(self) -> dict[str, Any]:
         """Return the value of each ledger column; the store itself sets `loaded_at`."""
@@ -109,7 +137,7 @@ class LoadRecord:
 
         A value is null or missing if the row was written before its column was added.
         """
-        parts: dict[str, dict[str, Any]] = {"": {"loaded_at": row.get("loaded_at")}, "file": {}, "totals": {}}
+        parts: dict[str, dict[str, Any]] = {"": {}, "file": {}, "totals": {}}
         for column in _COLUMNS:
             part, _, name = column.attribute.rpartition(".")
             parts[part][name] = column.kind.read(row.get(column.name))
@@ -118,7 +146,13 @@ class LoadRecord:
             for name, value in row.items()
             if name.startswith(SUM_PREFIX)
         }
-        return cls(file=FileVersion(**parts["file"]), totals=Totals(sums=sums, **parts["totals"]), **parts[""])
+        return cls(
+            file=FileVersion(**parts["file"]),
+            totals=Totals(sums=sums, **parts["totals"]),
+            loaded_at=row.get("loaded_at"),
+            changes=Changes.of_row(row),
+            **parts[""],
+        )
 
     def same_content(self, other: "LoadRecord") -> bool:
         """Return whether both come from the same bytes, validated and hashed the same way."""
@@ -132,6 +166,20 @@ class LoadRecord:
     def at(self, moment: dt.datetime) -> "LoadRecord":
         """Return this record with `moment` as its load time."""
         return replace(self, loaded_at=moment)
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Two ledger rows of a file: the version that a load replaced, and the version that it wrote."""
+
+    before: LoadRecord
+    after: LoadRecord
+
+    @property
+    def sums(self) -> dict[str, Decimal]:
+        """The change of the sum of each column."""
+        before = self.before.totals.sums
+        return {name: total - before.get(name, Decimal(0)) for name, total in self.after.totals.sums.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
-from txn_assets.files.ledger import NOTHING, Action, Holding, LoadRecord, Totals, decide, read_holdings
+from txn_assets.files.ledger import NOTHING, Action, Holding, LoadRecord, Replacement, Totals, decide, read_holdings
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.stores import bigquery_sql as statements
@@ -25,6 +25,7 @@ from txn_assets.stores import bigquery_tables, google_errors
 from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
 from txn_assets.stores.bigquery_sql import Tables
 from txn_assets.stores.clients import Clients
+from txn_assets.stores.partition_keys import key_bounds
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
 
@@ -85,15 +86,27 @@ class BigQueryStore(Store):
             self._fill_load_table(jobs, plan.loads, load_table, work_id)
         replaced = [file.version.name for file in plan.loads]
         touched = [record for record in (*plan.records, *plan.held.values()) if record.file.name in replaced]
+        compared = plan.compared
         jobs.run_script(
             f"txn_commit_{work_id}",
-            statements.replace_script(self.tables, load_table, types),
+            statements.replace_script(self.tables, load_table, types, compares=bool(compared)),
             bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
             bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
+            *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
             *self._bounds(touched),
         )
+        if compared:
+            self._note_replacements(jobs, plan)
         if load_table:
             jobs.client.delete_table(self.tables.id_of(load_table), not_found_ok=True, **self.clients.no_retry)
+
+    def _note_replacements(self, jobs: Jobs, plan: "_Plan") -> None:
+        noted = self._held(jobs, plan.compared)
+        for record in plan.records:
+            after = noted.get(record.file.name)
+            # By now, another run may have loaded another version.
+            if after and (after.file, after.run_id) == (record.file, record.run_id):
+                self.replacements[record.file.name] = Replacement(plan.held[record.file.name], after)
 
     def _fill_load_table(self, jobs: Jobs, files: Sequence[HashedFile], load_table: str, work_id: str) -> None:
         client, no_retry = jobs.client, self.clients.no_retry
@@ -222,7 +235,7 @@ class BigQueryStore(Store):
         kind = self.tables.partition_type
         if kind is None:
             return []
-        bounds = zip(("first_key", "last_key"), statements.day_bounds(self.tables, first, last), strict=True)
+        bounds = zip(("first_key", "last_key"), key_bounds(self.contract, first, last), strict=True)
         return [bigquery.ScalarQueryParameter(name, kind, value) for name, value in bounds]
 
 
@@ -243,6 +256,12 @@ class _Plan:
     def structs(self, tables: Tables) -> list[bigquery.StructQueryParameter]:
         """Return the elements of @incoming in `replace_script`."""
         return [struct(tables, record, self.held.get(record.file.name)) for record in self.records]
+
+    @property
+    def compared(self) -> list[str]:
+        """The files whose rows replace others that were hashed with the same key, so their ids can be compared."""
+        before = ((file, self.held.get(file.version.name)) for file in self.loads)
+        return [file.version.name for file, held in before if held and held.totals.rows and held.key_id == file.key_id]
 
     @property
     def identity(self) -> list[str]:

@@ -17,6 +17,7 @@ from txn_assets.rows.contract import RowContract
 from txn_assets.rows.fingerprint import BIGQUERY, select_days, select_fingerprint, select_totals
 from txn_assets.rows.kinds import DecimalKind
 from txn_assets.stores.ledger_columns import ledger_columns
+from txn_assets.stores.partition_keys import key_bounds
 
 LOAD_TABLE_PREFIX = "_txn_staging_"
 
@@ -62,7 +63,7 @@ class Tables:
     def ledger_columns(self) -> dict[str, str]:
         """The columns of the ledger with their types."""
         columns = {column.name: column.kind.bigquery for column in ledger_columns(self.contract)}
-        return columns | {"loaded_at": "TIMESTAMP"}
+        return columns | dict.fromkeys(ledger.CHANGE_COLUMNS, "INT64") | {"loaded_at": "TIMESTAMP"}
 
     @property
     def partition_type(self) -> str | None:
@@ -115,13 +116,6 @@ def versions_query(tables: Tables) -> str:
     )
 
 
-def day_bounds(tables: Tables, first: dt.date | None, last: dt.date | None) -> tuple[dt.date | None, dt.date | None]:
-    """Return the smallest and the largest partition key of the days from `first` to `last`, which are in UTC."""
-    if tables.partition_type == "TIMESTAMP" and first and last:
-        return dt.datetime.combine(first, dt.time.min, dt.UTC), dt.datetime.combine(last, dt.time.max, dt.UTC)
-    return first, last
-
-
 def within(tables: Tables) -> str:
     """Return the condition for rows between @first_key and @last_key, to append to another condition.
 
@@ -133,7 +127,9 @@ def within(tables: Tables) -> str:
 
 def _any_key(tables: Tables) -> str:
     """Return the condition for every row, in a form that satisfies a required filter."""
-    first, last = (f"{tables.partition_type} '{bound}'" for bound in day_bounds(tables, dt.date.min, dt.date.max))
+    first, last = (
+        f"{tables.partition_type} '{bound}'" for bound in key_bounds(tables.contract, dt.date.min, dt.date.max)
+    )
     return _between(tables, first, last)
 
 
@@ -180,11 +176,12 @@ def begin_ledger_statement(tables: Tables) -> str:
 
     Every load updates the lock row, which names no file, so that two loads at once conflict. The data table already has
     files if the ledger was lost, for example in a partial restore. The next load of such a file must find the rows and
-    replace them. The sums and the fingerprint in these ledger rows stay null. This is the only statement that reads the
+    replace them. The other columns of these ledger rows stay null. This is the only statement that reads the
     whole table, and it runs once per ledger.
     """
     columns = tables.ledger_columns.items()
-    empty = {name: _EMPTY[kind] for name, kind in columns if kind in _EMPTY and name != "fingerprint"}
+    unknown = ("fingerprint", *ledger.CHANGE_COLUMNS)
+    empty = {name: _EMPTY[kind] for name, kind in columns if kind in _EMPTY and name not in unknown}
     lock = empty | {"run_id": "'lock'"}
     first, last = select_days(BIGQUERY, tables.contract)
     lost = empty | {"source_file": "source_file", "run_id": "'ledger lost'"}
@@ -196,12 +193,13 @@ def begin_ledger_statement(tables: Tables) -> str:
     )
 
 
-def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, str]) -> str:
+def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, str], *, compares: bool = False) -> str:
     """Return the transaction that replaces files and writes their ledger rows, all or nothing.
 
     Binds @incoming (the ledger rows, each with the generation and run that the caller last read), @replaced (the files
     of `load_table`, including those that are not in the ledger), and @first_key and @last_key (the bounds of the
-    partition keys in old and new rows). Without `load_table`, only the ledger rows are written.
+    partition keys in old and new rows). Without `load_table`, only the ledger rows are written. If the script
+    `compares` rows, it also binds @compared, the files whose ledger row says what changed; see `changes_query`.
 
     A transaction allows SELECT and DML, but not ASSERT
     (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions). Instead, a SELECT that
@@ -217,6 +215,8 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         f"OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)), ERROR('{LEDGER_CHANGED}'), TRUE)",
     ]
     if load_table is not None:
+        if compares:
+            steps.append(f"CREATE TEMP TABLE {load_table}_changes AS {changes_query(tables, load_table, types)}")
         columns = tables.columns
         values = ", ".join(f"CAST(`{name}` AS {types.get(name, kind)})" for name, kind in columns.items())
         steps += [
@@ -226,6 +226,10 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
     inexact = inexact_columns(tables, types)
     totals, fingerprint = _verification(tables, inexact) if load_table else ("", "i.fingerprint")
     noted = [fingerprint if name == "fingerprint" else f"i.{name}" for name in names]
+    if compares:
+        names += ledger.CHANGE_COLUMNS
+        noted += [f"c.{name}" for name in ledger.CHANGE_COLUMNS]
+        totals += f" LEFT JOIN {load_table}_changes AS c ON c.source_file = i.source_file"
     steps += [
         f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
         # Delete larger generations too: the largest in the ledger counts as held, but the live one may be smaller.
@@ -235,6 +239,43 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         "COMMIT TRANSACTION",
     ]
     return ";\n".join(steps) + ";"
+
+
+def changes_query(tables: Tables, load_table: str, types: Mapping[str, str]) -> str:
+    """Return the query for what the rows of `load_table` change in each file in @compared; see `ledger.Changes`.
+
+    Binds @first_key and @last_key, too. Both sides have the types of the table, so equal values have equal texts. Ids
+    that a file has more than once are compared together.
+    """
+    key = f"CAST(`{tables.contract.row_id}` AS STRING)" if tables.contract.row_id else "CAST(NULL AS STRING)"
+    values = {name: f"CAST(`{name}` AS {types.get(name, kind)})" for name, kind in tables.columns.items()}
+    texts = [
+        part
+        for name in tables.contract.names
+        for part in ([f"CHAR_LENGTH({values[name]})"] if tables.columns[name] == "STRING" else []) + [values[name]]
+    ]
+    number = BIGQUERY.number.format(f"CONCAT({", '|', ".join(map(BIGQUERY.text.format, texts))})")
+    sides = [
+        f"SELECT source_file, {key} AS id, {number} AS number, {is_old} AS is_old FROM {source}"  # noqa: S608 - quoted names
+        f" WHERE source_file IN UNNEST(@compared){condition}"
+        for source, is_old, condition in (
+            (tables.data, "TRUE", within(tables)),
+            (tables.quoted(load_table), "FALSE", ""),
+        )
+    ]
+    # A row without an id is the same if its values are.
+    by_id = (
+        "SELECT source_file, COALESCE(id, CONCAT('#', CAST(number AS STRING))) AS id, COUNTIF(is_old) AS old_rows, "  # noqa: S608 - quoted names
+        "COUNTIF(NOT is_old) AS new_rows, SUM(IF(is_old, 1, -1) * CAST(number AS NUMERIC)) AS difference "
+        f"FROM ({' UNION ALL '.join(sides)}) GROUP BY 1, 2"
+    )
+    added, gone, changed = ledger.CHANGE_COLUMNS
+    return (
+        f"SELECT source_file, SUM(GREATEST(new_rows - old_rows, 0)) AS {added}, "  # noqa: S608 - quoted names
+        f"SUM(GREATEST(old_rows - new_rows, 0)) AS {gone}, "
+        f"SUM(IF(new_rows = old_rows AND difference != 0, new_rows, 0)) AS {changed} "
+        f"FROM ({by_id}) GROUP BY source_file"
+    )
 
 
 def inexact_columns(tables: Tables, types: Mapping[str, str]) -> list[str]:

@@ -19,6 +19,7 @@ from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import (
     NOTHING,
     Action,
+    FileVersion,
     Holding,
     LoadRecord,
     Totals,
@@ -34,10 +35,28 @@ from txn_assets.stores import postgres_errors as errors
 from txn_assets.stores import postgres_sql as statements
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import StoreError
+from txn_assets.stores.partition_keys import key_bounds
 from txn_assets.stores.postgres_copy import pieces
 from txn_assets.stores.postgres_sql import Table
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SharedIds:
+    """Row ids of a file that the table also has under other names.
+
+    Attributes:
+        count: how many of the file's `ids` different row ids.
+        names: the other files, the one that shares most first.
+    """
+
+    count: int
+    ids: int
+    names: tuple[str, ...]
+
+
+NO_SHARED_IDS = SharedIds(0, 0, ())
 
 
 @dataclass(kw_only=True)
@@ -80,6 +99,38 @@ class PostgresStore(Store):
         with self._connect() as connection:
             row = connection.execute(statements.any_id_query(self.table), [name, list(ids)]).fetchone()
         return bool(row and row[0])
+
+    def twins(self, version: FileVersion) -> tuple[str, ...]:
+        """Return the other names under which the bytes of `version` are loaded, in the order of their loads."""
+        with self._connect() as connection:
+            parameters = {"size": version.size, "crc32c": version.crc32c, "source_file": version.name}
+            rows = connection.execute(statements.twins_query(self.table), parameters).fetchall()
+        return tuple(name for (name,) in rows)
+
+    def shared_ids(self, file: HashedFile) -> SharedIds | None:
+        """Return how many row ids of `file`, which is loaded, other files have on the same days.
+
+        Return None if nothing limits the search: the feed has no row id or no partition key. The ledger says which
+        other files have rows on these days, and if there are none, the rows are not read.
+        """
+        contract, totals = self.contract, file.totals
+        if contract.row_id is None or contract.partition_key is None:
+            return None
+        name = file.version.name
+        days = {"min_date": totals.min_date, "max_date": totals.max_date}
+        with self._connect() as connection:
+            query = statements.overlapping_query(self.table)
+            found = connection.execute(query, {**days, "key_id": file.key_id, "source_file": name}).fetchall()
+            if not (others := [other for (other,) in found]):
+                return NO_SHARED_IDS
+            first, last = key_bounds(contract, totals.min_date, totals.max_date)
+            within = {"source_file": name, "names": others, "first_key": first, "last_key": last}
+            shared = dict(connection.execute(statements.shared_ids_query(self.table), within).fetchall())
+            if not (count := shared.pop(None, 0)):
+                return NO_SHARED_IDS
+            row = connection.execute(statements.count_ids_query(self.table), [name]).fetchone()
+        names = sorted(shared, key=lambda other: (-shared[other], other))
+        return SharedIds(count, row[0] if row else 0, tuple(names))
 
     def inexact_columns(self) -> list[str]:
         """Return the columns of decimals that the table stores as binary floating-point numbers."""

@@ -158,6 +158,45 @@ def any_id_query(table: Table) -> sql.Composed:
     )
 
 
+def twins_query(table: Table) -> sql.Composed:
+    """Return the query for the other names of a file's bytes; binds size, crc32c and source_file."""
+    return sql.SQL(
+        "SELECT l.source_file FROM {0} l WHERE l.size = %(size)s AND l.crc32c = %(crc32c)s AND l.row_count > 0 "
+        "AND l.source_file <> %(source_file)s AND NOT EXISTS (SELECT FROM {0} newer "
+        "WHERE newer.source_file = l.source_file AND newer.generation > l.generation) ORDER BY l.loaded_at, 1"
+    ).format(table.ledger)
+
+
+def overlapping_query(table: Table) -> sql.Composed:
+    """Return the query for other files with rows of some days; binds min_date, max_date, key_id and source_file."""
+    return sql.SQL(
+        "SELECT l.source_file FROM {0} l WHERE l.min_date <= %(max_date)s AND l.max_date >= %(min_date)s "
+        "AND l.key_id = %(key_id)s AND l.source_file <> %(source_file)s AND NOT EXISTS (SELECT FROM {0} newer "
+        "WHERE newer.source_file = l.source_file AND newer.generation > l.generation)"
+    ).format(table.ledger)
+
+
+def shared_ids_query(table: Table) -> sql.Composed:
+    """Return the query for the row ids that a file shares with each of some others, within some partition keys.
+
+    Binds source_file, names, first_key and last_key. The result has a row per file, and one without a name for all.
+    """
+    row_id, key = (sql.Identifier(name or "") for name in (table.contract.row_id, table.contract.partition_key))
+    return sql.SQL(
+        "WITH ids AS (SELECT DISTINCT {id} AS id FROM {data} WHERE source_file = %(source_file)s) "
+        "SELECT other.source_file, count(DISTINCT other.{id}) FROM {data} other JOIN ids ON ids.id = other.{id} "
+        "WHERE other.source_file = ANY(%(names)s) AND other.{key} BETWEEN %(first_key)s AND %(last_key)s "
+        "GROUP BY GROUPING SETS ((other.source_file), ())"
+    ).format(id=row_id, key=key, data=table.data)
+
+
+def count_ids_query(table: Table) -> sql.Composed:
+    """Return the query for the number of different row ids of a file; binds source_file."""
+    return sql.SQL("SELECT count(DISTINCT {}) FROM {} WHERE source_file = %s").format(
+        sql.Identifier(table.contract.row_id or ""), table.data
+    )
+
+
 def totals_query(table: Table, *, is_exact: bool, has_fingerprint: bool = True) -> sql.Composed:
     """Return the query for the totals of each file in a list; binds the list of names.
 

@@ -5,11 +5,11 @@ This module has what the stores share. Each subclass replaces files in its own w
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from txn_assets.files.ledger import Action, FileVersion, Holding, LoadRecord
+from txn_assets.files.ledger import Action, FileVersion, Holding, LoadRecord, Replacement
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.rows.contract import RowContract
@@ -30,11 +30,13 @@ class Store(ABC):
 
     Attributes:
         retry_seconds: how long to retry transient errors.
+        replacements: what the loads so far have replaced, by file name, in a store that compares the rows.
     """
 
     clients: Clients
     run_files: RunFiles
     retry_seconds: float = 120.0
+    replacements: dict[str, Replacement] = field(default_factory=dict, init=False)
 
     @property
     def contract(self) -> RowContract:

@@ -1,24 +1,18 @@
 """Rows of any contract in all three stores: every kind of values, and columns that come and go."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
 from google.cloud import bigquery
 
-from txn_assets.defs.services import to_access
-from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import Action
-from txn_assets.files.values import ValidatedFile
 from txn_assets.rows.contract import (
-    Flag,
     Identifier,
     Money,
-    Number,
     PartitionKey,
     Pii,
     Row,
@@ -26,29 +20,11 @@ from txn_assets.rows.contract import (
     RowId,
     Text,
     Timestamp,
-    Whole,
 )
-from txn_assets.rows.kinds import EnumerationKind
-from txn_assets.stores.assemble import open_services
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.services import AllServices
 from txn_assets_tests.deployment import Deployment
+from txn_assets_tests.loader import PARCEL, Loader, Parcel, parcels
 from txn_assets_tests.unit.feeds import Note, make_feed
-
-STORES = ("gcs", "bigquery", "postgres")
-
-
-class Parcel(Row):
-    """A row with every kind of values."""
-
-    parcel_id: Annotated[Identifier, Pii, RowId]
-    status: Annotated[str, EnumerationKind(("sent", "lost"))]
-    order: Text
-    weight: Number
-    fee: Money
-    pieces: Whole
-    sent_at: Annotated[Timestamp, PartitionKey]
-    express: Flag | None = None
 
 
 class WiderParcel(Parcel):
@@ -71,69 +47,11 @@ class RetypedParcel(NarrowParcel):
     fee: Text
 
 
-PARCEL = {
-    "parcel_id": "P1",
-    "status": "sent",
-    "order": "A\tB",
-    "weight": "-0.000000001",
-    "fee": "9.99",
-    "pieces": "-3",
-    "sent_at": "2024-03-01T00:30:00+02:00",
-    "express": "yes",
-}
-
-
-@dataclass
-class Loader:
-    """Loads files of feeds into the stores as a run does, without Dagster."""
-
-    services: AllServices
-    deployment: Deployment
-
-    def load(self, feed: Feed, name: str, *rows: Mapping[str, str], columns: tuple[str, ...] = ()) -> dict[str, Action]:
-        """Land a file of `rows` and load it into each store; check that each store holds what was hashed."""
-        own = self.services.of(feed)
-        header = columns or tuple(rows[0])
-        lines = [",".join(header), *(",".join(row.get(name, "") for name in header) for row in rows)]
-        blob = self.deployment.bucket.blob(f"{feed.landing}/{name}")
-        blob.upload_from_string("\n".join([*lines, ""]), content_type="text/csv")
-        version = own.landing.latest(name)
-        assert version is not None
-        report = own.run_files.validate_file(version)
-        assert report.rejected == 0
-        hashed = own.run_files.hash_file(ValidatedFile(version, feed.rules_id, report))
-        file = own.staging.upload(hashed, own.run_files.folder(version).hashed, "run")
-        actions: dict[str, Action] = {}
-        for key, store in own.stores.items():
-            actions |= {key: store.retry_transient(lambda store=store: store.load([file], "run"))[name]}  # type: ignore[misc]  # bound now
-            for run_id in ("run", "another"):
-                held = store.holdings([file], run_id)[name]
-                assert (held.generation, held.totals.differences(store.as_held(file, inexact=()).totals)) == (
-                    version.generation,
-                    {},
-                )
-        return actions
-
-    def rows(self, feed: Feed, name: str) -> dict[str, list[dict[str, Any]]]:
-        """Return the rows of a file in each store."""
-        stores = self.services.of(feed).stores
-        return {key: store.read_rows([name]).to_pylist() for key, store in stores.items()}
-
-
 @pytest.fixture
 def loader(deployment: Deployment, tmp_path: Path) -> Iterator[Loader]:
     """Yield a loader for the stores of the deployment."""
-    config = deployment.config
-    access = to_access(deployment.endpoints, config.data_warehouse.project_id, config.data_warehouse.location)
-    with open_services(config, access, home=tmp_path, scratch_limit=None, hash_key=None) as services:
-        yield Loader(services, deployment)
-
-
-def parcels(model: type[Row] = Parcel, **overrides: Any) -> Feed:
-    """Return a feed of parcels."""
-    return make_feed(
-        model, **{"name": "parcels", "bigquery_table": "raw_parcels", "postgres_table": "parcels"} | overrides
-    )
+    with Loader.open(deployment, tmp_path) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("lake_format", ["csv", "parquet"])

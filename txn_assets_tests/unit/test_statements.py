@@ -11,11 +11,12 @@ from decimal import Decimal
 import pytest
 
 from txn_assets.feeds.refund import Refund
-from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
+from txn_assets.files.ledger import CHANGE_COLUMNS, FileVersion, LoadRecord, Totals
 from txn_assets.rows import hashed_rows
 from txn_assets.stores import bigquery, bigquery_sql, gcs, postgres_catalog, postgres_sql
 from txn_assets.stores.landed_names import object_name
 from txn_assets.stores.ledger_columns import ledger_columns
+from txn_assets.stores.partition_keys import key_bounds
 from txn_assets_tests.unit.feeds import Note, make_feed
 
 RECORD = LoadRecord(
@@ -117,6 +118,10 @@ class TestPostgresStatements:
                 postgres_sql.held_query(EVIL, EVIL.ledger_columns),
                 postgres_sql.rows_query(EVIL),
                 postgres_sql.any_id_query(EVIL),
+                postgres_sql.twins_query(EVIL),
+                postgres_sql.overlapping_query(EVIL),
+                postgres_sql.shared_ids_query(EVIL),
+                postgres_sql.count_ids_query(EVIL),
                 postgres_sql.totals_query(EVIL, is_exact=True),
                 postgres_sql.delete_statement(EVIL),
                 postgres_sql.forget_statement(EVIL),
@@ -160,8 +165,9 @@ class TestBigQueryStatements:
         assert self.TABLES.columns["price"] == "NUMERIC"
 
     def test_ledgers_have_the_same_columns(self) -> None:
-        """The ledgers have the same columns, so that they can be joined to compare the stores."""
-        assert list(self.TABLES.ledger_columns) == list(TABLE.ledger_columns)
+        """The ledgers can be joined to compare the stores: all have the same columns, one also what a load changed."""
+        shared = [name for name in self.TABLES.ledger_columns if name not in CHANGE_COLUMNS]
+        assert shared == list(TABLE.ledger_columns)
 
     def test_replacing_is_one_transaction(self) -> None:
         """Rows and ledger change in one transaction, and the INSERT into the ledger fails if the rows are wrong."""
@@ -171,6 +177,14 @@ class TestBigQueryStatements:
         assert steps[4].endswith("FROM `hijra-project.warehouse._staging`")
         assert steps[6].startswith(f"INSERT INTO {self.TABLES.ledger}")
         assert "ERROR(" in steps[6]
+
+    def test_changes_are_computed_before_the_rows_are_gone(self) -> None:
+        """What a version changes is compared before the DELETE, in the same transaction, and noted in the ledger."""
+        script = bigquery_sql.replace_script(self.TABLES, "_staging", {}, compares=True)
+        steps = script.split(";\n")
+        assert [step.split()[0] for step in steps[3:5]] == ["CREATE", "DELETE"]
+        assert steps[3].startswith("CREATE TEMP TABLE _staging_changes AS SELECT ")
+        assert "c.rows_added, c.rows_gone, c.rows_changed" in steps[7]
 
     def test_rows_without_a_date_are_replaced_too(self) -> None:
         """Rows without a date are replaced too, despite the date range that limits the partitions."""
@@ -193,7 +207,7 @@ class TestBigQueryStatements:
             bigquery_sql.totals_query(self.TABLES, is_exact=True),
             bigquery_sql.rows_query(self.TABLES),
             bigquery_sql.begin_ledger_statement(self.TABLES),
-            *bigquery_sql.replace_script(self.TABLES, "_load", {}).split(";\n"),
+            *bigquery_sql.replace_script(self.TABLES, "_load", {}, compares=True).split(";\n"),
         ]
         reading = [sql for sql in statements if f"FROM {self.TABLES.data}" in sql]
         assert len(reading) >= 4
@@ -204,7 +218,7 @@ class TestBigQueryStatements:
     def test_days_of_a_timestamp_bound_the_column_itself(self) -> None:
         """Bounds of a timestamp are its first and last moment on those days: a function of it would not prune."""
         tables = bigquery_sql.Tables("hijra-project", "warehouse", make_feed(Refund))
-        first, last = bigquery_sql.day_bounds(tables, dt.date(2024, 2, 28), dt.date(2024, 2, 29))
+        first, last = key_bounds(tables.contract, dt.date(2024, 2, 28), dt.date(2024, 2, 29))
         assert str(first) == "2024-02-28 00:00:00+00:00"
         assert str(last) == "2024-02-29 23:59:59.999999+00:00"
         assert bigquery_sql.within(tables).startswith(" AND (`refunded_at` BETWEEN @first_key AND @last_key")
