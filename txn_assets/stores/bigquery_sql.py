@@ -201,7 +201,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
     partition keys in old and new rows). Without `load_table`, only the ledger rows are written. If the script
     `compares` rows, it also binds @compared, the files whose ledger row says what changed; see `changes_query`.
 
-    A transaction allows SELECT and DML, but not ASSERT
+    A transaction allows SELECT, DML and temporary tables, but not ASSERT
     (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions). Instead, a SELECT that
     raises an error ends the script, and BigQuery rolls back.
     """

@@ -1,6 +1,7 @@
 """What a landed file becomes: the same rows in three stores, once."""
 
 import hashlib
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -195,6 +196,22 @@ def test_steps_in_runs_of_their_own(deployment: Deployment) -> None:
         deployment.materialize("a.csv", select=f'key:"{asset}"')
 
     assert len(deployment.rows_everywhere("a.csv")) == 6
+
+
+def test_value_of_an_earlier_release(deployment: Deployment) -> None:
+    """A staged value in the form of an earlier release counts as gone: the sentence says what to materialize."""
+    deployment.land("a.csv", make_file(*many_rows(2)))
+    upstream = deployment.materialize("a.csv", select="*hashed_transactions")
+    staging = deployment.config.data_lake.staging
+    manifest = deployment.bucket.blob(f"{staging}/{upstream.run_id}/hashed_transactions.json")
+    value = json.loads(manifest.download_as_bytes())
+    totals = value["HashedFiles"]["files"][0]["totals"]
+    totals |= totals.pop("sums")
+    manifest.upload_from_string(json.dumps(value))
+
+    result = deployment.materialize("a.csv", select="postgres_transactions", raise_on_error=False)
+
+    assert failure(result) == "hashed_transactions is no longer in staging for a.csv: materialize it first."
 
 
 def test_registered_files_do_not_matter(deployment: Deployment) -> None:
