@@ -97,6 +97,7 @@ class Outcome:
             "reasons": report.reasons,
             "rejected_rows": [asdict(row) for row in report.sample],
             "repeated_ids": report.repeated_ids,
+            "looks_like": report.looks_like or None,
             "failed_checks": [asdict(check) for check in self.failed],
         }
 

@@ -137,10 +137,29 @@ class TestFile:
         assert "  rows in             20\n  valid               16\n  rejected             4\n" in out
         assert "record 7 rejected: reason literal_error" in out
 
+    def test_other_form(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        """A file in another form is told what it looks like, whether it is refused or most rows are rejected."""
+        refused = _write(tmp_path, "T1;Desk;3,95;1;2024-03-02\n", header=HEADER.replace(",", ";"))
+        code, out = _check(capsys, refused)
+        assert code == 2
+        assert "set `format: {delimiter: ';', decimal: ','}`.\n" in out
+
+        content = _check_json(capsys, _write(tmp_path, 'T1,Desk,"3,95",1,02.03.2024\n'))
+        assert content["exit_code"] == 1
+        assert content["looks_like"].endswith("set `format: {decimal: ',', dates: ['%d.%m.%Y']}`")
+
+    def test_header_only(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        """A file with a header and no rows is valid, as it is for a load of a new name."""
+        code, out = _check(capsys, _write(tmp_path))
+
+        assert code == 0
+        assert "  rows in              0\n" in out
+        assert "FAILED" not in out
+
     def test_form_of_the_feed(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         """A file is read in the form that is configured for its feed, and the output says which that is."""
-        _configure(tmp_path, ingestion={"format": {"delimiter": ";", "encoding": "windows-1252"}})
-        rows = [HEADER.replace(",", ";"), "T001;Schöner Tisch;1.50;2;2024-01-31\n", "T002;;1.50;2;2024-01-31\n"]
+        _configure(tmp_path, ingestion={"format": {"delimiter": ";", "encoding": "windows-1252", "decimal": ","}})
+        rows = [HEADER.replace(",", ";"), "T001;Schöner Tisch;1,50;2;2024-01-31\n", "T002;;1,50;2;2024-01-31\n"]
         file = tmp_path / "a.csv.gz"
         file.write_bytes(gzip.compress("".join(rows).encode("cp1252")))
 
@@ -150,7 +169,7 @@ class TestFile:
         assert "a.csv.gz\n  read as     windows-1252, semicolon, gzip\n  rows in              2\n" in out
         content = _check_json(capsys, file, "--explain", "1")
         values = {field["name"]: field["value"] for field in content["fields"]}
-        assert values["product"] == "Schöner Tisch"
+        assert (values["product"], values["price"]) == ("Schöner Tisch", "1.5000")
 
     def test_optional_column_that_the_file_lacks(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         """An optional column may be absent, and the output says so."""
@@ -185,6 +204,7 @@ class TestFile:
                 }
             ],
             "repeated_ids": 0,
+            "looks_like": None,
             "failed_checks": [
                 {"name": "no_rejected_rows", "sentence": "1 of 2 rows rejected", "is_error": False},
                 {
