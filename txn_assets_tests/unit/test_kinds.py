@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -216,6 +217,37 @@ def test_empty_optional_value_needs_no_judge() -> None:
     columns = pa.RecordBatch.from_pydict({"row": ["x"], "c0": [""]})
     assert screen(columns, contract).to_pylist() == [True]
     assert by_path(contract, [{"row": "x", "c0": ""}]) == [("x", None)]
+
+
+class TestDecimal:
+    """Exact decimals of any size."""
+
+    @pytest.mark.parametrize("text", ["9" * 25 + "." + "9" * 9, "+" + "9" * 25 + ".000000001"])
+    def test_as_many_digits_as_a_column(self, text: str) -> None:
+        """A number with more digits than Python's default context keeps each of them."""
+        ((_, value),) = by_path(contract_of(DecimalKind(whole_digits=25)), [{"row": "x", "c0": text}])
+        assert value == Decimal(text)
+
+    @pytest.mark.parametrize(
+        ("scale", "text", "in_lake"),
+        [
+            (0, "7", "7"),
+            (1, "-7", "-7.0"),
+            (2, "7.1", "7.10"),
+            (3, "7.1", "7.10"),
+            (3, "7.125", "7.125"),
+            (4, "7.125", "7.125"),
+            (9, "7.125", "7.125"),
+            (9, "-0.000000001", "-0.000000001"),
+            (9, "100", "100.00"),
+        ],
+    )
+    def test_text_in_the_lake(self, scale: int, text: str, in_lake: str) -> None:
+        """The lake's CSV has at least two decimals, if the column has them, and no zeros after them."""
+        kind = DecimalKind(scale=scale)
+        query = f"SELECT {kind.csv_sql('number')} FROM (SELECT CAST('{text}' AS {kind.duckdb}) AS number)"
+        with duckdb.connect() as connection:
+            assert connection.execute(query).fetchone() == (in_lake,)
 
 
 class TestTimestamp:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from txn_assets.rows.kinds.kind import Bounds, Kind
+from txn_assets.rows.kinds.kind import EXACT, Bounds, Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,25 +130,22 @@ class DecimalKind(Kind):
         The added digit makes the text end at the same decimal, whatever the scale of the column: with four decimals,
         12.34 becomes 12.34005 everywhere. A number that has a fifth decimal itself gives a different text.
         """
-        half = f"0.{'0' * self.scale}5"
+        # NUMERIC of BigQuery has no tenth decimal, so with nine decimals the text is that of the tenfold number.
+        number = "{}" if self.scale < _MAX_SCALE else "{} * 10"
+        half = f"0.{'0' * min(self.scale, _MAX_SCALE - 1)}5"
+        duckdb = number.format(f"CAST({{}} AS DECIMAL({self.digits + 4},{self.scale}))")
         return {
-            "duckdb": (f"CAST(CAST({{}} AS DECIMAL({self.digits + 4},{self.scale})) + {half} AS VARCHAR)",),
-            "postgres": (f"rtrim(CAST({{}} + {half} AS text), '0')",),
-            "bigquery": (self._bigquery_text(half),),
+            "duckdb": (f"CAST({duckdb} + {half} AS VARCHAR)",),
+            "postgres": (f"rtrim(CAST({number} + {half} AS text), '0')",),
+            "bigquery": (f"RTRIM(CAST({number} + NUMERIC '{half}' AS STRING), '0')",),
         }
-
-    def _bigquery_text(self, half: str) -> str:
-        # NUMERIC has nine decimals, so the tenth needs BIGNUMERIC.
-        kind = "NUMERIC" if self.scale < _MAX_SCALE else "BIGNUMERIC"
-        number = "{}" if self.scale < _MAX_SCALE else "CAST({} AS BIGNUMERIC)"
-        return f"RTRIM(CAST({number} + {kind} '{half}' AS STRING), '0')"
 
     def csv_sql(self, column: str) -> str:
         """Return plain decimal text with at least two decimals if the column has them: 999.99, 5.00, 0.1234."""
         if self.scale <= 2:
             return f"{column}::VARCHAR"
         short = f"{column}::DECIMAL({self.digits},2)"
-        zeros = "0$" if self.scale == 4 else f"0{{1,{self.scale - 3}}}$"
+        zeros = "0$" if self.scale == 4 else f"0{{0,{self.scale - 3}}}$"
         return (
             f"CASE WHEN {column} = {short} THEN {short}::VARCHAR "
             f"ELSE regexp_replace({column}::VARCHAR, '{zeros}', '') END"
@@ -156,7 +153,7 @@ class DecimalKind(Kind):
 
     def stored(self, value: Decimal | None) -> Decimal | None:
         """Return `value` with the scale of the column; 1.50000 is valid, because its value has one decimal place."""
-        return None if value is None else value.quantize(Decimal(1).scaleb(-self.scale))
+        return None if value is None else value.quantize(Decimal(1).scaleb(-self.scale), context=EXACT)
 
     @classmethod
     def rules(cls) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ DDL, the screen, the fingerprint and the checks of existing tables are derived f
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
@@ -16,6 +16,10 @@ from pydantic_core import CoreSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+EXACT = Context(prec=38)
+"""Context for decimals of any column. The default context has fewer digits, and fails or rounds beyond them."""
 
 
 class FieldRules(BaseModel):
@@ -159,4 +163,4 @@ class Kind(ABC):
 
 def _plain(value: object) -> str:
     """Return `value` as text, with equal decimals such as 1.00 and 1 as the same text."""
-    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
+    return f"{value.normalize(EXACT):f}" if isinstance(value, Decimal) else str(value)
