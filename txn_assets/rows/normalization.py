@@ -131,6 +131,10 @@ def _dates(texts: _Texts, patterns: Sequence[str], *, has_time: bool) -> _Texts:
     """Return dates, or timestamps, in ISO 8601. The first pattern that fits a value counts."""
     if not len(texts):
         return texts
+    # Usually all values are in full in the first form.
+    fits, dates = _dates_in_full(texts, patterns[0], has_time=has_time)
+    if dates is not None and fits.all():
+        return dates
     result = pc.if_else(pc.equal(texts, ""), "", _MISFIT)
     left = np.flatnonzero(pc.equal(result, _MISFIT).to_numpy(zero_copy_only=False))
     for pattern in patterns:
@@ -141,8 +145,6 @@ def _dates(texts: _Texts, patterns: Sequence[str], *, has_time: bool) -> _Texts:
             fits, dates = convert(rest, pattern, has_time=has_time)
             if dates is None:
                 continue
-            if fits.all() and len(left) == len(texts):
-                return dates
             mask = np.zeros(len(texts), dtype=bool)
             mask[left[fits]] = True
             result = pc.replace_with_mask(result, pa.array(mask), dates)

@@ -1,9 +1,15 @@
 """The first record of a CSV file names the columns; a file without such a header is refused."""
 
+import io
+
 import pytest
 
-from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
-from txn_assets_tests.unit.rows import FIELDS, HEADER, csv_bytes, make_row, open_csv, read_all
+from txn_assets.rows.contract import Money, Row, RowContract, Text
+from txn_assets.rows.csv_columns import parse
+from txn_assets.rows.csv_header import NotATransactionFileError
+from txn_assets.rows.csv_reader import CsvFile
+from txn_assets_tests.unit.csv_files import LINE, ROW, form, lines, refusal
+from txn_assets_tests.unit.rows import FIELDS, HEADER, contents, csv_bytes, make_row, open_csv, read_all
 
 
 def test_header_only_is_a_file_without_records() -> None:
@@ -153,3 +159,116 @@ def test_header_that_is_not_utf8_is_refused() -> None:
 def test_other_formats_are_named(data: bytes, kind: str) -> None:
     """Other formats are named by their first bytes."""
     assert refusal(data) == f"it is {kind}: send a CSV file in UTF-8"
+
+
+class TestForms:
+    """Headers in other forms, and files without one."""
+
+    def test_names_of_the_sender(self) -> None:
+        """A name that is mapped to a field is that field; the field's own name counts too."""
+        file_format = form(columns={"Preis": "price", "Betrag": "price", "Artikel": "product"})
+        for header in (HEADER, HEADER.replace("price", "Preis"), HEADER.replace("product,price", "Artikel,Betrag")):
+            file = open_csv(f"{header}\n{LINE}\n".encode(), file_format)
+            assert contents(file).texts == [ROW]
+            assert file.header.extra == ()
+
+    def test_two_names_of_one_field(self) -> None:
+        """A file with two names of one field is refused, because one of them would be ignored."""
+        data = f"{HEADER},Preis\n{LINE},1\n".encode()
+        assert "names the column price 2 times" in refusal(data, form(columns={"Preis": "price"}))
+
+    @pytest.mark.parametrize(
+        "header", ["Transaction ID,PRODUCT, Price ,quan_tity,DATE", "transaction-id,product,price,quantity,date"]
+    )
+    def test_loose_names(self, header: str) -> None:
+        """Loose names are compared without case, blanks, underscores and hyphens; exact ones are not."""
+        data = f"{header}\n{LINE}\n".encode()
+        assert read_all(data, form(header="loose")).texts == [ROW]
+        assert "its header lacks" in refusal(data)
+
+    def test_loose_names_of_the_sender(self) -> None:
+        """The sender's own names are compared loosely too."""
+        data = f"{HEADER.replace('price', 'UNIT  price')}\n{LINE}\n".encode()
+        assert read_all(data, form(header="loose", columns={"unit_price": "price"})).texts == [ROW]
+
+    def test_no_header(self) -> None:
+        """Without a header, the fields are in the order of the contract, and the first record is a row."""
+        assert read_all(f"{LINE}\n{LINE}\n".encode(), form(header="none")).texts == [ROW, ROW]
+
+    def test_positions(self) -> None:
+        """Without a header, the fields are at the configured positions, and other columns are not loaded."""
+        file_format = form(header="none", columns=["date", "note", *FIELDS[:-1]])
+        file = open_csv(f"{ROW[-1]},x,{','.join(ROW[:-1])}\n".encode(), file_format)
+        assert contents(file).texts == [ROW]
+        assert file.header.extra == ("note",)
+
+    def test_missing_position(self) -> None:
+        """Positions that lack a required field are refused."""
+        message = refusal(f"{LINE}\n".encode(), form(header="none", columns=FIELDS[:-1]))
+        assert message == "format.columns lacks the fields date, and the file has no header to name them"
+
+    def test_no_header_and_no_rows(self) -> None:
+        """A file without a header and without rows is a file of zero rows."""
+        assert read_all(b"\n", form(header="none")).records == ()
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    @pytest.mark.parametrize("block_bytes", [1, 3, 1 << 20])
+    def test_skipped_lines(self, end: str, block_bytes: int) -> None:
+        """Lines above the header are left out, however they end and wherever a read cuts them."""
+        data = f'Sales, "May{end}{end}'.encode() + lines(LINE, end=end)
+        assert read_all(data, form(skip_lines=2), block_bytes=block_bytes).texts == [ROW]
+
+    def test_more_lines_than_there_are(self) -> None:
+        """A file that has fewer lines than are to be left out is empty."""
+        assert refusal(lines(LINE), form(skip_lines=5)).startswith("it is empty")
+
+    @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+    def test_sep_line(self, mark: bytes) -> None:
+        """The line `sep=` is left out if it names the configured delimiter; a file without it is read as well."""
+        data = lines(LINE).replace(b",", b";")
+        file_format = form(delimiter=";", sep_line=True)
+        assert read_all(mark + b"sep=;\r\n" + data, file_format).texts == [ROW]
+        assert read_all(mark + data, file_format).texts == [ROW]
+        assert "names another separator than format.delimiter" in refusal(mark + b"sep=|\n" + data, file_format)
+
+    def test_comments(self) -> None:
+        """Lines that begin with a comment are left out above the header, between the rows, and at the end."""
+        data = b'# a "quote\n' + lines("# b", LINE, "#", LINE, '"# not a comment",x,1,1,2020-01-01') + b"# c"
+        assert [text[0] for text in read_all(data, form(comment="#")).texts] == ["T001", "T001", "# not a comment"]
+
+    def test_comment_inside_quotes(self) -> None:
+        """A line that begins with a comment inside a quoted field is text."""
+        data = lines('T001,"a\n# b",1,1,2020-01-01')
+        assert read_all(data, form(comment="#")).texts[0][1] == "a\n# b"
+
+    def test_delimiter_in_messages(self) -> None:
+        """Messages about the fields of a record name the configured delimiter."""
+        file = open_csv(lines(LINE + ",").replace(b",", b"\t"), form(delimiter="tab"))
+        (unreadable,) = (record for block in file.blocks() for record in parse(block, file.header).unreadable)
+        assert unreadable.message.endswith("it ends in a tab that the header does not have")
+        assert "separate them with semicolons" in refusal(lines(LINE), form(delimiter=";"))
+
+    def test_quote_without_meaning(self) -> None:
+        """Without a quote, quotes are ordinary characters."""
+        data = lines('"T1,Lamp 24" x,1,1,2020-01-01')
+        assert read_all(data, form(quote=None)).texts[0][:2] == ('"T1', 'Lamp 24" x')
+
+
+class Order(Row):
+    """A row with an optional field between required ones."""
+
+    order_id: Text
+    note: Text | None = None
+    amount: Money
+
+
+def test_optional_column_may_be_missing() -> None:
+    """A column of an optional field may be missing, on both code paths; its values are then empty."""
+    for line in ("O-1,1.50", 'O-1,"1.50"x', "O-1,1.50,"):
+        data = f"order_id,amount\n{line}\nO-2,2.50\n".encode()
+        file = CsvFile(io.BytesIO(data), RowContract.of(Order))
+        rows = [row for block in file.blocks() for row in parse(block, file.header).fields.to_pylist()]
+        assert rows[-1] == {"order_id": b"O-2", "note": b"", "amount": b"2.50"}
+        assert file.header.positions == (0, None, 1)
+    with pytest.raises(NotATransactionFileError, match="its header lacks the column amount"):
+        CsvFile(io.BytesIO(b"order_id,note\n"), RowContract.of(Order))
