@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,14 +56,12 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a copy of the package whose transactions also have a channel, which may be empty."""
+    """Return a folder with a copy of the package that has the column of CONTRIBUTING.md, a channel."""
     folder = tmp_path_factory.mktemp("package")
     shutil.copytree(project_root() / "txn_assets", folder / "txn_assets", ignore=shutil.ignore_patterns("__pycache__"))
-    contract = folder / "txn_assets" / "feeds" / "transaction.py"
-    text = contract.read_text()
-    last = "    date: Annotated[Day, PartitionKey]\n"
-    assert text.count(last) == 1
-    contract.write_text(text.replace(last, f"{last}    channel: Text | None = None\n"))
+    page = (project_root() / "CONTRIBUTING.md").read_text()
+    (change,) = re.findall(r"```diff\n(.*?)```", page[page.index("## Add a column") :], re.DOTALL)[:1]
+    subprocess.run(["git", "apply", "--verbose", "-"], cwd=folder, input=change, text=True, check=True)
     return folder
 
 

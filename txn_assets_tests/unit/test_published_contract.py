@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from txn_assets.config import load_config
 from txn_assets.environment import project_root
 from txn_assets.feeds.configured import find_feed
 from txn_assets.rows.contract import Row
+from txn_assets.rows.kinds import KINDS, EnumerationKind
 from txn_assets_tests.deployment import make_config
 
 RULES = {"amount": {"min": 0.01, "max": 500, "max_decimals": 1}, "refunded_at": {"max": "2030-12-31"}}
@@ -186,3 +188,14 @@ def test_other_format(capsys: pytest.CaptureFixture[str]) -> None:
         main(["contract", "--format", "avro"])
 
     assert "(choose from 'json-schema', 'odcs', 'markdown')" in capsys.readouterr().err
+
+
+def test_data_contract_has_every_kind() -> None:
+    """docs/data-contract.md lists each kind with the types of its columns."""
+    page = (project_root() / "docs" / "data-contract.md").read_text()
+
+    for name, kind in KINDS.items():
+        found = kind(("a", "b")) if kind is EnumerationKind else kind()
+        assert re.search(
+            rf"^\| `{name}` \|.*\| {re.escape(found.postgres)} \| {found.bigquery} \|$", page, re.MULTILINE
+        )
