@@ -10,6 +10,6 @@ Read in this order:
     servers, bigquery, postgres            how each server is prepared and started, standard library only
     gcs_shim       the loopback proxy that adds the GCS guarantees missing from fake-gcs-server; needs aiohttp
 
-The supervisor and the shim run in the interpreter of `.venv-servers`, which has none of the product's dependencies.
+The supervisor and the shim run in the interpreter of `.venv-servers`, which has none of the package's dependencies.
 Their modules import only each other from `txn_assets`.
 """
