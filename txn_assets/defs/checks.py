@@ -5,8 +5,10 @@ The checks only compare numbers that the assets counted or that a store reads ba
 
 import datetime as dt
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
@@ -20,10 +22,13 @@ from txn_assets.files.arrival import left_alone, list_left_alone
 from txn_assets.files.ledger import describe, supersedes
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.retention import landed_at
-from txn_assets.files.values import HashedFiles, ValidatedFiles
+from txn_assets.files.values import HashedFile, HashedFiles, ValidatedFiles
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.registry import STORES, StoreEntry
 from txn_assets.stores.services import AllServices, Services
+
+if TYPE_CHECKING:
+    from txn_assets.stores.postgres import PostgresStore
 
 SHOWN_FILES = 20
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
@@ -36,6 +41,9 @@ def make_checks(feed: Feed, assets: FeedAssets, orchestration: Orchestration) ->
     yield from _make_checks_of_hashed_rows(assets.hashed)
     for entry in STORES:
         yield _make_reconciliation(feed, assets, entry)
+    yield _make_loaded_under_one_name(feed, assets)
+    if feed.max_change_ratio is not None:
+        yield _make_change_within_limit(feed, assets, feed.max_change_ratio)
 
 
 def _file_check(
@@ -228,6 +236,54 @@ def reconcile(entry: StoreEntry, services: Services, files: HashedFiles, run_id:
             wrong[name] = f"{entry.label} holds different values: {describe(differences)}"
     rows = sum(holding.totals.rows for holding in held.values())
     return _result(wrong, severity=ERROR, metadata={"rows_read_back": rows})
+
+
+def _make_loaded_under_one_name(feed: Feed, assets: FeedAssets) -> dg.AssetChecksDefinition:
+    @_file_check(assets.sinks["postgres"], additional_ins={"hashed": dg.AssetIn(assets.hashed.key)})
+    def loaded_under_one_name(hashed: HashedFiles, services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
+        """Check that a file, or more than `max_shared_ids` of its ids, is not loaded under another name too."""
+        store = cast("PostgresStore", services.of(feed).stores["postgres"])
+        try:
+            found = {file.version.name: _find_copies(store, file, feed.max_shared_ids) for file in hashed}
+        except StoreError as error:
+            raise as_failure(error) from error.__cause__
+        return _result({name: sentence for name, sentence in found.items() if sentence}, severity=WARN)
+
+    return loaded_under_one_name
+
+
+def _find_copies(store: "PostgresStore", file: HashedFile, limit: Decimal) -> str:
+    """Return under which other names the table has the same data; '' if at most `limit` of the ids are shared."""
+    if twins := store.retry_transient(lambda: store.twins(file.version)):
+        return f"the same bytes are loaded as {_list_names(twins)}"
+    shared = store.retry_transient(lambda: store.shared_ids(file))
+    if shared is None or not shared.ids or Decimal(shared.count) / shared.ids <= limit:
+        return ""
+    return f"{shared.count:,} of {shared.ids:,} ids are also in {_list_names(shared.names)}"
+
+
+def _list_names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN_FILES} more" if len(names) > SHOWN_FILES else ""
+    return f"{', '.join(names[:SHOWN_FILES])}{more}"
+
+
+def _make_change_within_limit(feed: Feed, assets: FeedAssets, limit: Decimal) -> dg.AssetChecksDefinition:
+    @_file_check(assets.sinks["bigquery"], additional_ins={"hashed": dg.AssetIn(assets.hashed.key)})
+    def change_within_limit(hashed: HashedFiles, services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
+        """Check that a new version adds, removes or changes at most `max_change_ratio` of the rows that it replaced."""
+        store = services.of(feed).stores["bigquery"]
+        wrong = {}
+        for file in hashed:
+            try:
+                record = store.retry_transient(partial(store.held, file.version.name))
+            except StoreError as error:
+                raise as_failure(error) from error.__cause__
+            ratio = record.change_ratio if record and record.file == file.version else None
+            if record and ratio is not None and ratio > limit:
+                wrong[file.version.name] = f"{record.changes}: {ratio:.1%} of the rows that it replaced"
+        return _result(wrong, severity=ERROR, metadata={"limit": str(limit)})
+
+    return change_within_limit
 
 
 def _wrong(files: ValidatedFiles, fault: Callable[[ValidationReport], str | None]) -> dict[str, str]:

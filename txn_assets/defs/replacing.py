@@ -54,15 +54,7 @@ def check_replacement(file: Path, name: str, services: Services, *, is_asked_for
         is_shared = comparable and table.retry_transient(lambda: table.holds_any(name, ids))
         if not is_shared:
             raise ReplacementError(explain(file, name, held, ids=ids if comparable else None, has_ids=has_ids))
-    return f"replaces {describe(held)}"
-
-
-def describe(held: LoadRecord) -> str:
-    """Return a phrase with the row count and time of a load."""
-    rows = f"{held.totals.rows:,} row{'s' if held.totals.rows != 1 else ''}"
-    if held.loaded_at is None:
-        return f"{rows} loaded before"
-    return f"{rows} loaded on {held.loaded_at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
+    return f"replaces {held.in_words()}"
 
 
 def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | None, has_ids: bool = True) -> str:
@@ -81,7 +73,7 @@ def explain(file: Path, name: str, held: LoadRecord, *, ids: Sequence[str] | Non
     else:
         why = f"and none of the first {len(ids):,} ids in this file is among theirs"
     return (
-        f"{file} is not landed: the stores hold {describe(held)} as {name!r}, {why}. "
+        f"{file} is not landed: the stores hold {held.in_words()} as {name!r}, {why}. "
         f"To replace those rows, add REPLACE=1 (--replace). To keep them and load this file as well, "
         f"give it a different name: NAME=other_name.csv (--name)."
     )

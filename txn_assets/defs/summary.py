@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from txn_assets.config import PipelineConfig
+from txn_assets.defs.io_managers.sink import CHANGE_OF
 from txn_assets.defs.names import asset_key
 from txn_assets.environment import txn_target
 from txn_assets.feeds.feed import Feed
@@ -46,6 +47,7 @@ def summarize(name: str, result: dg.JobExecutionResult, config: PipelineConfig, 
         rows = f"{read_back[sink]:>12,}" if sink in read_back else f"{'not loaded':>12}"
         action = f"  {stages[sink]['action']}" if sink in stages else ""
         lines.append(f"  {entry.label:<10}{rows}{action}")
+    lines += [f"  replaces    {change}" for change in map(_change, stages.values()) if change]
     lines += ["", "  seconds per stage"]
     lines += [f"    {stage:<26} {metadata['seconds']:8.2f}" for stage, metadata in stages.items()]
     rate = counts.get("records", 0) / seconds
@@ -56,6 +58,17 @@ def summarize(name: str, result: dg.JobExecutionResult, config: PipelineConfig, 
 
 def _stage(feed: Feed, asset: str) -> str:
     return asset_key(feed, asset).to_python_identifier()
+
+
+def _change(metadata: Mapping[str, Any]) -> str:
+    """Return what the new version changed, if the store compared it with the version that it replaced."""
+    if "replaces" not in metadata:
+        return ""
+    rows = f"{metadata['rows_added']:,} added, {metadata['rows_gone']:,} gone, {metadata['rows_changed']:,} changed"
+    sums = [
+        f"{name.removeprefix(CHANGE_OF)} {change}" for name, change in metadata.items() if name.startswith(CHANGE_OF)
+    ]
+    return f"{metadata['replaces']}: {', '.join([rows, *sums])}"
 
 
 def _stage_metadata(result: dg.JobExecutionResult) -> dict[str, dict[str, Any]]:

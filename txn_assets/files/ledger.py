@@ -105,6 +105,9 @@ class Changes:
         counts = [int(row[name]) for name in CHANGE_COLUMNS if row.get(name) is not None]
         return cls(*counts) if len(counts) == len(CHANGE_COLUMNS) else None
 
+    def __str__(self) -> str:
+        return f"{self.added:,} rows added, {self.gone:,} gone, {self.changed:,} changed"
+
 
 CHANGE_COLUMNS = ("rows_added", "rows_gone", "rows_changed")
 """Columns of a ledger that has `Changes`, in the order of the attributes."""
@@ -162,6 +165,21 @@ class LoadRecord:
             other.rules_id,
             other.totals,
         )
+
+    @property
+    def change_ratio(self) -> Decimal | None:
+        """Added, gone and changed rows as a share of the replaced ones; None if the store did not compare them."""
+        if self.changes is None:
+            return None
+        before = self.totals.rows - self.changes.added + self.changes.gone
+        return Decimal(self.changes.added + self.changes.gone + self.changes.changed) / max(before, 1)
+
+    def in_words(self) -> str:
+        """Return a phrase with the row count and time of the load."""
+        rows = f"{self.totals.rows:,} row{'s' if self.totals.rows != 1 else ''}"
+        if self.loaded_at is None:
+            return f"{rows} loaded before"
+        return f"{rows} loaded on {self.loaded_at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
 
     def at(self, moment: dt.datetime) -> "LoadRecord":
         """Return this record with `moment` as its load time."""

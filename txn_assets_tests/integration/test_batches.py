@@ -38,7 +38,7 @@ def test_bad_file_fails_alone(deployment: Deployment, bad: str, reached: int) ->
     """A bad file fails alone: the rest of its batch is loaded, and no asset behind the failure is recorded for it."""
     deployment.land("a.csv", make_file(*many_rows(3)))
     deployment.land("bad.csv", BAD_FILES[bad])
-    deployment.land("c.csv", make_file(*many_rows(2)))
+    deployment.land("c.csv", make_file(*many_rows(2, start=100)))
 
     result = deployment.materialize_batch("a.csv", "bad.csv", "c.csv")
 

@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import io
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,46 @@ def test_unknown_feed(both: Deployment, tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"There is no feed 'refund' in .* Did you mean 'refunds'\?"):
         run(file, both.config, io.StringIO(), feed="refund")
+
+
+def test_same_data_under_another_name(both: Deployment) -> None:
+    """A file whose bytes, or more than half of whose ids, are loaded under another name gets a warning."""
+    load(both, "week35.csv", refund(), refund(refund_id="R002"))
+
+    twin = load(both, "week35 (1).csv", refund(), refund(refund_id="R002"))
+    overlap = load(both, "week36.csv", refund(amount="1.00"), refund(refund_id="R002"), refund(refund_id="R003"))
+    other = load(both, "week37.csv", refund(refund_id="R004"), refund(refund_id="R002"))
+
+    assert _warning(twin) == "week35 (1).csv: the same bytes are loaded as week35.csv"
+    assert _warning(overlap) == "week36.csv: 2 of 3 ids are also in week35 (1).csv, week35.csv"
+    assert _warning(other) == ""
+
+
+def _warning(result: dg.JobExecutionResult) -> str:
+    """Return what the check for data loaded twice says."""
+    (check,) = (one for one in result.get_asset_check_evaluations() if one.check_name == "loaded_under_one_name")
+    assert check.passed or check.severity is dg.AssetCheckSeverity.WARN
+    return check.description or ""
+
+
+def test_what_a_new_version_changes(both: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The summary says what a new version changes, and a change over the configured limit fails a check."""
+    _use_dagster_home(tmp_path, monkeypatch)
+    both.configure({"feeds": {"refunds": {"max_change_ratio": "0.9"}}})
+    assert not failed_checks(load(both, "a.csv", refund(), refund(refund_id="R002"), refund(refund_id="R003")))
+    file = tmp_path / "a.csv"
+    file.write_bytes(refunds(refund(), refund(refund_id="R002", amount="11.50"), refund(refund_id="R004")))
+    out = io.StringIO()
+
+    assert run(file, both.config, out, feed="refunds") == 1
+
+    printed = out.getvalue()
+    (line,) = (line.strip() for line in printed.splitlines() if line.startswith("  replaces"))
+    assert re.fullmatch(r"replaces    3 rows loaded on 20\d\d-.* UTC: 1 added, 1 gone, 1 changed, amount \+1\.5", line)
+    assert (
+        "FAILED  refunds__bigquery_raw_refunds, change_within_limit: a.csv: 1 rows added, 1 gone, 1 changed" in printed
+    )
+    assert len(rows_everywhere(both, "a.csv")) == 3
 
 
 def test_header_only_file(both: Deployment) -> None:

@@ -14,10 +14,13 @@ from txn_assets.defs.events import StageLog, processed
 from txn_assets.defs.io_managers.values import as_kind
 from txn_assets.defs.partitions import materialize_only
 from txn_assets.feeds.feed import Feed
-from txn_assets.files.ledger import Action
+from txn_assets.files.ledger import Action, Replacement
 from txn_assets.files.values import FailedFile, HashedFile, HashedFiles, list_failures
 from txn_assets.stores.errors import StoreError, StoreUnavailableError
 from txn_assets.stores.registry import StoreEntry
+
+CHANGE_OF = "change_of_"
+"""What the metadata keys begin with that have the changes of sums."""
 
 if TYPE_CHECKING:
     from txn_assets.stores.store import Store
@@ -114,6 +117,7 @@ class SinkIOManager(dg.IOManager):
                 "action": actions[file.version.name].value,
                 "generation": str(file.version.generation),
                 "address": self._store.address(file),
+                **_describe(self._store.replacements.get(file.version.name)),
             }
             for file in files
         }
@@ -133,6 +137,21 @@ class SinkIOManager(dg.IOManager):
         except StoreError as error:
             raise as_failure(error) from error.__cause__
         return as_kind(rows.to_reader(), context.dagster_type.typing_type)
+
+
+def _describe(replacement: Replacement | None) -> dict[str, Any]:
+    """Return the metadata of what a new version changed: rows, and the sum of each column."""
+    if replacement is None or replacement.after.changes is None:
+        return {}
+    changes = replacement.after.changes
+    sums = {f"{CHANGE_OF}{name}": f"{change.normalize():+f}" for name, change in replacement.sums.items()}
+    return {
+        "replaces": replacement.before.in_words(),
+        "rows_added": changes.added,
+        "rows_gone": changes.gone,
+        "rows_changed": changes.changed,
+        **sums,
+    }
 
 
 def as_failure(error: StoreError) -> dg.Failure:
