@@ -16,7 +16,7 @@ from txn_assets.feeds.feed import Feed
 LANDED_FILES = "landed_files"
 
 
-class LandedFiles(dg.DynamicPartitionsDefinition):
+class LandedFilePartitions(dg.DynamicPartitionsDefinition):
     """Dynamic partitions that also accept the key of a landed object that is not registered yet.
 
     This makes `dagster asset materialize --partition NAME` work on a fresh instance; `raw_csv` registers the key.
@@ -94,12 +94,12 @@ def partitions_name(feed: Feed) -> str:
     return prefixed(feed, LANDED_FILES)
 
 
-def landed_files_of(feed: Feed) -> LandedFiles:
+def landed_files_of(feed: Feed) -> LandedFilePartitions:
     """Return the partitions of `feed`."""
-    return LandedFiles(name=partitions_name(feed))
+    return LandedFilePartitions(name=partitions_name(feed))
 
 
-landed_files = LandedFiles(name=LANDED_FILES)
+landed_files = LandedFilePartitions(name=LANDED_FILES)
 """The partitions of the first feed, for assets of your own."""
 
 
