@@ -28,7 +28,7 @@ def open_file(file: Path) -> Iterator[BinaryIO]:
         message = f"{file.name} is not a transaction file: {error}."
         raise FileError(message) from error
     except OSError as error:
-        message = f"{error.filename or file} cannot be used: {error.strerror}."
+        message = f"{file} cannot be checked: {error.strerror or error}."
         raise FileError(message) from error
 
 

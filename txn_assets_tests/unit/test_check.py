@@ -122,7 +122,7 @@ class TestFile:
         """A file that does not exist and a feed that does not exist get a sentence each, and exit code 2."""
         assert _check(capsys, tmp_path / "b.csv") == (
             2,
-            f"{tmp_path}/b.csv cannot be used: No such file or directory.\n",
+            f"{tmp_path}/b.csv cannot be checked: No such file or directory.\n",
         )
         code, out = _check(capsys, _write(tmp_path, VALID), "--feed", "refund")
         assert code == 2
@@ -248,6 +248,21 @@ def test_checks_have_their_names_in_dagster(
     specs = [spec for check in build(load_config()).asset_checks or () for spec in check.check_specs]
     blocking = {spec.name: spec.blocking for spec in specs if spec.asset_key == asset}
     assert {check["name"]: check["is_error"] for check in failed} | {"every_row_accounted_for": True} == blocking
+
+
+def test_failed_check_without_rejected_rows() -> None:
+    """A check that would fail the load gives exit code 1, also if no row is rejected."""
+    from txn_assets.files.report import ValidationReport
+    from txn_assets.senders.check import FailedCheck, Outcome
+
+    report = ValidationReport(2, 1, 0, {}, (), (), 0)
+    failed = (FailedCheck("every_row_accounted_for", "2 in, 1 valid, 0 rejected", is_error=True),)
+    outcome = Outcome(
+        file="a.csv", feed="transactions", form={}, columns=(), missing_columns=(), report=report, failed=failed
+    )
+
+    assert outcome.exit_code == 1
+    assert outcome.text().startswith("FAILED  every_row_accounted_for: 2 in, 1 valid, 0 rejected\n")
 
 
 class TestRecord:
