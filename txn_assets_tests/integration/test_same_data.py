@@ -213,4 +213,7 @@ class TestChanges:
         store.load(files, "run")
         found = {name: one.after.changes for name, one in store.replacements.items()}
         assert found == {"a.csv": Changes(1, 0, 0), "b.csv": Changes(0, 0, 1)}
+        first = store.held("c.csv")
+        assert first is not None
+        assert first.changes is None
         assert store.replacements["a.csv"].before.totals.max_date == dt.date(2024, 2, 29)
