@@ -22,7 +22,7 @@ from txn_assets.files.arrival import left_alone, list_left_alone
 from txn_assets.files.ledger import describe, supersedes
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.retention import landed_at
-from txn_assets.files.values import HashedFile, HashedFiles, ValidatedFiles
+from txn_assets.files.values import HashedFiles, ValidatedFiles
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.registry import STORES, StoreEntry
 from txn_assets.stores.services import AllServices, Services
@@ -244,22 +244,19 @@ def _make_loaded_under_one_name(feed: Feed, assets: FeedAssets) -> dg.AssetCheck
         """Check that a file, or more than `max_shared_ids` of its ids, is not loaded under another name too."""
         store = cast("PostgresStore", services.of(feed).stores["postgres"])
         try:
-            found = {file.version.name: _find_copies(store, file, feed.max_shared_ids) for file in hashed}
+            twins = store.retry_transient(lambda: store.twins([file.version for file in hashed]))
+            shared = store.retry_transient(lambda: store.shared_ids(hashed.files))
         except StoreError as error:
             raise as_failure(error) from error.__cause__
-        return _result({name: sentence for name, sentence in found.items() if sentence}, severity=WARN)
+        found = {
+            name: f"{one.count:,} of {one.ids:,} ids are also in {_list_names(one.names)}"
+            for name, one in shared.items()
+            if Decimal(one.count) / one.ids > feed.max_shared_ids
+        }
+        found |= {name: f"the same bytes are loaded as {_list_names(names)}" for name, names in twins.items()}
+        return _result(found, severity=WARN)
 
     return loaded_under_one_name
-
-
-def _find_copies(store: "PostgresStore", file: HashedFile, limit: Decimal) -> str:
-    """Return under which other names the table has the same data; '' if at most `limit` of the ids are shared."""
-    if twins := store.retry_transient(lambda: store.twins(file.version)):
-        return f"the same bytes are loaded as {_list_names(twins)}"
-    shared = store.retry_transient(lambda: store.shared_ids(file))
-    if shared is None or not shared.ids or Decimal(shared.count) / shared.ids <= limit:
-        return ""
-    return f"{shared.count:,} of {shared.ids:,} ids are also in {_list_names(shared.names)}"
 
 
 def _list_names(names: Sequence[str]) -> str:

@@ -4,12 +4,13 @@ This module runs the transaction that replaces a file. `postgres_sql.py` has the
 existing tables, and `postgres_errors.py` explains errors. See docs/reliability.md.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pyarrow as pa
@@ -55,8 +56,12 @@ class SharedIds:
     ids: int
     names: tuple[str, ...]
 
-
-NO_SHARED_IDS = SharedIds(0, 0, ())
+    @classmethod
+    def of_rows(cls, rows: Sequence[tuple[str | None, int]], ids: int) -> Self:
+        """Return the ids that a file shares, from its rows of `postgres_sql.shared_ids_query`."""
+        in_order = sorted(rows, key=lambda row: (-row[1], row[0] or ""))
+        total = next(count for name, count in rows if name is None)
+        return cls(total, ids, tuple(name for name, _ in in_order if name is not None))
 
 
 @dataclass(kw_only=True)
@@ -100,37 +105,48 @@ class PostgresStore(Store):
             row = connection.execute(statements.any_id_query(self.table), [name, list(ids)]).fetchone()
         return bool(row and row[0])
 
-    def twins(self, version: FileVersion) -> tuple[str, ...]:
-        """Return the other names under which the bytes of `version` are loaded, in the order of their loads."""
+    def twins(self, versions: Sequence[FileVersion]) -> dict[str, list[str]]:
+        """Return the other names under which the bytes of a file are loaded, in the order of their loads, by name."""
+        parameters = {
+            "names": [version.name for version in versions],
+            "sizes": [version.size for version in versions],
+            "crc32cs": [version.crc32c for version in versions],
+        }
+        found = defaultdict(list)
         with self._connect() as connection:
-            parameters = {"size": version.size, "crc32c": version.crc32c, "source_file": version.name}
-            rows = connection.execute(statements.twins_query(self.table), parameters).fetchall()
-        return tuple(name for (name,) in rows)
+            for name, other in connection.execute(statements.twins_query(self.table), parameters):
+                found[name].append(other)
+        return dict(found)
 
-    def shared_ids(self, file: HashedFile) -> SharedIds | None:
-        """Return how many row ids of `file`, which is loaded, other files have on the same days.
+    def shared_ids(self, files: Sequence[HashedFile]) -> dict[str, SharedIds]:
+        """Return how many row ids of each of `files`, which are loaded, other files have on the same days, by name.
 
-        Return None if nothing limits the search: the feed has no row id or no partition key. The ledger says which
-        other files have rows on these days, and if there are none, the rows are not read.
+        The ledger says which other files have rows on these days. The rows themselves are read only if there are any,
+        and only those of these files and days. If the feed has no row id or no partition key, nothing would limit what
+        is read, so there is no answer.
         """
-        contract, totals = self.contract, file.totals
-        if contract.row_id is None or contract.partition_key is None:
-            return None
-        name = file.version.name
-        days = {"min_date": totals.min_date, "max_date": totals.max_date}
+        files = [file for file in files if file.totals.min_date]
+        if self.contract.row_id is None or self.contract.partition_key is None or not files:
+            return {}
         with self._connect() as connection:
-            query = statements.overlapping_query(self.table)
-            found = connection.execute(query, {**days, "key_id": file.key_id, "source_file": name}).fetchall()
-            if not (others := [other for (other,) in found]):
-                return NO_SHARED_IDS
-            first, last = key_bounds(contract, totals.min_date, totals.max_date)
-            within = {"source_file": name, "names": others, "first_key": first, "last_key": last}
-            shared = dict(connection.execute(statements.shared_ids_query(self.table), within).fetchall())
-            if not (count := shared.pop(None, 0)):
-                return NO_SHARED_IDS
-            row = connection.execute(statements.count_ids_query(self.table), [name]).fetchone()
-        names = sorted(shared, key=lambda other: (-shared[other], other))
-        return SharedIds(count, row[0] if row else 0, tuple(names))
+            pairs = connection.execute(statements.overlapping_query(self.table), _days_of(files)).fetchall()
+            names = {name for name, _ in pairs}
+            if not names:
+                return {}
+            days = [file.totals for file in files if file.version.name in names]
+            first = min(totals.min_date for totals in days if totals.min_date)
+            last = max(totals.max_date for totals in days if totals.max_date)
+            first_key, last_key = key_bounds(self.contract, first, last)
+            within = {
+                "names": list(names),
+                "others": list({other for _, other in pairs}),
+                "first_key": first_key,
+                "last_key": last_key,
+            }
+            shared = connection.execute(statements.shared_ids_query(self.table), within).fetchall()
+            sharing = list({name for name, *_ in shared})
+            ids = dict(connection.execute(statements.count_ids_query(self.table), [sharing]).fetchall())
+        return {name: SharedIds.of_rows([row[1:] for row in shared if row[0] == name], ids[name]) for name in sharing}
 
     def inexact_columns(self) -> list[str]:
         """Return the columns of decimals that the table stores as binary floating-point numbers."""
@@ -277,6 +293,16 @@ class PostgresStore(Store):
         query = statements.totals_query(self.table, is_exact=is_exact, has_fingerprint=has_fingerprint)
         rows = connection.execute(query, [list(names)]).fetchall()
         return {name: Totals.of_row(totals, self.contract.summed) for name, *totals in rows}
+
+
+def _days_of(files: Sequence[HashedFile]) -> dict[str, list[Any]]:
+    """Return the parameters of `postgres_sql.overlapping_query`."""
+    return {
+        "names": [file.version.name for file in files],
+        "first_days": [file.totals.min_date for file in files],
+        "last_days": [file.totals.max_date for file in files],
+        "key_ids": [file.key_id for file in files],
+    }
 
 
 def make_store(config: PipelineConfig, feed: Feed, clients: Clients, run_files: RunFiles) -> PostgresStore:

@@ -159,40 +159,54 @@ def any_id_query(table: Table) -> sql.Composed:
 
 
 def twins_query(table: Table) -> sql.Composed:
-    """Return the query for the other names of a file's bytes; binds size, crc32c and source_file."""
+    """Return the query for other names of the bytes of some files; binds the lists names, sizes and crc32cs."""
     return sql.SQL(
-        "SELECT l.source_file FROM {0} l WHERE l.size = %(size)s AND l.crc32c = %(crc32c)s AND l.row_count > 0 "
-        "AND l.source_file <> %(source_file)s AND NOT EXISTS (SELECT FROM {0} newer "
-        "WHERE newer.source_file = l.source_file AND newer.generation > l.generation) ORDER BY l.loaded_at, 1"
-    ).format(table.ledger)
+        "SELECT file.name, other.source_file "
+        "FROM unnest(%(names)s::text[], %(sizes)s::bigint[], %(crc32cs)s::text[]) AS file(name, size, crc32c) "
+        "JOIN {} other USING (size, crc32c) WHERE other.source_file <> file.name AND other.row_count > 0 AND {} "
+        "ORDER BY other.loaded_at, other.source_file"
+    ).format(table.ledger, _is_newest(table))
 
 
 def overlapping_query(table: Table) -> sql.Composed:
-    """Return the query for other files with rows of some days; binds min_date, max_date, key_id and source_file."""
+    """Return the query for each pair of a file in a list and another with rows on its days, hashed with the same key.
+
+    Binds the lists names, first_days, last_days and key_ids.
+    """
     return sql.SQL(
-        "SELECT l.source_file FROM {0} l WHERE l.min_date <= %(max_date)s AND l.max_date >= %(min_date)s "
-        "AND l.key_id = %(key_id)s AND l.source_file <> %(source_file)s AND NOT EXISTS (SELECT FROM {0} newer "
-        "WHERE newer.source_file = l.source_file AND newer.generation > l.generation)"
+        "SELECT file.name, other.source_file "
+        "FROM unnest(%(names)s::text[], %(first_days)s::date[], %(last_days)s::date[], %(key_ids)s::text[]) "
+        "AS file(name, first_day, last_day, key_id) "
+        "JOIN {} other ON other.min_date <= file.last_day AND other.max_date >= file.first_day "
+        "AND other.key_id = file.key_id AND other.source_file <> file.name WHERE {}"
+    ).format(table.ledger, _is_newest(table))
+
+
+def _is_newest(table: Table) -> sql.Composed:
+    return sql.SQL(
+        "NOT EXISTS (SELECT FROM {} newer WHERE newer.source_file = other.source_file "
+        "AND newer.generation > other.generation)"
     ).format(table.ledger)
 
 
 def shared_ids_query(table: Table) -> sql.Composed:
-    """Return the query for the row ids that a file shares with each of some others, within some partition keys.
+    """Return the query for the number of row ids that files share with other files, within some partition keys.
 
-    Binds source_file, names, first_key and last_key. The result has a row per file, and one without a name for all.
+    Binds the lists names and others, and first_key and last_key. A result without another file is for all of them.
     """
     row_id, key = (sql.Identifier(name or "") for name in (table.contract.row_id, table.contract.partition_key))
     return sql.SQL(
-        "WITH ids AS (SELECT DISTINCT {id} AS id FROM {data} WHERE source_file = %(source_file)s) "
-        "SELECT other.source_file, count(DISTINCT other.{id}) FROM {data} other JOIN ids ON ids.id = other.{id} "
-        "WHERE other.source_file = ANY(%(names)s) AND other.{key} BETWEEN %(first_key)s AND %(last_key)s "
-        "GROUP BY GROUPING SETS ((other.source_file), ())"
+        "WITH ids AS (SELECT DISTINCT source_file, {id} AS id FROM {data} WHERE source_file = ANY(%(names)s)) "
+        "SELECT ids.source_file, other.source_file, count(DISTINCT ids.id) FROM ids "
+        "JOIN {data} other ON other.{id} = ids.id AND other.source_file <> ids.source_file "
+        "WHERE other.source_file = ANY(%(others)s) AND other.{key} BETWEEN %(first_key)s AND %(last_key)s "
+        "GROUP BY GROUPING SETS ((ids.source_file, other.source_file), (ids.source_file))"
     ).format(id=row_id, key=key, data=table.data)
 
 
 def count_ids_query(table: Table) -> sql.Composed:
-    """Return the query for the number of different row ids of a file; binds source_file."""
-    return sql.SQL("SELECT count(DISTINCT {}) FROM {} WHERE source_file = %s").format(
+    """Return the query for the number of different row ids of each file in a list; binds the list of names."""
+    return sql.SQL("SELECT source_file, count(DISTINCT {}) FROM {} WHERE source_file = ANY(%s) GROUP BY 1").format(
         sql.Identifier(table.contract.row_id or ""), table.data
     )
 

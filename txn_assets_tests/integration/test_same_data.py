@@ -11,7 +11,7 @@ from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import Changes
 from txn_assets.files.values import HashedFile
 from txn_assets.stores.bigquery import BigQueryStore
-from txn_assets.stores.postgres import NO_SHARED_IDS, PostgresStore, SharedIds
+from txn_assets.stores.postgres import PostgresStore, SharedIds
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.loader import PARCEL, Loader, parcels
 from txn_assets_tests.unit.feeds import Note, make_feed
@@ -55,7 +55,7 @@ class TestTwins:
         for name in ("b.csv", "a.csv", "week (1).csv"):
             file = load_into(loader, feed, "postgres", name, parcel(1))
         load_into(loader, feed, "postgres", "other.csv", parcel(2))
-        assert postgres(loader, feed).twins(file.version) == ("b.csv", "a.csv")
+        assert postgres(loader, feed).twins([file.version]) == {"week (1).csv": ["b.csv", "a.csv"]}
 
     def test_name_that_has_other_bytes_by_now(self, loader: Loader) -> None:
         """A name is not a twin any more once other bytes were loaded under it."""
@@ -63,14 +63,14 @@ class TestTwins:
         load_into(loader, feed, "postgres", "a.csv", parcel(1))
         load_into(loader, feed, "postgres", "a.csv", parcel(2))
         file = load_into(loader, feed, "postgres", "b.csv", parcel(1))
-        assert postgres(loader, feed).twins(file.version) == ()
+        assert postgres(loader, feed).twins([file.version]) == {}
 
     def test_files_without_rows(self, loader: Loader) -> None:
         """Files with a header only are not the same data, because they have none."""
         for name in ("a.csv", "b.csv"):
             file = loader.stage(NOTES, name, columns=("note", "size"))
             postgres(loader, NOTES).load([file], "run")
-        assert postgres(loader, NOTES).twins(file.version) == ()
+        assert postgres(loader, NOTES).twins([file.version]) == {}
 
 
 class TestSharedIds:
@@ -82,14 +82,28 @@ class TestSharedIds:
         load_into(loader, feed, "postgres", "few.csv", parcel(1), parcel(9))
         load_into(loader, feed, "postgres", "most.csv", parcel(1), parcel(2), parcel(2))
         file = load_into(loader, feed, "postgres", "new.csv", *map(parcel, (1, 1, 2, 3, 4)))
-        assert postgres(loader, feed).shared_ids(file) == SharedIds(2, 4, ("most.csv", "few.csv"))
+        assert postgres(loader, feed).shared_ids([file]) == {"new.csv": SharedIds(2, 4, ("most.csv", "few.csv"))}
+
+    def test_files_of_a_batch_are_asked_for_together(self, loader: Loader) -> None:
+        """Each file of a batch has its own answer, also for ids that it shares with another file of the batch."""
+        feed = parcels()
+        files = [
+            load_into(loader, feed, "postgres", "a.csv", parcel(1), parcel(2)),
+            load_into(loader, feed, "postgres", "b.csv", parcel(2), parcel(3)),
+            load_into(loader, feed, "postgres", "c.csv", parcel(4)),
+            load_into(loader, feed, "postgres", "d.csv", parcel(1, sent_at="2024-12-24T12:00:00Z")),
+        ]
+        assert postgres(loader, feed).shared_ids(files) == {
+            "a.csv": SharedIds(1, 2, ("b.csv",)),
+            "b.csv": SharedIds(1, 2, ("a.csv",)),
+        }
 
     def test_last_moment_of_a_day(self, loader: Loader) -> None:
         """A row at the end of the last day is on that day."""
         feed = parcels()
         load_into(loader, feed, "postgres", "a.csv", parcel(1, sent_at="2024-05-31T23:59:59.999999Z"))
         file = load_into(loader, feed, "postgres", "b.csv", parcel(1, sent_at="2024-05-31T00:00:00Z"))
-        assert postgres(loader, feed).shared_ids(file) == SharedIds(1, 1, ("a.csv",))
+        assert postgres(loader, feed).shared_ids([file]) == {"b.csv": SharedIds(1, 1, ("a.csv",))}
 
     def test_rows_are_not_read_if_no_file_has_these_days(self, loader: Loader) -> None:
         """The ledger rules out files of other days without a look at the data table, which may be large."""
@@ -98,7 +112,7 @@ class TestSharedIds:
         file = load_into(loader, feed, "postgres", "b.csv", parcel(1, sent_at="2024-05-31T00:00:00Z"))
         schema = loader.deployment.config.data_warehouse.postgres.schema_
         loader.deployment.pg.execute(f"DROP TABLE {schema}.parcels")
-        assert postgres(loader, feed).shared_ids(file) == NO_SHARED_IDS
+        assert postgres(loader, feed).shared_ids([file]) == {}
 
     def test_ids_hashed_with_another_key(self, loader: Loader) -> None:
         """Files that were hashed with another key are left out, because their ids cannot be compared."""
@@ -107,12 +121,12 @@ class TestSharedIds:
         schema = loader.deployment.config.data_warehouse.postgres.schema_
         loader.deployment.pg.execute(f"UPDATE {schema}.parcels_loads SET key_id = 'older'")
         file = load_into(loader, feed, "postgres", "b.csv", parcel(1))
-        assert postgres(loader, feed).shared_ids(file) == NO_SHARED_IDS
+        assert postgres(loader, feed).shared_ids([file]) == {}
 
     def test_feed_without_ids(self, loader: Loader) -> None:
         """A feed without a row id or a partition key has no answer."""
         file = load_into(loader, NOTES, "postgres", "a.csv", {"note": "one", "size": "1"})
-        assert postgres(loader, NOTES).shared_ids(file) is None
+        assert postgres(loader, NOTES).shared_ids([file]) == {}
 
 
 class TestChanges:
