@@ -91,9 +91,22 @@ def _landed_file_asset(
     return decorate
 
 
-def _column_schema(columns: Mapping[str, str]) -> dict[str, dg.TableSchema]:
-    """Return the metadata that shows `columns`, with their types, in the catalog."""
-    return {"dagster/column_schema": dg.TableSchema([dg.TableColumn(*column) for column in columns.items()])}
+def _column_schema(feed: Feed, columns: Mapping[str, str], *, pii: str = "hashed") -> dict[str, dg.TableSchema]:
+    """Return the metadata that shows `columns`, with their types, in the catalog; `pii` is the tag of PII columns."""
+    of_feed = {column.name: column for column in feed.contract.columns}
+    return {
+        "dagster/column_schema": dg.TableSchema(
+            [
+                dg.TableColumn(
+                    name,
+                    kind,
+                    description=of_feed[name].rule if name in of_feed else None,
+                    tags={"pii": pii} if name in feed.pii_fields else None,
+                )
+                for name, kind in columns.items()
+            ]
+        )
+    }
 
 
 def _make_raw_csv(feed: Feed, landing_zone: dg.AssetSpec) -> dg.AssetsDefinition:
@@ -137,7 +150,9 @@ def _make_validated(feed: Feed, raw_csv: dg.AssetsDefinition) -> dg.AssetsDefini
         f"validated_{feed.name}",
         kinds={"pydantic", "arrow"},
         ins={"raw": dg.AssetIn(raw_csv.key)},
-        metadata=_column_schema({name: kind.duckdb for name, kind in feed.contract.valid_columns.items()}),
+        metadata=_column_schema(
+            feed, {name: kind.duckdb for name, kind in feed.contract.valid_columns.items()}, pii="clear"
+        ),
     )
     def validated(
         context: dg.AssetExecutionContext, raw: RawFiles, services: dg.ResourceParam[AllServices]
@@ -207,7 +222,7 @@ def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinit
         f"hashed_{feed.name}",
         kinds={"duckdb", "parquet"},
         ins={"valid": dg.AssetIn(validated.key)},
-        metadata=_column_schema({name: kind.duckdb for name, kind in feed.contract.staged_columns.items()}),
+        metadata=_column_schema(feed, {name: kind.duckdb for name, kind in feed.contract.staged_columns.items()}),
     )
     def hashed(
         context: dg.AssetExecutionContext, valid: ValidatedFiles, services: dg.ResourceParam[AllServices]
@@ -257,7 +272,7 @@ def _make_sink(feed: Feed, entry: StoreEntry, hashed: dg.AssetsDefinition) -> dg
         group_name=prefixed(feed, "sinks"),
         kinds={entry.key},
         ins={"rows": dg.AssetIn(hashed.key)},
-        metadata=_column_schema(entry.columns(feed)),
+        metadata=_column_schema(feed, entry.columns(feed)),
         pool=entry.key,
     )
     def sink(rows: HashedFiles) -> HashedFiles:

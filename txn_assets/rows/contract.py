@@ -88,6 +88,11 @@ class Column:
     description: str = ""
     constraints: tuple[Any, ...] = ()
 
+    @property
+    def rule(self) -> str:
+        """What the column is, and what a valid value is, for people."""
+        return f"{self.description.rstrip('.')}: {self.kind.rule}" if self.description else self.kind.rule
+
     def field(self) -> tuple[Any, Any]:
         """Return the annotation and the default of the field of a model."""
         values: Any = Annotated[self.kind.python_type, self.kind, *self.constraints]

@@ -61,7 +61,7 @@ def _properties(feed: Feed) -> dict[str, dict[str, Any]]:
         for option in schema.get("anyOf", ()):
             if isinstance(column.kind, DecimalKind) and option["type"] == "string":
                 option["pattern"] = column.kind.pattern
-        schema["description"] = _describe(column)
+        schema["description"] = column.rule
         schema["x-pii"] = column.name in feed.pii_fields
     return found
 
@@ -106,7 +106,7 @@ def _property(feed: Feed, column: Column) -> SchemaProperty:
     is_pii = column.name in feed.pii_fields
     return SchemaProperty(
         name=column.name,
-        description=_describe(column),
+        description=column.rule,
         logicalType=_LOGICAL_TYPES[kind.python_type],
         logicalTypeOptions=_options(feed, column) or None,
         required=column.is_required,
@@ -145,7 +145,7 @@ def _page(feed: Feed, bucket: str) -> Iterator[str]:
     for column in feed.contract.columns:
         required = "yes" if column.is_required else "no"
         pii = "yes, hashed before it is stored" if column.name in feed.pii_fields else "no"
-        yield f"| `{column.name}` | {_cell(_describe(column))} | {required} | {pii} |"
+        yield f"| `{column.name}` | {_cell(column.rule)} | {required} | {pii} |"
     yield ""
     yield from (f"- {sentence}" for sentence in _limits(feed))
     if form := feed.file_format.model_dump(mode="json", exclude_defaults=True):
@@ -186,10 +186,6 @@ def _limits(feed: Feed) -> Iterator[str]:
     if feed.contract.row_id:
         yield f"No two rows of a file have the same {feed.contract.row_id}; this is a warning."
     yield "A file that lands again under the same name replaces the rows of its earlier version."
-
-
-def _describe(column: Column) -> str:
-    return f"{column.description.rstrip('.')}: {column.kind.rule}" if column.description else column.kind.rule
 
 
 def _cell(text: str) -> str:

@@ -110,7 +110,7 @@ def explain(file: Path, feed: Feed, source_row: int) -> RowVerdict:
                 name=column.name,
                 value=HIDDEN if column.name in feed.pii_fields and values[column.name] else values[column.name],
                 reason=named.get(column.name),
-                rule=f"{'' if column.is_required else 'empty, or '}{column.kind.rule}",
+                rule=f"{'' if column.is_required else 'empty, or '}{column.rule}",
             )
             for column in feed.contract.columns
             if column.name in values

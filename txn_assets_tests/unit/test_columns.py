@@ -86,6 +86,17 @@ def test_catalog_shows_the_columns_before_the_first_run(asset: str, columns: dic
     assert bool(types) is bool(columns)
 
 
+@pytest.mark.parametrize(
+    ("asset", "pii"), [("validated_transactions", "clear"), ("hashed_transactions", "hashed"), ("gcs_raw", "hashed")]
+)
+def test_catalog_marks_pii(asset: str, pii: str) -> None:
+    """The catalog says which columns hold PII, and what a valid value of each column is."""
+    schema = defs().resolve_asset_graph().get(dg.AssetKey(asset)).metadata["dagster/column_schema"]
+    columns = {column.name: column for column in schema.columns}
+    assert {name: column.tags for name, column in columns.items() if column.tags} == {"transaction_id": {"pii": pii}}
+    assert columns["quantity"].description == "a whole number from 1"
+
+
 def loaded(package: Path, folder: Path, *channels: str) -> dict[str, Any]:
     """Return what the package makes of a file with a row for each of `channels`."""
     rows = [",".join(make_row(channel=channel).values()) for channel in channels]
