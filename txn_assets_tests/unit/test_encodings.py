@@ -54,6 +54,8 @@ def test_half_a_character_at_the_end() -> None:
     data = lines(LINE).decode().rstrip().encode("utf-16")[:-1]
     (record,) = read_all(data, form(encoding="utf-16")).records
     assert record[-1] == b"2023-10-0\xff"
+    # The half may be all that the last read returns.
+    assert as_utf8(("x" * 32).encode("utf-16-le") + b"y", "utf-16", size=64) == b"x" * 32 + b"\xff"
 
 
 @pytest.mark.parametrize("encoding", CODECS)
