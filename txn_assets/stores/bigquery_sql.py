@@ -314,7 +314,7 @@ _CONFLICTS = re.compile(
     # BigQuery: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
     r"due to concurrent|"
     # The embedded server (DuckDB).
-    r"failed to commit|transaction conflict|conflict on (?:update|tuple deletion)|" + re.escape(LEDGER_CHANGED),
+    r"failed to commit|transaction conflict|conflict on (?:create|update|tuple deletion)|" + re.escape(LEDGER_CHANGED),
     re.IGNORECASE,
 )
 
