@@ -2,10 +2,11 @@
 
 import copy
 import csv
+import datetime as dt
 import gzip
 import io
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -35,7 +36,9 @@ FIELDS = CONTRACT.names
 HEADER = ",".join(FIELDS)
 SINKS = ("gcs_raw", "bigquery_raw_transactions", "postgres_transactions")
 
-type Row = tuple[str, str, Decimal, int, str]
+
+type Row = tuple[Any, ...]
+"""The columns of a row, with dates as text and moments in UTC."""
 
 
 def make_row(**overrides: str) -> str:
@@ -124,13 +127,21 @@ class Deployment:
     @property
     def bq_table(self) -> str:
         """Return the BigQuery table."""
-        warehouse = self.config.data_warehouse
-        return f"{warehouse.project_id}.{warehouse.dataset}.{warehouse.table}"
+        return self.bq_table_of(self.feed())
 
     @property
     def pg_table(self) -> str:
         """Return the PostgreSQL table."""
-        return f"{self.config.data_warehouse.postgres.schema_}.transactions"
+        return self.pg_table_of(self.feed())
+
+    def bq_table_of(self, feed: Feed) -> str:
+        """Return the BigQuery table of `feed`."""
+        warehouse = self.config.data_warehouse
+        return f"{warehouse.project_id}.{warehouse.dataset}.{feed.bigquery_table}"
+
+    def pg_table_of(self, feed: Feed) -> str:
+        """Return the PostgreSQL table of `feed`."""
+        return f"{self.config.data_warehouse.postgres.schema_}.{feed.postgres_table}"
 
     def feed(self, name: str = "transactions") -> Feed:
         """Return the feed `name`."""
@@ -177,34 +188,46 @@ class Deployment:
         self.land(name, make_file(*rows))
         return self.materialize(name)
 
-    def rows(self, store: str, name: str) -> list[Row]:
-        """Return the rows that `store`, an asset, holds of the file `name`, in order; use the store's own client."""
-        return {"gcs_raw": self._gcs_rows, "bigquery_raw_transactions": self._bq_rows}.get(store, self._pg_rows)(name)
+    def rows(self, store: str, name: str, *, feed: str = "transactions") -> list[Row]:
+        """Return the rows that a store holds of the file `name`, in order; use the store's own client.
 
-    def rows_everywhere(self, name: str) -> list[Row]:
+        `store` is one of `SINKS`, whatever the feed.
+        """
+        read = {"gcs_raw": self._gcs_rows, "bigquery_raw_transactions": self._bq_rows}.get(store, self._pg_rows)
+        rows = [tuple(map(_plain, row)) for row in read(self.feed(feed), name)]
+        return sorted(rows, key=lambda row: [(value is not None, value) for value in row])
+
+    def rows_everywhere(self, name: str, *, feed: str = "transactions") -> list[Row]:
         """Return the rows of the file `name` after checking that all three stores agree on them."""
-        gcs, bq, pg = (self.rows(store, name) for store in SINKS)
+        gcs, bq, pg = (self.rows(store, name, feed=feed) for store in SINKS)
         assert gcs == bq == pg
         return pg
 
-    def _gcs_rows(self, name: str) -> list[Row]:
-        blob = self.bucket.get_blob(f"{self.config.data_lake.path}/{name.removesuffix('.csv')}/processed.csv")
+    def _gcs_rows(self, feed: Feed, name: str) -> Iterator[Iterable[Any]]:
+        blob = self.bucket.get_blob(f"{feed.path}/{name.removesuffix('.csv')}/processed.csv")
         if blob is None:
-            return []
-        lines = csv.DictReader(io.StringIO(blob.download_as_text(), newline=""))
-        return sorted(
-            (r["transaction_id"], r["product"], Decimal(r["price"]), int(r["quantity"]), r["date"]) for r in lines
-        )
+            return
+        read: dict[str, Callable[[str], Any]] = {
+            "money": Decimal,
+            "decimal": Decimal,
+            "whole": int,
+            "timestamp": dt.datetime.fromisoformat,
+            "boolean": "true".__eq__,
+        }
+        of_column = {column: read.get(kind.name, str) for column, kind in feed.contract.kinds.items()}
+        for row in csv.DictReader(io.StringIO(blob.download_as_text(), newline="")):
+            yield [of_column[column](text) if text else None for column, text in row.items()]
 
-    def _bq_rows(self, name: str) -> list[Row]:
-        query = f"SELECT {HEADER} FROM `{self.bq_table}` WHERE source_file = @name"
+    def _bq_rows(self, feed: Feed, name: str) -> Iterator[Iterable[Any]]:
+        columns = ", ".join(f"`{column}`" for column in feed.contract.names)
+        query = f"SELECT {columns} FROM `{self.bq_table_of(feed)}` WHERE source_file = @name"
         config = bigquery.QueryJobConfig(query_parameters=[bigquery.ScalarQueryParameter("name", "STRING", name)])
-        rows = self.bq.query(query, job_config=config).result()
-        return sorted((r[0], r[1], Decimal(r[2]), r[3], r[4].isoformat()) for r in rows)
+        return (row.values() for row in self.bq.query(query, job_config=config).result())
 
-    def _pg_rows(self, name: str) -> list[Row]:
-        rows = self.pg.execute(f"SELECT {HEADER} FROM {self.pg_table} WHERE source_file = %s", [name]).fetchall()
-        return sorted((r[0], r[1], r[2], r[3], r[4].isoformat()) for r in rows)
+    def _pg_rows(self, feed: Feed, name: str) -> list[tuple[Any, ...]]:
+        columns = ", ".join(f'"{column}"' for column in feed.contract.names)
+        query = f"SELECT {columns} FROM {self.pg_table_of(feed)} WHERE source_file = %s"
+        return self.pg.execute(query, [name]).fetchall()
 
     def quarantined(self, name: str) -> list[dict[str, str]]:
         """Return the rows in the quarantine of the file `name`."""
@@ -215,6 +238,13 @@ class Deployment:
         """Return every object of the bucket, uncompressed."""
         contents = {blob.name: blob.download_as_bytes() for blob in self.gcs.list_blobs(self.bucket)}
         return {n: gzip.decompress(c) if c.startswith(b"\x1f\x8b") else c for n, c in contents.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a date as text, and a moment in UTC."""
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC)
+    return value.isoformat() if isinstance(value, dt.date) else value
 
 
 def failure(result: dg.JobExecutionResult | dg.ExecuteInProcessResult) -> str:

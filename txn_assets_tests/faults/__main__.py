@@ -16,6 +16,7 @@ import dagster as dg
 
 from txn_assets.config import load_config
 from txn_assets.defs.dagster_home import prepare
+from txn_assets.feeds.feed import FIRST_FEED
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.stack import down, ensure_up
 from txn_assets_tests.deployment import SINKS, Deployment, make_config
@@ -26,6 +27,7 @@ from txn_assets_tests.faults.races import race_different, race_same
 from txn_assets_tests.faults.wire import sweep
 
 LAKE, WAREHOUSE, DATABASE = SINKS
+REFUNDS = "refunds"
 
 
 def main() -> int:
@@ -53,14 +55,28 @@ def main() -> int:
 def run(deployment: Deployment, home: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
     """Run all faults, or the requested part of them."""
     full, only = arguments.full, arguments.only
+    draw = random.Random(arguments.seed)
     if only in (None, "kills"):
-        yield from kills(deployment, home, random.Random(arguments.seed), full=full)
+        yield from kills(deployment, home, draw, full=full)
+    # The kills above are those of the configuration that the project ships, in which `--select '*'` has one feed.
+    deployment.configure({"feeds": {REFUNDS: {}}})
+    if only in (None, "kills"):
+        yield from kills_of_refunds(deployment, draw, full=full)
     small = (stage(deployment, "small.csv", 400, seed=1), stage(deployment, "small.csv", 300, seed=2))
     if only in (None, "races"):
-        many = [stage(deployment, f"many-{n}.csv", 200 + n, seed=10 + n) for n in range(8)]
+        # Files of both feeds have the same names.
+        many = [
+            stage(deployment, f"many-{n // 2}.csv", 200 + n, seed=10 + n, feed=(FIRST_FEED, REFUNDS)[n % 2])
+            for n in range(8)
+        ]
+        refunds = (
+            stage(deployment, "small.csv", 400, seed=1, feed=REFUNDS),
+            stage(deployment, "small.csv", 300, seed=2, feed=REFUNDS),
+        )
         with children() as kids:
             for store in SINKS:
                 yield race_same(deployment, kids, store, small, rounds=10 if full else 1)
+                yield race_same(deployment, kids, store, refunds, rounds=10 if full else 1)
                 yield race_different(deployment, kids, store, many)
     if only in (None, "wire"):
         # The short form sends fewer requests to the BigQuery emulator, because a load there takes seconds.
@@ -79,6 +95,19 @@ def kills(deployment: Deployment, home: Path, draw: random.Random, *, full: bool
         yield of_file.of_daemon(instance, home, 20 if full else 2)
     with asset_materialize(deployment) as command:
         yield of_file.of_command("dagster asset materialize", command, 40 if full else 3)
+
+
+def kills_of_refunds(deployment: Deployment, draw: random.Random, *, full: bool) -> Iterator[Tally]:
+    """Kill the commands that load a file of the second feed."""
+    versions = (
+        _version(deployment, "killed.csv", 2000, seed=32, feed=REFUNDS),
+        _version(deployment, "killed.csv", 1500, seed=33, feed=REFUNDS),
+    )
+    of_file = Kills(deployment, versions, draw)
+    with make_run() as command:
+        yield of_file.of_command("make run FEED=refunds", command, 20 if full else 2)
+    with asset_materialize(deployment) as command:
+        yield of_file.of_command("asset materialize refunds", command, 20 if full else 1)
 
 
 def report(tallies: Iterator[Tally]) -> int:
@@ -114,9 +143,9 @@ def _fresh(versions: tuple[Content, Content]) -> tuple[Content, Content]:
     return first, second
 
 
-def _version(deployment: Deployment, name: str, rows: int, *, seed: int) -> Version:
-    content = stage(deployment, name, rows, seed=seed)
-    return Version(content, deployment.bucket.blob(f"{deployment.config.data_lake.landing}/{name}").download_as_bytes())
+def _version(deployment: Deployment, name: str, rows: int, *, seed: int, feed: str = FIRST_FEED) -> Version:
+    content = stage(deployment, name, rows, seed=seed, feed=feed)
+    return Version(content, deployment.bucket.blob(f"{deployment.feed(feed).landing}/{name}").download_as_bytes())
 
 
 if __name__ == "__main__":

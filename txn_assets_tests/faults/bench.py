@@ -3,6 +3,7 @@
 Shared by kills, wire faults and races; the faults themselves are in other modules. See docs/reliability.md.
 """
 
+import datetime as dt
 import hashlib
 import random
 from collections import Counter
@@ -15,8 +16,9 @@ from typing import Any
 from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
+from txn_assets.defs.names import asset_key
 from txn_assets.defs.services import open_services
-from txn_assets.feeds.configured import feeds_of
+from txn_assets.feeds.configured import feeds_of, find_feed
 from txn_assets.feeds.feed import FIRST_FEED
 from txn_assets.files.ledger import Action
 from txn_assets.files.values import HashedFile, HashedFiles, from_json
@@ -30,10 +32,11 @@ KEYS = {entry.asset_name.format(feed=FIRST_FEED): entry.key for entry in STORES}
 
 @dataclass(frozen=True)
 class Content:
-    """A staged file and the rows that a store must hold of it, computed independently of the platform."""
+    """A staged file of a feed and the rows that a store must hold of it, computed independently of the platform."""
 
     file: HashedFile
     rows: Counter[Row] = field(repr=False)
+    feed: str = FIRST_FEED
 
     def at(self, generation: int) -> "Content":
         """Return the same content, landed as another generation."""
@@ -87,11 +90,11 @@ class Tally:
 
 
 @contextmanager
-def open_stores(config: PipelineConfig, **overrides: Any) -> Iterator[dict[str, Store]]:
-    """Yield the stores as a run has them, by asset; `overrides` replaces attributes of each."""
-    feed = feeds_of(config)[0]
+def open_stores(config: PipelineConfig, *, feed: str = FIRST_FEED, **overrides: Any) -> Iterator[dict[str, Store]]:
+    """Yield the stores as a run of `feed` has them, by asset of the first feed; `overrides` replaces attributes."""
+    of = find_feed(config, feed)
     with open_services(config) as services:
-        yield {asset: replace(services.of(feed).stores[key], **overrides) for asset, key in KEYS.items()}
+        yield {asset: replace(services.of(of).stores[key], **overrides) for asset, key in KEYS.items()}
 
 
 def turn_into[StoreT: Store](kind: type[StoreT], store: Store) -> StoreT:
@@ -105,9 +108,21 @@ def make_load(store: Store, content: Content, run_id: str = "run") -> Action:
     return actions[content.file.version.name]
 
 
-def stage(deployment: Deployment, name: str, rows: int, *, seed: int) -> Content:
+def stage(deployment: Deployment, name: str, rows: int, *, seed: int, feed: str = FIRST_FEED) -> Content:
     """Land a file of `rows` rows and run everything upstream of the sinks."""
-    draw = random.Random(seed)
+    data, expected = _MADE[feed](random.Random(seed), rows, seed)
+    deployment.land(name, data, feed=feed)
+    of = deployment.feed(feed)
+    asset = asset_key(of, f"hashed_{feed}")
+    result = deployment.materialize(name, feed=feed, select=f'+key:"{asset.to_user_string()}"')
+    manifest = f"{of.staging}/{result.run_id}/{asset.to_python_identifier()}.json"
+    staged = from_json(deployment.bucket.blob(manifest).download_as_bytes())
+    assert isinstance(staged, HashedFiles)
+    return Content(staged.files[0], expected, feed)
+
+
+def _make_transactions(draw: random.Random, rows: int, seed: int) -> tuple[bytes, Counter[Row]]:
+    """Return a file, and the rows that a store must hold of it."""
     records = [
         (f"T{n}", f"Halal {draw.randint(1, 99)}", str(Decimal(draw.randint(1, 10**6)) / 100), draw.randint(1, 9))
         for n in range(rows)
@@ -117,22 +132,40 @@ def stage(deployment: Deployment, name: str, rows: int, *, seed: int) -> Content
         make_row(transaction_id=id_, product=product, price=price, quantity=str(quantity), date=day)
         for id_, product, price, quantity in records
     ]
-    deployment.land(name, make_file(*lines))
-    result = deployment.materialize(name, select="*hashed_transactions")
-    manifest = f"{deployment.config.data_lake.staging}/{result.run_id}/hashed_transactions.json"
-    staged = from_json(deployment.bucket.blob(manifest).download_as_bytes())
-    assert isinstance(staged, HashedFiles)
     expected = Counter(
-        (hashlib.sha256(id_.encode()).hexdigest(), product, Decimal(price), quantity, day)
-        for id_, product, price, quantity in records
+        (_hash(id_), product, Decimal(price), quantity, day) for id_, product, price, quantity in records
     )
-    return Content(staged.files[0], expected)
+    return make_file(*lines), expected
+
+
+def _make_refunds(draw: random.Random, rows: int, seed: int) -> tuple[bytes, Counter[Row]]:
+    """Return the same for refunds."""
+    lines, expected = [], Counter[Row]()
+    for number in range(rows):
+        ids = f"R{number}", f"T{draw.randint(1, 99)}"
+        reason = draw.choice(("damaged", "late", "not_as_described", "other"))
+        amount = str(Decimal(draw.randint(1, 10**6)) / 100)
+        at = dt.datetime(2023, 10, 1 + seed % 28, 12, tzinfo=dt.UTC) + dt.timedelta(
+            microseconds=draw.randint(0, 10**10)
+        )
+        partial = draw.choice((True, False, None))
+        text = "" if partial is None else str(partial).lower()
+        lines.append(",".join((*ids, reason, amount, at.isoformat(), text)))
+        expected[*map(_hash, ids), reason, Decimal(amount), at, partial] += 1
+    return make_file(*lines, header="refund_id,transaction_id,reason,amount,refunded_at,partial"), expected
+
+
+_MADE = {FIRST_FEED: _make_transactions, "refunds": _make_refunds}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def difference(deployment: Deployment, store: str, *allowed: Content) -> Difference:
     """Return the difference between what `store` holds and the nearest allowed content; without any, no rows."""
     name = allowed[0].file.version.name
-    held = Counter(deployment.rows(store, name))
+    held = Counter(deployment.rows(store, name, feed=allowed[0].feed))
     return min((Difference.between(held, content.rows) for content in allowed), key=lambda found: found.size)
 
 
@@ -143,7 +176,7 @@ def leftovers(deployment: Deployment, store: str, content: Content) -> list[str]
 
 
 def _gcs_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
-    folder = f"{deployment.config.data_lake.path}/{content.file.version.name.removesuffix('.csv')}/"
+    folder = f"{deployment.feed(content.feed).path}/{content.file.version.name.removesuffix('.csv')}/"
     blobs = list(deployment.gcs.list_blobs(deployment.bucket, prefix=folder))
     if [blob.name for blob in blobs] != [f"{folder}processed.csv"]:
         yield f"objects {[blob.name for blob in blobs]}"
@@ -152,21 +185,23 @@ def _gcs_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
 
 
 def _bq_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
-    dataset = deployment.bq_table.rpartition(".")[0]
+    data = deployment.bq_table_of(deployment.feed(content.feed))
+    dataset = data.rpartition(".")[0]
     # The load table of a killed run expires.
     yield from (
         f"table {table.table_id}"
         for table in deployment.bq.list_tables(dataset)
         if table.table_id.startswith("_txn_staging_") and table.expires is None
     )
-    query = f"SELECT generation, row_count FROM `{deployment.bq_table}_loads` WHERE source_file = @name"
+    query = f"SELECT generation, row_count FROM `{data}_loads` WHERE source_file = @name"
     parameters = [bigquery.ScalarQueryParameter("name", "STRING", content.file.version.name)]
     job = deployment.bq.query(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
     yield from _ledger_leftovers([tuple(row.values()) for row in job.result()], content)
 
 
 def _pg_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
-    query = f"SELECT generation, row_count FROM {deployment.pg_table}_loads WHERE source_file = %s"
+    data = deployment.pg_table_of(deployment.feed(content.feed))
+    query = f"SELECT generation, row_count FROM {data}_loads WHERE source_file = %s"
     yield from _ledger_leftovers(deployment.pg.execute(query, [content.file.version.name]).fetchall(), content)
     schema = deployment.config.data_warehouse.postgres.schema_
     # Only runs of this deployment, because other tests share the server.
@@ -174,12 +209,13 @@ def _pg_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = "
         "hashtextextended(%s, 0)"
     )
-    ((locks,),) = deployment.pg.execute(held, [f"{deployment.pg_table}/{content.file.version.name}"]).fetchall()
+    ((locks,),) = deployment.pg.execute(held, [f"{data}/{content.file.version.name}"]).fetchall()
     if locks:
         yield f"{locks} advisory locks"
     tables = deployment.pg.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
-    if sorted(name for (name,) in tables) != ["transactions", "transactions_loads"]:
-        yield f"tables {tables}"
+    feeds = [feed.postgres_table for feed in feeds_of(deployment.config)]
+    if unknown := {name for (name,) in tables} - {*feeds, *(f"{name}_loads" for name in feeds)}:
+        yield f"tables {unknown}"
 
 
 def _ledger_leftovers(rows: list[tuple[Any, ...]], content: Content) -> Iterator[str]:

@@ -33,6 +33,7 @@ class Children:
         order: dict[str, object] = {
             "what": what,
             "run_id": run_id,
+            "feed": content.feed,
             "files": to_json(HashedFiles((content.file,))).decode(),
         }
         return int(self._ask(order))
@@ -93,7 +94,7 @@ def _load(order: dict[str, str]) -> int:
     content = Content(files.files[0], rows=Counter())
     config = load_config()
     try:
-        with open_stores(config) as stores:
+        with open_stores(config, feed=order["feed"]) as stores:
             make_load(stores[order["what"]], content, order["run_id"])
     except StoreError as error:
         sys.stderr.write(f"{error}\n")

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+from google.cloud import storage
 
 from txn_assets.defs.jobs import UNFINISHED
 from txn_assets.environment import project_root
+from txn_assets.feeds.feed import FIRST_FEED
 from txn_assets_tests.daemon import Daemon, DaemonError, dagster_dev
 from txn_assets_tests.deployment import SINKS, Deployment
 from txn_assets_tests.faults.bench import Content, Difference, Tally, difference, leftovers
@@ -51,9 +53,13 @@ class Version:
 
     def landed(self, deployment: Deployment) -> Content:
         """Return the content, at its generation in the landing zone."""
-        blob = deployment.bucket.get_blob(f"{deployment.config.data_lake.landing}/{self.name}")
+        blob = self.object_in(deployment)
         assert blob
         return self.content.at(int(blob.generation))
+
+    def object_in(self, deployment: Deployment) -> storage.Blob | None:
+        """Return what has landed under the name of the file."""
+        return deployment.bucket.get_blob(f"{deployment.feed(self.content.feed).landing}/{self.name}")
 
 
 type Typed = tuple[list[str], dict[str, str]]
@@ -71,7 +77,8 @@ def make_run() -> Iterator[Command]:
         def command(version: Version) -> Typed:
             file = Path(folder) / version.name
             file.write_bytes(version.data)
-            return ["make", "--no-print-directory", "run", f"FILE={file}"], {}
+            of_feed = [f"FEED={version.content.feed}"] if version.content.feed != FIRST_FEED else []
+            return ["make", "--no-print-directory", "run", f"FILE={file}", *of_feed], {}
 
         yield command
 
@@ -83,10 +90,11 @@ def asset_materialize(deployment: Deployment) -> Iterator[Command]:
         dagster = str(Path(sys.executable).with_name("dagster"))
 
         def command(version: Version) -> Typed:
-            landed = deployment.bucket.get_blob(f"{deployment.config.data_lake.landing}/{version.name}")
+            landed, feed = version.object_in(deployment), version.content.feed
             if landed is None or landed.download_as_bytes() != version.data:
-                deployment.land(version.name, version.data)
-            arguments = ["-m", "txn_assets.definitions", "--select", "*", "--partition", version.name]
+                deployment.land(version.name, version.data, feed=feed)
+            select = "*" if feed == FIRST_FEED else f'key:"{feed}/raw_csv"+'
+            arguments = ["-m", "txn_assets.definitions", "--select", select, "--partition", version.name]
             environment = {"DAGSTER_HOME": dagster_home, "DAGSTER_DISABLE_TELEMETRY": "yes"}
             return [dagster, "asset", "materialize", *arguments], environment
 

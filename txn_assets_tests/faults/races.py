@@ -3,8 +3,9 @@
 `child.py` has the child's side, `bench.py` the counting.
 """
 
+from txn_assets.feeds.feed import FIRST_FEED
 from txn_assets_tests.deployment import Deployment
-from txn_assets_tests.faults.bench import Content, Tally, difference, leftovers
+from txn_assets_tests.faults.bench import KEYS, Content, Tally, difference, leftovers
 from txn_assets_tests.faults.child import Children
 
 PROCESSES = 8
@@ -14,7 +15,8 @@ def race_same(
     deployment: Deployment, children: Children, store: str, versions: tuple[Content, Content], *, rounds: int
 ) -> Tally:
     """Load one file in eight processes at once: the newer version in four, the older in four."""
-    tally = Tally(store, "8 at once, one file")
+    feed = versions[0].feed
+    tally = Tally(store if feed == FIRST_FEED else f"{feed}: {KEYS[store]}", "8 at once, one file")
     generation = versions[0].file.version.generation + 10_000
     for turn in range(rounds):
         old, new = versions[0].at(generation + 2 * turn), versions[1].at(generation + 2 * turn + 1)
@@ -26,7 +28,7 @@ def race_same(
 
 
 def race_different(deployment: Deployment, children: Children, store: str, contents: list[Content]) -> Tally:
-    """Load eight files in eight processes at once."""
+    """Load eight files in eight processes at once; files of different feeds may have the same name."""
     tally = Tally(store, "8 at once, 8 files")
     pids = [children.start(store, content, f"race-{n}") for n, content in enumerate(contents)]
     ends = [children.wait(pid) for pid in pids]
