@@ -148,8 +148,6 @@ class _ZipMember:
 
     def _stored(self, size: int) -> bytes:
         data = read_full(self._source, min(size, self._left))
-        if len(data) < min(size, self._left):
-            raise EOFError
         self._left -= len(data)
         return data
 
@@ -158,10 +156,8 @@ class _ZipMember:
         while not self._inflater.eof:
             packed = self._inflater.unconsumed_tail or self._source.read(1 << 16)
             data = self._inflater.decompress(packed, size)
-            if data:
+            if data or not packed:
                 return data
-            if not packed and not self._inflater.eof:
-                raise EOFError
         return b""
 
     def _check_end(self) -> None:
