@@ -282,6 +282,7 @@ class RowContract:
         return [
             f"{column.name}: {column.kind.identity()}, "
             f"{'required' if column.is_required else 'optional'}, {sorted(mark.value for mark in column.marks)}"
+            f"{''.join(f', {constraint!r}' for constraint in column.constraints)}"
             for column in self.columns
         ]
 
@@ -296,7 +297,9 @@ def _column(name: str, annotation: Any, field: FieldInfo) -> Column:  # noqa: AN
         message = f"The field {name} has no kind: annotate it with one, such as Text or Money from rows/contract.py"
         raise TypeError(message)
     marks = frozenset(part for part in metadata if isinstance(part, Mark))
-    own = tuple(part for part in metadata if not isinstance(part, (Kind, Mark, FieldInfo)))
+    # Pydantic takes the constraints out of `Field(...)`, except inside an optional annotation.
+    inner = [part for one in metadata if isinstance(one, FieldInfo) for part in one.metadata]
+    own = tuple(part for part in [*metadata, *inner] if not isinstance(part, (Kind, Mark, FieldInfo)))
     return Column(
         name,
         kind,

@@ -346,6 +346,19 @@ class TestModel:
         with pytest.raises(TypeError, match=sentence):
             RowContract.of(create_model("Wrong", __base__=Row, **fields))
 
+    @pytest.mark.parametrize("is_required", [True, False])
+    def test_constraint_next_to_a_kind_applies(self, is_required: bool) -> None:
+        """A constraint of the model applies to a required and to an optional field, so the judge sees every row."""
+        short = Annotated[Text, Field(max_length=2)]
+        field: Any = (short, ...) if is_required else (short | None, None)
+        contract = RowContract.of(create_model("Short", __base__=Row, row_id=(Identifier, ...), code=field))
+
+        plain = RowContract.of(create_model("Plain", __base__=Row, row_id=(Identifier, ...), code=(Text | None, None)))
+
+        assert contract.identity() != plain.under({}, [*contract.required]).identity()
+        assert not contract.can_be_screened
+        assert by_path(contract, [{"row_id": "x", "code": "abc"}]) == [frozenset({("code", "too_long")})]
+
     def test_refund_in_the_lake(self, tmp_path: Path) -> None:
         """Every value of a refund is in the lake's CSV as text that reads back as the same value."""
         contract = RowContract.of(Refund)
