@@ -38,6 +38,14 @@ _LOGICAL_TYPES: Mapping[type, str] = {
 }
 """Types of the Open Data Contract Standard, by type in Python."""
 
+_NUMBERS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+_KEYWORDS: Mapping[str, Mapping[str, str]] = {
+    "number": _NUMBERS,
+    "integer": _NUMBERS,
+    "string": {"min_length": "minLength", "max_length": "maxLength", "pattern": "pattern"},
+}
+"""Keywords of JSON Schema, by type and by the name of the constraint in Pydantic."""
+
 
 def json_schema(feed: Feed, bucket: str) -> str:
     """Return a JSON Schema of one record, as an object with a value for each column."""
@@ -54,16 +62,31 @@ def json_schema(feed: Feed, bucket: str) -> str:
 
 
 def _properties(feed: Feed) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = feed.contract.model.model_json_schema()["properties"]
-    for column in feed.contract.columns:
-        schema = found[column.name]
-        del schema["title"]
-        for option in schema.get("anyOf", ()):
-            if isinstance(column.kind, DecimalKind) and option["type"] == "string":
-                option["pattern"] = column.kind.pattern
-        schema["description"] = column.rule
-        schema["x-pii"] = column.name in feed.pii_fields
-    return found
+    found = feed.contract.model.model_json_schema()["properties"]
+    return {column.name: _property_schema(feed, column, found[column.name]) for column in feed.contract.columns}
+
+
+def _property_schema(feed: Feed, column: Column, found: dict[str, Any]) -> dict[str, Any]:
+    options = list(_options(found))
+    for option in options:
+        # Pydantic's schema of a decimal lacks the digits, and that of any kind lacks `Field(...)` next to the kind.
+        if option["type"] == "string" and isinstance(column.kind, DecimalKind):
+            option["pattern"] = column.kind.pattern
+        for constraint in column.constraints:
+            for name, keyword in _KEYWORDS.get(option["type"], {}).items():
+                if (value := getattr(constraint, name, None)) is not None:
+                    option[keyword] = float(value) if isinstance(value, Decimal) else value
+    schema = options[0] if len(options) == 1 else {"anyOf": options}
+    return schema | {"description": column.rule, "x-pii": column.name in feed.pii_fields}
+
+
+def _options(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the schemas that `schema` allows."""
+    if "anyOf" in schema:
+        for option in schema["anyOf"]:
+            yield from _options(option)
+    else:
+        yield {name: value for name, value in schema.items() if name not in ("title", "default")}
 
 
 def odcs(feed: Feed, bucket: str) -> str:
@@ -108,7 +131,7 @@ def _property(feed: Feed, column: Column) -> SchemaProperty:
         name=column.name,
         description=column.rule,
         logicalType=_LOGICAL_TYPES[kind.python_type],
-        logicalTypeOptions=_options(feed, column) or None,
+        logicalTypeOptions=_bounds(feed, column) or None,
         required=column.is_required,
         unique=is_row_id or None,
         enum=[EnumValue(value=value) for value in kind.values] if isinstance(kind, EnumerationKind) else None,
@@ -117,14 +140,15 @@ def _property(feed: Feed, column: Column) -> SchemaProperty:
     )
 
 
-def _options(feed: Feed, column: Column) -> dict[str, Any]:
+def _bounds(feed: Feed, column: Column) -> dict[str, Any]:
     """Return the bounds of a column as options of its logical type."""
     if isinstance(column.kind, DayBounds):
         first, last = column.kind.first, column.kind.last
         return {"minimum": str(first)} | ({"maximum": str(last)} if last else {})
-    schema = _properties(feed)[column.name]
-    options = next((option for option in schema.get("anyOf", ()) if option["type"] != "null"), schema)
-    return {name: options[name] for name in ("minimum", "maximum", "pattern") if name in options}
+    # The first option is the type in JSON; others are text and null.
+    option = next(_options(_properties(feed)[column.name]))
+    keywords = {keyword for names in _KEYWORDS.values() for keyword in names.values()}
+    return {name: value for name, value in option.items() if name in keywords}
 
 
 def markdown(feed: Feed, bucket: str) -> str:

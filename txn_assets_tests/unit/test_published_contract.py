@@ -4,25 +4,38 @@ import csv
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jsonschema
 import pytest
 import yaml
 from open_data_contract_standard.model import OpenDataContractStandard
+from pydantic import Field
 
 from txn_assets.cli import main
 from txn_assets.config import load_config
 from txn_assets.environment import project_root
 from txn_assets.feeds.configured import find_feed
-from txn_assets.rows.contract import Row
+from txn_assets.rows.contract import Identifier, Money, Row, Text, Whole
 from txn_assets.rows.kinds import KINDS, EnumerationKind
 from txn_assets_tests.deployment import make_config
 
 RULES = {"amount": {"min": 0.01, "max": 500, "max_decimals": 1}, "refunded_at": {"max": "2030-12-31"}}
+
+
+class Constrained(Row):
+    """A row model whose fields have constraints beside their kinds."""
+
+    code: Annotated[Identifier, Field(pattern="^A", max_length=5)]
+    amount: Annotated[Money, Field(le=10)]
+    count: Annotated[Whole, Field(lt=9)]
+    note: Annotated[Text, Field(min_length=1)] | None = None
+
+
 FEEDS = {
     "refunds": {},
     "strict": {"model": "txn_assets.feeds.refund:Refund", "rules": RULES, "unknown_columns": "refuse"},
+    "constrained": {"model": f"{__name__}:Constrained"},
     "every_kind": {
         "fields": {
             "id": {"kind": "identifier", "pii": True, "row_id": True},
@@ -100,6 +113,15 @@ class TestJsonSchema:
         }
 
         assert _validator(json.loads(_contract(capsys, "strict", "json-schema"))).is_valid(row | change) is is_valid
+
+    def test_constraints_of_the_model(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """What a model asks of a field beside its kind is in the schema too."""
+        validator = _validator(json.loads(_contract(capsys, "constrained", "json-schema")))
+        row = {"code": "A1", "amount": "3", "count": 3}
+
+        assert validator.is_valid(row)
+        for change in ({"code": "B1"}, {"code": "A12345"}, {"amount": 10.5}, {"count": 9}, {"note": ""}):
+            assert not validator.is_valid(row | change)
 
     def test_pii_is_marked(self, capsys: pytest.CaptureFixture[str]) -> None:
         """The schema says which columns are PII."""
