@@ -190,15 +190,15 @@ class FeedSection(_Files):
             contract = RowContract.of(model)
             if self.pii_fields is not None:
                 contract = contract.with_pii(self.pii_fields)
+            named = {*self.rules, *(self.required_fields or ())}
+            if unknown := sorted(named - set(contract.names)):
+                message = f"{unknown[0]!r} is not a field of {model.__name__}; its fields: {', '.join(contract.names)}"
+                raise ValueError(message)
+            if faults := self.format.faults(contract.names):
+                raise ValueError(faults[0])
+            return contract.under(self.rules, self.required_fields)
         except TypeError as error:
             raise ValueError(str(error)) from error
-        named = {*self.rules, *(self.required_fields or ())}
-        if unknown := sorted(named - set(contract.names)):
-            message = f"{unknown[0]!r} is not a field of {model.__name__}; its fields: {', '.join(contract.names)}"
-            raise ValueError(message)
-        if faults := self.format.faults(contract.names):
-            raise ValueError(faults[0])
-        return contract.under(self.rules, self.required_fields)
 
 
 class Transformation(_Section):

@@ -1,6 +1,5 @@
 """Find the row model of a feed: shipped with the platform, in a module of the user's, or built from a configuration."""
 
-import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any
@@ -9,14 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from txn_assets.feeds.refund import Refund
 from txn_assets.feeds.transaction import Transaction
-from txn_assets.rows.contract import Mark, PartitionKey, Pii, Row, RowId
+from txn_assets.rows.contract import Mark, PartitionKey, Pii, Row, RowId, check_name
 from txn_assets.rows.kinds import KINDS, FieldRules
 
 SHIPPED: Mapping[str, type[Row]] = {"transactions": Transaction, "refunds": Refund}
 """Row models of the platform, by the name of their feed."""
-
-FIELD_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-"""Lower case, because PostgreSQL and BigQuery ignore case in names that are not quoted."""
 
 
 class FieldSection(BaseModel):
@@ -82,8 +78,12 @@ def build_model(name: str, fields: Mapping[str, FieldSection]) -> type[Row]:
     """
     definitions: dict[str, Any] = {}
     for field, section in fields.items():
-        if not FIELD_NAME.fullmatch(field):
-            message = f"{field}: the name of a field has lower-case letters, digits and underscores, at most 63"
+        try:
+            check_name(field)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        if hasattr(Row, field):
+            message = f"{field!r} cannot be the name of a field, because it has a meaning in Pydantic: rename it"
             raise ValueError(message)
         try:
             annotation = section.annotation()

@@ -5,6 +5,7 @@ contract: the screen, schemas, DDL, queries, the ledgers, the quarantine. See do
 """
 
 import datetime as dt
+import re
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -57,6 +58,12 @@ Flag = Annotated[bool, BooleanKind()]
 
 SOURCE_COLUMNS: Mapping[str, Kind] = {"source_file": TextKind(), "source_row": WholeKind()}
 """Columns that say where a row comes from: the landed file, and the number of its record there, from 1."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,58}")
+"""Lower case, because BigQuery ignores case in names. PostgreSQL allows 63 characters, and the name of a sum in the
+ledger, sum_<name>, is four longer."""
+_TAKEN = {*SOURCE_COLUMNS, "reasons", "tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"}
+"""Columns of the platform, and those that every table of PostgreSQL has."""
 
 
 class Row(BaseModel):
@@ -136,10 +143,8 @@ class RowContract:
             if len(marked := self.marked(mark)) > 1:
                 message = f"{self.source.__name__} has more than one {mark.value}: {', '.join(marked)}"
                 raise TypeError(message)
-        taken = [name for name in self.names if name in SOURCE_COLUMNS or name == "reasons"]
-        if taken:
-            message = f"{self.source.__name__} has a field {taken[0]!r}, which is a column of the platform: rename it"
-            raise TypeError(message)
+        for name in self.names:
+            check_name(name)
         if not any(column.is_required for column in self.columns):
             message = f"{self.source.__name__} has no required field: a row needs at least one"
             raise TypeError(message)
@@ -238,6 +243,7 @@ class RowContract:
         """Return this contract narrowed by `rules`, with exactly the columns in `required` required, if given.
 
         Raises:
+            TypeError: no column is required.
             ValueError: a rule does not fit the kind of its column.
         """
         columns = []
@@ -249,7 +255,9 @@ class RowContract:
                 raise ValueError(message) from error
             is_required = column.is_required if required is None else column.name in required
             columns.append(replace(column, kind=kind, is_required=is_required))
-        return replace(self, columns=tuple(columns))
+        contract = replace(self, columns=tuple(columns))
+        contract.check()
+        return contract
 
     def on(self, today: dt.date) -> Self:
         """Return this contract for a run on `today`, which bounds dates and timestamps without a last day."""
@@ -287,14 +295,37 @@ class RowContract:
         ]
 
 
+def check_name(name: str) -> None:
+    """Refuse the name of a field that the stores cannot use for a column.
+
+    Raises:
+        TypeError: see above.
+    """
+    if not _NAME.fullmatch(name):
+        message = (
+            f"{name!r} cannot be the name of a field: use a lower-case letter, then lower-case letters, digits and "
+            "underscores, at most 59 in all"
+        )
+        raise TypeError(message)
+    if name in _TAKEN:
+        message = f"{name!r} cannot be the name of a field, because the platform or PostgreSQL has it: rename it"
+        raise TypeError(message)
+
+
 def _column(name: str, annotation: Any, field: FieldInfo) -> Column:  # noqa: ANN401 - a type
     values = typing.get_args(annotation)
+    if values and NoneType in typing.get_args(values[0]):
+        # `Annotated[Text | None, Pii]`: Pydantic has what is around the union in the metadata of the field.
+        values = typing.get_args(values[0])
     if NoneType in values:
         (annotation,) = (one for one in values if one is not NoneType)
     metadata = [*getattr(annotation, "__metadata__", ()), *(m for m in field.metadata if not isinstance(m, Kind))]
     kind = next((part for part in metadata if isinstance(part, Kind)), None)
     if kind is None:
         message = f"The field {name} has no kind: annotate it with one, such as Text or Money from rows/contract.py"
+        raise TypeError(message)
+    if not field.is_required() and field.get_default(call_default_factory=False) is not None:
+        message = f"The field {name} has a default, but an empty field has no value: make it `| None = None`"
         raise TypeError(message)
     marks = frozenset(part for part in metadata if isinstance(part, Mark))
     # Pydantic takes the constraints out of `Field(...)`, except inside an optional annotation.

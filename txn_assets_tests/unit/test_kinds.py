@@ -330,6 +330,19 @@ class TestModel:
             frozenset({("code", "too_long")}),
         ]
 
+    def test_marks_may_be_around_an_optional_kind(self) -> None:
+        """A mark may be around `Text | None` as well as next to the kind."""
+
+        class Inside(Row):
+            code: Text
+            name: Annotated[Text, Pii] | None = None
+
+        class Around(Row):
+            code: Text
+            name: Annotated[Text | None, Pii] = None
+
+        assert RowContract.of(Around).columns == RowContract.of(Inside).columns
+
     @pytest.mark.parametrize(
         ("fields", "sentence"),
         [
@@ -337,7 +350,11 @@ class TestModel:
             ({"a": (Annotated[Text, RowId], ...), "b": (Annotated[Text, RowId], ...)}, "more than one row_id: a, b"),
             ({"a": (Annotated[Text, PartitionKey], ...)}, "a cannot be the partition key"),
             ({"a": (Annotated[Money, Pii], ...), "b": (Text, ...)}, "a cannot be hashed, only b can"),
-            ({"source_row": (Text, ...)}, "a column of the platform"),
+            ({"source_row": (Text, ...)}, "'source_row' cannot be the name of a field, because the platform"),
+            ({"xmin": (Text, ...)}, "'xmin' cannot be the name of a field, because the platform or PostgreSQL"),
+            ({"Amount": (Money, ...)}, "'Amount' cannot be the name of a field: use a lower-case letter"),
+            ({"a" * 60: (Money, ...)}, "at most 59 in all"),
+            ({"a": (Text, ...), "b": (Text, "none")}, "The field b has a default"),
             ({"a": (Text | None, None)}, "no required field"),
         ],
     )
