@@ -5,6 +5,7 @@ contract: the screen, schemas, DDL, queries, the ledgers, the quarantine. See do
 """
 
 import datetime as dt
+import json
 import re
 import typing
 from collections.abc import Collection, Mapping
@@ -287,12 +288,17 @@ class RowContract:
 
     def identity(self) -> list[str]:
         """Return texts that are equal for equal contracts, across processes and releases."""
-        return [
+        texts = [
             f"{column.name}: {column.kind.identity()}, "
             f"{'required' if column.is_required else 'optional'}, {sorted(mark.value for mark in column.marks)}"
             f"{''.join(f', {constraint!r}' for constraint in column.constraints)}"
             for column in self.columns
         ]
+        if constrained := [column.name for column in self.columns if column.constraints]:
+            # A JSON Schema has constraints such as `Field(ge=1)`, but not the code of validators.
+            schema = self.model.model_json_schema()["properties"]
+            texts += [json.dumps(schema[name] | {"description": ""}, sort_keys=True) for name in constrained]
+        return texts
 
 
 def check_name(name: str) -> None:

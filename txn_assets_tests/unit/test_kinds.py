@@ -343,6 +343,16 @@ class TestModel:
 
         assert RowContract.of(Around).columns == RowContract.of(Inside).columns
 
+    def test_constraints_are_part_of_the_identity(self) -> None:
+        """A changed constraint changes what is valid, so the contract has another identity; a description does not."""
+
+        def identity(**options: Any) -> list[str]:
+            model = create_model("Short", __base__=Row, code=(Annotated[Text, Field(**options)], ...))
+            return RowContract.of(model).identity()
+
+        assert identity(max_length=3) == identity(max_length=3, description="A code.")
+        assert identity(max_length=3) != identity(max_length=4)
+
     @pytest.mark.parametrize(
         ("fields", "sentence"),
         [
