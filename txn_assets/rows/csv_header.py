@@ -66,8 +66,9 @@ class Names:
     def __init__(self, contract: RowContract, file_format: FileFormat) -> None:
         aliases = file_format.columns if isinstance(file_format.columns, Mapping) else {}
         self._is_loose = file_format.header == "loose"
-        self._fields = {self._key(name): field for name, field in aliases.items()}
-        self._fields |= {self._key(name): name for name in contract.names}
+        self._fields = {self._key(name): name for name in contract.names}
+        # The sender may use the name of one field for another one.
+        self._fields |= {self._key(name): field for name, field in aliases.items()}
         self.required = tuple(name for name in contract.names if name not in contract.optional)
         self.delimiter = file_format.delimiter
 

@@ -172,6 +172,13 @@ class TestForms:
             assert contents(file).texts == [ROW]
             assert file.header.extra == ()
 
+    @pytest.mark.parametrize("header", ["exact", "loose"])
+    def test_name_of_another_field(self, header: str) -> None:
+        """A mapped name is the field that it is mapped to, even if another field has that name."""
+        data = f"product,article,price,quantity,date\n{LINE}\n"
+        file_format = form(header=header, columns={"product": "transaction_id", "article": "product"})
+        assert read_all(data.encode(), file_format).texts == [ROW]
+
     def test_two_names_of_one_field(self) -> None:
         """A file with two names of one field is refused, because one of them would be ignored."""
         data = f"{HEADER},Preis\n{LINE},1\n".encode()
