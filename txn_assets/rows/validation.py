@@ -321,9 +321,18 @@ def _judge(
             # A validator of the whole model names no field.
             place, *names = fault["loc"]
             field, code = str(names[0]) if names else "", fault["type"]
-            _add(reasons, int(place), _reason(field, code, messages.get((field, code), fault["msg"])))
+            message = messages.get((field, code), fault["msg"])
+            if not contract.can_be_screened and _quotes_pii(message, inputs[int(place)], contract):
+                message = "A validator of the model refuses this; its message is left out, because it quotes PII"
+            _add(reasons, int(place), _reason(field, code, message))
         return adapter.validate_python([row for place, row in enumerate(inputs) if place not in reasons]), reasons
     return [model for place, model in enumerate(models) if place not in reasons], reasons
+
+
+def _quotes_pii(message: str, row: Mapping[str, str], contract: RowContract) -> bool:
+    """Return whether `message`, which a validator of the user's may have written, has a value of a PII column."""
+    text = message.casefold()
+    return any(row[name].strip().casefold() in text for name in contract.pii_fields if name in row)
 
 
 def _add(reasons: _Reasons, place: int, reason: Reason) -> None:

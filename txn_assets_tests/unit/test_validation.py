@@ -8,18 +8,18 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError, model_validator
 
 from txn_assets.feeds.transaction import CONTRACT, ValidationRules
 from txn_assets.files.report import Reason
 from txn_assets.rows import kinds
-from txn_assets.rows.contract import Identifier, RowContract, Text
+from txn_assets.rows.contract import Identifier, Pii, Row, RowContract, Text
 from txn_assets.rows.csv_columns import ParsedBlock
 from txn_assets.rows.file_format import DEFAULT_FORMAT
 from txn_assets.rows.kinds.text import SHEET_ERRORS
@@ -373,6 +373,27 @@ class TestRejectedRows:
         rows = rejections_of(f"{HEADER}\n".encode() + body)
         assert len(rows) == 4
         assert not [reason for row in rows for reason in row.reasons if "77" in reason.message]
+
+
+    @pytest.mark.parametrize("sentence", ["{} is unknown", "no customer {} in the list"])
+    def test_message_of_a_validator_that_quotes_pii_is_left_out(self, sentence: str) -> None:
+        """A validator of a row model may quote a value of a PII column; other messages of validators are kept."""
+
+        class Order(Row):
+            customer: Annotated[Text, Pii]
+            note: Text
+
+            @model_validator(mode="after")
+            def _is_known(self) -> "Order":
+                raise ValueError(sentence.format(self.customer) if self.note == "x" else "nobody is known")
+
+        rows = pa.RecordBatch.from_pylist([{"customer": b" Ann ", "note": b"x"}, {"customer": b"Bob", "note": b"y"}])
+        block = ParsedBlock(2, rows, pa.array([0, 1]), ())
+        verdict = validate_records(block, RowContract.of(Order), batch_size=10)
+        (hidden,), (shown,) = verdict.rejected.reasons
+        assert "ann" not in hidden.message.lower()
+        assert "it quotes PII" in hidden.message
+        assert shown.message == "Value error, nobody is known"
 
 
 @given(st.lists(st.one_of(VALUES[kinds.MoneyKind], st.from_regex(r"\A[+ ]?[0-9]{0,2}\.[0-9]{2,4} ?\Z")), max_size=20))
