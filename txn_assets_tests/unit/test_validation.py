@@ -374,7 +374,6 @@ class TestRejectedRows:
         assert len(rows) == 4
         assert not [reason for row in rows for reason in row.reasons if "77" in reason.message]
 
-
     @pytest.mark.parametrize("sentence", ["{} is unknown", "no customer {} in the list"])
     def test_message_of_a_validator_that_quotes_pii_is_left_out(self, sentence: str) -> None:
         """A validator of a row model may quote a value of a PII column; other messages of validators are kept."""
