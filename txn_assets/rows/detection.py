@@ -7,7 +7,6 @@ settings and columns, never a value of a row.
 import difflib
 import io
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -31,16 +30,12 @@ from txn_assets.rows.validation import validate
 HEAD_BYTES = 1 << 18
 """How much of a file to look at."""
 
-_WHOLE_BYTES = 1 << 14
-"""Leave out the last line of anything longer."""
 _SEARCHED_LINES = 30
 _SEARCHED_ROWS = 1000
 _MIN_SHARE = 0.5
 """A suggestion must make more than this share of the rows valid."""
 
 _WESTERN = {"cp1252": "windows-1252", "latin_1": "iso-8859-1", "iso8859_15": "iso-8859-15"}
-# Without these, text of DOS and of a Macintosh would look like windows-1252.
-_OTHERS = ["cp437", "cp850", "mac_roman"]
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 _NUMBER_FORMS: Sequence[tuple[str, str | None]] = (
@@ -99,9 +94,6 @@ def described(stream: Readable, reading: Reading) -> Iterator[Head]:
 def looks_like(start: bytes, reading: Reading) -> str:
     """Return a sentence about the form of a file from `start`, its first bytes; '' if there is nothing to say."""
     data = _unpacked(start)
-    # The last line may be cut, and would be a row of the wrong width.
-    if len(data) >= _WHOLE_BYTES:
-        data = data[: data.rfind(b"\n") + 1] or data
     forms = [form for layout in _layouts(data, reading) for form in _completed(data, layout, reading)]
     shares = {form: _share(data, form, reading) for form in forms}
     most = max(shares.values(), default=0)
@@ -130,11 +122,9 @@ def _encoding(data: bytes) -> str | None:
     with suppress(UnicodeDecodeError):
         data[: max(data.rfind(b"\n"), 0)].decode()
         return "utf-8"
-    matches = from_bytes(data, cp_isolation=[*_WESTERN, *_OTHERS])
-    least = min((match.chaos for match in matches), default=0)
-    return next(
-        (_WESTERN[match.encoding] for match in matches if match.chaos == least and match.encoding in _WESTERN), None
-    )
+    # Text in another encoding, such as those of DOS or a Macintosh, looks too messy in each of these.
+    best = from_bytes(data, cp_isolation=[*_WESTERN]).best()
+    return _WESTERN[best.encoding] if best else None
 
 
 def _layouts(data: bytes, reading: Reading) -> Iterator[Mapping[str, Any]]:
@@ -170,8 +160,7 @@ def _named(line: str, settings: Mapping[str, Any], contract: RowContract) -> Map
         for header in ("exact", "loose"):
             form = FileFormat.model_validate({**settings, "header": header})
             names = Names(contract, form)
-            found = Counter(field for name in sent if (field := names.field(name)))
-            if {*names.required} <= {*found} and max(found.values()) == 1:
+            if {*names.required} <= {names.field(name) for name in sent}:
                 return {"header": header, **quoted}
         near = _near(sent, names)
         if near:

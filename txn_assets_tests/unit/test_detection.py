@@ -55,6 +55,7 @@ def test_european_excel() -> None:
     )
 
 
+GERMAN = ["Käse", "Brötchen", "Crème brûlée", "Öl", "Straßenkarte", "Möbel für Gärten"]
 ROW = "T1,Käse,1.50,1,2024-01-31"
 
 
@@ -148,8 +149,28 @@ def test_no_value_is_shown() -> None:
     assert not any(value in sentence for value in ("SECRET", "3,95", "31.01"))
 
 
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("mac_roman", GERMAN),
+        ("cp850", GERMAN),
+        ("cp1250", ["Ser żółty", "Chleb żytni", "Krzesło dębowe", "Źródło światła", "Łóżko", "Książka"]),
+    ],
+)
+def test_encoding_that_no_format_has(encoding: str, words: list[str]) -> None:
+    """Text of a Macintosh, DOS or Poland is not taken for windows-1252, in which it would be other text."""
+    rows = [f"T{number},{word},1.50,1,2024-01-31" for number, word in enumerate(words)]
+    assert looks_like(file_of(*rows, delimiter=";", encoding=encoding), reading()) == ""
+
+
+def test_western_text() -> None:
+    """Western text in an encoding of Windows is taken for windows-1252."""
+    rows = [f"T{number},{word},1.50,1,2024-01-31" for number, word in enumerate(GERMAN)]
+    assert "windows-1252" in looks_like(file_of(*rows, delimiter=";", encoding="cp1252"), reading())
+
+
 def test_first_part_is_enough() -> None:
-    """Only the first part of a large file is looked at, and a row that is cut does not count."""
+    """Only the first part of a large file is looked at, and a row that is cut does not matter."""
     data = file_of(*[ROW] * 20_000, delimiter=";")
     assert suggested(looks_like(data[: HEAD_BYTES + 5], reading())) == form(delimiter=";")
 
