@@ -21,8 +21,8 @@ from txn_assets.files.ledger import Action, FileVersion
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows, processing
-from txn_assets.rows.file_format import FileFormat
 from txn_assets.rows.hashing import make_hasher
+from txn_assets.rows.reader.file_format import FileFormat
 
 NAME = "bench.csv"
 

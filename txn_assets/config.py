@@ -20,8 +20,8 @@ from txn_assets.feeds.models import FieldSection, build_model, find_model
 from txn_assets.feeds.own_defs import read_sections
 from txn_assets.feeds.transaction import CONTRACT, ValidationRules
 from txn_assets.rows.contract import RowContract
-from txn_assets.rows.file_format import FileFormat
 from txn_assets.rows.kinds import FieldRules
+from txn_assets.rows.reader.file_format import FileFormat
 
 SECRET_VARIABLES = {"password": PG_PASSWORD, "key": HASH_KEY, "hash_key": HASH_KEY}
 """Keys that look like secrets, and the environment variable to set instead."""

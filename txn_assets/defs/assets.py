@@ -35,7 +35,7 @@ from txn_assets.files.values import (
     ValidatedFiles,
     list_failures,
 )
-from txn_assets.rows.csv_header import NotATransactionFileError
+from txn_assets.rows.reader.header import NotATransactionFileError
 from txn_assets.stores.errors import LandedFileError, StoreError, UnusableFileError
 from txn_assets.stores.landed_names import too_long
 from txn_assets.stores.registry import STORES, StoreEntry

@@ -12,9 +12,9 @@ from txn_assets.defs.names import file_of
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import LoadRecord
-from txn_assets.rows.csv_header import NotATransactionFileError
-from txn_assets.rows.csv_reader import CsvFile
 from txn_assets.rows.hashing import Hasher
+from txn_assets.rows.reader.csv_file import CsvFile
+from txn_assets.rows.reader.header import NotATransactionFileError
 from txn_assets.rows.validation import validate
 from txn_assets.stores.gcs import GcsStore
 from txn_assets.stores.postgres import PostgresStore

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from txn_assets.rows.contract import RowContract
-from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets.rows.reading import Reading
 
 FIRST_FEED = "transactions"

@@ -15,13 +15,13 @@ import pyarrow as pa
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, RejectedSample, ValidationReport, mixed_amounts
 from txn_assets.files.run_folder import RunFolder
-from txn_assets.rows.compression import Readable
-from txn_assets.rows.csv_header import NotATransactionFileError
-from txn_assets.rows.csv_reader import CsvFile, Sizes
-from txn_assets.rows.detection import described, looks_like
 from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.quarantine import QuarantineWriter
+from txn_assets.rows.reader.compression import Readable
+from txn_assets.rows.reader.csv_file import CsvFile, Sizes
+from txn_assets.rows.reader.detection import described, looks_like
+from txn_assets.rows.reader.header import NotATransactionFileError
 from txn_assets.rows.reading import Reading
 from txn_assets.rows.validation import (
     RejectedRows,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from txn_assets.rows.contract import RowContract
-from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Decide which rows of a file are valid: first with a fast screen over columns, then with the row contract.
 
-`contract.py` defines what a valid row is, and `csv_columns.py` turns bytes into fields. See docs/data-contract.md.
+`contract.py` defines what a valid row is, and `reader/` turns bytes into fields. See docs/data-contract.md.
 
 The screen accepts a row only if the contract provably accepts it with the same values. Every other row goes to
 Pydantic, the judge, for a decision with reasons. A property test checks that the two agree.
@@ -20,12 +20,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from txn_assets.files.report import Reason
 from txn_assets.rows.contract import Row, RowContract
-from txn_assets.rows.csv_columns import Block, ParsedBlock, UnreadableRecord, parse
-from txn_assets.rows.csv_header import Header
-from txn_assets.rows.csv_reader import CsvFile
-from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets.rows.kinds import Kind, MoneyKind
-from txn_assets.rows.normalization import form_messages, normalize
+from txn_assets.rows.reader.columns import Block, ParsedBlock, UnreadableRecord, parse
+from txn_assets.rows.reader.csv_file import CsvFile
+from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.header import Header
+from txn_assets.rows.reader.normalization import form_messages, normalize
 
 
 def make_schema(columns: Mapping[str, Kind]) -> pa.Schema:

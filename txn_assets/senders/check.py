@@ -14,10 +14,10 @@ from txn_assets.errors import UserError
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.run_folder import RunFolder
-from txn_assets.rows.compression import Unpacked
-from txn_assets.rows.file_format import DELIMITERS
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import read_header, validate_file
+from txn_assets.rows.reader.compression import Unpacked
+from txn_assets.rows.reader.file_format import DELIMITERS
 from txn_assets.senders.files import open_file, today
 
 VALID, INVALID, UNREADABLE = 0, 1, 2

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from txn_assets.errors import UserError
-from txn_assets.rows.csv_header import NotATransactionFileError
+from txn_assets.rows.reader.header import NotATransactionFileError
 
 
 class FileError(UserError):

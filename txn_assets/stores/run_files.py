@@ -18,8 +18,9 @@ from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.run_folder import RunFolder, written_whole
 from txn_assets.files.values import HashedFile, ValidatedFile
-from txn_assets.rows import compression, hashed_rows, processing
+from txn_assets.rows import hashed_rows, processing
 from txn_assets.rows.hashing import Hasher, make_hasher
+from txn_assets.rows.reader import compression
 from txn_assets.rows.reading import Reading
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import UnusableFileError

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from txn_assets.rows.csv_header import NotATransactionFileError
-from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.header import NotATransactionFileError
 from txn_assets_tests.unit.rows import HEADER, read_all
 
 ROW = ("T001", "Halal Laptop", "999.99", "2", "2023-10-01")

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.report import Reason
-from txn_assets.rows.csv_columns import parse
-from txn_assets.rows.csv_reader import CsvFile, Sizes
-from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.columns import parse
+from txn_assets.rows.reader.csv_file import CsvFile, Sizes
+from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets.rows.validation import RejectedRows
 
 FIELDS = CONTRACT.names

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txn_assets.rows.compression import HEAD_BYTES, Unpacked, max_expansion, unpacked_size
-from txn_assets.rows.csv_header import NotATransactionFileError
+from txn_assets.rows.reader.compression import HEAD_BYTES, Unpacked, max_expansion, unpacked_size
+from txn_assets.rows.reader.header import NotATransactionFileError
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
 from txn_assets_tests.unit.rows import open_csv, read_all
 

@@ -14,7 +14,7 @@ import yaml
 
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.environment import ConfigError, project_root, scratch_limit, txn_executor, txn_home, txn_target
-from txn_assets.rows.file_format import FileFormat
+from txn_assets.rows.reader.file_format import FileFormat
 
 SHARED_FILE = project_root() / "data" / "pipeline_config.yaml"
 SHARED = yaml.safe_load(SHARED_FILE.read_text(encoding="utf-8"))

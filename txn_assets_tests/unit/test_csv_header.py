@@ -5,9 +5,9 @@ import io
 import pytest
 
 from txn_assets.rows.contract import Money, Row, RowContract, Text
-from txn_assets.rows.csv_columns import parse
-from txn_assets.rows.csv_header import NotATransactionFileError
-from txn_assets.rows.csv_reader import CsvFile
+from txn_assets.rows.reader.columns import parse
+from txn_assets.rows.reader.csv_file import CsvFile
+from txn_assets.rows.reader.header import NotATransactionFileError
 from txn_assets_tests.unit.csv_files import LINE, ROW, form, lines, refusal
 from txn_assets_tests.unit.rows import FIELDS, HEADER, contents, csv_bytes, make_row, open_csv, read_all
 

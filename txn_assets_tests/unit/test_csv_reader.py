@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from txn_assets.feeds.transaction import CONTRACT
-from txn_assets.rows.csv_columns import RegularRun, parse
-from txn_assets.rows.csv_header import NotATransactionFileError
-from txn_assets.rows.csv_reader import RECORD_FIELDS, CsvFile, Sizes
-from txn_assets.rows.csv_records import Limits, Unreadable, read_records
-from txn_assets.rows.file_format import FileFormat
+from txn_assets.rows.reader.columns import RegularRun, parse
+from txn_assets.rows.reader.csv_file import RECORD_FIELDS, CsvFile, Sizes
+from txn_assets.rows.reader.file_format import FileFormat
+from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.records import Limits, Unreadable, read_records
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
 from txn_assets_tests.unit.rows import FIELDS, HEADER, contents, hostile_csv, open_csv, read_all
 

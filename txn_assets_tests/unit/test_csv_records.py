@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from txn_assets.rows.csv_columns import parse
+from txn_assets.rows.reader.columns import parse
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines
 from txn_assets_tests.unit.rows import FIELDS, HEADER, csv_bytes, open_csv, read_all
 

@@ -16,11 +16,11 @@ from txn_assets.feeds.refund import Refund
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.contract import RowContract
-from txn_assets.rows.csv_header import NotATransactionFileError
-from txn_assets.rows.detection import HEAD_BYTES, looks_like
-from txn_assets.rows.file_format import FileFormat
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import read_header, validate_file
+from txn_assets.rows.reader.detection import HEAD_BYTES, looks_like
+from txn_assets.rows.reader.file_format import FileFormat
+from txn_assets.rows.reader.header import NotATransactionFileError
 from txn_assets.rows.reading import Reading
 from txn_assets_tests.unit.csv_files import form
 from txn_assets_tests.unit.rows import HEADER

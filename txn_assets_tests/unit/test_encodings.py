@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txn_assets.rows.encodings import in_utf8
+from txn_assets.rows.reader.encodings import in_utf8
 from txn_assets_tests.unit.csv_files import LINE, ROW, form, lines, refusal
 from txn_assets_tests.unit.rows import read_all
 

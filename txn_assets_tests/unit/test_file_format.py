@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from txn_assets.rows.file_format import DEFAULT_FORMAT
+from txn_assets.rows.reader.file_format import DEFAULT_FORMAT
 from txn_assets_tests.unit.csv_files import form
 
 
@@ -69,6 +69,6 @@ def test_settings_are_those_that_differ() -> None:
 
 def test_configuration_needs_no_arrow() -> None:
     """The form of files is part of the configuration, which must load without Arrow."""
-    program = "import sys, txn_assets.rows.file_format; print('pyarrow' in sys.modules)"
+    program = "import sys, txn_assets.rows.reader.file_format; print('pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"

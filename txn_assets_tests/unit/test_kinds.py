@@ -18,7 +18,6 @@ from pydantic import Field, TypeAdapter, ValidationError, create_model, field_va
 from txn_assets.feeds.refund import Refund
 from txn_assets.files.ledger import FileVersion
 from txn_assets.rows.contract import Identifier, Money, PartitionKey, Pii, Row, RowContract, RowId, Text
-from txn_assets.rows.csv_columns import ParsedBlock
 from txn_assets.rows.hashed_rows import read_lake, write_lake
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.kinds import (
@@ -36,6 +35,7 @@ from txn_assets.rows.kinds import (
     WholeKind,
 )
 from txn_assets.rows.processing import hash_file
+from txn_assets.rows.reader.columns import ParsedBlock
 from txn_assets.rows.validation import screen, valid_schema, validate_records
 
 NUMBERS = st.one_of(

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from txn_assets.rows.contract import Day, Number, Row, RowContract, Text, Timestamp, Whole
-from txn_assets.rows.csv_columns import ParsedBlock
-from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
-from txn_assets.rows.normalization import normalize
+from txn_assets.rows.reader.columns import ParsedBlock
+from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.normalization import normalize
 from txn_assets.rows.validation import Verdict, validate_records
 from txn_assets_tests.unit.csv_files import form
 

@@ -23,10 +23,10 @@ from txn_assets.feeds.transaction import CONTRACT, ValidationRules
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, ValidationReport
 from txn_assets.files.run_folder import RunFolder
-from txn_assets.rows.csv_header import NotATransactionFileError
 from txn_assets.rows.hashed_rows import read_valid, staged_schema
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import hash_file, read_header, validate_file
+from txn_assets.rows.reader.header import NotATransactionFileError
 from txn_assets.rows.reading import Reading
 from txn_assets.rows.validation import valid_schema
 from txn_assets_tests.unit.rows import FIELDS, HEADER, csv_bytes, make_row

@@ -20,10 +20,10 @@ from txn_assets.feeds.transaction import CONTRACT, ValidationRules
 from txn_assets.files.report import Reason
 from txn_assets.rows import kinds
 from txn_assets.rows.contract import Identifier, Pii, Row, RowContract, Text
-from txn_assets.rows.csv_columns import ParsedBlock
-from txn_assets.rows.file_format import DEFAULT_FORMAT
 from txn_assets.rows.kinds.text import SHEET_ERRORS
 from txn_assets.rows.kinds.whole import MAX_WHOLE
+from txn_assets.rows.reader.columns import ParsedBlock
+from txn_assets.rows.reader.file_format import DEFAULT_FORMAT
 from txn_assets.rows.validation import (
     Verdict,
     count_other_decimals,

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txn_assets.rows.contract import RowContract
-from txn_assets.rows.file_format import DIRECTIVES, MONTHS, FileFormat
 from txn_assets.rows.kinds import DateKind, DecimalKind, Kind, TimestampKind, WholeKind
+from txn_assets.rows.reader.file_format import DIRECTIVES, MONTHS, FileFormat
 
 _MISFIT = "?"
 """What a number, date or timestamp becomes that is not in the configured form. None of these kinds accepts it."""

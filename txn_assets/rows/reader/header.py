@@ -1,6 +1,6 @@
 """Read the header of a CSV file, and say what is wrong with a file that has no valid header.
 
-`csv_records.py` defines what a record is. No message carries a value, because the first line may be data.
+`records.py` defines what a record is. No message carries a value, because the first line may be data.
 """
 
 import difflib
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from txn_assets.rows.contract import RowContract
-from txn_assets.rows.csv_records import MARK, STANDARD, Dialect, Record, Unreadable
-from txn_assets.rows.file_format import DELIMITERS, FileFormat
+from txn_assets.rows.reader.file_format import DELIMITERS, FileFormat
+from txn_assets.rows.reader.records import MARK, STANDARD, Dialect, Record, Unreadable
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "ZIP", b"\x28\xb5\x2f\xfd": "Zstandard"}
 """The compressions that `compression.py` reads, by the first bytes of a file."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from txn_assets.rows.csv_header import COMPRESSED, NotATransactionFileError
+from txn_assets.rows.reader.header import COMPRESSED, NotATransactionFileError
 
 HEAD_BYTES = 1 << 18
 """Number of bytes to read from a file to estimate its unpacked size."""

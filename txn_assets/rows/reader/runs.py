@@ -1,13 +1,13 @@
-"""Find regular runs: the parts of a CSV file that Arrow reads just as `csv_records.py` would, usually nearly all of it.
+"""Find regular runs: the parts of a CSV file that Arrow reads just as `records.py` would, usually nearly all of it.
 
-Examine all quotes together, as arrays of positions. Leave anything that is not clearly regular to `csv_records.py`.
+Examine all quotes together, as arrays of positions. Leave anything that is not clearly regular to `records.py`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from txn_assets.rows.csv_records import MARK, STANDARD, Dialect
+from txn_assets.rows.reader.records import MARK, STANDARD, Dialect
 
 type _Bytes = np.typing.NDArray[np.uint8]
 type _Positions = np.typing.NDArray[np.intp]
@@ -87,7 +87,7 @@ class Runs:
         return well
 
     def _ambiguous(self, quotes: _Positions, start: int, stop: int) -> _Mask:
-        """Return which quotes inside unquoted fields may start or end a quoted field; `csv_records.py` decides."""
+        """Return which quotes inside unquoted fields may start or end a quoted field; `records.py` decides."""
         before = self._bytes[quotes - 1]
         behind = _at(self._bytes, quotes + 1)
         digit = (before >= ord("0")) & (before <= ord("9"))

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from charset_normalizer import from_bytes
 
-from txn_assets.rows.compression import Readable, Unpacked
 from txn_assets.rows.contract import RowContract
-from txn_assets.rows.csv_columns import parse
-from txn_assets.rows.csv_header import Names, NotATransactionFileError, is_utf16, loose_name
-from txn_assets.rows.csv_reader import CsvFile, Sizes
-from txn_assets.rows.encodings import in_utf8
-from txn_assets.rows.file_format import DELIMITERS, FileFormat
 from txn_assets.rows.kinds import BooleanKind, DateKind, DecimalKind, Kind, TimestampKind, WholeKind
-from txn_assets.rows.normalization import count_dates, number_pattern
+from txn_assets.rows.reader.columns import parse
+from txn_assets.rows.reader.compression import Readable, Unpacked
+from txn_assets.rows.reader.csv_file import CsvFile, Sizes
+from txn_assets.rows.reader.encodings import in_utf8
+from txn_assets.rows.reader.file_format import DELIMITERS, FileFormat
+from txn_assets.rows.reader.header import Names, NotATransactionFileError, is_utf16, loose_name
+from txn_assets.rows.reader.normalization import count_dates, number_pattern
 from txn_assets.rows.reading import Reading
 from txn_assets.rows.validation import validate
 

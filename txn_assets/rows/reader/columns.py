@@ -10,9 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from txn_assets.rows.csv_header import Header
-from txn_assets.rows.csv_records import Limits, Records, Unreadable, read_fields, read_records, skip_blank, wrong_width
-from txn_assets.rows.csv_runs import Runs
+from txn_assets.rows.reader.header import Header
+from txn_assets.rows.reader.records import (
+    Limits,
+    Records,
+    Unreadable,
+    read_fields,
+    read_records,
+    skip_blank,
+    wrong_width,
+)
+from txn_assets.rows.reader.runs import Runs
 
 _SMALLEST_PIECE = 1 << 16
 _NO_LIMIT = 1 << 62

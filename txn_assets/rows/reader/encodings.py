@@ -6,8 +6,8 @@ in and not the file.
 
 import codecs
 
-from txn_assets.rows.compression import Readable
-from txn_assets.rows.csv_header import NotATransactionFileError, is_utf16
+from txn_assets.rows.reader.compression import Readable
+from txn_assets.rows.reader.header import NotATransactionFileError, is_utf16
 
 _CODECS = {"windows-1252": "cp1252", "iso-8859-1": "latin-1", "iso-8859-15": "iso8859-15"}
 _UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}

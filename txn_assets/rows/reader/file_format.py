@@ -1,6 +1,6 @@
 """The form in which the files of a feed are sent: the `format` section of the configuration.
 
-The default is RFC 4180 in UTF-8. `csv_reader.py` and `normalization.py` apply the form. Keep Arrow out of this module,
+The default is RFC 4180 in UTF-8. `csv_file.py` and `normalization.py` apply the form. Keep Arrow out of this module,
 because the configuration imports it. See docs/formats.md.
 """
 

@@ -1,6 +1,6 @@
 """Split a stream of CSV bytes into a header and blocks of whole records, in bounded memory.
 
-`csv_records.py` defines what a record is, and `csv_columns.py` turns blocks into columns. See docs/data-contract.md for
+`records.py` defines what a record is, and `columns.py` turns blocks into columns. See docs/data-contract.md for
 the reading rules.
 
 Records follow RFC 4180. Nearly all of them are regular, and Arrow parses those. A record with quotes in unusual places
@@ -12,11 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from txn_assets.rows.compression import Prefixed, Readable, Unpacked, read_full
 from txn_assets.rows.contract import RowContract
-from txn_assets.rows.csv_columns import Block, RegularRun
-from txn_assets.rows.csv_header import Header, NotATransactionFileError, check_format, header_by_position, read_header
-from txn_assets.rows.csv_records import (
+from txn_assets.rows.reader.columns import Block, RegularRun
+from txn_assets.rows.reader.compression import Prefixed, Readable, Unpacked, read_full
+from txn_assets.rows.reader.encodings import in_utf8
+from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.header import (
+    Header,
+    NotATransactionFileError,
+    check_format,
+    header_by_position,
+    read_header,
+)
+from txn_assets.rows.reader.records import (
     MARK,
     Dialect,
     Limits,
@@ -26,9 +34,7 @@ from txn_assets.rows.csv_records import (
     read_records,
     skip_blank,
 )
-from txn_assets.rows.csv_runs import Runs
-from txn_assets.rows.encodings import in_utf8
-from txn_assets.rows.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.runs import Runs
 
 
 @dataclass(frozen=True, slots=True)

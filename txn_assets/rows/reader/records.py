@@ -1,6 +1,6 @@
 """Read CSV records one at a time: what a record is in each dialect, and which code a broken one gets.
 
-This module defines a record. `csv_runs.py` finds the parts of a file that Arrow reads the same way, and a property
+This module defines a record. `runs.py` finds the parts of a file that Arrow reads the same way, and a property
 test checks that the two agree. See docs/data-contract.md for the reading rules.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from txn_assets.rows.file_format import DELIMITERS
+from txn_assets.rows.reader.file_format import DELIMITERS
 
 MARK = b"\xef\xbb\xbf"
 """The UTF-8 byte order mark. Some exported files begin with it, so concatenated exports also have it in the middle."""
