@@ -283,9 +283,7 @@ def ledger_columns(decimals: Mapping[str, int]) -> tuple[LedgerColumn, ...]:
 
 
 def _sum(places: int) -> LedgerKind:
-    # NUMERIC of BigQuery has nine decimals.
-    bigquery = "NUMERIC" if places <= 9 else "BIGNUMERIC"
-    return LedgerKind(f"numeric(38,{places}) NOT NULL", bigquery, lambda value: Decimal(value or 0))
+    return LedgerKind(f"numeric(38,{places}) NOT NULL", "NUMERIC", lambda value: Decimal(value or 0))
 
 
 @dataclass(frozen=True, slots=True)
