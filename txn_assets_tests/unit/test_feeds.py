@@ -129,6 +129,8 @@ def test_rules_id_does_not_depend_on_spelling(tmp_path: Path) -> None:
         ({"orders": {"fields": {"n": {"kind": "whole", "pii": True}}}}, "feeds.orders: n cannot be hashed"),
         ({"refunds": {"rules": {"amout": {"min": 1}}}}, "feeds.refunds: 'amout' is not a field of Refund; its"),
         ({"refunds": {"rules": {"amount": {"min": "much"}}}}, "feeds.refunds: amount: min is not a number"),
+        ({"refunds": {"rules": {"amount": {"min": "NaN"}}}}, "feeds.refunds: amount: min is not a number"),
+        ({"refunds": {"rules": {"amount": {"min": "1e-25"}}}}, "amount: the bound 1E-25 has too many digits"),
         ({"refunds": {"rules": {"amount": {"max_decimals": 3}}}}, "amount: max_decimals is 3, but columns keep 2"),
         ({"refunds": {"rules": {"amount": {"max": -1}}}}, "amount: the largest value, -1, is below the smallest, 0"),
         ({"refunds": {"rules": {"refunded_at": {"min": "soon"}}}}, "refunded_at: min is not a day in the form"),

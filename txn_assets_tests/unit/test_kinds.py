@@ -4,6 +4,7 @@
 """
 
 import datetime as dt
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -227,6 +228,14 @@ class TestDecimal:
         """A number with more digits than Python's default context keeps each of them."""
         ((_, value),) = by_path(contract_of(DecimalKind(whole_digits=25)), [{"row": "x", "c0": text}])
         assert value == Decimal(text)
+
+    @pytest.mark.parametrize("bound", [Decimal("1e-13"), Decimal("1e28"), Decimal("-1e28")])
+    def test_bound_that_a_kind_accepts_can_be_screened(self, bound: Decimal) -> None:
+        """A bound may have more digits than a column, but no more than the screen can compare."""
+        kind = DecimalKind(whole_digits=25, scale=9, minimum=min(bound, Decimal(0)), maximum=max(bound, Decimal(0)))
+        assert by_path(contract_of(kind), [{"row": "x", "c0": "0"}]) == [("x", 0)]
+        with pytest.raises(ValueError, match="too many digits to compare"):
+            replace(kind, minimum=Decimal("1e-14"), maximum=None)
 
     @pytest.mark.parametrize(
         ("scale", "text", "in_lake"),

@@ -21,6 +21,7 @@ _MAX_WHOLE_DIGITS = 25
 https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types"""
 _MAX_SCALE = 9
 """What NUMERIC of BigQuery has."""
+_ARROW_DIGITS = 38
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,20 @@ class DecimalKind(Kind):
         if self.max_decimals is not None and self.max_decimals > self.scale:
             message = f"max_decimals is {self.max_decimals}, but columns keep {self.scale} decimals"
             raise ValueError(message)
+        for bound in (self.minimum, self.maximum):
+            if bound is not None and not self._can_compare(bound):
+                message = f"the bound {bound} has too many digits to compare it with the values of a column"
+                raise ValueError(message)
         if self.minimum is not None and self.maximum is not None and self.maximum < self.minimum:
             message = f"the largest value, {self.maximum}, is below the smallest, {self.minimum}: no row could be valid"
             raise ValueError(message)
+
+    def _can_compare(self, bound: Decimal) -> bool:
+        """Return whether a type of Arrow holds the digits of both `bound` and any value."""
+        _, digits, exponent = bound.as_tuple()
+        assert isinstance(exponent, int)
+        whole, scale = max(len(digits) + exponent, self.whole_digits), max(-exponent, self.scale)
+        return whole + scale <= _ARROW_DIGITS
 
     @property
     def digits(self) -> int:
@@ -164,7 +176,7 @@ class DecimalKind(Kind):
         """Return a bound as a decimal, or the number of decimals.
 
         Raises:
-            ValueError: a bound is not a number, or has more digits than a column.
+            ValueError: a bound is not a number.
         """
         if name == "max_decimals":
             return value
@@ -173,10 +185,8 @@ class DecimalKind(Kind):
         except InvalidOperation as error:
             message = f"{name} is not a number"
             raise ValueError(message) from error
-        # Arrow cannot compare decimals with more than 38 digits in total.
-        _, digits, exponent = number.as_tuple()
-        if isinstance(exponent, str) or max(len(digits) + max(exponent, 0), -exponent) > self.digits:
-            message = f"{name} has more than {self.digits} digits"
+        if not number.is_finite():
+            message = f"{name} is not a number"
             raise ValueError(message)
         return number
 
