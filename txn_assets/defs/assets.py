@@ -35,7 +35,7 @@ from txn_assets.files.values import (
     ValidatedFiles,
     list_failures,
 )
-from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.stores.errors import LandedFileError, StoreError, UnusableFileError
 from txn_assets.stores.landed_names import too_long
 from txn_assets.stores.registry import STORES, StoreEntry
@@ -335,7 +335,7 @@ def _failures_of(version: FileVersion, feed: Feed) -> Iterator[None]:
     """Turn the errors of a file into a step failure. Allow retries only if the file could not be read."""
     try:
         yield
-    except NotATransactionFileError as error:
+    except UnreadableFileError as error:
         message = f"{version.name} is not a {file_of(feed)}: {error}."
         raise dg.Failure(message, allow_retries=False) from error
     except UnusableFileError as error:

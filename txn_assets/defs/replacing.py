@@ -14,7 +14,7 @@ from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import LoadRecord
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.reader.csv_file import CsvFile
-from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.validation import validate
 from txn_assets.stores.gcs import GcsStore
 from txn_assets.stores.postgres import PostgresStore
@@ -97,7 +97,7 @@ def _first_ids(file: Path, feed: Feed, hasher: Hasher) -> list[str]:
                     if value.is_valid:
                         ids.append(convert(value.as_py()))
                         characters += len(ids[-1])
-    except NotATransactionFileError as error:
+    except UnreadableFileError as error:
         message = f"{file} is not a {file_of(feed)}: {error}. It is not landed."
         raise ReplacementError(message) from error
     return ids

@@ -21,7 +21,7 @@ from txn_assets.rows.quarantine import QuarantineWriter
 from txn_assets.rows.reader.compression import Readable
 from txn_assets.rows.reader.csv_file import CsvFile, Sizes
 from txn_assets.rows.reader.detection import described, looks_like
-from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.reading import Reading
 from txn_assets.rows.validation import (
     RejectedRows,
@@ -43,7 +43,7 @@ def read_header(stream: BinaryIO, reading: Reading) -> tuple[str, ...]:
     """Check and return the columns of the file in `stream`; read 64 KiB, and more only for a longer header.
 
     Raises:
-        NotATransactionFileError: the file does not have the columns and the form of the feed.
+        UnreadableFileError: the file does not have the columns and the form of the feed.
     """
     with described(stream, reading) as head:
         file = CsvFile(head, reading.contract, reading.file_format, Sizes(block_bytes=1 << 16))
@@ -57,7 +57,7 @@ def validate_file(stream: BinaryIO, folder: RunFolder, *, reading: Reading, hash
     The valid rows are an Arrow IPC stream of `valid_schema(contract)` in clear text. PII of rejected rows is hashed.
 
     Raises:
-        NotATransactionFileError: the file as a whole does not have the columns and the form of the feed.
+        UnreadableFileError: the file as a whole does not have the columns and the form of the feed.
     """
     with described(stream, reading) as head:
         report = _validate_file(head, folder, reading, hasher)
@@ -93,7 +93,7 @@ def _validate_file(stream: Readable, folder: RunFolder, reading: Reading, hasher
     if refusal := mixed_amounts(
         reading.file_format.decimal, other_decimals=other_decimals, three_decimals=three_decimals
     ):
-        raise NotATransactionFileError(refusal)
+        raise UnreadableFileError(refusal)
     return ValidationReport(
         records=records,
         valid=valid,
@@ -110,7 +110,7 @@ def find_record(stream: BinaryIO, source_row: int, *, reading: Reading) -> Verdi
     """Return the verdict on the block that has the record `source_row`; None if the file has fewer records.
 
     Raises:
-        NotATransactionFileError: the file as a whole does not have the columns and the form of the feed.
+        UnreadableFileError: the file as a whole does not have the columns and the form of the feed.
     """
     file = CsvFile(stream, reading.contract, reading.file_format)
     _check_columns(file, reading)
@@ -143,7 +143,7 @@ def _check_columns(file: CsvFile, reading: Reading) -> None:
     extra = file.header.extra
     if extra and (key := reading.unknown_columns_key):
         message = f"it has {len(extra)} unknown columns ({', '.join(extra)}), and {key} is 'refuse'"
-        raise NotATransactionFileError(message)
+        raise UnreadableFileError(message)
 
 
 def _repeated_ids(valid: Path, row_id: str) -> int:

@@ -87,7 +87,7 @@ def validate(file: CsvFile, contract: RowContract, *, batch_size: int, threads: 
     file. `batch_size` is the number of rows passed to Pydantic at once.
 
     Raises:
-        NotATransactionFileError: compressed data is damaged.
+        UnreadableFileError: compressed data is damaged.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="validate") as executor:
         waiting: deque[Future[Verdict]] = deque()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from txn_assets.errors import UserError
-from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.header import UnreadableFileError
 
 
 class FileError(UserError):
@@ -24,7 +24,7 @@ def open_file(file: Path) -> Iterator[BinaryIO]:
     try:
         with file.open("rb") as stream:
             yield stream
-    except NotATransactionFileError as error:
+    except UnreadableFileError as error:
         message = f"{file.name} is not a transaction file: {error}."
         raise FileError(message) from error
     except OSError as error:

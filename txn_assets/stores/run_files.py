@@ -96,7 +96,7 @@ class RunFiles:
         """Return the columns of `version`; see `processing.read_header`.
 
         Raises:
-            NotATransactionFileError: the file cannot be read as transactions.
+            UnreadableFileError: the file cannot be read as rows of the feed.
             LandedFileError: the landed file is gone.
         """
         with self.landing.open(version) as stream:
@@ -106,7 +106,7 @@ class RunFiles:
         """Validate `version` and write its valid rows into its folder; see `processing.validate_file`.
 
         Raises:
-            NotATransactionFileError: the file cannot be read as transactions.
+            UnreadableFileError: the file cannot be read as rows of the feed.
             UnusableFileError: the scratch space is too small for the file.
             LandedFileError: the landed file is gone, or was damaged in transit.
         """

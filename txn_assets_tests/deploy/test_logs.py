@@ -73,7 +73,7 @@ def test_failed_run_pod_writes_the_cause_once(
     assert done.returncode == 1
     lines = list(_objects(done.stdout + done.stderr))
     (cause,) = [line["traceback"] for line in lines if "traceback" in line]
-    assert "NotATransactionFileError: its header lacks the columns" in cause
+    assert "UnreadableFileError: its header lacks the columns" in cause
     failures = [entry for entry in events if int(entry.level) >= logging.ERROR and entry.is_dagster_event]
     assert Counter(line["message"] for line in lines if "event" in line) == Counter(
         entry.get_dagster_event().message for entry in failures

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
-from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets_tests.unit.rows import HEADER, read_all
 
 ROW = ("T001", "Halal Laptop", "999.99", "2", "2023-10-01")
@@ -27,6 +27,6 @@ def form(**settings: Any) -> FileFormat:
 
 def refusal(data: bytes, file_format: FileFormat = DEFAULT_FORMAT) -> str:
     """Return the reader's message about a file that it refuses."""
-    with pytest.raises(NotATransactionFileError) as caught:
+    with pytest.raises(UnreadableFileError) as caught:
         read_all(data, file_format)
     return str(caught.value)

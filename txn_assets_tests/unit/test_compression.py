@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from txn_assets.rows.reader.compression import HEAD_BYTES, Unpacked, max_expansion, unpacked_size
-from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
 from txn_assets_tests.unit.rows import open_csv, read_all
 
@@ -136,7 +136,7 @@ class TestRefusals:
     def test_damage_after_the_first_block(self, name: str, compress: Compress) -> None:
         """Damage after the first block fails the file, although the rows before it were read."""
         file = open_csv(compress(drawn_lines(20_000))[:-1000], block_bytes=1000, field_bytes=1000)
-        with pytest.raises(NotATransactionFileError, match=f"its {name} data is damaged or incomplete"):
+        with pytest.raises(UnreadableFileError, match=f"its {name} data is damaged or incomplete"):
             list(file.blocks())
 
     @pytest.mark.parametrize(

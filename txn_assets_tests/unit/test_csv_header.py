@@ -7,7 +7,7 @@ import pytest
 from txn_assets.rows.contract import Money, Row, RowContract, Text
 from txn_assets.rows.reader.columns import parse
 from txn_assets.rows.reader.csv_file import CsvFile
-from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets_tests.unit.csv_files import LINE, ROW, form, lines, refusal
 from txn_assets_tests.unit.rows import FIELDS, HEADER, contents, csv_bytes, make_row, open_csv, read_all
 
@@ -277,5 +277,5 @@ def test_optional_column_may_be_missing() -> None:
         rows = [row for block in file.blocks() for row in parse(block, file.header).fields.to_pylist()]
         assert rows[-1] == {"order_id": b"O-2", "note": b"", "amount": b"2.50"}
         assert file.header.positions == (0, None, 1)
-    with pytest.raises(NotATransactionFileError, match="its header lacks the column amount"):
+    with pytest.raises(UnreadableFileError, match="its header lacks the column amount"):
         CsvFile(io.BytesIO(b"order_id,note\n"), RowContract.of(Order))

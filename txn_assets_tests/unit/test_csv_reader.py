@@ -14,7 +14,7 @@ from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.rows.reader.columns import RegularRun, parse
 from txn_assets.rows.reader.csv_file import RECORD_FIELDS, CsvFile, Sizes
 from txn_assets.rows.reader.file_format import FileFormat
-from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.reader.records import Limits, Unreadable, read_records
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
 from txn_assets_tests.unit.rows import FIELDS, HEADER, contents, hostile_csv, open_csv, read_all
@@ -252,7 +252,7 @@ class TestGzip:
         """Damage after the first block fails the file, although the rows before it were read."""
         data = gzip.compress(lines(*(f"T{number},x,{number * 7919 % 10_007},1,2020-01-01" for number in range(5000))))
         file = open_csv(data[:-100], block_bytes=1000, field_bytes=1000)
-        with pytest.raises(NotATransactionFileError, match="damaged or incomplete"):
+        with pytest.raises(UnreadableFileError, match="damaged or incomplete"):
             list(file.blocks())
 
     def test_workbook_inside_gzip_is_refused(self) -> None:

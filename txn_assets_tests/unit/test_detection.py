@@ -20,7 +20,7 @@ from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import read_header, validate_file
 from txn_assets.rows.reader.detection import HEAD_BYTES, looks_like
 from txn_assets.rows.reader.file_format import FileFormat
-from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.reading import Reading
 from txn_assets_tests.unit.csv_files import form
 from txn_assets_tests.unit.rows import HEADER
@@ -187,7 +187,7 @@ class TestRefusals:
 
     def test_header(self) -> None:
         """A header that is refused comes with the sentence, after what is wrong."""
-        with pytest.raises(NotATransactionFileError) as caught:
+        with pytest.raises(UnreadableFileError) as caught:
             read_header(io.BytesIO(file_of(ROW, delimiter=";")), reading())
         assert str(caught.value) == (
             "its header lacks the columns transaction_id, product, price, quantity, date: its fields are separated by "

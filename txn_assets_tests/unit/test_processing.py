@@ -26,7 +26,7 @@ from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.hashed_rows import read_valid, staged_schema
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import hash_file, read_header, validate_file
-from txn_assets.rows.reader.header import NotATransactionFileError
+from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.reading import Reading
 from txn_assets.rows.validation import valid_schema
 from txn_assets_tests.unit.rows import FIELDS, HEADER, csv_bytes, make_row
@@ -154,12 +154,12 @@ class TestGroupedThousands:
     )
     def test_file_is_refused(self, tmp_path: Path, prices: list[str]) -> None:
         """The file is refused with the counts of both kinds and what to do."""
-        with pytest.raises(NotATransactionFileError, match=r"decimal comma \(rows: \d\).*three decimals \(rows: \d\)"):
+        with pytest.raises(UnreadableFileError, match=r"decimal comma \(rows: \d\).*three decimals \(rows: \d\)"):
             validated(csv_bytes(make_row(price=price) for price in prices), tmp_path)
 
     def test_case(self, tmp_path: Path) -> None:
         """The case file that used to load as 4.50 and 1.25 is refused."""
-        with pytest.raises(NotATransactionFileError, match=r"comma \(rows: 2\).*decimals \(rows: 2\)"):
+        with pytest.raises(UnreadableFileError, match=r"comma \(rows: 2\).*decimals \(rows: 2\)"):
             validated((CASES / "grouped_thousands.csv").read_bytes(), tmp_path)
 
     @pytest.mark.parametrize(
@@ -217,12 +217,12 @@ class TestUnknownColumns:
 
     def test_refused_where_configured(self, tmp_path: Path) -> None:
         """With `refuse`, unknown columns are refused by name."""
-        with pytest.raises(NotATransactionFileError, match=r"1 unknown columns \(note\)"):
+        with pytest.raises(UnreadableFileError, match=r"1 unknown columns \(note\)"):
             validated(self.DATA, tmp_path, unknown_columns="refuse")
 
     def test_refused_before_the_file_is_read(self) -> None:
         """The header alone is enough to refuse the file."""
-        with pytest.raises(NotATransactionFileError, match="note"):
+        with pytest.raises(UnreadableFileError, match="note"):
             read_header(BytesIO(self.DATA), reading(unknown_columns="refuse"))
 
     def test_header_is_read_alone(self) -> None:

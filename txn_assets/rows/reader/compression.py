@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from txn_assets.rows.reader.header import COMPRESSED, NotATransactionFileError
+from txn_assets.rows.reader.header import COMPRESSED, UnreadableFileError
 
 HEAD_BYTES = 1 << 18
 """Number of bytes to read from a file to estimate its unpacked size."""
@@ -52,7 +52,7 @@ class Unpacked:
         compression: the name of the compression, or "".
 
     Raises:
-        NotATransactionFileError: on creation and from `read`: the data is damaged, or an archive is not one plain file.
+        UnreadableFileError: on creation and from `read`: the data is damaged, or an archive is not one plain file.
     """
 
     def __init__(self, stream: Readable) -> None:
@@ -80,8 +80,8 @@ class Unpacked:
         except _DAMAGED as error:
             raise self._damaged() from error
 
-    def _damaged(self) -> NotATransactionFileError:
-        return NotATransactionFileError(f"its {self.compression} data is damaged or incomplete: send the file again")
+    def _damaged(self) -> UnreadableFileError:
+        return UnreadableFileError(f"its {self.compression} data is damaged or incomplete: send the file again")
 
 
 def unpacked_size(size: int, head: bytes) -> int:
@@ -92,7 +92,7 @@ def unpacked_size(size: int, head: bytes) -> int:
     packed = io.BytesIO(head)
     unpacked, read = 0, 1
     # The head usually ends inside the data.
-    with suppress(NotATransactionFileError):
+    with suppress(UnreadableFileError):
         # Read little at a time, so that the position in `packed` belongs to what was unpacked.
         contents = Unpacked(_Trickle(packed))
         while contents.compression and unpacked < _MAX_UNPACKED_HEAD and (data := contents.read(1 << 12)):
@@ -113,23 +113,19 @@ class _ZipMember:
         self._source = source
         start = read_full(source, _LOCAL_HEADER.size)
         if len(start) < _LOCAL_HEADER.size:
-            raise NotATransactionFileError("it is a ZIP archive or an Excel workbook: send a CSV file in UTF-8")
+            raise UnreadableFileError("it is a ZIP archive or an Excel workbook: send a CSV file in UTF-8")
         _, _, flags, method, _, _, self._crc, packed, unpacked, name_size, extra_size = _LOCAL_HEADER.unpack(start)
         name = read_full(source, name_size)
         extra = read_full(source, extra_size)
         if name.startswith(_WORKBOOK):
-            raise NotATransactionFileError("it is an Excel workbook: send a CSV file in UTF-8")
+            raise UnreadableFileError("it is an Excel workbook: send a CSV file in UTF-8")
         if flags & _ENCRYPTED:
-            raise NotATransactionFileError("it is an encrypted ZIP archive: send it without a password")
+            raise UnreadableFileError("it is an encrypted ZIP archive: send it without a password")
         if name.endswith(b"/"):
-            raise NotATransactionFileError(
-                "it is a ZIP archive with a folder in it: send one CSV file, without a folder"
-            )
+            raise UnreadableFileError("it is a ZIP archive with a folder in it: send one CSV file, without a folder")
         self._has_descriptor = bool(flags & _HAS_DESCRIPTOR)
         if method not in (_STORED, _DEFLATED) or (method == _STORED and self._has_descriptor):
-            raise NotATransactionFileError(
-                "it is a ZIP archive that is not compressed with Deflate: use Deflate, or gzip"
-            )
+            raise UnreadableFileError("it is a ZIP archive that is not compressed with Deflate: use Deflate, or gzip")
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if method == _DEFLATED else None
         self._left = _size_of_stored(packed, unpacked, extra)
         self._packed = self._rest = b""
@@ -175,9 +171,7 @@ class _ZipMember:
             if not rest.startswith(_CENTRAL) and self._crc == self._found_crc and _is_end(rest):
                 return
         if rest.startswith((_LOCAL, _CENTRAL)):
-            raise NotATransactionFileError(
-                "it is a ZIP archive with more than one file in it: send one file per archive"
-            )
+            raise UnreadableFileError("it is a ZIP archive with more than one file in it: send one file per archive")
         raise EOFError
 
 

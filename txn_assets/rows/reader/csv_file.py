@@ -19,7 +19,7 @@ from txn_assets.rows.reader.encodings import in_utf8
 from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets.rows.reader.header import (
     Header,
-    NotATransactionFileError,
+    UnreadableFileError,
     check_format,
     header_by_position,
     read_header,
@@ -66,7 +66,7 @@ class CsvFile:
     needs only a `read` method.
 
     Raises:
-        NotATransactionFileError: the file has no header, its header lacks or repeats a column, or it is not CSV at all.
+        UnreadableFileError: the file has no header, its header lacks or repeats a column, or it is not CSV at all.
     """
 
     header: Header
@@ -105,7 +105,7 @@ class CsvFile:
         if self.file_format.sep_line and line and line[0].lower().startswith(b"sep="):
             if line[0][len("sep=") :] != self._dialect.delimiter:
                 message = "its line 'sep=' names another separator than format.delimiter: set the one that it has"
-                raise NotATransactionFileError(message)
+                raise UnreadableFileError(message)
             self._skip_line()
 
     def _skip_line(self) -> None:
@@ -131,7 +131,7 @@ class CsvFile:
             if fields is None:
                 if final:
                     message = f"it is empty: the first line must name the columns {','.join(self._contract.names)}"
-                    raise NotATransactionFileError(message)
+                    raise UnreadableFileError(message)
                 size = max(self._sizes.block_bytes, len(data) - at)
                 more = self._read(size)
                 final = len(more) < size
@@ -148,7 +148,7 @@ class CsvFile:
         """Yield the records after the header, in order.
 
         Raises:
-            NotATransactionFileError: compressed data is damaged.
+            UnreadableFileError: compressed data is damaged.
         """
         data, self._data = self._data, b""
         final = False

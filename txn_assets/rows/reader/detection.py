@@ -22,7 +22,7 @@ from txn_assets.rows.reader.compression import Readable, Unpacked
 from txn_assets.rows.reader.csv_file import CsvFile, Sizes
 from txn_assets.rows.reader.encodings import in_utf8
 from txn_assets.rows.reader.file_format import DELIMITERS, FileFormat
-from txn_assets.rows.reader.header import Names, NotATransactionFileError, is_utf16, loose_name
+from txn_assets.rows.reader.header import Names, UnreadableFileError, is_utf16, loose_name
 from txn_assets.rows.reader.normalization import count_dates, number_pattern
 from txn_assets.rows.reading import Reading
 from txn_assets.rows.validation import validate
@@ -79,15 +79,15 @@ def described(stream: Readable, reading: Reading) -> Iterator[Head]:
     """Add to the error of a file that is refused what the file looks like.
 
     Raises:
-        NotATransactionFileError: the same error, with the sentence if there is one.
+        UnreadableFileError: the same error, with the sentence if there is one.
     """
     head = Head(stream)
     try:
         yield head
-    except NotATransactionFileError as error:
+    except UnreadableFileError as error:
         if sentence := looks_like(head.data, reading):
             message = f"{error}. {sentence}"
-            raise NotATransactionFileError(message) from error
+            raise UnreadableFileError(message) from error
         raise
 
 
@@ -105,7 +105,7 @@ def looks_like(start: bytes, reading: Reading) -> str:
 def _unpacked(start: bytes) -> bytes:
     parts = []
     # What is left of a compressed file usually ends inside its data.
-    with suppress(NotATransactionFileError):
+    with suppress(UnreadableFileError):
         stream = Unpacked(io.BytesIO(start))
         size = 0
         while size < HEAD_BYTES and (part := stream.read(1 << 12)):
@@ -202,7 +202,7 @@ def _completed(data: bytes, layout: Mapping[str, Any], reading: Reading) -> list
     """Return the formats with this layout under which the numbers and dates of the rows can be read."""
     try:
         columns = _columns(data, FileFormat.model_validate(layout), reading.contract)
-    except (NotATransactionFileError, ValueError):
+    except (UnreadableFileError, ValueError):
         return []
     settings: dict[str, Any] = {**layout}
     contract = reading.contract
@@ -225,7 +225,7 @@ def _columns(data: bytes, form: FileFormat, contract: RowContract) -> pa.Table:
     file = CsvFile(io.BytesIO(data), contract, form, Sizes(block_bytes=HEAD_BYTES))
     batches = [parse(block, file.header).fields for block in file.blocks()]
     if not batches:
-        raise NotATransactionFileError("it has no rows")
+        raise UnreadableFileError("it has no rows")
     return pa.Table.from_batches(batches)
 
 
@@ -278,7 +278,7 @@ def _share(data: bytes, form: FileFormat, reading: Reading) -> float:
         for verdict in validate(file, reading.contract, batch_size=reading.batch_size, threads=1):
             records += verdict.records
             valid += verdict.valid.num_rows
-    except NotATransactionFileError:
+    except UnreadableFileError:
         return 0
     return valid / max(records, 1)
 

@@ -7,7 +7,7 @@ in and not the file.
 import codecs
 
 from txn_assets.rows.reader.compression import Readable
-from txn_assets.rows.reader.header import NotATransactionFileError, is_utf16
+from txn_assets.rows.reader.header import UnreadableFileError, is_utf16
 
 _CODECS = {"windows-1252": "cp1252", "iso-8859-1": "latin-1", "iso-8859-15": "iso8859-15"}
 _UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -41,7 +41,7 @@ class _Utf16:
     """Text in UTF-16, with a byte order mark or without one.
 
     Raises:
-        NotATransactionFileError: neither a mark nor the NULs of Latin letters give the order of the bytes.
+        UnreadableFileError: neither a mark nor the NULs of Latin letters give the order of the bytes.
     """
 
     def __init__(self, stream: Readable) -> None:
@@ -68,5 +68,5 @@ def _order(start: bytes) -> str:
     if marked:
         return marked
     if not is_utf16(start):
-        raise NotATransactionFileError("it is not UTF-16 text, as format.encoding says")
+        raise UnreadableFileError("it is not UTF-16 text, as format.encoding says")
     return "utf-16-be" if start[0::2].count(0) > start[1::2].count(0) else "utf-16-le"

@@ -28,7 +28,7 @@ _VALUE = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*|[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
 _LOOSE = re.compile(r"[\s_-]+")
 
 
-class NotATransactionFileError(Exception):
+class UnreadableFileError(Exception):
     """Raised when a file cannot be read as rows of its feed; the message says why and what to send instead."""
 
 
@@ -89,18 +89,18 @@ def check_format(start: bytes, *, compression: str, encoding: str) -> None:
     """Refuse a file if `start`, its first unpacked bytes, marks a different format.
 
     Raises:
-        NotATransactionFileError: the file has a different format; the message names it.
+        UnreadableFileError: the file has a different format; the message names it.
     """
     inner = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), "")
     if compression and inner and (inner, compression) != ("ZIP", "gzip"):
         message = f"it is compressed twice, {inner} inside {compression}: compress the CSV file once"
-        raise NotATransactionFileError(message)
+        raise UnreadableFileError(message)
     kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "")
     if not kind and encoding != "utf-16" and (start.startswith(_UTF16_MARKS) or is_utf16(start[:64])):
         kind = "UTF-16 text"
     if kind:
         message = f"it is {kind}: send a CSV file in {'UTF-8' if encoding.startswith('utf-8') else encoding}"
-        raise NotATransactionFileError(message)
+        raise UnreadableFileError(message)
 
 
 def is_utf16(start: bytes) -> bool:
@@ -113,14 +113,14 @@ def header_by_position(contract: RowContract, file_format: FileFormat, dialect: 
     """Return the header of a file that has none: the configured columns, or all fields in the contract's order.
 
     Raises:
-        NotATransactionFileError: the configured columns lack a required field.
+        UnreadableFileError: the configured columns lack a required field.
     """
     assert not isinstance(file_format.columns, Mapping)
     columns = file_format.columns or contract.names
     missing = [name for name in Names(contract, file_format).required if name not in columns]
     if missing:
         message = f"format.columns lacks the fields {', '.join(missing)}, and the file has no header to name them"
-        raise NotATransactionFileError(message)
+        raise UnreadableFileError(message)
     return Header(columns, contract.names, tuple(name for name in columns if name not in contract.names), dialect)
 
 
@@ -130,7 +130,7 @@ def read_header(
     """Return the header from `record`, the first record; `start` is the beginning of the file.
 
     Raises:
-        NotATransactionFileError: a column is missing or repeated.
+        UnreadableFileError: a column is missing or repeated.
     """
     names = Names(contract, file_format)
     if isinstance(record, Unreadable):
@@ -140,25 +140,25 @@ def read_header(
         elif elsewhere := _header_elsewhere(start, names, first=""):
             fault = elsewhere
         message = f"its first line is not a header: {fault}"
-        raise NotATransactionFileError(message)
+        raise UnreadableFileError(message)
     try:
         sent = [name.decode().strip() for name in record]
     except UnicodeDecodeError as error:
         message = "its first line is not UTF-8 text: send a CSV file in UTF-8"
         if not file_format.encoding.startswith("utf-8"):
             message = f"its first line is not {file_format.encoding} text, as format.encoding says"
-        raise NotATransactionFileError(message) from error
+        raise UnreadableFileError(message) from error
     columns = [names.field(name) or name for name in sent]
     missing = [name for name in names.required if name not in columns]
     if missing:
         plural = "columns" if len(missing) > 1 else "column"
         remedy = _header_elsewhere(start, names, first=sent[0]) or _other_remedy(missing, columns, names)
         message = f"its header lacks the {plural} {', '.join(missing)}: {remedy}"
-        raise NotATransactionFileError(message)
+        raise UnreadableFileError(message)
     for name in contract.names:
         if columns.count(name) > 1:
             message = f"its header names the column {name} {columns.count(name)} times: keep one of them"
-            raise NotATransactionFileError(message)
+            raise UnreadableFileError(message)
     shown = _without_values(columns, contract.names)
     return Header(shown, contract.names, tuple(name for name in shown if name not in contract.names), dialect)
 
