@@ -60,10 +60,6 @@ class Table:
         """The name of the ledger, `<table>_loads`."""
         return f"{self.name}_loads"
 
-    def index(self, column: str) -> sql.Identifier:
-        """Return the identifier of the index on `column`. PostgreSQL puts the index into the schema of the table."""
-        return sql.Identifier(f"{self.name}_{column}_idx")
-
 
 def create_schema(table: Table) -> sql.Composed:
     """Return the statement that creates the schema."""
@@ -97,10 +93,12 @@ def allow_null(table: sql.Identifier, columns: Iterable[str]) -> sql.Composed:
 
 
 def create_index(table: Table, column: str) -> sql.Composed:
-    """Return the statement that creates an index on `column` of the data table."""
-    return sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} ({})").format(
-        table.index(column), table.data, sql.Identifier(column)
-    )
+    """Return the statement that creates an index on `column` of the data table.
+
+    PostgreSQL chooses a name that is free. With `<table>_<column>_idx`, the column `item_day` of the table `order` and
+    the column `day` of the table `order_item` would have indexes of one name, and IF NOT EXISTS would skip the second.
+    """
+    return sql.SQL("CREATE INDEX ON {} ({})").format(table.data, sql.Identifier(column))
 
 
 def change_type(table: Table, column: str, kind: str) -> sql.Composed:
