@@ -107,6 +107,16 @@ class Feed:
         return f"ingestion.validation.{rule}" if self.is_first else f"feeds.{self.name}.rules.{column}.{rule}"
 
     @property
+    def bigquery_table_key(self) -> str:
+        """The configuration key of the BigQuery table, for messages."""
+        return "data_warehouse.table" if self.is_first else f"feeds.{self.name}.table"
+
+    @property
+    def postgres_table_key(self) -> str:
+        """The configuration key of the PostgreSQL table, for messages."""
+        return "data_warehouse.postgres.table" if self.is_first else f"feeds.{self.name}.postgres_table"
+
+    @property
     def required_key(self) -> str:
         """The configuration key of the required columns, for messages."""
         return "ingestion.validation.required_fields" if self.is_first else f"feeds.{self.name}.required_fields"

@@ -154,7 +154,7 @@ class RowContract:
             raise TypeError(message)
         for name in self.pii_fields:
             if not self.kinds[name].is_text:
-                message = f"{name} cannot be hashed, only {', '.join(self.text_fields)} can"
+                message = f"{name} cannot be hashed: only text and identifiers can"
                 raise TypeError(message)
 
     @cached_property

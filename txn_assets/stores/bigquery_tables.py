@@ -11,6 +11,7 @@ from typing import Any, Literal
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
+from txn_assets.feeds.feed import Feed
 from txn_assets.rows.kinds import DecimalKind
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores.errors import StoreError
@@ -48,9 +49,9 @@ def _column_faults(tables: statements.Tables, field: bigquery.SchemaField) -> It
         if field.mode == "REQUIRED" and not field.default_value_expression:
             yield f"Column {field.name} is required, but no file has it: {nullable}"
     elif field.mode == "REPEATED":
-        yield f"Column {field.name} is repeated. {_copy(table)}"
+        yield f"Column {field.name} is repeated. {_copy(table, feed)}"
     elif kind not in wanted.bigquery_fits:
-        change = _change(table, field, kind, wanted.bigquery)
+        change = _change(tables, field, kind, wanted.bigquery)
         yield f"Column {field.name} is {kind} instead of {wanted.bigquery}. {change}"
     elif isinstance(wanted, DecimalKind) and field.precision is not None and (field.scale or 0) < wanted.decimals:
         yield (
@@ -61,18 +62,18 @@ def _column_faults(tables: statements.Tables, field: bigquery.SchemaField) -> It
     elif field.max_length is not None and name in contract.pii_fields and field.max_length < DIGEST_DIGITS:
         yield (
             f"Column {field.name} takes {field.max_length} characters, but a hashed value has {DIGEST_DIGITS}. "
-            f"{_change(table, field, kind, kind)}"
+            f"{_change(tables, field, kind, kind)}"
         )
     elif field.mode == "REQUIRED" and name in set(contract.names) - contract.required:
         yield f"Column {field.name} is required, but {feed.required_key} allows empty values: {nullable}"
     elif name == "source_file" and _collation(field):
-        yield _collation_fault(table, field)
+        yield _collation_fault(table, field, feed)
 
 
-def ledger_faults(table: str, fields: Iterable[bigquery.SchemaField]) -> list[str]:
-    """Return why the existing ledger `table` cannot be used."""
+def ledger_faults(tables: statements.Tables, fields: Iterable[bigquery.SchemaField]) -> list[str]:
+    """Return why the existing ledger cannot be used."""
     return [
-        _collation_fault(table, field)
+        _collation_fault(tables.ledger_id, field, tables.feed)
         for field in fields
         if field.name.casefold() == "source_file" and _collation(field)
     ]
@@ -115,10 +116,10 @@ def prepare(
         StoreError: a table cannot hold every valid row, or BigQuery would remove rows from it; no row was changed.
     """
     data = _get_or_create(client, data_table(tables, partition_by), no_retry)
-    _refuse([*_kind_faults(data), *expiration_faults(data), *column_faults(tables, data.schema)])
+    _refuse([*_kind_faults(data, tables.feed), *expiration_faults(data), *column_faults(tables, data.schema)])
     data = _add_columns(client, data, tables.columns, no_retry)
     ledger = _get_or_create(client, ledger_table(tables), no_retry)
-    _refuse([*expiration_faults(ledger), *ledger_faults(tables.ledger_id, ledger.schema)])
+    _refuse([*expiration_faults(ledger), *ledger_faults(tables, ledger.schema)])
     _add_columns(client, ledger, tables.ledger_columns, no_retry)
     return column_types(data)
 
@@ -204,10 +205,10 @@ def _refuse(faults: Sequence[str]) -> None:
         raise StoreError(message)
 
 
-def _kind_faults(table: bigquery.Table) -> list[str]:
+def _kind_faults(table: bigquery.Table, feed: Feed) -> list[str]:
     if table.table_type in (None, "TABLE"):
         return []
-    return [f"{_name(table)} is a {table.table_type.lower()}: name a table in data_warehouse.table."]
+    return [f"{_name(table)} is a {table.table_type.lower()}: name a table in {feed.bigquery_table_key}."]
 
 
 def _name(table: bigquery.Table) -> str:
@@ -218,21 +219,22 @@ def _collation(field: bigquery.SchemaField) -> str:
     return str(field.to_api_repr().get("collation") or "")
 
 
-def _collation_fault(table: str, field: bigquery.SchemaField) -> str:
+def _collation_fault(table: str, field: bigquery.SchemaField, feed: Feed) -> str:
     return (
         f"Column {field.name} of {table} ignores case ({_collation(field)}), but a.csv and A.csv are "
-        f"different files. {_copy(table)}"
+        f"different files. {_copy(table, feed)}"
     )
 
 
-def _change(table: str, field: bigquery.SchemaField, kind: str, wanted: str) -> str:
+def _change(tables: statements.Tables, field: bigquery.SchemaField, kind: str, wanted: str) -> str:
     if (kind, wanted) in _WIDENED:
-        return f"Run ALTER TABLE `{table}` ALTER COLUMN {field.name} SET DATA TYPE {wanted}."
-    return _copy(table)
+        return f"Run ALTER TABLE {tables.data} ALTER COLUMN {field.name} SET DATA TYPE {wanted}."
+    return _copy(tables.data_id, tables.feed)
 
 
-def _copy(table: str) -> str:
+def _copy(table: str, feed: Feed) -> str:
+    columns = "the columns that docs/reliability.md lists" if feed.is_first else "columns for the kinds of the feed"
     return (
-        f"BigQuery cannot change that in place: copy the rows of {table} into a table with the columns that "
-        "docs/reliability.md lists, or name another table in data_warehouse.table."
+        f"BigQuery cannot change that in place: copy the rows of {table} into a table with {columns}, or name another "
+        f"table in {feed.bigquery_table_key}."
     )

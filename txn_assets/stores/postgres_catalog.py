@@ -178,9 +178,11 @@ def faults(catalog: Catalog, table: Table) -> list[Fault]:
         problem = f"its database is encoded in {catalog.encoding}: create one with ENCODING 'UTF8', and name it in "
         found.append(Fault(problem + "data_warehouse.postgres.dbname"))
     if catalog.data:
-        found += _relation_faults(catalog.data, table.name) or _data_faults(catalog.data.columns, table)
+        found += _relation_faults(catalog.data, table.name, table) or _data_faults(catalog.data.columns, table)
     if catalog.ledger:
-        found += _relation_faults(catalog.ledger, table.ledger_name) or _ledger_faults(catalog.ledger.columns, table)
+        found += _relation_faults(catalog.ledger, table.ledger_name, table) or _ledger_faults(
+            catalog.ledger.columns, table
+        )
     return found
 
 
@@ -192,18 +194,18 @@ def sentence(found: list[Fault], table: Table) -> str:
     return f"PostgreSQL table {table} cannot be loaded: {problems}.{ask}"
 
 
-def _relation_faults(relation: Relation, name: str) -> list[Fault]:
+def _relation_faults(relation: Relation, name: str, table: Table) -> list[Fault]:
     if relation.kind in _TABLES:
         return []
     kind = _OTHER_RELATIONS.get(relation.kind, "relation of another kind")
-    return [Fault(f"{name} is a {kind}: rename it, or name another table in data_warehouse.postgres.table")]
+    return [Fault(f"{name} is a {kind}: rename it, or name another table in {table.feed.postgres_table_key}")]
 
 
 def _ledger_faults(columns: Mapping[str, Column], table: Table) -> Iterator[Fault]:
     if lacking := [name for name in ("source_file", "generation") if name not in columns]:
         yield Fault(
             f"{table.ledger_name} is not a ledger, because it lacks the columns {', '.join(lacking)}: rename it, or "
-            "name another table in data_warehouse.postgres.table"
+            f"name another table in {table.feed.postgres_table_key}"
         )
 
 

@@ -368,7 +368,10 @@ class TestModel:
             ({"a": (str, ...)}, "The field a has no kind"),
             ({"a": (Annotated[Text, RowId], ...), "b": (Annotated[Text, RowId], ...)}, "more than one row_id: a, b"),
             ({"a": (Annotated[Text, PartitionKey], ...)}, "a cannot be the partition key"),
-            ({"a": (Annotated[Money, Pii], ...), "b": (Text, ...)}, "a cannot be hashed, only b can"),
+            (
+                {"a": (Annotated[Money, Pii], ...), "b": (Text, ...)},
+                "a cannot be hashed: only text and identifiers can",
+            ),
             ({"source_row": (Text, ...)}, "'source_row' cannot be the name of a field, because the platform"),
             ({"xmin": (Text, ...)}, "'xmin' cannot be the name of a field, because the platform or PostgreSQL"),
             ({"Amount": (Money, ...)}, "'Amount' cannot be the name of a field: use a lower-case letter"),
