@@ -10,6 +10,7 @@ from txn_assets.feeds.refund import Refund
 from txn_assets.feeds.transaction import Transaction
 from txn_assets.rows.contract import Mark, PartitionKey, Pii, Row, RowId, check_name
 from txn_assets.rows.kinds import KINDS, FieldRules
+from txn_assets.rows.kinds.kind import Bound
 
 SHIPPED: Mapping[str, type[Row]] = {"transactions": Transaction, "refunds": Refund}
 """Row models of the platform, by the name of their feed."""
@@ -40,8 +41,8 @@ class FieldSection(BaseModel):
     values: tuple[str, ...] | None = None
     scale: int | None = None
     whole_digits: int | None = None
-    min: Any = None
-    max: Any = None
+    min: Bound = None
+    max: Bound = None
     max_decimals: int | None = None
     prefix: str | None = None
 

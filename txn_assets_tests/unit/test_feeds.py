@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from txn_assets.config import load_config
+from txn_assets.config import PipelineConfig, load_config
 from txn_assets.environment import ConfigError, project_root
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.feed import Feed
@@ -50,6 +50,23 @@ def test_shared_file_has_one_feed() -> None:
     )  # fmt: skip
     assert (feed.bigquery_table, feed.postgres_table) == ("raw_transactions", "transactions")
     assert feed.contract.pii_fields == ("transaction_id",)
+
+
+def test_configuration_that_was_passed_on_as_json(tmp_path: Path) -> None:
+    """A run gets its configuration as JSON, and has the same feeds, also with a day that YAML reads as a date."""
+    path = tmp_path / "config.yaml"
+    since = dt.date(2020, 1, 1)
+    sections = {
+        "refunds": {"rules": {"refunded_at": {"min": since}, "amount": {"max": 0.5}}},
+        "orders": {"fields": {"ordered_on": {"kind": "date", "min": since}}},
+    }
+    path.write_text(yaml.safe_dump(SHARED | {"feeds": sections}), encoding="utf-8")
+    config = load_config(path)
+
+    passed_on = PipelineConfig.model_validate_json(config.model_dump_json(by_alias=True))
+
+    assert passed_on == config
+    assert all(ours is theirs for ours, theirs in zip(feeds_of(config), feeds_of(passed_on), strict=True))
 
 
 def test_shipped_model_needs_no_settings(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ DDL, the screen, the fingerprint and the checks of existing tables are derived f
 `arrow_type`, because Dagster loads the definitions without Arrow.
 """
 
+import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 EXACT = Context(prec=38)
 """Context for decimals of any column. The default context has fewer digits, and fails or rounds beyond them."""
+
+
+def _day_as_text(value: object) -> object:
+    return str(value) if isinstance(value, dt.date) else value
+
+
+Bound = Annotated[Any, BeforeValidator(_day_as_text)]
+"""A bound in a configuration. YAML reads a day as a date and JSON as text, and both must give equal configurations."""
 
 
 class FieldRules(BaseModel):
@@ -33,8 +42,8 @@ class FieldRules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min: Any = None
-    max: Any = None
+    min: Bound = None
+    max: Bound = None
     max_decimals: int | None = Field(default=None, ge=0)
     prefix: str | None = None
 
