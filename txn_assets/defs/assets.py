@@ -20,7 +20,7 @@ import dagster as dg
 
 from txn_assets.defs.events import StageLog, pinned, processed, rejections
 from txn_assets.defs.io_managers.sink import as_failure
-from txn_assets.defs.names import asset_key, file_of, prefixed
+from txn_assets.defs.names import asset_key, prefixed
 from txn_assets.defs.partitions import landed_files_of, partitions_name
 from txn_assets.environment import ConfigError
 from txn_assets.feeds.feed import Feed
@@ -64,7 +64,7 @@ def make_assets(feed: Feed) -> FeedAssets:
         asset_key(feed, "landing_zone"),
         group_name=prefixed(feed, "ingestion"),
         kinds={"gcs"},
-        description=f"Where upstream systems drop {file_of(feed)}s.",
+        description=f"Where upstream systems drop files of the feed {feed.name}.",
     )
     raw_csv = _make_raw_csv(feed, landing_zone)
     validated = _make_validated(feed, raw_csv)
@@ -336,7 +336,7 @@ def _failures_of(version: FileVersion, feed: Feed) -> Iterator[None]:
     try:
         yield
     except UnreadableFileError as error:
-        message = f"{version.name} is not a {file_of(feed)}: {error}."
+        message = f"{version.name} is not {feed.file}: {error}."
         raise dg.Failure(message, allow_retries=False) from error
     except UnusableFileError as error:
         raise dg.Failure(str(error), allow_retries=False) from error

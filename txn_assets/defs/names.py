@@ -13,8 +13,3 @@ def asset_key(feed: Feed, name: str) -> dg.AssetKey:
 def prefixed(feed: Feed, name: str) -> str:
     """Return the name of a job, sensor, schedule, group or resource of `feed`, such as `refunds_daily_sweep`."""
     return f"{feed.prefix}_{name}" if feed.prefix else name
-
-
-def file_of(feed: Feed) -> str:
-    """Return what a file of `feed` is called in a message, after "a"."""
-    return f"{feed.prefix or 'transaction'} file"

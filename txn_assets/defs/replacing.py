@@ -8,7 +8,6 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
-from txn_assets.defs.names import file_of
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import LoadRecord
@@ -98,6 +97,6 @@ def _first_ids(file: Path, feed: Feed, hasher: Hasher) -> list[str]:
                         ids.append(convert(value.as_py()))
                         characters += len(ids[-1])
     except UnreadableFileError as error:
-        message = f"{file} is not a {file_of(feed)}: {error}. It is not landed."
+        message = f"{file} is not {feed.file}: {error}. It is not landed."
         raise ReplacementError(message) from error
     return ids

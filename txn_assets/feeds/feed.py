@@ -71,6 +71,11 @@ class Feed:
         return "" if self.is_first else self.name
 
     @property
+    def file(self) -> str:
+        """What a file is called in a message."""
+        return "a transaction file" if self.is_first else f"a file of the feed {self.name}"
+
+    @property
     def ids_check(self) -> str:
         """Name of the check that no row id repeats. The first feed's had its name before there were other feeds."""
         return "transaction_ids_unique" if self.is_first else "ids_unique"

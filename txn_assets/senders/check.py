@@ -116,7 +116,7 @@ def check(file: Path, feed: Feed) -> Outcome:
     reading = feed.reading(today())
     # The rejected rows are deleted with the folder, so their hash needs no key.
     hasher = Hasher(feed.pii_fields, None, "sha256")
-    with open_file(file) as stream, tempfile.TemporaryDirectory(prefix="txn-check-") as folder:
+    with open_file(file, feed) as stream, tempfile.TemporaryDirectory(prefix="txn-check-") as folder:
         compression = Unpacked(stream).compression
         stream.seek(0)
         columns = read_header(stream, reading)

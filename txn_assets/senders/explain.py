@@ -92,7 +92,7 @@ def explain(file: Path, feed: Feed, source_row: int) -> RowVerdict:
     Raises:
         FileError: the file cannot be read, or has no such record.
     """
-    with open_file(file) as stream:
+    with open_file(file, feed) as stream:
         verdict = find_record(stream, source_row, reading=feed.reading(today())) if source_row > 0 else None
     if verdict is None:
         message = f"{file.name} has no record {source_row}."

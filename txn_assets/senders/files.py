@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from txn_assets.errors import UserError
+from txn_assets.feeds.feed import Feed
 from txn_assets.rows.reader.header import UnreadableFileError
 
 
@@ -15,8 +16,8 @@ class FileError(UserError):
 
 
 @contextmanager
-def open_file(file: Path) -> Iterator[BinaryIO]:
-    """Open `file`, and turn what is wrong with it as a whole into the sentence with which a load refuses it.
+def open_file(file: Path, feed: Feed) -> Iterator[BinaryIO]:
+    """Open `file` of `feed`, and turn what is wrong with it as a whole into the sentence with which a load refuses it.
 
     Raises:
         FileError: there is no such file, its permissions do not allow it, or it is not a file of the feed.
@@ -25,7 +26,7 @@ def open_file(file: Path) -> Iterator[BinaryIO]:
         with file.open("rb") as stream:
             yield stream
     except UnreadableFileError as error:
-        message = f"{file.name} is not a transaction file: {error}."
+        message = f"{file.name} is not {feed.file}: {error}."
         raise FileError(message) from error
     except OSError as error:
         message = f"{file} cannot be checked: {error.strerror or error}."

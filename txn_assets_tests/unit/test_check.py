@@ -118,6 +118,15 @@ class TestFile:
         assert out.startswith(f"a.csv is not a transaction file: {sentence}")
         assert out.count("\n") == 1
 
+    @pytest.mark.parametrize("options", [(), ("--explain", "1")], ids=["check", "explain"])
+    def test_refused_file_of_another_feed(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, options: tuple[str, ...]
+    ) -> None:
+        """The sentence names the feed that the file is not for."""
+        code, out = _check(capsys, _write(tmp_path, VALID), "--feed", "refunds", *options)
+        assert code == 2
+        assert out.startswith("a.csv is not a file of the feed refunds: its header lacks the columns refund_id")
+
     def test_no_verdict(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         """A file that does not exist and a feed that does not exist get a sentence each, and exit code 2."""
         assert _check(capsys, tmp_path / "b.csv") == (
