@@ -17,7 +17,7 @@ from txn_assets.config import PipelineConfig
 from txn_assets.defs.dagster_home import prepare
 from txn_assets.defs.events import LOGGER, Event
 from txn_assets.defs.jobs import LOAD
-from txn_assets.defs.names import prefixed
+from txn_assets.defs.names import prefixed, without_prefix
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.services import share_services
 from txn_assets.defs.summary import find_failures, summarize, was_interrupted
@@ -47,9 +47,10 @@ class UsageError(UserError):
 class Progress(logging.Handler):
     """Print each event of the run as it happens, except warnings, which the summary repeats."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, feed: Feed) -> None:
         super().__init__(logging.DEBUG)
         self.out = out
+        self.feed = feed
         self.started = time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -58,7 +59,7 @@ class Progress(logging.Handler):
         if isinstance(event, Event):
             if event.level >= logging.WARNING:
                 return
-            message = f"{event.stage:<26} {event.message}"
+            message = f"{without_prefix(self.feed, event.stage):<26} {event.message}"
         else:
             message = record.getMessage()
         self.out.write(f"{time.monotonic() - self.started:7.1f} s  {message}\n")
@@ -90,7 +91,7 @@ def run(  # noqa: PLR0913 - one for each option of the command
     hash_ = config.security.hash
     make_hasher((), algorithm=hash_.algorithm, key_id=hash_.key_id, key=hash_key())
     txn_executor()
-    progress = Progress(out)
+    progress = Progress(out, of)
     LOGGER.addHandler(progress)
     LOGGER.setLevel(logging.DEBUG)
     try:

@@ -13,3 +13,8 @@ def asset_key(feed: Feed, name: str) -> dg.AssetKey:
 def prefixed(feed: Feed, name: str) -> str:
     """Return the name of a job, sensor, schedule, group or resource of `feed`, such as `refunds_daily_sweep`."""
     return f"{feed.prefix}_{name}" if feed.prefix else name
+
+
+def without_prefix(feed: Feed, stage: str) -> str:
+    """Return `stage`, an asset of `feed` as a Python identifier, as output shows it that is about one feed."""
+    return stage.removeprefix(f"{feed.prefix}__") if feed.prefix else stage

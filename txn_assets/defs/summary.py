@@ -14,7 +14,7 @@ import dagster as dg
 
 from txn_assets.config import PipelineConfig
 from txn_assets.defs.io_managers.sink import CHANGE_OF
-from txn_assets.defs.names import asset_key
+from txn_assets.defs.names import asset_key, without_prefix
 from txn_assets.environment import txn_target
 from txn_assets.feeds.feed import Feed
 from txn_assets.stores.landed_names import object_name
@@ -49,7 +49,7 @@ def summarize(name: str, result: dg.JobExecutionResult, config: PipelineConfig, 
         lines.append(f"  {entry.label:<10}{rows}{action}")
     lines += [f"  replaces    {change}" for change in map(_change, stages.values()) if change]
     lines += ["", "  seconds per stage"]
-    lines += [f"    {stage:<26} {metadata['seconds']:8.2f}" for stage, metadata in stages.items()]
+    lines += [f"    {without_prefix(feed, stage):<26} {metadata['seconds']:8.2f}" for stage, metadata in stages.items()]
     rate = counts.get("records", 0) / seconds
     lines.append(f"    {'total, with Dagster startup':<26} {seconds:8.2f}   {rate:,.0f} rows per second")
     lines += ["", *(_commands(name, config, feed) if len(read_back) == len(STORES) else []), ""]

@@ -164,6 +164,7 @@ def test_make_run(both: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "PostgreSQL           1  loaded" in printed
     assert ".refunds LIMIT 5" in printed
     assert "raw/refunds/b/processed.csv" in printed
+    assert re.search(r"^    bigquery_raw_refunds {6} +[0-9.]+$", printed, re.MULTILINE)
     assert len(rows_everywhere(both, "b.csv")) == 1
 
 
