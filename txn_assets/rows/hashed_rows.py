@@ -74,14 +74,13 @@ def write_lake(path: Path, target: Path, contract: RowContract, *, file_format: 
 
     In CSV, exact decimals are plain decimal text.
     """
-    quoted = "'" + str(target).replace("'", "''") + "'"
     if file_format == "csv":
         select, options = csv_select(contract), "FORMAT csv, HEADER"
     else:
         select, options = _field_list(contract), "FORMAT parquet"
     with connect(target.parent) as connection:
         connection.execute(
-            f"COPY (SELECT {select} FROM read_parquet($path)) TO {quoted} ({options})",  # noqa: S608 - columns of the contract
+            f"COPY (SELECT {select} FROM read_parquet($path)) TO {_literal(str(target))} ({options})",  # noqa: S608 - columns of the contract
             {"path": str(path)},
         )
 
@@ -135,13 +134,18 @@ def _parquet_columns(path: Path) -> tuple[str, ...]:
 def _csv_source(contract: RowContract, there: Sequence[str]) -> str:
     # A column that the feed no longer has may be anything.
     kinds = {name: contract.kinds[name].duckdb if name in contract.kinds else "VARCHAR" for name in there}
-    types = ", ".join(f"'{name}': '{kind}'" for name, kind in kinds.items())
+    # The names come from an object, which somebody else may have written.
+    types = ", ".join(f"{_literal(name)}: '{kind}'" for name, kind in kinds.items())
     # Room for text fields of 1 MiB in which every character is an escaped quote, and for the rest of the row.
     max_line_bytes = 2_500_000 * max(list(kinds.values()).count("VARCHAR"), 1)
     return (
         f"read_csv($path, header = true, auto_detect = false, delim = ',', quote = '\"', columns = {{{types}}}, "
         f"max_line_size = {max_line_bytes}, buffer_size = {_BUFFER_BYTES})"
     )
+
+
+def _literal(text: str) -> str:
+    return f"'{text.replace("'", "''")}'"
 
 
 def _totals(source: str, path: Path, contract: RowContract, *fingerprints: str) -> list[Totals]:

@@ -191,6 +191,15 @@ class TestLake:
         lines = in_lake([make_hashed_row(price=Decimal(price))], tmp_path).read_text(encoding="utf-8").splitlines()
         assert lines == [",".join(FIELDS), f"{HASHER.hexdigest('T001')},Halal Laptop,{text},2,2023-10-01"]
 
+    def test_other_columns_may_have_any_name(self) -> None:
+        """A column that the feed does not have is left out, whatever its name, which may be meant to be SQL."""
+        name = "note': nothing"
+        found = read_lake(
+            f"{','.join(CONTRACT.names)},{name}\nT1,x,1,2,2024-01-31,y\n".encode(), CONTRACT, file_format="csv"
+        )
+        assert found.column_names == list(CONTRACT.names)
+        assert found["product"].to_pylist() == ["x"]
+
     def test_file_without_rows_has_its_header(self, tmp_path: Path) -> None:
         """A file without rows still has its header, so that readers find the columns."""
         assert in_lake([], tmp_path).read_text(encoding="utf-8") == ",".join(FIELDS) + "\n"
