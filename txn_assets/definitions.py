@@ -48,5 +48,7 @@ def _load_own_defs() -> dg.Definitions:
     with warnings.catch_warnings():
         # Dagster loads the modules of the folder with a function that it calls a preview.
         warnings.simplefilter("ignore", dg.PreviewWarning)
+        # It links each definition of a `defs.yaml` to its line, which it calls beta, with a warning for each.
+        warnings.filterwarnings("ignore", category=dg.BetaWarning, module=r"dagster\.")
         # Only the folder, because the whole tree describes every component of every installed package as well.
         return tree.build_defs(folder)

@@ -52,6 +52,7 @@ def call(project: Path, deployment: Deployment, *command: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "BetaWarning" not in done.stderr
     return str(done.stdout)
 
 
