@@ -113,7 +113,7 @@ def find_model(name: str, model: str | None) -> type[Row]:
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        message = f"there is no model {model!r}: write module:Class, for a module that Python can import"
+        message = f"there is no model {model!r} ({error}): write module:Class, for a module that Python can import"
         raise ValueError(message) from error
     if not (isinstance(found, type) and issubclass(found, Row)):
         message = f"{model!r} is not a row model: derive it from txn_assets.rows.contract.Row"
