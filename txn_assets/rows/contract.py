@@ -98,8 +98,12 @@ class Column:
 
     @property
     def rule(self) -> str:
-        """What the column is, and what a valid value is, for people."""
-        return f"{self.description.rstrip('.')}: {self.kind.rule}" if self.description else self.kind.rule
+        """What the column is, and what a valid value in the standard form is, for people."""
+        return self.described(self.kind.rule)
+
+    def described(self, rule: str) -> str:
+        """Return what the column is, and the `rule` of its values."""
+        return f"{self.description.rstrip('.')}: {rule}" if self.description else rule
 
     def field(self) -> tuple[Any, Any]:
         """Return the annotation and the default of the field of a model."""

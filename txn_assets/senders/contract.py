@@ -27,6 +27,7 @@ from txn_assets.files.arrival import SUFFIXES
 from txn_assets.rows.contract import Column
 from txn_assets.rows.kinds import DecimalKind, EnumerationKind
 from txn_assets.rows.kinds.date import DayBounds
+from txn_assets.rows.reader.normalization import own_rule
 
 _LOGICAL_TYPES: Mapping[type, str] = {
     str: "string",
@@ -169,12 +170,12 @@ def _page(feed: Feed, bucket: str) -> Iterator[str]:
     for column in feed.contract.columns:
         required = "yes" if column.is_required else "no"
         pii = "yes, hashed before it is stored" if column.name in feed.pii_fields else "no"
-        yield f"| `{column.name}` | {_cell(column.rule)} | {required} | {pii} |"
+        yield f"| `{column.name}` | {_cell(own_rule(column, feed.file_format))} | {required} | {pii} |"
     yield ""
     yield from (f"- {sentence}" for sentence in _limits(feed))
     if form := feed.file_format.model_dump(mode="json", exclude_defaults=True):
         yield ""
-        yield "The files differ from plain CSV (RFC 4180, UTF-8) in this, and values are written accordingly:"
+        yield "The files differ from plain CSV (RFC 4180, UTF-8) in this:"
         yield ""
         yield "```yaml"
         yield yaml.safe_dump(form, sort_keys=False, allow_unicode=True).rstrip()
@@ -208,7 +209,7 @@ def _limits(feed: Feed) -> Iterator[str]:
     yield f"Other columns {other}."
     yield f"Invalid rows are rejected with reasons. If more than {feed.max_invalid_ratio:.0%} are, none is loaded."
     if feed.contract.row_id:
-        yield f"No two rows of a file have the same {feed.contract.row_id}; this is a warning."
+        yield f"Rows of a file that share a {feed.contract.row_id} are loaded, with a warning."
     yield "A file that lands again under the same name replaces the rows of its earlier version."
 
 

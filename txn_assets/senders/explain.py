@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.report import Reason
 from txn_assets.rows.processing import find_record
+from txn_assets.rows.reader.normalization import own_rule
 from txn_assets.rows.validation import Verdict
 from txn_assets.senders.check import INVALID, VALID
 from txn_assets.senders.files import FileError, open_file, today
@@ -110,7 +111,7 @@ def explain(file: Path, feed: Feed, source_row: int) -> RowVerdict:
                 name=column.name,
                 value=HIDDEN if column.name in feed.pii_fields and values[column.name] else values[column.name],
                 reason=named.get(column.name),
-                rule=f"{'' if column.is_required else 'empty, or '}{column.rule}",
+                rule=f"{'' if column.is_required else 'empty, or '}{own_rule(column, feed.file_format)}",
             )
             for column in feed.contract.columns
             if column.name in values

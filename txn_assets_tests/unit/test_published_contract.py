@@ -36,6 +36,14 @@ FEEDS = {
     "refunds": {},
     "strict": {"model": "txn_assets.feeds.refund:Refund", "rules": RULES, "unknown_columns": "refuse"},
     "constrained": {"model": f"{__name__}:Constrained"},
+    "german": {
+        "fields": {
+            "price": {"kind": "money", "description": "Net."},
+            "count": {"kind": "whole", "min": 2},
+            "day": {"kind": "date"},
+        },
+        "format": {"delimiter": ";", "decimal": ",", "thousands": ".", "dates": ["%d.%m.%Y"]},
+    },
     "every_kind": {
         "fields": {
             "id": {"kind": "identifier", "pii": True, "row_id": True},
@@ -202,6 +210,18 @@ class TestMarkdown:
         assert "| `state` | one of: open, on\\|off | yes | no |\n" in page
         assert "in any order; flag may be absent.\n" in page
         assert "| `id` |" in page
+
+    def test_form_of_the_feed(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Rules describe values as they are sent."""
+        page = _contract(capsys, "german", "markdown")
+
+        assert "| `day` | a date in the form %d.%m.%Y, at midnight if it has a time, from 1970-01-01 to " in page
+        assert (
+            "| `price` | Net: a number with a decimal comma, grouped by '.' or not at all, such as 1.499,90, " in page
+        )
+        assert "such as 1.499,90, from 0, with at most 14 digits before the point and 4 after | yes | no |\n" in page
+        assert "| `count` | a whole number, grouped by '.' or not at all, such as 1.499, from 2 | yes | no |\n" in page
+        assert "YYYY-MM-DD" not in page
 
 
 def test_other_format(capsys: pytest.CaptureFixture[str]) -> None:

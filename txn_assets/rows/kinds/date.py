@@ -117,10 +117,12 @@ class DateKind(DayBounds):
         """The first and the last valid day."""
         return self.first.isoformat(), None if self.last is None else self.last.isoformat()
 
+    form: ClassVar = "a day in the form YYYY-MM-DD"
+
     @property
     def rule(self) -> str:
         """The form and the bounds."""
-        return f"a day in the form YYYY-MM-DD, {self.days}"
+        return f"{self.form}, {self.days}"
 
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""

@@ -117,12 +117,14 @@ class DecimalKind(Kind):
         least = None if self.minimum is None or self.minimum == 0 else f"{self.minimum:f}"
         return least, None if self.maximum is None else f"{self.maximum:f}"
 
+    form: ClassVar = "a plain decimal number"
+
     @property
     def rule(self) -> str:
         """The digits and the bounds."""
         bounds = describe_bounds(self.minimum, self.maximum)
         decimals = f" and {self.decimals} after" if self.decimals else " and none after"
-        return f"a plain decimal number{bounds}, with at most {self.whole_digits} digits before the point{decimals}"
+        return f"{self.form}{bounds}, with at most {self.whole_digits} digits before the point{decimals}"
 
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""

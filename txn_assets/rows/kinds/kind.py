@@ -113,6 +113,9 @@ class Kind(ABC):
         """What every valid text begins with; '' for anything."""
         return ""
 
+    form: ClassVar[str] = ""
+    """What `rule` begins with, if the form of a file decides it. See `reader/normalization.py`."""
+
     @property
     @abstractmethod
     def rule(self) -> str:

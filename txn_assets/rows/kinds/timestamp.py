@@ -55,10 +55,12 @@ class TimestampKind(DayBounds):
         last = None if self.last is None else f"{self.last.isoformat()}T23:59:59.999999Z"
         return self.first.isoformat(), last
 
+    form: ClassVar = "a time with a zone, such as 2024-03-01T09:30:00Z"
+
     @property
     def rule(self) -> str:
         """The form and the bounds."""
-        return f"a time with a zone, such as 2024-03-01T09:30:00Z, {self.days} (days in UTC)"
+        return f"{self.form}, {self.days} (days in UTC)"
 
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""

@@ -70,12 +70,14 @@ class WholeKind(Kind):
         least = None if self.minimum in (MIN_WHOLE, 0, 1) else str(self.minimum)
         return least, None if self.maximum == MAX_WHOLE else str(self.maximum)
 
+    form: ClassVar = "a whole number"
+
     @property
     def rule(self) -> str:
         """The bounds, unless they are those of a column."""
         minimum = None if self.minimum == MIN_WHOLE else self.minimum
         maximum = None if self.maximum == MAX_WHOLE else self.maximum
-        return f"a whole number{describe_bounds(minimum, maximum)}"
+        return f"{self.form}{describe_bounds(minimum, maximum)}"
 
     def core_schema(self) -> CoreSchema:
         """Return how Pydantic validates the text of a field."""

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txn_assets.rows.contract import RowContract
+from txn_assets.rows.contract import Column, RowContract
 from txn_assets.rows.kinds import DateKind, DecimalKind, Kind, TimestampKind, WholeKind
 from txn_assets.rows.reader.file_format import DIRECTIVES, MONTHS, FileFormat
 
@@ -52,37 +52,51 @@ def _normalized(texts: _Texts, kind: Kind, file_format: FileFormat) -> _Texts:
     return texts
 
 
+_MISFIT_CODES: Mapping[type[Kind], str] = {
+    DecimalKind: "decimal_parsing",
+    WholeKind: "int_parsing",
+    DateKind: "date_format",
+    TimestampKind: "timestamp_format",
+}
+"""The error code of a value that is not in the configured form."""
+
+
 @functools.lru_cache(maxsize=8)
 def form_messages(contract: RowContract, file_format: FileFormat) -> Mapping[tuple[str, str], str]:
     """Return by field and error code what to say instead of Pydantic, which describes the standard form."""
-    messages = {}
-    for name, kind in contract.kinds.items():
-        if isinstance(kind, DecimalKind) and _has_own_numbers(file_format):
-            messages[name, "decimal_parsing"] = f"Input should be a number {_number_form(file_format)}"
-        elif isinstance(kind, WholeKind) and _has_own_numbers(file_format):
-            messages[name, "int_parsing"] = f"Input should be a whole number {_number_form(file_format)}"
-        elif isinstance(kind, DateKind) and file_format.dates:
-            patterns = " or ".join(file_format.dates)
-            messages[name, "date_format"] = (
-                f"Input should be a date in the form {patterns}, at midnight if it has a time"
-            )
-        elif isinstance(kind, TimestampKind) and file_format.dates:
-            patterns = " or ".join(file_format.dates)
-            messages[name, "timestamp_format"] = f"Input should be a time with a zone (%z) in the form {patterns}"
-    return messages
+    return {
+        (name, code): f"Input should be {form}"
+        for name, kind in contract.kinds.items()
+        for of, code in _MISFIT_CODES.items()
+        if isinstance(kind, of) and (form := own_form(kind, file_format))
+    }
 
 
-def _has_own_numbers(file_format: FileFormat) -> bool:
-    return file_format.decimal != "." or file_format.thousands is not None
-
-
-def _number_form(file_format: FileFormat) -> str:
-    """Return how numbers are written, as the end of a sentence."""
+def own_form(kind: Kind, file_format: FileFormat) -> str:
+    """Return what a value of `kind` is in `file_format`, for people; '' if it has the standard form."""
     decimal, thousands = file_format.decimal, file_format.thousands
-    mark = "comma" if decimal == "," else "point"
-    if thousands is None:
-        return f"with a decimal {mark} and without grouping, such as 1499{decimal}90"
-    return f"with a decimal {mark}, grouped by {thousands!r} or not at all, such as 1{thousands}499{decimal}90"
+    has_own_numbers = decimal != "." or thousands is not None
+    grouping = "without grouping" if thousands is None else f"grouped by {thousands!r} or not at all"
+    if isinstance(kind, DecimalKind) and has_own_numbers:
+        mark, join = "comma" if decimal == "," else "point", " and" if thousands is None else ","
+        return f"a number with a decimal {mark}{join} {grouping}, such as 1{thousands or ''}499{decimal}90"
+    if isinstance(kind, WholeKind) and has_own_numbers:
+        return f"a whole number, {grouping}, such as 1{thousands or ''}499"
+    patterns = " or ".join(file_format.dates)
+    if isinstance(kind, DateKind) and patterns:
+        return f"a date in the form {patterns}, at midnight if it has a time"
+    if isinstance(kind, TimestampKind) and patterns:
+        return f"a time with a zone (%z) in the form {patterns}"
+    return ""
+
+
+def own_rule(column: Column, file_format: FileFormat) -> str:
+    """Return what `column` is, and what a valid value in `file_format` is, for people."""
+    form = own_form(column.kind, file_format)
+    if not form:
+        return column.rule
+    limits = column.kind.rule.removeprefix(column.kind.form)
+    return column.described(f"{form},{limits}" if limits.startswith(" ") else f"{form}{limits}")
 
 
 def _numbers(texts: _Texts, decimal: str, thousands: str | None) -> _Texts:
