@@ -259,9 +259,16 @@ class _Plan:
 
     @property
     def compared(self) -> list[str]:
-        """The files whose rows replace others that were hashed with the same key, so their ids can be compared."""
+        """The files whose rows replace those of other bytes that were hashed with the same key, so ids are comparable.
+
+        The same bytes under other rules are not a new version, and other columns may be hashed.
+        """
         before = ((file, self.held.get(file.version.name)) for file in self.loads)
-        return [file.version.name for file, held in before if held and held.totals.rows and held.key_id == file.key_id]
+        return [
+            file.version.name
+            for file, held in before
+            if held and held.totals.rows and held.key_id == file.key_id and held.file.crc32c != file.version.crc32c
+        ]
 
     @property
     def identity(self) -> list[str]:
