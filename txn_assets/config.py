@@ -7,44 +7,27 @@ The README section 'Configuration' describes every key.
 import difflib
 import typing
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from txn_assets.environment import HASH_KEY, PG_PASSWORD, ConfigError, bucket_name, config_path
-from txn_assets.feeds.models import FieldSection, build_model, find_model
 from txn_assets.feeds.own_defs import read_sections
+from txn_assets.feeds.section import DATES, PREFIXES, FeedName, FeedSection, FileSettings, Identifier, Prefix, Section
 from txn_assets.feeds.transaction import CONTRACT, ValidationRules
-from txn_assets.rows.contract import RowContract
-from txn_assets.rows.kinds import FieldRules
-from txn_assets.rows.reader.file_format import FileFormat
 
 SECRET_VARIABLES = {"password": PG_PASSWORD, "key": HASH_KEY, "hash_key": HASH_KEY}
 """Keys that look like secrets, and the environment variable to set instead."""
 
-Prefix = Annotated[str, StringConstraints(pattern=r"^[^/\s][^\s]*[^/\s]$", max_length=500)]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
-FeedName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-_DATES = r"^[^%]*%Y[^%]*%m[^%]*%d[^%]*$"
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Pipeline(_Section):
+class Pipeline(Section):
     """Name and version of the deployment, for readers of the file. The platform does not use them."""
 
     name: str
     version: str
-
-
-PREFIXES = ("landing", "path", "quarantine", "staging")
-"""Keys of the prefixes of a feed."""
 
 
 def _refuse_nested(prefixes: Mapping[str, str]) -> None:
@@ -67,13 +50,13 @@ def _refuse_shared(tables: Mapping[str, str]) -> None:
             taken[name] = key
 
 
-class DataLake(_Section):
+class DataLake(Section):
     """The bucket and its prefixes. Objects land below `landing`; the platform writes everything else."""
 
     gcs_bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
     path: Prefix
     landing: Prefix = "landing/transactions"
-    landing_dates: Annotated[str, StringConstraints(pattern=_DATES)] | None = None
+    landing_dates: Annotated[str, StringConstraints(pattern=DATES)] | None = None
     landing_late_days: Annotated[int, Field(ge=1, le=366)] = 3
     quarantine: Prefix = "quarantine/transactions"
     staging: Prefix = "staging/transactions"
@@ -85,7 +68,7 @@ class DataLake(_Section):
         return self
 
 
-class Postgres(_Section):
+class Postgres(Section):
     """How to reach PostgreSQL. The local target uses host, port, user and password of its embedded server instead."""
 
     host: str = "localhost"
@@ -98,7 +81,7 @@ class Postgres(_Section):
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
 
 
-class DataWarehouse(_Section):
+class DataWarehouse(Section):
     """The BigQuery table and the PostgreSQL table."""
 
     project_id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
@@ -110,25 +93,14 @@ class DataWarehouse(_Section):
     postgres: Postgres = Postgres()
 
 
-class DataMart(_Section):
+class DataMart(Section):
     """Accepted but not used yet, because the marts come later."""
 
     dataset: str
     table: str
 
 
-class _Files(_Section):
-    """How the files of a feed are read, and when one counts as wrong."""
-
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    max_invalid_ratio: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.5")
-    max_change_ratio: Annotated[Decimal, Field(ge=0)] | None = None
-    max_shared_ids: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.5")
-    unknown_columns: Literal["ignore", "refuse"] = "ignore"
-    format: FileFormat = FileFormat()
-
-
-class Ingestion(_Files):
+class Ingestion(FileSettings):
     """How files are read and which rows are valid."""
 
     fastapi_endpoint: str = "/upload/transactions"
@@ -142,73 +114,14 @@ class Ingestion(_Files):
         return self
 
 
-class FeedSection(_Files):
-    """A feed other than the first: the fields of its rows, and where its files land and go.
-
-    A feed has a `model` (`module:Class`), or `fields` in YAML, or a model shipped with the platform under its name.
-    Prefixes and tables that are not given are named after the feed.
-    """
-
-    model: str | None = None
-    fields: dict[str, FieldSection] | None = None
-    rules: dict[str, FieldRules] = {}
-    required_fields: frozenset[str] | None = None
-    pii_fields: tuple[str, ...] | None = None
-    landing: Prefix | None = None
-    landing_dates: Annotated[str, StringConstraints(pattern=_DATES)] | None = None
-    landing_late_days: Annotated[int, Field(ge=1, le=366)] = 3
-    path: Prefix | None = None
-    quarantine: Prefix | None = None
-    staging: Prefix | None = None
-    lake_format: Literal["csv", "parquet"] = "csv"
-    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")] | None = None
-    postgres_table: Annotated[Identifier, StringConstraints(max_length=57)] | None = None
-
-    def named(self, name: str) -> Self:
-        """Return this section with prefixes and tables after the feed `name`, where none are given."""
-        places = {
-            "landing": f"landing/{name}",
-            "path": f"raw/{name}",
-            "quarantine": f"quarantine/{name}",
-            "staging": f"staging/{name}",
-            "table": f"raw_{name}",
-            "postgres_table": name,
-        }
-        return self.model_copy(update={key: value for key, value in places.items() if getattr(self, key) is None})
-
-    def contract(self, name: str) -> RowContract:
-        """Return the row contract of the feed `name`, under its rules.
-
-        Raises:
-            ValueError: the model does not exist, or a setting does not fit it.
-        """
-        if self.fields is not None and self.model is not None:
-            message = "give `model` or `fields`, not both"
-            raise ValueError(message)
-        model = find_model(name, self.model) if self.fields is None else build_model(name, self.fields)
-        try:
-            contract = RowContract.of(model)
-            if self.pii_fields is not None:
-                contract = contract.with_pii(self.pii_fields)
-            named = {*self.rules, *(self.required_fields or ())}
-            if unknown := sorted(named - set(contract.names)):
-                message = f"{unknown[0]!r} is not a field of {model.__name__}; its fields: {', '.join(contract.names)}"
-                raise ValueError(message)
-            if faults := self.format.faults(contract.names):
-                raise ValueError(faults[0])
-            return contract.under(self.rules, self.required_fields)
-        except TypeError as error:
-            raise ValueError(str(error)) from error
-
-
-class Transformation(_Section):
+class Transformation(Section):
     """Accepted but not used yet, because the dbt models come later."""
 
     dbt_project: str
     models: tuple[str, ...]
 
 
-class Orchestration(_Section):
+class Orchestration(Section):
     """When the daily sweep runs, how many files it loads again, and when a file counts as stuck.
 
     `airflow_dag` is accepted but not used, because Dagster replaces it.
@@ -220,21 +133,21 @@ class Orchestration(_Section):
     stuck_after_minutes: Annotated[int, Field(ge=1)] = 60
 
 
-class Retention(_Section):
+class Retention(Section):
     """How many days to keep finished work. The ledgers are kept forever."""
 
     staging_days: Annotated[int, Field(ge=1)] = 7
     partition_days: Annotated[int, Field(ge=1)] = 400
 
 
-class Hash(_Section):
+class Hash(Section):
     """How PII is hashed. `key_id` names the key in the ledger, so that a rotation is visible. The key is secret."""
 
     algorithm: Literal["sha256", "hmac-sha256"] = "sha256"
     key_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "none"
 
 
-class Security(_Section):
+class Security(Section):
     """Which fields are hashed, and how connections are secured."""
 
     pii_fields: tuple[str, ...] = ("transaction_id",)
@@ -252,14 +165,14 @@ class Security(_Section):
         return self
 
 
-class Resources(_Section):
+class Resources(Section):
     """Checked against helm-values/ by `make deploy-check`; the chart sets them."""
 
     cpu: str = "1"
     memory: str = "2Gi"
 
 
-class Kubernetes(_Section):
+class Kubernetes(Section):
     """Checked against helm-values/ by `make deploy-check`; the chart sets them."""
 
     namespace: str = "data-pipeline"
@@ -267,13 +180,13 @@ class Kubernetes(_Section):
     resources: Resources = Resources()
 
 
-class PipelineConfig(_Section):
+class PipelineConfig(Section):
     """The whole configuration file."""
 
     pipeline: Pipeline
     data_lake: DataLake
     data_warehouse: DataWarehouse
-    feeds: dict[FeedName, FeedSection] = {}
+    feeds: dict[FeedName, FeedSection] = Field(default_factory=dict)
     data_mart: DataMart | None = None
     ingestion: Ingestion = Ingestion()
     transformation: Transformation | None = None

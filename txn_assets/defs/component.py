@@ -5,10 +5,11 @@ from typing import Any, Self
 
 import dagster as dg
 
-from txn_assets.config import FeedSection, load_config
+from txn_assets.config import load_config
 from txn_assets.defs.feeds import define_feed
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.models import SHIPPED
+from txn_assets.feeds.section import FeedSection
 
 EXAMPLE = {
     "fields": {

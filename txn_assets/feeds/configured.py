@@ -3,10 +3,11 @@
 import difflib
 import functools
 
-from txn_assets.config import FeedSection, PipelineConfig
+from txn_assets.config import PipelineConfig
 from txn_assets.environment import config_path
 from txn_assets.errors import UserError
 from txn_assets.feeds.feed import FIRST_FEED, Feed
+from txn_assets.feeds.section import FeedSection
 from txn_assets.feeds.transaction import CONTRACT
 
 

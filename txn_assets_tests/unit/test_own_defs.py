@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from txn_assets import LandedFiles
-from txn_assets.config import FeedSection
 from txn_assets.definitions import defs
 from txn_assets.environment import ConfigError
 from txn_assets.feeds.models import FieldSection
 from txn_assets.feeds.own_defs import read_sections
+from txn_assets.feeds.section import FeedSection
 
 
 def describe(folder: Path, text: str) -> None:

@@ -1,0 +1,99 @@
+"""The configuration of a feed: one section below `feeds`, and what the first feed has in common with it.
+
+`config.py` defines the other sections, and `configured.py` makes a `Feed` of a section.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from txn_assets.feeds.models import FieldSection, build_model, find_model
+from txn_assets.rows.contract import RowContract
+from txn_assets.rows.kinds import FieldRules
+from txn_assets.rows.reader.file_format import FileFormat
+
+Prefix = Annotated[str, StringConstraints(pattern=r"^[^/\s][^\s]*[^/\s]$", max_length=500)]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
+FeedName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+DATES = r"^[^%]*%Y[^%]*%m[^%]*%d[^%]*$"
+
+
+class Section(BaseModel):
+    """A section of the configuration file: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+PREFIXES = ("landing", "path", "quarantine", "staging")
+"""Keys of the prefixes of a feed."""
+
+
+class FileSettings(Section):
+    """How the files of a feed are read, and when one counts as wrong."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    max_invalid_ratio: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.5")
+    max_change_ratio: Annotated[Decimal, Field(ge=0)] | None = None
+    max_shared_ids: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.5")
+    unknown_columns: Literal["ignore", "refuse"] = "ignore"
+    format: FileFormat = FileFormat()
+
+
+class FeedSection(FileSettings):
+    """A feed other than the first: the fields of its rows, and where its files land and go.
+
+    A feed has a `model` (`module:Class`), or `fields` in YAML, or a model shipped with the platform under its name.
+    Prefixes and tables that are not given are named after the feed.
+    """
+
+    model: str | None = None
+    fields: dict[str, FieldSection] | None = None
+    rules: dict[str, FieldRules] = {}
+    required_fields: frozenset[str] | None = None
+    pii_fields: tuple[str, ...] | None = None
+    landing: Prefix | None = None
+    landing_dates: Annotated[str, StringConstraints(pattern=DATES)] | None = None
+    landing_late_days: Annotated[int, Field(ge=1, le=366)] = 3
+    path: Prefix | None = None
+    quarantine: Prefix | None = None
+    staging: Prefix | None = None
+    lake_format: Literal["csv", "parquet"] = "csv"
+    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")] | None = None
+    postgres_table: Annotated[Identifier, StringConstraints(max_length=57)] | None = None
+
+    def named(self, name: str) -> Self:
+        """Return this section with prefixes and tables after the feed `name`, where none are given."""
+        places = {
+            "landing": f"landing/{name}",
+            "path": f"raw/{name}",
+            "quarantine": f"quarantine/{name}",
+            "staging": f"staging/{name}",
+            "table": f"raw_{name}",
+            "postgres_table": name,
+        }
+        return self.model_copy(update={key: value for key, value in places.items() if getattr(self, key) is None})
+
+    def contract(self, name: str) -> RowContract:
+        """Return the row contract of the feed `name`, under its rules.
+
+        Raises:
+            ValueError: the model does not exist, or a setting does not fit it.
+        """
+        if self.fields is not None and self.model is not None:
+            message = "give `model` or `fields`, not both"
+            raise ValueError(message)
+        model = find_model(name, self.model) if self.fields is None else build_model(name, self.fields)
+        try:
+            contract = RowContract.of(model)
+            if self.pii_fields is not None:
+                contract = contract.with_pii(self.pii_fields)
+            named = {*self.rules, *(self.required_fields or ())}
+            if unknown := sorted(named - set(contract.names)):
+                message = f"{unknown[0]!r} is not a field of {model.__name__}; its fields: {', '.join(contract.names)}"
+                raise ValueError(message)
+            if faults := self.format.faults(contract.names):
+                raise ValueError(faults[0])
+            return contract.under(self.rules, self.required_fields)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
