@@ -113,8 +113,9 @@ def test_rules_narrow_fields(tmp_path: Path) -> None:
         {"pii_fields": ["refund_id"]},
         {"fields": REFUND_FIELDS | {"note": {"kind": "text", "required": False}}},
         {"fields": REFUND_FIELDS | {"amount": {"kind": "money", "scale": 3}}},
+        {"format": {"decimal": ","}},
     ],
-    ids=["rule", "required", "pii", "column", "kind"],
+    ids=["rule", "required", "pii", "column", "kind", "format"],
 )
 def test_rules_id_differs_where_rows_may_differ(tmp_path: Path, section: dict[str, Any]) -> None:
     """A changed rule, column or hash gives another id, so that the stores load their files again."""

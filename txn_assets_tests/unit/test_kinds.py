@@ -288,6 +288,14 @@ class TestTimestamp:
         """A time without a zone is refused, because nobody knows which moment it is."""
         assert by_path(contract_of(TimestampKind()), [{"row": "x", "c0": text}]) == [frozenset({("c0", code)})]
 
+    def test_day_of_the_run_bounds_it(self) -> None:
+        """The last valid day is 366 days after the run, in UTC."""
+        contract = contract_of(TimestampKind()).on(dt.date(2023, 1, 1))
+        texts = ["2024-01-02T23:59:59.999999Z", "2024-01-03T00:59:59+01:00", "2024-01-03T00:00:00Z"]
+        *valid, late = by_path(contract, [{"row": "x", "c0": text} for text in texts])
+        assert [moment.date() for _, moment in valid] == [dt.date(2024, 1, 2)] * 2
+        assert late == frozenset({("c0", "date_out_of_range")})
+
 
 class TestModel:
     """A row model with rules of its own."""

@@ -10,6 +10,7 @@ import pytest
 from txn_assets.files.ledger import (
     NOTHING,
     Action,
+    Changes,
     FileVersion,
     Holding,
     LoadRecord,
@@ -191,3 +192,18 @@ def test_vanished_rows_are_no_longer_held() -> None:
     for run_id in ("this", "another"):
         found = read_holdings(["a.csv"], {"a.csv": make_record()}, run_id, lambda *_, **__: {})
         assert found["a.csv"].totals == NOTHING.totals
+
+
+@pytest.mark.parametrize(
+    ("changes", "ratio"),
+    [
+        (Changes(1, 2, 1), "0.8"),
+        (Changes(0, 0, 0), "0"),
+        (Changes(4, 0, 0), "4"),
+        (Changes(0, 4, 4), "1"),
+        (None, None),
+    ],
+)
+def test_share_of_changed_rows(changes: Changes | None, ratio: str | None) -> None:
+    """Added, gone and changed rows are a share of the rows that were there before."""
+    assert make_record(changes=changes).change_ratio == (ratio and Decimal(ratio))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from txn_assets.defs.sensors import missing_versions, outdated_versions
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.ledgers import HeldVersion, Ledgers
 
@@ -27,3 +28,13 @@ def test_missing_and_outdated(held: HeldVersion | None, missing: list[str], outd
 
     assert ledgers.missing_in(VERSION) == missing
     assert ledgers.outdated_in(VERSION, rules_id="rules", key_id="key") == outdated
+
+
+def test_sweep_requests_a_version_once() -> None:
+    """A version that one store lacks and another holds under other rules is missing, and not outdated as well."""
+    newer = FileVersion("b.csv", 9, 1, "")
+    older_rules = {"a.csv": HeldVersion(7, "other rules", "key"), "b.csv": HeldVersion(9, "other rules", "key")}
+    ledgers = Ledgers({"A": older_rules, "B": {"b.csv": HeldVersion(9, "rules", "key")}})
+
+    assert missing_versions([newer, VERSION], ledgers) == [VERSION]
+    assert outdated_versions([newer, VERSION], ledgers, rules_id="rules", key_id="key") == [newer]
