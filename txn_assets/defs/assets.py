@@ -23,6 +23,7 @@ from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.names import asset_key, prefixed
 from txn_assets.defs.partitions import landed_files_of, partitions_name
 from txn_assets.environment import ConfigError
+from txn_assets.errors import RowModelError
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.values import (
@@ -338,7 +339,7 @@ def _failures_of(version: FileVersion, feed: Feed) -> Iterator[None]:
     except UnreadableFileError as error:
         message = f"{version.name} is not {feed.file}: {error}."
         raise dg.Failure(message, allow_retries=False) from error
-    except UnusableFileError as error:
+    except (UnusableFileError, RowModelError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except LandedFileError as error:
         raise dg.Failure(str(error)) from error

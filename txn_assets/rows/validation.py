@@ -7,6 +7,7 @@ Pydantic, the judge, for a decision with reasons. A property test checks that th
 """
 
 import functools
+import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
+from txn_assets.errors import RowModelError
 from txn_assets.files.report import Reason
 from txn_assets.rows.contract import Row, RowContract
 from txn_assets.rows.kinds import Kind, MoneyKind
@@ -326,6 +328,17 @@ def _judge(
                 message = "A validator of the model refuses this; its message is left out, because it quotes PII"
             _add(reasons, int(place), _reason(field, code, message))
         return adapter.validate_python([row for place, row in enumerate(inputs) if place not in reasons]), reasons
+    except Exception as error:
+        if contract.can_be_screened:
+            raise
+        # Only a validator of the user's can have raised it, and its text may quote a row, as that of a KeyError does.
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        message = (
+            f"The row model {contract.source.__name__} fails with {type(error).__name__} in {where.filename}, "
+            f"line {where.lineno}: let its validators raise ValueError for a value that is not valid. "
+            "The text of the error is left out, because it may quote a row."
+        )
+        raise RowModelError(message) from None
     return [model for place, model in enumerate(models) if place not in reasons], reasons
 
 

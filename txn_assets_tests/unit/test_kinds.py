@@ -4,6 +4,7 @@
 """
 
 import datetime as dt
+import traceback
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError, create_model, field_validator, model_validator
 
+from txn_assets.errors import RowModelError
 from txn_assets.feeds.refund import Refund
 from txn_assets.files.ledger import FileVersion
 from txn_assets.rows.contract import Identifier, Money, PartitionKey, Pii, Row, RowContract, RowId, Text
@@ -334,6 +336,23 @@ class TestModel:
             frozenset({("order_id", "value_error")}),
             frozenset({("", "value_error")}),
         ]
+
+    def test_validator_that_fails_is_named_without_the_value(self) -> None:
+        """A validator that raises anything but ValueError is named with its line, and its text is left out."""
+
+        class Order(Row):
+            order_id: Annotated[Identifier, Pii]
+
+            @field_validator("order_id")
+            @classmethod
+            def _known(cls, value: str) -> str:
+                return {"O-1": "O-1"}[value]
+
+        with pytest.raises(
+            RowModelError, match=r"row model Order fails with KeyError in .*test_kinds.py, line"
+        ) as raised:
+            by_path(RowContract.of(Order), [{"order_id": "O-1"}, {"order_id": "O" * 20}])
+        assert "O" * 20 not in "".join(traceback.format_exception(raised.value))
 
     def test_constraints_next_to_the_kind_apply(self) -> None:
         """A constraint next to the kind applies under any rules."""
