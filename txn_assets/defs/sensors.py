@@ -119,16 +119,16 @@ def make_daily_sweep(feed: Feed, orchestration: Orchestration) -> dg.ScheduleDef
         outdated = outdated_versions(landed, ledgers, rules_id=feed.rules_id, key_id=own.run_files.hasher.key_id)
         outdated = [version for version in outdated if version.name not in queued]
         again = outdated[: orchestration.reload_limit]
-        left = (
-            f"{len(outdated) - len(again)} files that were loaded under other rules or another key are left for later."
+        again_now = (
+            f"{len(outdated)} files were loaded under other rules or another key; {len(again)} are loaded again now."
         )
         if not missing and not again:
             return dg.SkipReason(
                 f"All {len(landed)} files in {landing.address} are in the three stores, or among {len(queued)} queued. "
-                f"{left if outdated else ''} {ignored}".strip()
+                f"{again_now if outdated else ''} {ignored}".strip()
             )
         if again:
-            context.log.info(f"{len(again)} files were loaded under other rules or another key. {left}")
+            context.log.info(again_now)
         requested = missing + again
         keys, added = _register(context.instance, feed, requested)
         context.instance.add_dynamic_partitions(partitions_name(feed), added)

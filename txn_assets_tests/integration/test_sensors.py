@@ -125,7 +125,7 @@ def test_sweep_that_may_not_load_again(deployment: Deployment) -> None:
     skipped = _evaluate_sweep(deployment)
 
     assert isinstance(skipped, dg.SkipReason)
-    assert "1 files that were loaded under other rules or another key are left for later." in str(skipped.skip_message)
+    assert "1 files were loaded under other rules or another key; 0 are loaded again now." in str(skipped.skip_message)
 
 
 def test_objects_of_another_format_are_not_counted(deployment: Deployment) -> None:
