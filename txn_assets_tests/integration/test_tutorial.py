@@ -2,7 +2,10 @@
 
 import inspect
 import io
+import pickle
 import re
+import shlex
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +44,7 @@ def test_row_model() -> None:
     """The class on the page is the one that is shipped, and a feed takes fewer than 30 lines."""
     module = Path(inspect.getfile(Refund)).read_text()
 
-    assert _blocks("python") == [inspect.getsource(Refund)]
+    assert _blocks("python")[0] == inspect.getsource(Refund)
     assert len(module.splitlines()) < 30
 
 
@@ -106,6 +109,19 @@ def test_feed_without_python(configured: Deployment, project: Path) -> None:
     printed = call(project, configured, "python", "-m", "txn_assets.run", str(FILE), "--feed", "refunds")
 
     assert printed.count("  unchanged\n") == 3
+
+
+def test_own_asset(configured: Deployment, project: Path) -> None:
+    """The asset of the page reads the rows of the feed, and the command of the page materializes both."""
+    (project / "txn_assets" / "own_defs" / "reasons.py").write_text(_blocks("python")[1])
+    configured.land("refunds.csv", FILE.read_bytes(), feed="refunds")
+    commands = re.findall(r"^ +\.venv/bin/(dagster asset .*)$", PAGE, re.MULTILINE)
+
+    call(project, configured, *shlex.split(commands[0]))
+
+    (stored,) = (project / "dagster-home" / "storage" / "refunds_by_reason").iterdir()
+    amounts = pickle.loads(stored.read_bytes()).set_index("reason")["amount"]  # noqa: S301 - the asset wrote it
+    assert amounts["damaged"] == Decimal("1250.96")
 
 
 def test_rules(configured: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
