@@ -108,7 +108,7 @@ class Ingestion(FileSettings):
 
     @model_validator(mode="after")
     def _format_names_fields(self) -> Self:
-        if faults := self.format.faults(CONTRACT.names):
+        if faults := self.format.faults(CONTRACT.names, optional=CONTRACT.optional):
             message = f"ingestion.{faults[0]}"
             raise ValueError(message)
         return self

@@ -92,7 +92,7 @@ class FeedSection(FileSettings):
             if unknown := sorted(named - set(contract.names)):
                 message = f"{unknown[0]!r} is not a field of {model.__name__}; its fields: {', '.join(contract.names)}"
                 raise ValueError(message)
-            if faults := self.format.faults(contract.names):
+            if faults := self.format.faults(contract.names, optional=contract.optional):
                 raise ValueError(faults[0])
             return contract.under(self.rules, self.required_fields)
         except TypeError as error:

@@ -315,6 +315,16 @@ class TestFormat:
         message = refusal(write(changed(ingestion__format={"columns": {"Preis": "prize"}})))
         assert "ingestion.format.columns names the unknown field 'prize': fields are transaction_id" in message
 
+    def test_missing_position_is_refused(self, write: Write) -> None:
+        """Positions that lack a field of the feed are refused, in any feed."""
+        form = {"header": "none", "columns": ["refund_id"]}
+        assert "ingestion.format.columns lacks the field transaction_id" in refusal(
+            write(changed(ingestion__format=form))
+        )
+        assert "feeds.refunds: format.columns lacks the field transaction_id" in refusal(
+            write(changed(feeds={"refunds": {"format": form}}))
+        )
+
     def test_contradiction_is_refused(self, write: Write) -> None:
         """A form in which a value could mean two things is refused."""
         assert "a number could mean two things" in refusal(

@@ -209,11 +209,6 @@ class TestForms:
         assert contents(file).texts == [ROW]
         assert file.header.extra == ("note",)
 
-    def test_missing_position(self) -> None:
-        """Positions that lack a required field are refused."""
-        message = refusal(f"{LINE}\n".encode(), form(header="none", columns=FIELDS[:-1]))
-        assert message == "format.columns lacks the fields date, and the file has no header to name them"
-
     def test_no_header_and_no_rows(self) -> None:
         """A file without a header and without rows is a file of zero rows."""
         assert read_all(b"\n", form(header="none")).records == ()

@@ -55,10 +55,20 @@ def test_tab_may_be_written_as_a_word() -> None:
 def test_unknown_fields_are_named() -> None:
     """A header name that is mapped to a field that the feed does not have is a fault."""
     fields = ("price", "date")
-    assert form(columns={"Preis": "price", "Tag": "day"}).faults(fields) == [
+    assert form(columns={"Preis": "price", "Tag": "day"}).faults(fields, optional=()) == [
         "format.columns names the unknown field 'day': fields are price, date"
     ]
-    assert not form(header="none", columns=["price", "note", "date"]).faults(fields)
+    assert not form(header="none", columns=["price", "note", "date"]).faults(fields, optional=())
+
+
+def test_positions_have_each_field() -> None:
+    """Positions that lack a field are a fault, unless files may lack it."""
+    positions = form(header="none", columns=["price", "note"])
+    assert positions.faults(("price", "date"), optional=()) == [
+        "format.columns lacks the field date, and the files have no header"
+    ]
+    assert not positions.faults(("price", "date"), optional=("date",))
+    assert not form(header="none").faults(("price", "date"), optional=())
 
 
 def test_settings_are_those_that_differ() -> None:

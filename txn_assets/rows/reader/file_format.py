@@ -162,10 +162,11 @@ class FileFormat(BaseModel):
         """Whether values need no `normalization`: numbers have a point, dates are ISO 8601, nothing means missing."""
         return self.decimal == "." and self.thousands is None and not self.dates and not self.nulls
 
-    def faults(self, fields: Collection[str]) -> list[str]:
-        """Return what `columns` says about fields that are not among `fields`, those of the feed."""
+    def faults(self, fields: Collection[str], *, optional: Collection[str]) -> list[str]:
+        """Return what is wrong with `columns` in a feed with `fields`, of which a file may lack those in `optional`."""
         if not isinstance(self.columns, Mapping):
-            return []
+            missing = [name for name in fields if name not in (*optional, *self.columns)] if self.columns else []
+            return [f"format.columns lacks the field {name}, and the files have no header" for name in missing]
         unknown = sorted({field for field in self.columns.values() if field not in fields})
         return [f"format.columns names the unknown field {name!r}: fields are {', '.join(fields)}" for name in unknown]
 

@@ -110,17 +110,9 @@ def is_utf16(start: bytes) -> bool:
 
 
 def header_by_position(contract: RowContract, file_format: FileFormat, dialect: Dialect) -> Header:
-    """Return the header of a file that has none: the configured columns, or all fields in the contract's order.
-
-    Raises:
-        UnreadableFileError: the configured columns lack a required field.
-    """
+    """Return the header of a file that has none: the configured columns, or all fields in the contract's order."""
     assert not isinstance(file_format.columns, Mapping)
     columns = file_format.columns or contract.names
-    missing = [name for name in Names(contract, file_format).required if name not in columns]
-    if missing:
-        message = f"format.columns lacks the fields {', '.join(missing)}, and the file has no header to name them"
-        raise UnreadableFileError(message)
     return Header(columns, contract.names, tuple(name for name in columns if name not in contract.names), dialect)
 
 
