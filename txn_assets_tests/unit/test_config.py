@@ -14,6 +14,7 @@ import yaml
 
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.environment import ConfigError, project_root, scratch_limit, txn_executor, txn_home, txn_target
+from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.rows.reader.file_format import FileFormat
 
 SHARED_FILE = project_root() / "data" / "pipeline_config.yaml"
@@ -301,7 +302,7 @@ class TestFormat:
         "settings",
         [
             {"delimiter": ";", "decimal": ",", "columns": {"Preis": "price"}, "dates": ["%d.%m.%Y"], "nulls": ["NULL"]},
-            {"header": "none", "columns": ["price", "date"], "encoding": "utf-16", "quote": None},
+            {"header": "none", "columns": list(CONTRACT.names[::-1]), "encoding": "utf-16", "quote": None},
         ],
     )
     def test_form_reaches_the_run(self, write: Write, settings: dict[str, Any]) -> None:
