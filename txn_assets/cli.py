@@ -24,7 +24,7 @@ from txn_assets.local.stack import down, ensure_up, listen_on, status
 
 _USAGE = "txn COMMAND [OPTIONS]"
 _DESCRIPTION = """\
-Validate transaction CSV files, hash their PII, and load them into GCS, BigQuery and PostgreSQL.
+Validate CSV files, hash their PII, and load them into GCS, BigQuery and PostgreSQL.
 
 commands:
   run      load a file and show the result                 txn run orders.csv

@@ -1,4 +1,4 @@
-"""The landing zone: a prefix in the bucket where transaction files land."""
+"""The landing zone: a prefix in the bucket where the files of a feed land."""
 
 import datetime as dt
 import io
