@@ -121,6 +121,9 @@ def _commands(name: str, config: PipelineConfig, feed: Feed) -> list[str]:
     blob = _quote(object_name(feed.path, name, feed.lake_format))
     ask = f"from google.cloud.bigquery import Client; print(*Client().query({bigquery}), sep={_quote(chr(10))})"
     read = f"from google.cloud.storage import Client; b = Client().bucket({bucket}).blob({blob})"
+    show = "print(b.download_as_text()[:500])"
+    if feed.lake_format == "parquet":
+        show = "import io, pandas; print(pandas.read_parquet(io.BytesIO(b.download_as_bytes())).head())"
     lines = ["  look inside"]
     if txn_target() == "local":
         lines.append(f'    eval "$({txn} env)"')
@@ -128,7 +131,7 @@ def _commands(name: str, config: PipelineConfig, feed: Feed) -> list[str]:
         *lines,
         f'    psql "$TXN_PG_DSN" -c {shlex.quote(postgres)}',
         f"    {python} -c {shlex.quote(ask)}",
-        f"    {python} -c {shlex.quote(f'{read}; print(b.download_as_text()[:500])')}",
+        f"    {python} -c {shlex.quote(f'{read}; {show}')}",
         f"    {txn} dev   # the Dagster UI on http://127.0.0.1:3000",
     ]
 

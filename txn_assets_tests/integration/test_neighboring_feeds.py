@@ -1,7 +1,15 @@
 """Feeds next to each other: names that begin alike, and messages that name the settings of the feed they are about."""
 
+import io
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from txn_assets.run import run
 from txn_assets_tests.deployment import Deployment, failed_checks, make_file
 
 FEEDS = {
@@ -67,3 +75,24 @@ def test_refused_table_is_named_with_the_key_of_the_feed(orders: Deployment) -> 
     assert 'column "day" is date instead of text' in said
     assert len(orders.rows("bigquery_raw_transactions", "a.csv", feed="order_item")) == 1
     assert len(orders.rows("postgres_transactions", "a.csv", feed="order_item")) == 1
+
+
+def test_printed_command_shows_rows_of_a_parquet_lake(
+    orders: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that `txn run` prints for the data lake shows the rows of a feed whose lake has Parquet files."""
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    orders.configure({"feeds": {"order": {"lake_format": "parquet"}}})
+    file = tmp_path / "a.csv"
+    file.write_bytes(FILES["order"])
+    out = io.StringIO()
+
+    assert run(file, orders.config, out, feed="order") == 0
+
+    (command,) = re.findall(r"^ +(.*cloud\.storage.*)$", out.getvalue(), re.MULTILINE)
+    emulator = {"STORAGE_EMULATOR_HOST": orders.endpoints.gcs_url, "GOOGLE_CLOUD_PROJECT": "p"}
+    shown = subprocess.run(
+        shlex.split(command), env=os.environ | emulator, capture_output=True, text=True, check=True
+    ).stdout
+    assert "2024-01-03" in shown
