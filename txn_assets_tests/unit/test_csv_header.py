@@ -193,6 +193,16 @@ class TestForms:
         assert read_all(data, form(header="loose")).texts == [ROW]
         assert "its header lacks" in refusal(data)
 
+    def test_exact_name_comes_first(self) -> None:
+        """Fields whose names are loosely the same are told apart by their exact names."""
+
+        class Order(Row):
+            unit_id: Text
+            unitid: Text
+
+        file = CsvFile(io.BytesIO(b"unitid,unit_id\n1,2\n"), RowContract.of(Order), form(header="loose"))
+        assert file.header.columns == ("unitid", "unit_id")
+
     def test_loose_names_of_the_sender(self) -> None:
         """The sender's own names are compared loosely too."""
         data = f"transaction id,Product,UNIT  price,quantity,DATE\n{LINE}\n".encode()

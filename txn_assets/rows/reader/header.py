@@ -65,19 +65,16 @@ class Names:
 
     def __init__(self, contract: RowContract, file_format: FileFormat) -> None:
         aliases = file_format.columns if isinstance(file_format.columns, Mapping) else {}
-        self._is_loose = file_format.header == "loose"
-        self._fields = {self._key(name): name for name in contract.names}
         # The sender may use the name of one field for another one.
-        self._fields |= {self._key(name): field for name, field in aliases.items()}
+        self._fields = {name: name for name in contract.names} | {**aliases}
+        is_loose = file_format.header == "loose"
+        self._loose = {loose_name(name): field for name, field in self._fields.items()} if is_loose else {}
         self.required = tuple(name for name in contract.names if name not in contract.optional)
         self.delimiter = file_format.delimiter
 
     def field(self, name: str) -> str | None:
         """Return the field that a header calls `name`, or None if it is not one of the contract."""
-        return self._fields.get(self._key(name))
-
-    def _key(self, name: str) -> str:
-        return loose_name(name) if self._is_loose else name
+        return self._fields.get(name) or self._loose.get(loose_name(name))
 
 
 def loose_name(name: str) -> str:
