@@ -223,7 +223,8 @@ class PipelineConfig(Section):
         return self
 
     def __hash__(self) -> int:
-        return hash(self.model_dump_json())
+        # Not of everything: feeds have sections that cannot be hashed, and the JSON of a set has no fixed order.
+        return hash((self.data_lake, self.data_warehouse, tuple(self.feeds)))
 
     def with_feed(self, name: str, section: FeedSection) -> "PipelineConfig":
         """Return this configuration with the feed `name`, if it does not have it.
