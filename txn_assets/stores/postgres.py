@@ -31,6 +31,7 @@ from txn_assets.files.ledger import (
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
+from txn_assets.rows.validation import make_schema
 from txn_assets.stores import postgres_catalog as catalog
 from txn_assets.stores import postgres_errors as errors
 from txn_assets.stores import postgres_sql as statements
@@ -158,6 +159,9 @@ class PostgresStore(Store):
         columns = list(self.table.columns)
         with self._connect() as connection:
             rows = connection.execute(statements.rows_query(self.table), [list(names)]).fetchall()
+        if not rows:
+            # A file may have none, and readers still need the columns.
+            return make_schema(self.contract.table_columns).empty_table()
         return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
 
     def address(self, file: HashedFile) -> str:  # noqa: ARG002 - GCS has one object per file

@@ -121,6 +121,9 @@ def test_file_without_rows(loader: Loader) -> None:
         record = store.held("a.csv")
         assert record is not None
         assert (record.totals.rows, record.totals.min_date) == (0, None)
+        rows = store.read_rows(["a.csv"])
+        assert rows.num_rows == 0
+        assert {*feed.contract.names} <= {*rows.column_names}
     loader.load(feed, "a.csv", PARCEL)
     assert [len(rows) for rows in loader.rows(feed, "a.csv").values()] == [1, 1, 1]
 
