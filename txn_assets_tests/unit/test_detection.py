@@ -82,6 +82,17 @@ ROW = "T1,Käse,1.50,1,2024-01-31"
         (b"# Sales\n# of May\n" + file_of(ROW), {"comment": "#"}),
         (file_of(ROW, ROW, header=ROW), {"header": "none"}),
         (
+            file_of(ROW, header="Beleg-Nr.,Artikel,Preis (€),Menge,date"),
+            {
+                "columns": {
+                    "Beleg-Nr.": "transaction_id",
+                    "Artikel": "product",
+                    "Preis (€)": "price",
+                    "Menge": "quantity",
+                }
+            },
+        ),
+        (
             file_of("'T1','Desk, oak','1.50','1','2024-01-31'", header="'" + HEADER.replace(",", "','") + "'"),
             {"quote": "'"},
         ),

@@ -53,6 +53,7 @@ _MOMENT_PATTERNS = (
 )
 _NULLS = frozenset({"NULL", "null", "N/A", "n/a", "NA", "None", "none", "nil", "NaN", "nan", r"\N", "-", "--"})
 
+_DIGIT = re.compile(r"[0-9]")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _MARKS = {",": "commas", ".": "points", "'": "apostrophes", "\u2019": "apostrophes"}
@@ -149,7 +150,7 @@ def _layouts(data: bytes, reading: Reading) -> Iterator[Mapping[str, Any]]:
         else:
             first = next((line for line in lines if line), "")
             if first.count(delimiter) == len(reading.contract.names) - 1 and "columns" not in common:
-                yield {**settings, "header": "none"}
+                yield {**settings, **_by_position(first.split(delimiter), reading.contract)}
 
 
 def _named(line: str, settings: Mapping[str, Any], contract: RowContract) -> Mapping[str, Any] | None:
@@ -167,6 +168,18 @@ def _named(line: str, settings: Mapping[str, Any], contract: RowContract) -> Map
             aliases = {**settings.get("columns", {}), **near}
             return {"header": "exact", "columns": aliases, **quoted}
     return None
+
+
+def _by_position(first: Sequence[str], contract: RowContract) -> Mapping[str, Any]:
+    """Return the settings that name the columns by position: `first` is a row, or a header with other names."""
+    sent = [name.strip("\"' \t") for name in first]
+    kinds = (DecimalKind, WholeKind, DateKind, TimestampKind)
+    of_numbers = [name for name, kind in zip(sent, contract.kinds.values(), strict=True) if isinstance(kind, kinds)]
+    # A number or a date has a digit. Text may be a value in a file of text only, so it is no name there.
+    is_header = any(of_numbers) and not any(_DIGIT.search(name) for name in of_numbers) and len({*sent}) == len(sent)
+    if not is_header or not all(sent):
+        return {"header": "none"}
+    return {"columns": {name: field for name, field in zip(sent, contract.names, strict=True) if name != field}}
 
 
 def _near(sent: Sequence[str], names: Names) -> Mapping[str, str]:
@@ -314,7 +327,8 @@ def _features(form: FileFormat, dates: Sequence[tuple[str, ...]]) -> list[str]:
         "a line 'sep='": form.sep_line,
         "comments": form.comment,
         "single quotes around fields": form.quote == "'",
-        "another spelling of the column names": form.header == "loose" or form.columns,
+        "another spelling of the column names": form.header == "loose",
+        "other column names": form.columns,
         "no header": form.header == "none",
         f"missing values as {', '.join(form.nulls)}": form.nulls,
     }
