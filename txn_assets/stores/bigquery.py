@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import pyarrow as pa
 from google.cloud import bigquery
@@ -228,8 +228,22 @@ class BigQueryStore(Store):
 
     def _bounds(self, records: Iterable[LoadRecord]) -> list[bigquery.ScalarQueryParameter]:
         """Return the bounds of the days of `records` as parameters, or null if no record has a day."""
+        if not self._is_partitioned_by_key:
+            return self._keys(dt.date.min, dt.date.max)
         days = [day for record in records for day in (record.totals.min_date, record.totals.max_date) if day]
         return self._keys(min(days, default=None), max(days, default=None))
+
+    @cached_property
+    def _is_partitioned_by_key(self) -> bool:
+        """Whether the table is partitioned by the partition key of the feed, so that bounds save something.
+
+        If it is not, the days in the ledger may be those of an earlier partition key, and are no bounds.
+        """
+        key = self.contract.partition_key
+        if key is None:
+            return False
+        partitioning = self.clients.bigquery.get_table(self.tables.data_id, **self.clients.no_retry).time_partitioning
+        return partitioning is not None and partitioning.field is not None and partitioning.field.casefold() == key
 
     def _keys(self, first: dt.date | None, last: dt.date | None) -> list[bigquery.ScalarQueryParameter]:
         kind = self.tables.partition_type

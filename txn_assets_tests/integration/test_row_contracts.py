@@ -11,6 +11,7 @@ from google.cloud import bigquery
 
 from txn_assets.files.ledger import Action
 from txn_assets.rows.contract import (
+    Day,
     Identifier,
     Money,
     PartitionKey,
@@ -94,6 +95,43 @@ def test_versions_replace_each_other_across_days(loader: Loader) -> None:
     assert set(loader.load(feed, "a.csv", other).values()) == {Action.KEEP}
 
     assert [len(rows) for rows in loader.rows(feed, "a.csv").values()] == [1, 1, 1]
+
+
+class Order(Row):
+    """An order by the day on which it was placed."""
+
+    placed: Annotated[Day, PartitionKey]
+    sent: Day
+
+
+class SentOrder(Row):
+    """The same by the day on which it was sent."""
+
+    placed: Day
+    sent: Annotated[Day, PartitionKey]
+
+
+class AnyOrder(Row):
+    """The same without a partition key."""
+
+    placed: Day
+    sent: Day
+
+
+@pytest.mark.parametrize("before", [Order, AnyOrder])
+def test_other_partition_key(loader: Loader, before: type[Row]) -> None:
+    """Under another partition key, each row of the earlier version is replaced, whatever days the ledger has."""
+    names = {"name": "orders", "bigquery_table": "orders", "postgres_table": "orders"}
+    loader.load(make_feed(before, **names), "a.csv", {"placed": "2024-01-01", "sent": "2024-09-01"})
+
+    feed = make_feed(SentOrder, **names)
+    loader.load(feed, "a.csv", {"placed": "2024-01-01", "sent": "2024-01-02"})
+
+    assert [len(rows) for rows in loader.rows(feed, "a.csv").values()] == [1, 1, 1]
+    (table,) = loader.deployment.bq.query(
+        f"SELECT COUNT(*) FROM `{loader.deployment.bq_table.rpartition('.')[0]}.orders`"
+    ).result()
+    assert table[0] == 1
 
 
 def test_feed_without_partition_key(loader: Loader) -> None:
