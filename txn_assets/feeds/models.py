@@ -115,6 +115,10 @@ def find_model(name: str, model: str | None) -> type[Row]:
     except (ImportError, AttributeError, ValueError) as error:
         message = f"there is no model {model!r} ({error}): write module:Class, for a module that Python can import"
         raise ValueError(message) from error
+    except Exception as error:
+        # The module is the user's, so its import can fail with anything.
+        message = f"the module of the model {model!r} cannot be imported ({type(error).__name__}: {error})"
+        raise ValueError(message) from error
     if not (isinstance(found, type) and issubclass(found, Row)):
         message = f"{model!r} is not a row model: derive it from txn_assets.rows.contract.Row"
         raise ValueError(message)  # noqa: TRY004 - reported with the other faults of the configuration

@@ -183,3 +183,17 @@ def test_refund_is_short() -> None:
     """The definition of the second feed is an example, so it stays below 30 lines."""
     assert len((project_root() / "txn_assets" / "feeds" / "refund.py").read_text().splitlines()) < 30
     assert RowContract.of(Refund).row_id == "refund_id"
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"), [("class Order(", "SyntaxError: "), ("1 / 0", "ZeroDivisionError: division by zero")]
+)
+def test_model_in_a_broken_module_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, fault: str
+) -> None:
+    """A module that cannot be imported is refused with what is wrong with it, instead of a traceback."""
+    name = f"broken_{len(code)}"
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    message = refusal(tmp_path, orders={"model": f"{name}:Order"})
+    assert f"feeds.orders: the module of the model '{name}:Order' cannot be imported ({fault}" in message
