@@ -8,7 +8,8 @@ import datetime as dt
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -39,6 +40,9 @@ VERSIONS_PER_TICK = 500
 
 SHOWN_FILES = 20
 """Maximum number of ignored objects to list by name."""
+
+RELOAD_TAG = "txn_assets/reload"
+"""Tag of a run of the sweep that loads files again: the rules and the key that they are to be loaded under."""
 
 LISTING_SECONDS = 30.0
 """Seconds after which a tick stops listing, because Dagster gives it one minute. The next tick resumes there."""
@@ -116,8 +120,13 @@ def make_daily_sweep(feed: Feed, orchestration: Orchestration) -> dg.ScheduleDef
         queued = _queued(context.instance, feed)
         ledgers = read_ledgers(own)
         missing = [v for v in missing_versions(landed, ledgers) if v.name not in queued]
-        outdated = outdated_versions(landed, ledgers, rules_id=feed.rules_id, key_id=own.run_files.hasher.key_id)
+        key_id = own.run_files.hasher.key_id
+        outdated = outdated_versions(landed, ledgers, rules_id=feed.rules_id, key_id=key_id)
         outdated = [version for version in outdated if version.name not in queued]
+        reload = {RELOAD_TAG: f"{feed.rules_id}/{key_id}"}
+        # Files that fail under the new rules would otherwise be requested every night, and keep the others waiting.
+        tried = _names_in(context.instance, feed, tags=reload)
+        outdated.sort(key=lambda version: version.name in tried)
         again = outdated[: orchestration.reload_limit]
         again_now = (
             f"{len(outdated)} files were loaded under other rules or another key; {len(again)} are loaded again now."
@@ -129,11 +138,13 @@ def make_daily_sweep(feed: Feed, orchestration: Orchestration) -> dg.ScheduleDef
             )
         if again:
             context.log.info(again_now)
-        requested = missing + again
-        keys, added = _register(context.instance, feed, requested)
+        keys, added = _register(context.instance, feed, missing + again)
         context.instance.add_dynamic_partitions(partitions_name(feed), added)
         at = context.scheduled_execution_time.isoformat()
-        return [_request(batch, sweep=at) for batch in batches(requested, keys)]
+        return [
+            *(_request(batch, sweep=at) for batch in batches(missing, keys)),
+            *(_request(batch, sweep=at, tags=reload) for batch in batches(again, keys)),
+        ]
 
     return daily_sweep
 
@@ -188,9 +199,14 @@ def outdated_versions(
 
 def _queued(instance: dg.DagsterInstance, feed: Feed) -> set[str]:
     """Return the files of queued runs, which load the newest version when they start."""
-    waiting = dg.RunsFilter(job_name=prefixed(feed, LOAD), statuses=[dg.DagsterRunStatus.QUEUED])
+    return _names_in(instance, feed, statuses=[dg.DagsterRunStatus.QUEUED])
+
+
+def _names_in(instance: dg.DagsterInstance, feed: Feed, **runs: Any) -> set[str]:  # noqa: ANN401 - passed to RunsFilter
+    """Return the files of the `runs` that load files of `feed`."""
+    found = instance.get_runs(filters=dg.RunsFilter(job_name=prefixed(feed, LOAD), **runs))
     keys = list(instance.get_dynamic_partitions(partitions_name(feed)))
-    return names_in_runs([run.tags for run in instance.get_runs(filters=waiting)], keys)
+    return names_in_runs([run.tags for run in found], keys)
 
 
 def _register(instance: dg.DagsterInstance, feed: Feed, versions: Sequence[FileVersion]) -> tuple[list[str], list[str]]:
@@ -203,13 +219,14 @@ def _register(instance: dg.DagsterInstance, feed: Feed, versions: Sequence[FileV
     return keys + added, added
 
 
-def _request(batch: Sequence[FileVersion], *, sweep: str = "") -> dg.RunRequest:
+def _request(batch: Sequence[FileVersion], *, sweep: str = "", tags: Mapping[str, str] | None = None) -> dg.RunRequest:
     # The sweep requests a version again if its run failed, so its runs need their own run keys.
     suffix = f"#{sweep}" if sweep else ""
     first, last = batch[0], batch[-1]
     if len(batch) == 1:
-        tags = {"txn_assets/generation": str(first.generation)}
-        return dg.RunRequest(run_key=f"{first}{suffix}", partition_key=first.name, tags=tags)
+        of_one = {"txn_assets/generation": str(first.generation)}
+        return dg.RunRequest(run_key=f"{first}{suffix}", partition_key=first.name, tags={**of_one, **(tags or {})})
     digest = hashlib.sha256("\n".join(map(str, batch)).encode()).hexdigest()[:16]
     key = f"{first} and {len(batch) - 1} more ({digest}){suffix}"
-    return dg.RunRequest(run_key=key, tags=dict(zip(RANGE_TAGS, (first.name, last.name), strict=True)))
+    of_range = dict(zip(RANGE_TAGS, (first.name, last.name), strict=True))
+    return dg.RunRequest(run_key=key, tags={**of_range, **(tags or {})})

@@ -15,7 +15,7 @@ from txn_assets.rows.contract import RowContract
 from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.fingerprint import DUCKDB, select_fingerprint, select_totals
 from txn_assets.rows.kinds.date import DayBounds
-from txn_assets.rows.validation import make_schema, valid_schema
+from txn_assets.rows.schemas import make_schema, valid_schema
 
 _BUFFER_BYTES = 32_000_000
 """DuckDB's default buffer size. Set it, because otherwise it grows with `max_line_size`."""

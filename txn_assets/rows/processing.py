@@ -23,12 +23,12 @@ from txn_assets.rows.reader.csv_file import CsvFile, Sizes
 from txn_assets.rows.reader.detection import described, looks_like
 from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.reading import Reading
+from txn_assets.rows.schemas import valid_schema
 from txn_assets.rows.validation import (
     RejectedRows,
     Verdict,
     count_other_decimals,
     count_reasons,
-    valid_schema,
     validate,
 )
 

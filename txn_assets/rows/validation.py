@@ -12,8 +12,6 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,23 +20,14 @@ from pydantic import TypeAdapter, ValidationError
 from txn_assets.errors import RowModelError
 from txn_assets.files.report import Reason
 from txn_assets.rows.contract import Row, RowContract
-from txn_assets.rows.kinds import Kind, MoneyKind
+from txn_assets.rows.kinds import MoneyKind
 from txn_assets.rows.reader.columns import Block, ParsedBlock, UnreadableRecord, parse
 from txn_assets.rows.reader.csv_file import CsvFile
 from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets.rows.reader.header import Header
 from txn_assets.rows.reader.normalization import form_messages, normalize
-
-
-def make_schema(columns: Mapping[str, Kind]) -> pa.Schema:
-    """Return the Arrow schema of `columns`."""
-    return pa.schema([(name, kind.arrow_type()) for name, kind in columns.items()])
-
-
-def valid_schema(contract: RowContract) -> pa.Schema:
-    """Return the schema of valid rows between validation and hashing, as clear text."""
-    return make_schema(contract.valid_columns)
-
+from txn_assets.rows.schemas import valid_schema
+from txn_assets.rows.screen import screen
 
 # Three digits after a comma, with no point before it, may be grouping: 1,499.
 _DECIMAL_COMMA = r"^\s*[+-]?(?:[0-9]+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+)\s*$"
@@ -171,36 +160,6 @@ def validate_records(
     return Verdict(
         parsed.records, valid, _with_unreadable(rejected, parsed.unreadable), three_decimals, parsed.bare_quotes
     )
-
-
-def screen(columns: pa.RecordBatch, contract: RowContract) -> pa.BooleanArray:
-    """Return for each row of `columns`, as text, whether it is clearly valid. The judge decides the rest."""
-    if not contract.can_be_screened:
-        return pa.repeat(False, columns.num_rows)  # noqa: FBT003 - the value to repeat
-    masks = []
-    for column in contract.columns:
-        text = columns[column.name]
-        mask = _screen_column(text, column.kind)
-        # An empty field has no value, which is valid if none is required.
-        masks.append(mask if column.is_required else pc.or_(mask, pc.equal(text, "")))
-    return functools.reduce(pc.and_, masks)
-
-
-def _screen_column(text: pa.StringArray, kind: Kind) -> pa.BooleanArray:
-    mask = pc.match_substring_regex(text, kind.pattern)
-    if kind.starts_with:
-        mask = pc.and_(mask, pc.starts_with(text, kind.starts_with))
-    least, most = kind.bounds
-    values: Any = text
-    if (least is not None or most is not None) and not kind.has_sorted_text:
-        values = pc.if_else(mask, text, "0").cast(kind.arrow_type())
-        # Decimals of any scale, so that a bound may have more digits than the column.
-        least, most = (None if bound is None else pa.scalar(Decimal(bound)) for bound in (least, most))
-    if least is not None:
-        mask = pc.and_(mask, pc.greater_equal(values, least))
-    if most is not None:
-        mask = pc.and_(mask, pc.less_equal(values, most))
-    return mask
 
 
 def _count_three_decimals(amounts: pa.StringArray) -> int:

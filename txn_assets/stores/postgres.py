@@ -31,7 +31,7 @@ from txn_assets.files.ledger import (
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
-from txn_assets.rows.validation import make_schema
+from txn_assets.rows.schemas import make_schema
 from txn_assets.stores import postgres_catalog as catalog
 from txn_assets.stores import postgres_errors as errors
 from txn_assets.stores import postgres_sql as statements

@@ -2,11 +2,12 @@
 
 import datetime as dt
 import json
+import uuid
 
 import dagster as dg
 
 from txn_assets.definitions import build
-from txn_assets.files.arrival import FEW_FILES
+from txn_assets.files.arrival import FEW_FILES, KEY_TAG
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 
 
@@ -20,7 +21,8 @@ def _tick(deployment: Deployment, cursor: str | None = None) -> dg.SensorResult 
     return result
 
 
-def _evaluate_sweep(deployment: Deployment) -> object:
+def _evaluate_sweep(deployment: Deployment, *failed: dg.RunRequest) -> object:
+    """Evaluate the sweep on an instance whose runs are those that were requested as `failed`."""
     definitions = build(deployment.config)
     schedule = definitions.resolve_schedule_def("daily_sweep")
     now = dt.datetime.now(dt.UTC)
@@ -30,6 +32,11 @@ def _evaluate_sweep(deployment: Deployment) -> object:
         dg.DagsterInstance.local_temp() as instance,
         dg.build_schedule_context(instance, scheduled_execution_time=now, resources=resources) as context,
     ):
+        for request in failed:
+            tags = {**request.tags, KEY_TAG: str(request.partition_key)}
+            status = dg.DagsterRunStatus.FAILURE
+            instance.add_run(dg.DagsterRun("load_landed_files", str(uuid.uuid4()), tags=tags, status=status))
+            instance.add_dynamic_partitions("landed_files", [str(request.partition_key)])
         return schedule(context)
 
 
@@ -114,6 +121,24 @@ def test_sweep_loads_again_under_other_rules(deployment: Deployment) -> None:
     deployment.materialize("a.csv")
     assert len(deployment.rows_everywhere("a.csv")) == 1
     assert _sweep(deployment) == ["b.csv"]
+
+
+def test_sweep_does_not_wait_for_files_that_fail_under_the_new_rules(deployment: Deployment) -> None:
+    """A file that failed under the new rules is tried again after the others, so that it does not hold them up."""
+    deployment.configure({"orchestration": {"reload_limit": 1}})
+    deployment.load("a.csv", make_row())
+    deployment.materialize("transactions.csv")
+    deployment.configure({"ingestion": {"validation": {"min_price": "1"}}})
+    first = _evaluate_sweep(deployment)
+    assert isinstance(first, list)
+
+    second = _evaluate_sweep(deployment, *first)
+    assert isinstance(second, list)
+
+    assert [request.partition_key for request in (*first, *second)] == ["transactions.csv", "a.csv"]
+    third = _evaluate_sweep(deployment, *first, *second)
+    assert isinstance(third, list)
+    assert [request.partition_key for request in third] == ["transactions.csv"]
 
 
 def test_sweep_that_may_not_load_again(deployment: Deployment) -> None:

@@ -39,7 +39,9 @@ from txn_assets.rows.kinds import (
 )
 from txn_assets.rows.processing import hash_file
 from txn_assets.rows.reader.columns import ParsedBlock
-from txn_assets.rows.validation import screen, valid_schema, validate_records
+from txn_assets.rows.schemas import valid_schema
+from txn_assets.rows.screen import screen
+from txn_assets.rows.validation import validate_records
 
 NUMBERS = st.one_of(
     st.integers(-200, 200).map(str),

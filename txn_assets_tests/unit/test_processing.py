@@ -28,7 +28,7 @@ from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import hash_file, read_header, validate_file
 from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.reading import Reading
-from txn_assets.rows.validation import valid_schema
+from txn_assets.rows.schemas import valid_schema
 from txn_assets_tests.unit.rows import FIELDS, HEADER, csv_bytes, make_row
 
 CASES = Path(__file__).parent.parent / "cases"

@@ -24,12 +24,12 @@ from txn_assets.rows.kinds.text import SHEET_ERRORS
 from txn_assets.rows.kinds.whole import MAX_WHOLE
 from txn_assets.rows.reader.columns import ParsedBlock
 from txn_assets.rows.reader.file_format import DEFAULT_FORMAT
+from txn_assets.rows.schemas import valid_schema
+from txn_assets.rows.screen import screen
 from txn_assets.rows.validation import (
     Verdict,
     count_other_decimals,
     count_reasons,
-    screen,
-    valid_schema,
     validate,
     validate_records,
 )
