@@ -1,6 +1,5 @@
 """Rows of any contract in all three stores: every kind of values, and columns that come and go."""
 
-import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -53,35 +52,6 @@ def loader(deployment: Deployment, tmp_path: Path) -> Iterator[Loader]:
     """Yield a loader for the stores of the deployment."""
     with Loader.open(deployment, tmp_path) as opened:
         yield opened
-
-
-@pytest.mark.parametrize("lake_format", ["csv", "parquet"])
-def test_every_kind_is_held_by_every_store(loader: Loader, lake_format: str) -> None:
-    """Each store gives back the same values: exact decimals, moments in UTC, booleans, and nulls."""
-    feed = parcels(lake_format=lake_format)
-    actions = loader.load(feed, "a.csv", PARCEL, PARCEL | {"parcel_id": "P2", "express": ""})
-    assert set(actions.values()) == {Action.LOAD}
-
-    for key, rows in loader.rows(feed, "a.csv").items():
-        first, second = sorted(rows, key=lambda row: str(row["express"]), reverse=True)
-        expected = {
-            "status": "sent",
-            "order": "A\tB",
-            "weight": Decimal("-0.000000001"),
-            "fee": Decimal("9.99"),
-            "pieces": -3,
-            "sent_at": dt.datetime(2024, 2, 29, 22, 30, tzinfo=dt.UTC),
-            "express": True,
-        }
-        assert {name: first[name] for name in expected} == expected, key
-        assert second["express"] is None
-
-    for store in loader.services.of(feed).stores.values():
-        record = store.held("a.csv")
-        assert record is not None
-        assert record.totals.sums == {"weight": Decimal("-0.000000002"), "fee": Decimal("19.98"), "pieces": -6}
-        assert (record.totals.min_date, record.totals.max_date) == (dt.date(2024, 2, 29),) * 2
-        assert store.held("b.csv") is None
 
 
 def test_versions_replace_each_other_across_days(loader: Loader) -> None:
