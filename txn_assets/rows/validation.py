@@ -252,9 +252,7 @@ def _judge_all(
     texts = doubtful.texts
     for start in range(0, texts.num_rows, batch_size):
         batch = list(zip(*(column.to_pylist() for column in texts.slice(start, batch_size).columns), strict=True))
-        known = {
-            place: doubtful.faults[start + place] for place in range(len(batch)) if start + place in doubtful.faults
-        }
+        known = {place - start: why for place, why in doubtful.faults.items() if 0 <= place - start < len(batch)}
         models, found = _judge(batch, contract, known, messages)
         if models:
             # Convert to columns right away, because models take many times the memory.
@@ -271,21 +269,23 @@ def _judge(
     messages: Mapping[tuple[str, str], str],
 ) -> tuple[list[Row], _Reasons]:
     """Return the valid `rows` as models, and the reasons of the others, among them those that are `known`."""
-    adapter = _adapter(contract)
+    adapter, names = _adapter(contract), contract.names
     reasons = dict(known)
-    inputs = [{name: value for name, value in zip(contract.names, row, strict=True) if value} for row in rows]
+    inputs = [{name: value for name, value in zip(names, row, strict=True) if value} for row in rows]
     try:
         models = adapter.validate_python(inputs)
     except ValidationError as error:
+        has_validators = not contract.can_be_screened
         # Leave out the input, because errors must not carry clear-text values.
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
+            location, code, message = fault["loc"], fault["type"], fault["msg"]
             # A validator of the whole model names no field.
-            place, *names = fault["loc"]
-            field, code = str(names[0]) if names else "", fault["type"]
-            message = messages.get((field, code), fault["msg"])
-            if not contract.can_be_screened and _quotes_pii(message, inputs[int(place)], contract):
+            place, field = int(location[0]), str(location[1]) if len(location) > 1 else ""
+            if messages:
+                message = messages.get((field, code), message)
+            if has_validators and _quotes_pii(message, inputs[place], contract):
                 message = "A validator of the model refuses this; its message is left out, because it quotes PII"
-            _add(reasons, int(place), _reason(field, code, message))
+            _add(reasons, place, _reason(field, code, message))
         return adapter.validate_python([row for place, row in enumerate(inputs) if place not in reasons]), reasons
     except Exception as error:
         if contract.can_be_screened:

@@ -233,9 +233,7 @@ def make_everything(
     ("partition_key", "partition_by", "lake_format"),
     [
         ("day", "day", "csv"),
-        ("day_or_none", "month", "parquet"),
-        ("at", "month", "csv"),
-        ("at_or_none", "day", "parquet"),
+        ("at_or_none", "month", "parquet"),
         (None, "month", "csv"),
     ],
 )
