@@ -27,7 +27,7 @@ from txn_assets.rows.reader.normalization import count_dates, number_pattern
 from txn_assets.rows.reading import Reading
 from txn_assets.rows.validation import validate
 
-HEAD_BYTES = 1 << 18
+HEAD_BYTES = 1 << 16
 """How much of a file to look at."""
 
 _SEARCHED_LINES = 30
