@@ -91,7 +91,7 @@ def kills(deployment: Deployment, home: Path, draw: random.Random, *, full: bool
     versions = (_version(deployment, "killed.csv", 2000, seed=30), _version(deployment, "killed.csv", 1500, seed=31))
     of_file = Kills(deployment, versions, draw)
     with make_run() as command:
-        yield of_file.of_command("make run", command, 40 if full else 5)
+        yield of_file.of_command("make run", command, 40 if full else 4)
     with dg.DagsterInstance.from_config(str(prepare(home, deployment.endpoints))) as instance:
         yield of_file.of_daemon(instance, home, 20 if full else 2)
     with asset_materialize(deployment) as command:
