@@ -8,7 +8,9 @@ Folders, each importing only from those below it:
     defs               the Dagster shell, the only folder that imports dagster
     local              the embedded servers of the local target
     stores             the stores and their clients, one module per topic
-    rows, config       from bytes to hashed rows; the configuration
+    senders            for people who send files: the dry run and the published contract
+    feeds, config      the feeds and their row models; the configuration
+    rows               from bytes to hashed rows
     files              which files there are and what to do with them
 """
 

@@ -332,7 +332,7 @@ def _known_keys(parents: Iterable[str]) -> set[str]:
     model: Any = PipelineConfig
     for parent in parents:
         if typing.get_origin(model) is dict:
-            # Any key, of which each has a section of the same kind.
+            # Any name is allowed as a key, and all sections have the same keys.
             candidates: tuple[Any, ...] = typing.get_args(model)[1:]
         else:
             field = next(f for name, f in model.model_fields.items() if (f.alias or name) == parent)

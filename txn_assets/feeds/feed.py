@@ -96,7 +96,7 @@ class Feed:
 
     @cached_property
     def rules_id(self) -> str:
-        """An id of the columns, the rules, the hashed columns and the format, for the ledgers.
+        """The id of the columns, the rules, the hashed columns and the format. The ledgers record it.
 
         Stores reload a file that was loaded under another id.
         """

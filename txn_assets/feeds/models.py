@@ -72,7 +72,7 @@ class FieldSection(BaseModel):
 
 
 def build_model(name: str, fields: Mapping[str, FieldSection]) -> type[Row]:
-    """Return a row model with `fields`, for the feed `name`.
+    """Return a row model with `fields` for the feed `name`.
 
     Raises:
         ValueError: a field cannot be used; the message names it.

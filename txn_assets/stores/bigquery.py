@@ -237,7 +237,7 @@ class BigQueryStore(Store):
     def _is_partitioned_by_key(self) -> bool:
         """Whether the table is partitioned by the partition key of the feed, so that bounds save something.
 
-        If it is not, the days in the ledger may be those of an earlier partition key, and are no bounds.
+        If it is not, the days in the ledger may be those of an earlier partition key, so they cannot be used as bounds.
         """
         key = self.contract.partition_key
         if key is None:

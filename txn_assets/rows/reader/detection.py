@@ -116,7 +116,7 @@ def _unpacked(start: bytes) -> bytes:
 
 
 def _encoding(data: bytes) -> str | None:
-    """Return the encoding of `data`, None if it is none of those that a format may have."""
+    """Return the encoding of `data`, or None if no format supports it."""
     if data.startswith(_UTF16_MARKS) or is_utf16(data[:64]):
         return "utf-16"
     # The end may be inside a character.

@@ -88,7 +88,7 @@ class FileFormat(BaseModel):
         sep_line: whether the first line may be `sep=` and the delimiter, as Excel writes it.
         header: `exact`; `loose` to compare names without case, blanks, underscores and hyphens; `none`.
         columns: the field of each header name that differs; without a header, the field at each position.
-        nulls: values that mean that there is none.
+        nulls: spellings of a missing value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -163,7 +163,7 @@ class FileFormat(BaseModel):
         return self.decimal == "." and self.thousands is None and not self.dates and not self.nulls
 
     def faults(self, fields: Collection[str], *, optional: Collection[str]) -> list[str]:
-        """Return what is wrong with `columns` in a feed with `fields`, of which a file may lack those in `optional`."""
+        """Return what is wrong with `columns` in a feed with `fields`. A file may lack those in `optional`."""
         if not isinstance(self.columns, Mapping):
             missing = [name for name in fields if name not in (*optional, *self.columns)] if self.columns else []
             return [f"format.columns lacks the field {name}, and the files have no header" for name in missing]
