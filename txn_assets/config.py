@@ -14,29 +14,18 @@ import yaml
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from txn_assets.environment import HASH_KEY, PG_PASSWORD, ConfigError, bucket_name, config_path
+from txn_assets.environment import HASH_KEY, JWT_SECRET, PG_PASSWORD, ConfigError, bucket_name, config_path
 from txn_assets.feeds.own_defs import read_sections
-from txn_assets.feeds.section import DATES, PREFIXES, FeedName, FeedSection, FileSettings, Identifier, Prefix, Section
-from txn_assets.feeds.transaction import CONTRACT, ValidationRules
+from txn_assets.feeds.section import PREFIXES, FeedName, FeedSection, Section
+from txn_assets.sections.ingestion import Ingestion
+from txn_assets.sections.marts import DataMart, Transformation
+from txn_assets.sections.operation import Kubernetes, Orchestration, Pipeline, Retention
+from txn_assets.sections.security import Security
+from txn_assets.sections.storage import DataLake, DataWarehouse, refuse_nested
+from txn_assets.sections.upload import Upload
 
-SECRET_VARIABLES = {"password": PG_PASSWORD, "key": HASH_KEY, "hash_key": HASH_KEY}
+SECRET_VARIABLES = {"password": PG_PASSWORD, "key": HASH_KEY, "hash_key": HASH_KEY, "jwt_secret": JWT_SECRET}
 """Keys that look like secrets, and the environment variable to set instead."""
-
-
-class Pipeline(Section):
-    """Name and version of the deployment, for readers of the file. The platform does not use them."""
-
-    name: str
-    version: str
-
-
-def _refuse_nested(prefixes: Mapping[str, str]) -> None:
-    # A prefix inside the landing zone would feed the platform its own output.
-    for key, prefix in prefixes.items():
-        for other, other_prefix in prefixes.items():
-            if key != other and f"{other_prefix}/".startswith(f"{prefix}/"):
-                message = f"{other} is inside {key}: give each its own prefix"
-                raise ValueError(message)
 
 
 def _refuse_shared(tables: Mapping[str, str]) -> None:
@@ -50,136 +39,6 @@ def _refuse_shared(tables: Mapping[str, str]) -> None:
             taken[name] = key
 
 
-class DataLake(Section):
-    """The bucket and its prefixes. Objects land below `landing`; the platform writes everything else."""
-
-    gcs_bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
-    path: Prefix
-    landing: Prefix = "landing/transactions"
-    landing_dates: Annotated[str, StringConstraints(pattern=DATES)] | None = None
-    landing_late_days: Annotated[int, Field(ge=1, le=366)] = 3
-    quarantine: Prefix = "quarantine/transactions"
-    staging: Prefix = "staging/transactions"
-    format: Literal["csv", "parquet"] = "csv"
-
-    @model_validator(mode="after")
-    def _prefixes_are_separate(self) -> Self:
-        _refuse_nested({f"data_lake.{name}": getattr(self, name) for name in PREFIXES})
-        return self
-
-
-class Postgres(Section):
-    """How to reach PostgreSQL. The local target uses host, port, user and password of its embedded server instead."""
-
-    host: str = "localhost"
-    port: Annotated[int, Field(ge=1, le=65535)] = 5432
-    dbname: str = "transactions"
-    user: str = "transactions"
-    schema_: Annotated[Identifier, Field(alias="schema")] = "public"
-    # PostgreSQL allows 63 characters, and the name of the ledger, <table>_loads, is six longer.
-    table: Annotated[Identifier, StringConstraints(max_length=57)] = "transactions"
-    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
-
-
-class DataWarehouse(Section):
-    """The BigQuery table and the PostgreSQL table."""
-
-    project_id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
-    dataset: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1024}$")]
-    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")]
-    location: str = "US"
-    partition_by: Literal["month", "day"] = "month"
-    maximum_bytes_billed: Annotated[int, Field(ge=1)] | None = None
-    postgres: Postgres = Postgres()
-
-
-class DataMart(Section):
-    """Accepted but not used yet, because the marts come later."""
-
-    dataset: str
-    table: str
-
-
-class Ingestion(FileSettings):
-    """How files are read and which rows are valid."""
-
-    fastapi_endpoint: str = "/upload/transactions"
-    validation: ValidationRules = ValidationRules()
-
-    @model_validator(mode="after")
-    def _format_names_fields(self) -> Self:
-        if faults := self.format.faults(CONTRACT.names, optional=CONTRACT.optional):
-            message = f"ingestion.{faults[0]}"
-            raise ValueError(message)
-        return self
-
-
-class Transformation(Section):
-    """Accepted but not used yet, because the dbt models come later."""
-
-    dbt_project: str
-    models: tuple[str, ...]
-
-
-class Orchestration(Section):
-    """When the daily sweep runs, how many files it loads again, and when a file counts as stuck.
-
-    `airflow_dag` is accepted but not used, because Dagster replaces it.
-    """
-
-    airflow_dag: str | None = None
-    schedule: Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")] = "0 0 * * *"
-    reload_limit: Annotated[int, Field(ge=0)] = 100
-    stuck_after_minutes: Annotated[int, Field(ge=1)] = 60
-
-
-class Retention(Section):
-    """How many days to keep finished work. The ledgers are kept forever."""
-
-    staging_days: Annotated[int, Field(ge=1)] = 7
-    partition_days: Annotated[int, Field(ge=1)] = 400
-
-
-class Hash(Section):
-    """How PII is hashed. `key_id` names the key in the ledger, so that a rotation is visible. The key is secret."""
-
-    algorithm: Literal["sha256", "hmac-sha256"] = "sha256"
-    key_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "none"
-
-
-class Security(Section):
-    """Which fields are hashed, and how connections are secured."""
-
-    pii_fields: tuple[str, ...] = ("transaction_id",)
-    encryption: Literal["tls", "none"] = "tls"
-    authentication: str = "oauth2"
-    hash: Hash = Hash()
-
-    @model_validator(mode="after")
-    def _pii_fields_are_text(self) -> Self:
-        try:
-            CONTRACT.with_pii(self.pii_fields)
-        except TypeError as error:
-            message = f"security.pii_fields: {error}"
-            raise ValueError(message) from error
-        return self
-
-
-class Resources(Section):
-    """Checked against helm-values/ by `make deploy-check`; the chart sets them."""
-
-    cpu: str = "1"
-    memory: str = "2Gi"
-
-
-class Kubernetes(Section):
-    """Checked against helm-values/ by `make deploy-check`; the chart sets them."""
-
-    namespace: str = "data-pipeline"
-    helm_chart: str = "transaction-pipeline"
-    resources: Resources = Resources()
-
-
 class PipelineConfig(Section):
     """The whole configuration file."""
 
@@ -187,9 +46,10 @@ class PipelineConfig(Section):
     data_lake: DataLake
     data_warehouse: DataWarehouse
     feeds: dict[FeedName, FeedSection] = Field(default_factory=dict)
-    data_mart: DataMart | None = None
+    data_mart: DataMart = DataMart()
     ingestion: Ingestion = Ingestion()
-    transformation: Transformation | None = None
+    upload: Upload = Upload()
+    transformation: Transformation = Transformation()
     orchestration: Orchestration = Orchestration()
     retention: Retention = Retention()
     security: Security = Security()
@@ -211,9 +71,9 @@ class PipelineConfig(Section):
 
     @model_validator(mode="after")
     def _feeds_do_not_meet(self) -> Self:
-        prefixes = {f"data_lake.{key}": getattr(self.data_lake, key) for key in PREFIXES}
+        prefixes = {f"data_lake.{key}": getattr(self.data_lake, key) for key in (*PREFIXES, "marts")}
         prefixes |= {f"feeds.{name}.{key}": getattr(one, key) for name, one in self.feeds.items() for key in PREFIXES}
-        _refuse_nested(prefixes)
+        refuse_nested(prefixes)
         tables = {"data_warehouse.table": self.data_warehouse.table}
         tables |= {f"feeds.{name}.table": str(one.table) for name, one in self.feeds.items()}
         _refuse_shared(tables)

@@ -13,6 +13,7 @@ from txn_assets.files.scratch_space import parse_size
 
 HASH_KEY = "TXN_HASH_KEY"
 PG_PASSWORD = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
+JWT_SECRET = "TXN_JWT_SECRET"  # noqa: S105 - the name of a variable
 
 
 _PACKAGED = Path(__file__).resolve().parent / "project"
@@ -114,6 +115,16 @@ def bucket_name() -> str | None:
 def hash_key() -> str | None:
     """Return TXN_HASH_KEY, the secret key of hmac-sha256; None if it is not set."""
     return os.environ.get(HASH_KEY)
+
+
+def jwt_secret() -> str | None:
+    """Return TXN_JWT_SECRET, the secret that signs HS256 tokens for the upload service; None if it is not set."""
+    return os.environ.get(JWT_SECRET) or None
+
+
+def dagster_url() -> str | None:
+    """Return TXN_DAGSTER_URL, the address of Dagster's web server; None if it is not set."""
+    return os.environ.get("TXN_DAGSTER_URL") or None
 
 
 def postgres_password() -> str:

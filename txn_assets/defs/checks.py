@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
-from txn_assets.config import Orchestration
+from txn_assets.sections.operation import Orchestration
 from txn_assets.defs.assets import FeedAssets
 from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.services import read_ledgers

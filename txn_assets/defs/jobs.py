@@ -7,7 +7,7 @@ import datetime as dt
 
 import dagster as dg
 
-from txn_assets.config import Retention
+from txn_assets.sections.operation import Retention
 from txn_assets.defs.assets import FeedAssets
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.partitions import partitions_name

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from txn_assets.config import Orchestration
+from txn_assets.sections.operation import Orchestration
 from txn_assets.defs.jobs import LOAD, REMOVE_OLD, WATCH
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.partitions import landed_files_of, partitions_name

@@ -8,7 +8,7 @@ from txn_assets.environment import config_path
 from txn_assets.errors import UserError
 from txn_assets.feeds.feed import FIRST_FEED, Feed
 from txn_assets.feeds.section import FeedSection
-from txn_assets.feeds.transaction import CONTRACT
+from txn_assets.feeds.transaction import CONTRACT, ValidationRules
 
 
 @functools.lru_cache(maxsize=8)
@@ -36,9 +36,12 @@ def find_feed(config: PipelineConfig, name: str | None) -> Feed:
 
 def _first(config: PipelineConfig) -> Feed:
     lake, warehouse, ingestion = config.data_lake, config.data_warehouse, config.ingestion
+    rules = ingestion.validation
+    if ingestion.trust_input:
+        rules = ValidationRules(required_fields=rules.required_fields)
     return Feed(
         name=FIRST_FEED,
-        contract=ingestion.validation.narrow(CONTRACT.with_pii(config.security.pii_fields)),
+        contract=rules.narrow(CONTRACT.with_pii(config.security.pii_fields)),
         landing=lake.landing,
         landing_dates=lake.landing_dates or "",
         landing_late_days=lake.landing_late_days,

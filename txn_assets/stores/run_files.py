@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from txn_assets.config import Security
+from txn_assets.sections.security import Security
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import scratch_space
 from txn_assets.files.ledger import FileVersion

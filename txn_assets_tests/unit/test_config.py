@@ -188,6 +188,7 @@ class TestKeys:
             ("data_warehouse__postgres__password", "TXN_PG_PASSWORD"),
             ("data_warehouse__postgres__PASSWORD", "TXN_PG_PASSWORD"),
             ("security__hash__key", "TXN_HASH_KEY"),
+            ("security__jwt_secret", "TXN_JWT_SECRET"),
         ],
     )
     def test_literal_secret_is_refused(self, write: Write, path: str, variable: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from txn_assets.config import Hash, Security
+from txn_assets.sections.security import Hash, Security
 from txn_assets.environment import ConfigError
 from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.hashing import Hasher, make_hasher

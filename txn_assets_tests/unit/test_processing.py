@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from txn_assets.config import Ingestion, load_config
+from txn_assets.config import load_config
+from txn_assets.sections.ingestion import Ingestion
 from txn_assets.environment import project_root
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.transaction import CONTRACT, ValidationRules
