@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from txn_assets.defs.services import to_access
+from txn_assets.target import to_access
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import Action
 from txn_assets.files.values import HashedFile, ValidatedFile

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from txn_assets.defs.services import to_access
+from txn_assets.target import to_access
 from txn_assets.local.endpoints import Endpoints
 from txn_assets.stores.clients import Clients
 

@@ -12,10 +12,10 @@ import pytest
 
 from txn_assets.environment import project_root
 
-LAYERS = ("files", "rows", "feeds", "senders", "stores", "local", "defs", "entry")
+LAYERS = ("files", "rows", "feeds", "senders", "stores", "marts", "local", "upload", "defs", "entry")
 """Layers from bottom to top."""
 ENTRY = ("cli", "definitions", "job", "own_defs", "run")
-SAME_LAYER = {"errors": "files", "config": "feeds", "environment": "rows"} | dict.fromkeys(ENTRY, "entry")
+SAME_LAYER = {"errors": "files", "config": "feeds", "sections": "feeds", "environment": "rows", "target": "local"} | dict.fromkeys(ENTRY, "entry")
 
 
 def modules() -> dict[str, Path]:
@@ -108,12 +108,12 @@ def test_heavy_libraries_wait_for_a_run(module: str, clients: list[str]) -> None
 
 
 def test_columns_are_named_in_feeds_only() -> None:
-    """No module names a column of a transaction, except its feed: every other one takes the columns from a contract."""
+    """No module names a column of a transaction, except its feed and its marts; others take them from a contract."""
     named = re.compile(r"\b(?:price|quantity|product|transaction_id)\b")
     naming = [
         name
         for name, path in modules().items()
-        if named.search(path.read_text(encoding="utf-8")) and not name.startswith("txn_assets.feeds.")
+        if named.search(path.read_text(encoding="utf-8")) and not name.startswith(("txn_assets.feeds.", "txn_assets.marts."))
     ]
-    # The default of security.pii_fields.
-    assert naming == ["txn_assets.config"]
+    # The default of security.pii_fields, and the names of the marts.
+    assert naming == ["txn_assets.sections.marts", "txn_assets.sections.security"]
