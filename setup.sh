@@ -39,7 +39,7 @@ UV=$(find_uv)
 if [ "$1" = lock ]; then
     compile() { "$UV" pip compile --quiet --upgrade --python .venv/bin/python --universal --generate-hashes \
         --no-emit-index-url --no-header --no-annotate "$@"; }
-    compile pyproject.toml -o requirements.lock
+    compile pyproject.toml --group upload -o requirements.lock
     compile pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
     compile --group pyproject.toml:servers -o requirements-servers.lock
     compile pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
