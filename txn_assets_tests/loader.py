@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from txn_assets.target import to_access
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import Action
 from txn_assets.files.values import HashedFile, ValidatedFile
@@ -26,6 +25,7 @@ from txn_assets.rows.contract import (
 from txn_assets.rows.kinds import EnumerationKind
 from txn_assets.stores.assemble import open_services
 from txn_assets.stores.services import AllServices
+from txn_assets.target import to_access
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.unit.feeds import make_feed
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
-from txn_assets.sections.operation import Orchestration
 from txn_assets.defs.assets import FeedAssets
 from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.services import read_ledgers
@@ -23,6 +22,7 @@ from txn_assets.files.ledger import describe, supersedes
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.retention import landed_at
 from txn_assets.files.values import HashedFiles, ValidatedFiles
+from txn_assets.sections.operation import Orchestration
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.registry import STORES, StoreEntry
 from txn_assets.stores.services import AllServices, Services

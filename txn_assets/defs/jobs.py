@@ -7,7 +7,6 @@ import datetime as dt
 
 import dagster as dg
 
-from txn_assets.sections.operation import Retention
 from txn_assets.defs.assets import FeedAssets
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.partitions import partitions_name
@@ -15,6 +14,7 @@ from txn_assets.defs.services import read_ledgers
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import names_in_runs
 from txn_assets.files.retention import outdated_keys, outdated_objects
+from txn_assets.sections.operation import Retention
 from txn_assets.stores.services import AllServices
 
 UNFINISHED = [

@@ -13,7 +13,6 @@ from typing import Any
 
 import dagster as dg
 
-from txn_assets.sections.operation import Orchestration
 from txn_assets.defs.jobs import LOAD, REMOVE_OLD, WATCH
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.partitions import landed_files_of, partitions_name
@@ -33,6 +32,7 @@ from txn_assets.files.arrival import (
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.ledgers import Ledgers
 from txn_assets.files.retention import landed_at
+from txn_assets.sections.operation import Orchestration
 from txn_assets.stores.services import AllServices
 
 VERSIONS_PER_TICK = 500

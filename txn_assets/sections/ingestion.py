@@ -11,7 +11,7 @@ from txn_assets.feeds.transaction import CONTRACT, ValidationRules
 class Ingestion(FileSettings):
     """How files are read and which rows are valid.
 
-    With `trust_input`, the optional rules in `validation` do not apply. Parsing, the row contract and hashing always do.
+    With `trust_input`, the optional rules in `validation` do not apply. Parsing, the row contract and hashing do.
     """
 
     fastapi_endpoint: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._-]+)+$")] = "/upload/transactions"

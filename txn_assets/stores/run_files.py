@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from txn_assets.sections.security import Security
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import scratch_space
 from txn_assets.files.ledger import FileVersion
@@ -22,6 +21,7 @@ from txn_assets.rows import hashed_rows, processing
 from txn_assets.rows.hashing import Hasher, make_hasher
 from txn_assets.rows.reader import compression
 from txn_assets.rows.reading import Reading
+from txn_assets.sections.security import Security
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import UnusableFileError
 from txn_assets.stores.landing import LandingZone

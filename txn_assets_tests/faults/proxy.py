@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from txn_assets.target import to_access
 from txn_assets.local.endpoints import Endpoints
 from txn_assets.stores.clients import Clients
+from txn_assets.target import to_access
 
 STATUSES = {"429": (429, "rateLimitExceeded"), "500": (500, "backendError"), "503": (503, "backendError")}
 WIRE_FAULTS = ("drop", "reset", "truncate", "delay", "time-out")

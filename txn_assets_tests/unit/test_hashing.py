@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from txn_assets.sections.security import Hash, Security
 from txn_assets.environment import ConfigError
 from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.hashing import Hasher, make_hasher
+from txn_assets.sections.security import Hash, Security
 from txn_assets_tests.unit.rows import FIELDS, make_row
 
 T001 = "e78d6e358171a045d54a628e52c664755d2003250e554d6490a2e3b5794d20a2"

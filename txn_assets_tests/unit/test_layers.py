@@ -15,7 +15,13 @@ from txn_assets.environment import project_root
 LAYERS = ("files", "rows", "feeds", "senders", "stores", "marts", "local", "upload", "defs", "entry")
 """Layers from bottom to top."""
 ENTRY = ("cli", "definitions", "job", "own_defs", "run")
-SAME_LAYER = {"errors": "files", "config": "feeds", "sections": "feeds", "environment": "rows", "target": "local"} | dict.fromkeys(ENTRY, "entry")
+SAME_LAYER = {
+    "errors": "files",
+    "config": "feeds",
+    "sections": "feeds",
+    "environment": "rows",
+    "target": "local",
+} | dict.fromkeys(ENTRY, "entry")
 
 
 def modules() -> dict[str, Path]:
@@ -113,7 +119,8 @@ def test_columns_are_named_in_feeds_only() -> None:
     naming = [
         name
         for name, path in modules().items()
-        if named.search(path.read_text(encoding="utf-8")) and not name.startswith(("txn_assets.feeds.", "txn_assets.marts."))
+        if named.search(path.read_text(encoding="utf-8"))
+        and not name.startswith(("txn_assets.feeds.", "txn_assets.marts."))
     ]
-    # The default of security.pii_fields, and the names of the marts.
-    assert naming == ["txn_assets.sections.marts", "txn_assets.sections.security"]
+    # The default of security.pii_fields.
+    assert naming == ["txn_assets.sections.security"]

@@ -17,7 +17,6 @@ import pyarrow.parquet
 import pytest
 
 from txn_assets.config import load_config
-from txn_assets.sections.ingestion import Ingestion
 from txn_assets.environment import project_root
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.transaction import CONTRACT, ValidationRules
@@ -30,6 +29,7 @@ from txn_assets.rows.processing import hash_file, read_header, validate_file
 from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.reading import Reading
 from txn_assets.rows.schemas import valid_schema
+from txn_assets.sections.ingestion import Ingestion
 from txn_assets_tests.unit.rows import FIELDS, HEADER, csv_bytes, make_row
 
 CASES = Path(__file__).parent.parent / "cases"
