@@ -115,10 +115,10 @@ def prepare(
     Raises:
         StoreError: a table cannot hold every valid row, or BigQuery would remove rows from it; no row was changed.
     """
-    data = _get_or_create(client, data_table(tables, partition_by), no_retry)
+    data = get_or_create(client, data_table(tables, partition_by), no_retry)
     _refuse([*_kind_faults(data, tables.feed), *expiration_faults(data), *column_faults(tables, data.schema)])
     data = _add_columns(client, data, tables.columns, no_retry)
-    ledger = _get_or_create(client, ledger_table(tables), no_retry)
+    ledger = get_or_create(client, ledger_table(tables), no_retry)
     _refuse([*expiration_faults(ledger), *ledger_faults(tables, ledger.schema)])
     _add_columns(client, ledger, tables.ledger_columns, no_retry)
     return column_types(data)
@@ -141,17 +141,17 @@ def data_table(tables: statements.Tables, partition_by: PartitionBy) -> bigquery
     layout: dict[str, Any] = {"clustering": {"fields": [key, "source_file"] if key else ["source_file"]}}
     if key:
         layout["timePartitioning"] = {"type": partition_by.upper(), "field": key}
-    return _table(tables.data_id, tables.columns, layout)
+    return make_table(tables.data_id, tables.columns, layout)
 
 
 def ledger_table(tables: statements.Tables) -> bigquery.Table:
     """Return the definition of a new ledger."""
-    return _table(tables.ledger_id, tables.ledger_columns, {})
+    return make_table(tables.ledger_id, tables.ledger_columns, {})
 
 
 def load_table(tables: statements.Tables, name: str, expires: dt.datetime) -> bigquery.Table:
     """Return the definition of the load table `name`, which BigQuery deletes at `expires`."""
-    table = _table(tables.id_of(name), tables.load_columns, {})
+    table = make_table(tables.id_of(name), tables.load_columns, {})
     table.expires = expires
     return table
 
@@ -161,7 +161,8 @@ def make_schema(columns: Mapping[str, str]) -> list[bigquery.SchemaField]:
     return [bigquery.SchemaField(name, kind) for name, kind in columns.items()]
 
 
-def _table(table_id: str, columns: Mapping[str, str], options: Mapping[str, Any]) -> bigquery.Table:
+def make_table(table_id: str, columns: Mapping[str, str], options: Mapping[str, Any]) -> bigquery.Table:
+    """Return the definition of a table with `columns` and `options`, which are those of the API."""
     project, dataset, name = table_id.split(".")
     resource = {
         "tableReference": {"projectId": project, "datasetId": dataset, "tableId": name},
@@ -172,7 +173,8 @@ def _table(table_id: str, columns: Mapping[str, str], options: Mapping[str, Any]
     return bigquery.Table.from_api_repr(resource | dict(options))
 
 
-def _get_or_create(client: bigquery.Client, wanted: bigquery.Table, no_retry: Mapping[str, Any]) -> bigquery.Table:
+def get_or_create(client: bigquery.Client, wanted: bigquery.Table, no_retry: Mapping[str, Any]) -> bigquery.Table:
+    """Return the table that has the name of `wanted`; create it without expiration if it is missing."""
     try:
         return client.get_table(wanted.reference, **no_retry)
     except NotFound:

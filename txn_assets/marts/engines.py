@@ -1,0 +1,38 @@
+"""Open the marts of a configuration: one object for each engine."""
+
+from dataclasses import dataclass
+
+from txn_assets.config import PipelineConfig
+from txn_assets.marts.bigquery import BigQueryMarts
+from txn_assets.marts.bigquery_sql import Names as BigQueryNames
+from txn_assets.marts.mart import Rules
+from txn_assets.marts.postgres import PostgresMarts
+from txn_assets.marts.postgres_sql import Names as PostgresNames
+from txn_assets.stores.bigquery import BigQueryStore
+from txn_assets.stores.postgres import PostgresStore
+from txn_assets.stores.services import Services
+
+
+@dataclass(frozen=True)
+class Marts:
+    """The marts of the first feed."""
+
+    postgres: PostgresMarts
+    bigquery: BigQueryMarts
+
+
+def open_marts(services: Services, config: PipelineConfig) -> Marts:
+    """Return the marts that are built from the tables of `services`, which are those of the first feed."""
+    postgres, warehouse = services.stores["postgres"], services.stores["bigquery"]
+    assert isinstance(postgres, PostgresStore)
+    assert isinstance(warehouse, BigQueryStore)
+    dataset, rules = config.data_mart.dataset, Rules.of(config)
+    return Marts(
+        postgres=PostgresMarts(store=postgres, names=PostgresNames(dataset, postgres.table), rules=rules),
+        bigquery=BigQueryMarts(
+            store=warehouse,
+            names=BigQueryNames(dataset, warehouse.tables),
+            location=config.data_warehouse.location,
+            rules=rules,
+        ),
+    )
