@@ -39,14 +39,14 @@ BATCH_ROWS = 61_440
 """Half a DuckDB row group. DuckDB would have to split larger batches to write them to Parquet in order."""
 
 
-def read_header(stream: BinaryIO, reading: Reading) -> tuple[str, ...]:
-    """Check and return the columns of the file in `stream`; read 64 KiB, and more only for a longer header.
+def read_header(stream: Readable, reading: Reading, *, block_bytes: int = 1 << 16) -> tuple[str, ...]:
+    """Check and return the columns of the file in `stream`; read `block_bytes`, and more only for a longer header.
 
     Raises:
         UnreadableFileError: the file does not have the columns and the form of the feed.
     """
     with described(stream, reading) as head:
-        file = CsvFile(head, reading.contract, reading.file_format, Sizes(block_bytes=1 << 16))
+        file = CsvFile(head, reading.contract, reading.file_format, Sizes(block_bytes=block_bytes))
         _check_columns(file, reading)
     return file.header.columns
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from txn_assets.rows.reader.header import COMPRESSED, UnreadableFileError
+from txn_assets.rows.reader.header import COMPRESSED, OtherFormatError, UnreadableFileError
 
 HEAD_BYTES = 1 << 18
 """Number of bytes to read from a file to estimate its unpacked size."""
@@ -113,12 +113,12 @@ class _ZipMember:
         self._source = source
         start = read_full(source, _LOCAL_HEADER.size)
         if len(start) < _LOCAL_HEADER.size:
-            raise UnreadableFileError("it is a ZIP archive or an Excel workbook: send a CSV file in UTF-8")
+            raise OtherFormatError("it is a ZIP archive or an Excel workbook: send a CSV file in UTF-8")
         _, _, flags, method, _, _, self._crc, packed, unpacked, name_size, extra_size = _LOCAL_HEADER.unpack(start)
         name = read_full(source, name_size)
         extra = read_full(source, extra_size)
         if name.startswith(_WORKBOOK):
-            raise UnreadableFileError("it is an Excel workbook: send a CSV file in UTF-8")
+            raise OtherFormatError("it is an Excel workbook: send a CSV file in UTF-8")
         if flags & _ENCRYPTED:
             raise UnreadableFileError("it is an encrypted ZIP archive: send it without a password")
         if name.endswith(b"/"):

@@ -88,7 +88,7 @@ def described(stream: Readable, reading: Reading) -> Iterator[Head]:
     except UnreadableFileError as error:
         if sentence := looks_like(head.data, reading):
             message = f"{error}. {sentence}"
-            raise UnreadableFileError(message) from error
+            raise type(error)(message) from error
         raise
 
 

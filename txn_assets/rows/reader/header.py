@@ -32,6 +32,10 @@ class UnreadableFileError(Exception):
     """Raised when a file cannot be read as rows of its feed; the message says why and what to send instead."""
 
 
+class OtherFormatError(UnreadableFileError):
+    """Raised when a file is not CSV at all, such as a workbook."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """The columns of a file, and how its records are written.
@@ -86,7 +90,7 @@ def check_format(start: bytes, *, compression: str, encoding: str) -> None:
     """Refuse a file if `start`, its first unpacked bytes, marks a different format.
 
     Raises:
-        UnreadableFileError: the file has a different format; the message names it.
+        UnreadableFileError: the file has a different format, or is compressed twice; the message names it.
     """
     inner = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), "")
     if compression and inner and (inner, compression) != ("ZIP", "gzip"):
@@ -97,7 +101,7 @@ def check_format(start: bytes, *, compression: str, encoding: str) -> None:
         kind = "UTF-16 text"
     if kind:
         message = f"it is {kind}: send a CSV file in {'UTF-8' if encoding.startswith('utf-8') else encoding}"
-        raise UnreadableFileError(message)
+        raise OtherFormatError(message)
 
 
 def is_utf16(start: bytes) -> bool:
