@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
@@ -12,6 +13,9 @@ from txn_assets.stores.access import Access
 if TYPE_CHECKING:
     import psycopg
     from google.cloud import bigquery
+
+MAX_SESSIONS = 64
+"""Maximum number of idle connections to keep for resumable uploads."""
 
 
 @dataclass(kw_only=True)
@@ -43,6 +47,15 @@ class Clients:
 
         access = self.access
         return bigquery.Client(project=access.project_id, location=access.location, **_options(access.bigquery_url))
+
+    @cached_property
+    def upload_sessions(self) -> requests.Session:
+        """Connections to sessions of resumable uploads, whose addresses are their only credentials."""
+        session = requests.Session()
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=MAX_SESSIONS)
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, adapter)
+        return session
 
     @property
     def no_retry(self) -> dict[str, Any]:
@@ -78,7 +91,7 @@ class Clients:
 
     def close(self) -> None:
         """Close the connections of the clients that were used."""
-        for name in ("storage", "bigquery"):
+        for name in ("storage", "bigquery", "upload_sessions"):
             if name in self.__dict__:
                 self.__dict__[name].close()
 

@@ -75,6 +75,21 @@ class LandingZone:
         blob.upload_from_filename(str(path), content_type="text/csv", checksum="crc32c")
         return FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
 
+    def new_session(self, name: str, *, if_generation_match: int) -> str:
+        """Begin a resumable upload of `name` and return the address of its session, which is a secret.
+
+        The upload fails with 412 unless `if_generation_match` is still the live generation at its end.
+        """
+        blob = self.clients.storage.bucket(self.bucket).blob(f"{self.prefix}/{name}")
+        return str(
+            blob.create_resumable_upload_session(
+                content_type="text/csv",
+                if_generation_match=if_generation_match,
+                checksum=None,
+                **self.clients.no_retry,
+            )
+        )
+
     def is_out_of_reach(self, error: Exception) -> bool:
         """Return whether `error` means that the storage does not respond, so every other file would fail too."""
         return google_errors.is_out_of_reach(error)
