@@ -45,6 +45,10 @@ run: setup ## Load a CSV file into the three local stores: make run FILE=path/to
 dev: setup ## Dagster UI and daemon on http://127.0.0.1:3000, with the local stack
 	@$(PYTHON) -m txn_assets.defs.dev $(PORT)
 
+.PHONY: upload
+upload: setup ## Upload service on http://127.0.0.1:8000, with the local stack: make upload [PORT=8000]
+	@$(PYTHON) -m txn_assets.cli upload $(if $(filter command,$(origin PORT)),$(PORT))
+
 .PHONY: down
 down: ## Stop the local stack; its data stays in .local
 	@[ ! -x $(PYTHON) ] || $(PYTHON) -m txn_assets.local down

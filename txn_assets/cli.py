@@ -31,6 +31,7 @@ commands:
   check    try a file: show what a load would find         txn check orders.csv
   contract print what a valid file of a feed is            txn contract --format markdown
   dev      run the Dagster UI and daemon until Ctrl-C      txn dev 3001
+  upload   receive files over HTTP until Ctrl-C            txn upload 8000
   up       start the local servers and list them           txn up
   status   list the local servers; fail if one is down     txn status
   env      print variables for psql, bq, gcloud, clients   eval "$(txn env)"
@@ -117,6 +118,13 @@ def _parser() -> argparse.ArgumentParser:
     dev.add_argument("port", nargs="?", default="3000", help="port of the UI on 127.0.0.1 (default: %(default)s)")
     dev.set_defaults(call=_dev)
 
+    upload = commands.add_parser("upload", description="Receive files over HTTP and land them, until Ctrl-C.")
+    upload.add_argument("port", nargs="?", default="8000", help="port of the service (default: %(default)s)")
+    upload.add_argument(
+        "--listen", metavar="ADDRESS", default="127.0.0.1", help="the address to listen on (default: %(default)s)"
+    )
+    upload.set_defaults(call=_upload)
+
     up = commands.add_parser("up", description="Start the local servers if they are not running, and list them.")
     up.add_argument("--listen", metavar="ADDRESS", help="also listen on this address of the machine, until `txn down`")
     up.set_defaults(call=_up)
@@ -171,6 +179,12 @@ def _dev(given: argparse.Namespace) -> int:
     from txn_assets.defs.dev import serve  # noqa: PLC0415 - see above
 
     return serve(given.port)
+
+
+def _upload(given: argparse.Namespace) -> int:
+    from txn_assets.upload.server import serve  # noqa: PLC0415 - imports the server and the clients
+
+    return serve(load_config(), given.port, listen=given.listen)
 
 
 def _up(given: argparse.Namespace) -> int:

@@ -1,14 +1,47 @@
 """Put the application together. Each module of routes defines a router; `server.py` runs the application."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+
 from fastapi import FastAPI
 
+from txn_assets.upload import problems, receive
 from txn_assets.upload.platform import Platform
-from txn_assets.upload.problems import Problem, answer_problem
+
+SPARE_THREADS = 8
+"""Threads beside those of the uploads."""
+
+CLOSE_SECONDS = 20.0
+"""How long to wait at the end for canceled uploads to discard what they sent."""
 
 
 def create_app(platform: Platform) -> FastAPI:
     """Return the application that serves `platform`."""
-    app = FastAPI(title="txn_assets", version="1.0.0")
+    app = FastAPI(
+        title="txn_assets",
+        version="1.0.0",
+        description="Upload transaction files, see what became of them, and read the marts.",
+        lifespan=_lifespan,
+    )
     app.state.platform = platform
-    app.add_exception_handler(Problem, answer_problem)
+    app.state.in_progress = set()
+    # Set when the service is about to end, so that nothing waits any longer than it must.
+    app.state.draining = asyncio.Event()
+    problems.install(app)
+    app.include_router(receive.make_router(platform.config))
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    platform: Platform = app.state.platform
+    with ThreadPoolExecutor(platform.config.upload.max_uploads + SPARE_THREADS) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        yield
+        # The server has canceled what took too long.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while app.state.in_progress:  # noqa: ASYNC110 - once, at the end
+                    await asyncio.sleep(0.05)

@@ -1,0 +1,354 @@
+"""Receive a file and land it: `POST <ingestion.fastapi_endpoint>` and `POST /ingest`.
+
+A file goes from the request straight into a resumable upload at its final name, a chunk at a time. The last chunk is
+sent once everything about the upload has been checked, so nothing half lands. docs/upload.md has the answers.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from python_multipart.multipart import parse_options_header
+
+from txn_assets.config import PipelineConfig
+from txn_assets.feeds.configured import feeds_of
+from txn_assets.feeds.feed import FIRST_FEED, Feed
+from txn_assets.files.ledger import FileVersion
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.landing_upload import LandingChangedError, ResumableUpload
+from txn_assets.stores.services import Services
+from txn_assets.upload.auth import Uploader
+from txn_assets.upload.digests import Digests, parse_digests
+from txn_assets.upload.header import HEAD_BYTES, check_head
+from txn_assets.upload.idempotency import MARGIN_SECONDS, Claim, fingerprint_of, parse_key
+from txn_assets.upload.multipart import FIELD, Body, FormBody, PlainBody
+from txn_assets.upload.names import landed_name
+from txn_assets.upload.platform import Platform, ThePlatform
+from txn_assets.upload.problems import Problem, documented
+
+LOGGER = logging.getLogger("txn_assets.upload")
+
+FILE_TYPES = (
+    "text/csv",
+    "text/tab-separated-values",
+    "text/plain",
+    "application/gzip",
+    "application/zip",
+    "application/zstd",
+    "application/octet-stream",
+)
+"""Content types of a body that is the file itself. Its first bytes say what it really is."""
+
+FORM_BYTES = 1 << 16
+"""Maximum size of a form around its file."""
+
+_DRAIN_BYTES = 16 << 20
+_DRAIN_SECONDS = 5.0
+_WAIT = re.compile(r"wait\s*=\s*(?P<seconds>\d{1,6})", re.IGNORECASE)
+
+_BINARY = {"type": "string", "format": "binary"}
+_IN_OPENAPI: Mapping[str, Any] = {
+    "status_code": 202,
+    "response_class": JSONResponse,
+    "responses": documented(400, 401, 403, 408, 409, 412, 413, 415, 422, 429, 500, 503),
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {"type": "object", "required": [FIELD], "properties": {FIELD: _BINARY}}
+                },
+                **{kind: {"schema": _BINARY} for kind in FILE_TYPES},
+            },
+        }
+    },
+}
+
+
+class Reception:
+    """One file while it arrives. `close` discards it unless it has landed."""
+
+    def __init__(  # noqa: PLR0913 - what makes up a request
+        self, *, services: Services, subject: str, body: Body, content: Digests, file: Digests, claim: Claim | None
+    ) -> None:
+        self._services = services
+        self._subject = subject
+        self._body = body
+        self._content = content
+        self._file = file
+        self._claim = claim
+        self._max_bytes = services.config.upload.max_bytes
+        self._head = bytearray()
+        self._size = 0
+        self._name: str | None = None
+        self._upload: ResumableUpload | None = None
+        self._has_landed = False
+        self._work: asyncio.Future[Any] | None = None
+
+    async def take(self, data: bytes) -> None:
+        """Take the next piece of the body.
+
+        Raises:
+            Problem: the body or the file in it cannot be accepted.
+            StoreError: the bucket cannot be used.
+        """
+        self._content.update(data)
+        piece = self._body.feed(data)
+        if not piece:
+            return
+        self._size += len(piece)
+        if self._size > self._max_bytes:
+            raise too_large(self._max_bytes)
+        self._file.update(piece)
+        if self._name is None:
+            self._head += piece
+            if len(self._head) >= HEAD_BYTES:
+                await self._begin(is_whole=False)
+        elif self._upload:
+            self._upload.write(piece)
+            if self._upload.is_full:
+                await self._in_thread(self._upload.send)
+        if self._claim and self._claim.is_due:
+            await self._in_thread(self._claim.renew)
+
+    async def finish(self) -> FileVersion:
+        """Check the whole file, and land it. Return what landed, or what an earlier request with the same key did.
+
+        Raises:
+            Problem: the file cannot be accepted.
+            StoreError: the bucket cannot be used.
+        """
+        self._body.end()
+        if not self._size:
+            raise Problem(422, f"The file is empty: send {self._services.feed.file} with a header and rows.")
+        if self._name is None:
+            await self._begin(is_whole=True)
+        self._content.check()
+        self._file.check()
+        assert self._name
+        if self._claim is None:
+            return await self._land()
+        fingerprint = fingerprint_of(self._services.feed.name, self._name, self._file.hex("sha-256"))
+        if self._claim.earlier:
+            return self._claim.repeat(fingerprint)
+        claim, version = self._claim, await self._landed_by_dead_owner() or await self._land()
+        await self._in_thread(lambda: _complete(claim, version, fingerprint))
+        return version
+
+    async def close(self) -> None:
+        """Discard what did not land, after the work in progress."""
+        if self._work:
+            await asyncio.gather(self._work, return_exceptions=True)
+        if self._has_landed:
+            return
+        if self._upload:
+            await asyncio.to_thread(self._upload.cancel)
+        if self._claim:
+            await asyncio.to_thread(self._claim.release)
+
+    async def _begin(self, *, is_whole: bool) -> None:
+        """Check the name and the header, and open the upload."""
+        feed, landing = self._services.feed, self._services.landing
+        self._name = name = landed_name(self._subject, self._body.name or "", feed, dt.datetime.now(dt.UTC))
+        head = bytes(self._head)
+        await self._in_thread(lambda: check_head(head, feed, is_whole=is_whole))
+        if self._claim and self._claim.earlier:
+            return
+
+        def begin() -> None:
+            self._upload = ResumableUpload.begin(landing, name)
+            self._upload.write(head)
+
+        await self._in_thread(begin)
+
+    async def _land(self) -> FileVersion:
+        upload = self._upload
+        assert upload
+
+        def finish() -> FileVersion:
+            version = upload.finish()
+            self._has_landed = True
+            return version
+
+        try:
+            return await self._in_thread(finish)
+        except LandingChangedError as error:
+            raise Problem(412, str(error)) from error
+
+    async def _landed_by_dead_owner(self) -> FileVersion | None:
+        """Return the live version if the owner of the key landed the same bytes before it died."""
+        assert self._name
+        assert self._upload
+        assert self._claim
+        if not self._claim.dead_since:
+            return None
+        live = await self._in_thread(lambda: self._services.landing.latest(str(self._name)))
+        if not live or live.generation < self._claim.dead_since or live.crc32c != self._upload.crc32c:
+            return None
+        await self._in_thread(self._upload.cancel)
+        self._has_landed = True
+        return live
+
+    async def _in_thread[T](self, work: Callable[[], T]) -> T:
+        """Run blocking `work`. `close` waits for it, because a canceled task does not stop its thread."""
+        self._work = asyncio.ensure_future(asyncio.to_thread(work))
+        result: T = await asyncio.shield(self._work)
+        return result
+
+
+def _complete(claim: Claim, version: FileVersion, fingerprint: str) -> None:
+    try:
+        claim.complete(version, fingerprint)
+    except StoreError as error:
+        # The file has landed. A repeated request finds it once the lease has expired.
+        LOGGER.warning("The idempotency key of %s is not recorded: %s", version, error)
+
+
+def too_large(max_bytes: int) -> Problem:
+    """Return the answer for a file that is too large."""
+    return Problem(413, f"The file has more than {max_bytes:,} bytes, the most that one upload may have.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the headers and the query of an upload say."""
+
+    feed: Feed
+    body: Body
+    content: Digests
+    file: Digests
+    key: str | None
+
+
+def read_request(request: Request, config: PipelineConfig, *, name: str | None, feed: str | None) -> Given:
+    """Check everything about an upload that comes before its body.
+
+    Raises:
+        Problem: it cannot be accepted.
+    """
+    headers = request.headers
+    length = int(headers.get("Content-Length") or 0)
+    if length > config.upload.max_bytes + FORM_BYTES:
+        raise too_large(config.upload.max_bytes)
+    if headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem(415, "Content-Encoding is not supported: send the compressed file as the file.")
+    content = parse_digests(headers.get("Content-Digest"), "Content-Digest")
+    file = parse_digests(headers.get("Repr-Digest"), "Repr-Digest")
+    return Given(
+        feed=_find_feed(config, feed),
+        body=_find_body(headers.get("Content-Type"), name),
+        content=Digests(content, "Content-Digest"),
+        file=Digests(file, "Repr-Digest", "sha-256"),
+        key=parse_key(headers.get("Idempotency-Key")),
+    )
+
+
+def _find_feed(config: PipelineConfig, name: str | None) -> Feed:
+    feeds = {feed.name: feed for feed in feeds_of(config)}
+    if (name or FIRST_FEED) not in feeds:
+        raise Problem(422, f"There is no such feed. Configured feeds: {', '.join(feeds)}.")
+    return feeds[name or FIRST_FEED]
+
+
+def _find_body(content_type: str | None, name: str | None) -> Body:
+    kind, options = parse_options_header(content_type)
+    if kind == b"multipart/form-data":
+        if not options.get(b"boundary"):
+            raise Problem(400, "Content-Type has no boundary: let the client write the header of a form.")
+        return FormBody(options[b"boundary"], name)
+    if kind.decode("latin-1") not in FILE_TYPES:
+        accepted = ", ".join(("multipart/form-data", *FILE_TYPES))
+        message = f"Content-Type is not one of {accepted}."
+        raise Problem(415, message, headers={"Accept-Post": accepted})
+    if name is None:
+        raise Problem(422, "A body that is the file itself needs the parameter 'name': ?name=orders.csv.")
+    return PlainBody(name)
+
+
+async def receive(request: Request, platform: Platform, subject: str, given: Given) -> FileVersion:
+    """Receive the body of `request` and land the file in it.
+
+    Raises:
+        Problem: the file cannot be accepted, or the client sent nothing for too long.
+        StoreError: the bucket cannot be used.
+        ClientDisconnect: the client broke off.
+    """
+    idle = platform.config.upload.idle_seconds
+    services = platform.services.of(given.feed)
+    claim = None
+    if given.key:
+        first = platform.services.of(_find_feed(platform.config, None))
+        lease = idle + MARGIN_SECONDS
+        claim = await asyncio.to_thread(Claim.of, first, subject, given.key, lease_seconds=lease)
+    reception = Reception(
+        services=services, subject=subject, body=given.body, content=given.content, file=given.file, claim=claim
+    )
+    in_progress: set[Reception] = request.app.state.in_progress
+    in_progress.add(reception)
+    stream = request.stream()
+    try:
+        async for data in _pieces(stream, idle):
+            await reception.take(data)
+        return await reception.finish()
+    except (Problem, StoreError):
+        await _drain(stream)
+        raise
+    finally:
+        # Canceling this task does not cancel the cleanup, and the application waits for it before it ends.
+        closing = asyncio.ensure_future(reception.close())
+        closing.add_done_callback(lambda _: in_progress.discard(reception))
+        await asyncio.shield(closing)
+
+
+async def _pieces(stream: AsyncGenerator[bytes], idle_seconds: float) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(idle_seconds):
+                data = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            message = f"Nothing arrived for {idle_seconds:g} seconds: nothing has landed. Send the file again."
+            raise Problem(408, message, headers={"Connection": "close"}) from error
+        yield data
+
+
+async def _drain(stream: AsyncGenerator[bytes]) -> None:
+    """Read on for a moment. Many clients look for an answer only after they have sent everything."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            size = 0
+            async for data in stream:
+                size += len(data)
+                if size > _DRAIN_BYTES:
+                    return
+
+
+def make_router(config: PipelineConfig) -> APIRouter:
+    """Return the routes that receive files."""
+    router = APIRouter(tags=["uploads"])
+    for path in dict.fromkeys((config.ingestion.fastapi_endpoint, "/ingest")):
+        router.post(path, **_IN_OPENAPI)(upload)
+    return router
+
+
+async def upload(
+    request: Request,
+    platform: ThePlatform,
+    subject: Uploader,
+    name: Annotated[str | None, Query(description="Name of the file; needed if the body is the file itself.")] = None,
+    feed: Annotated[str | None, Query(description="Feed of the file; the first one by default.")] = None,
+) -> Response:
+    """Land a file, and say what became of it."""
+    given = read_request(request, platform.config, name=name, feed=feed)
+    version = await receive(request, platform, subject.name, given)
+    location = f"/uploads/{quote(str(version), safe='/@')}"
+    return JSONResponse({"status": "accepted", "upload": location}, 202, headers={"Location": location})

@@ -1,0 +1,181 @@
+"""Run the upload service: `txn upload`, `make upload`. After SIGTERM it finishes or cancels every upload, then ends."""
+
+import datetime as dt
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from txn_assets.config import PipelineConfig
+from txn_assets.environment import writes_json
+from txn_assets.errors import UserError
+from txn_assets.target import open_services
+from txn_assets.upload.app import create_app
+from txn_assets.upload.platform import Platform
+
+LOGGER = logging.getLogger("txn_assets.upload")
+
+DRAIN_SECONDS = 45
+"""How long uploads may take after SIGTERM. Keep it below `terminationGracePeriodSeconds` in helm-values."""
+
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: longer than at a load balancer, which would send into a closed one."""
+
+
+def serve(config: PipelineConfig, port: str, *, listen: str = "127.0.0.1") -> int:
+    """Serve `config` on `listen` until a signal ends it; return the exit code.
+
+    Raises:
+        UserError: the port cannot be used.
+        ConfigError: an environment variable is missing or wrong.
+        LocalStackError: the embedded servers do not start.
+    """
+    _configure_logs()
+    listener = _listener(port, listen)
+    # uvicorn raises the signal that stopped it once more, for a parent's handler.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    with listener, open_services(config) as services:
+        app = create_app(Platform(config=config, services=services))
+        server = _Server(
+            uvicorn.Config(
+                AccessLog(app),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+                ws="none",
+            ),
+            app,
+        )
+        LOGGER.info("The upload service listens on http://%s:%s.", listen, port)
+        server.run([listener])
+    return 0
+
+
+def _listener(port: str, listen: str) -> socket.socket:
+    """Return a socket that is bound to the address, so that nothing starts if it is in use."""
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        message = f"{port!r} is not a port number from 1 to 65535: choose one, as in `txn upload 8001`."
+        raise UserError(message)
+    listener = socket.socket(socket.AF_INET6 if ":" in listen else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((listen, int(port)))
+    except OSError as error:
+        listener.close()
+        message = (
+            f"Port {port} of {listen} cannot be used ({error.strerror}). Stop the program that uses it, or choose "
+            "another port: `txn upload 8001` or `make upload PORT=8001`."
+        )
+        raise UserError(message) from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """A server that tells the application when it begins to stop."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let the requests in progress end."""
+        self._app.state.draining.set()
+        await super().shutdown(sockets)
+
+
+class AccessLog:
+    """Logs each request, without its query: a URL may carry what does not belong in a log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and log its status, seconds and size."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status, received = time.monotonic(), 500, 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, counted, noted)
+        finally:
+            seconds = round(time.monotonic() - started, 3)
+            path = scope["raw_path"].decode("ascii", "replace")
+            LOGGER.info(
+                "%s %s %d in %.3f s, %d bytes",
+                scope["method"], path, status, seconds, received,
+                extra={
+                    "details": {
+                        "method": scope["method"], "path": path, "status": status,
+                        "seconds": seconds, "bytes": received,
+                    }
+                },
+            )  # fmt: skip
+
+
+class _Lines(logging.Formatter):
+    """Writes a record as a line of text. Of an error it writes only type and frames: the message may quote a value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        time_ = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
+        return f"{time_} {record.levelname:<7} {record.getMessage().rstrip()}{_error(record)}"
+
+
+class _JsonLines(logging.Formatter):
+    """Writes a record as a line of JSON; see `_Lines`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        content: dict[str, Any] = {
+            "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage().rstrip(),
+            **getattr(record, "details", {}),
+        }
+        if error := _error(record):
+            content["traceback"] = error.strip()
+        return json.dumps(content)
+
+
+def _error(record: logging.LogRecord) -> str:
+    if not record.exc_info or record.exc_info[1] is None:
+        return ""
+    lines = []
+    error: BaseException | None = record.exc_info[1]
+    while error:
+        lines += [f"\n{type(error).__name__}\n", *traceback.format_tb(error.__traceback__)]
+        error = error.__cause__
+    return "".join(lines).rstrip()
+
+
+def _configure_logs() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_JsonLines() if writes_json() else _Lines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # It logs each request to the servers of the stack.
+    logging.getLogger("urllib3").setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""Tests of the upload service, through HTTP against the real server."""
