@@ -131,7 +131,7 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
     version = landing.latest(name)
     if version is None:
         raise dg.Failure(landing.not_landed(name), allow_retries=False)
-    with _failures_of(version, services.feed):
+    with _failures_of(version, services):
         columns = services.run_files.read_header(version)
     metadata = {
         "generation": str(version.generation),
@@ -168,9 +168,9 @@ def _make_validated(feed: Feed, raw_csv: dg.AssetsDefinition) -> dg.AssetsDefini
 def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFile, log: StageLog) -> ValidatedFile:
     started = time.monotonic()
     run_files, version, stage = services.run_files, file.version, _stage(context)
-    with _failures_of(version, services.feed):
+    with _failures_of(version, services):
         report = run_files.validate_file(version)
-    place = services.quarantine.store(version, run_files.folder(version).rejected if report.rejected else None)
+    place = services.quarantine.store(version, report, run_files.folder(version).rejected)
     log.emit_rejections(stage, version.name, report)
     seconds = time.monotonic() - started
     metadata: dict[str, Any] = {
@@ -192,14 +192,15 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
             f"No valid {services.feed.name} in {version.name}. {report.rejected} rejected rows with their reasons "
             f"are in {place}. The stores keep what they had{report.hint()}."
         )
-        raise dg.Failure(message, metadata=metadata, allow_retries=False)
+        raise _refusal(services, version, message, metadata)
     if not report.records:
-        _refuse_to_empty(services, version.name)
+        _refuse_to_empty(services, version)
     return ValidatedFile(version, services.feed.rules_id, report)
 
 
-def _refuse_to_empty(services: Services, name: str) -> None:
-    """Fail if a store holds rows of the file `name`, which now has only a header, as one that was cut off would."""
+def _refuse_to_empty(services: Services, version: FileVersion) -> None:
+    """Fail if a store holds rows of the file, which now has only a header, as one that was cut off would."""
+    name = version.name
     holders = []
     for entry in STORES:
         store = services.stores[entry.key]
@@ -214,7 +215,7 @@ def _refuse_to_empty(services: Services, name: str) -> None:
             f"{name} has a header and no rows, but an earlier version had rows, which are in {', '.join(holders)}. "
             "The stores keep what they had. Land the complete file under the same name."
         )
-        raise dg.Failure(message, allow_retries=False)
+        raise _refusal(services, version, message)
 
 
 def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinition:
@@ -238,9 +239,8 @@ def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinit
 def _hash(context: dg.AssetExecutionContext, services: Services, file: ValidatedFile, log: StageLog) -> HashedFile:
     started = time.monotonic()
     if refusal := file.report.over_limit(services.feed.max_invalid_ratio, services.feed.key("max_invalid_ratio")):
-        message = f"{file.version.name}: {refusal}"
-        raise dg.Failure(message, allow_retries=False)
-    with _failures_of(file.version, services.feed):
+        raise _refusal(services, file.version, f"{file.version.name}: {refusal}")
+    with _failures_of(file.version, services):
         hashed = services.run_files.hash_file(file)
     totals = hashed.totals
     seconds = time.monotonic() - started
@@ -332,17 +332,30 @@ def _why(context: dg.AssetExecutionContext, error: Exception, *, of_storage: boo
 
 
 @contextmanager
-def _failures_of(version: FileVersion, feed: Feed) -> Iterator[None]:
+def _failures_of(version: FileVersion, services: Services) -> Iterator[None]:
     """Turn the errors of a file into a step failure. Allow retries only if the file could not be read."""
     try:
         yield
     except UnreadableFileError as error:
-        message = f"{version.name} is not {feed.file}: {error}."
-        raise dg.Failure(message, allow_retries=False) from error
-    except (UnusableFileError, RowModelError) as error:
+        raise _refusal(services, version, f"{version.name} is not {services.feed.file}: {error}.") from error
+    except UnusableFileError as error:
+        raise _refusal(services, version, str(error)) from error
+    except RowModelError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except LandedFileError as error:
         raise dg.Failure(str(error)) from error
+
+
+def _refusal(
+    services: Services, version: FileVersion, message: str, metadata: Mapping[str, Any] | None = None
+) -> dg.Failure:
+    """Return the step failure for a file that cannot be loaded as it is, after noting the reason in the quarantine.
+
+    The status of a file shows the note; see docs/upload.md.
+    """
+    if problem := services.quarantine.refuse(version, message):
+        dg.get_dagster_logger().warning(f"The status of {version} does not say why it was refused: {problem}")
+    return dg.Failure(message, metadata=metadata, allow_retries=False)
 
 
 def _stage(context: dg.AssetExecutionContext) -> str:

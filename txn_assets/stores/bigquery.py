@@ -7,12 +7,13 @@ keep and stand back. See docs/reliability.md.
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import pyarrow as pa
+from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
@@ -141,6 +142,16 @@ class BigQueryStore(Store):
         with self._jobs() as jobs:
             self._prepare(jobs)
             return self._held(jobs, [name]).get(name)
+
+    def newest_loads(self, names: Collection[str]) -> dict[str, LoadRecord]:
+        """Return the newest ledger row of each file; empty before the first load, which creates the ledger."""
+        with self._jobs() as jobs:
+            try:
+                rows = jobs.query(statements.held_query(self.tables), _names(list(names)))
+            except NotFound:
+                return {}
+            records = [LoadRecord.from_row(row) for row in rows]
+        return {record.file.name: record for record in records}
 
     def held_versions(self) -> dict[str, HeldVersion]:
         """Return the versions in the ledger; empty before the first load."""

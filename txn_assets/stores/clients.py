@@ -18,6 +18,10 @@ MAX_SESSIONS = 64
 """Maximum number of idle connections to keep for resumable uploads."""
 
 
+REQUESTS_AT_ONCE = 8
+"""Maximum number of requests about objects at the same time; the client keeps ten connections open."""
+
+
 @dataclass(kw_only=True)
 class Clients:
     """Clients of the three services: one each for GCS and BigQuery, so that connections are reused.

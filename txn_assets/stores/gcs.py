@@ -5,6 +5,7 @@ docs/reliability.md.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from txn_assets.files.run_folder import written_whole
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
 from txn_assets.stores import google_errors
-from txn_assets.stores.clients import Clients
+from txn_assets.stores.clients import REQUESTS_AT_ONCE, Clients
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.landed_names import is_lake_object, object_name
 from txn_assets.stores.ledger_columns import ledger_columns
@@ -118,6 +119,12 @@ class GcsStore(Store):
         if blob is None or record is None or record.file.name != name:
             return None
         return record.at(blob.updated)
+
+    def newest_loads(self, names: Collection[str]) -> dict[str, LoadRecord]:
+        """Return the load record of each file that has one."""
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            records = pool.map(self.held, names)
+        return {record.file.name: record for record in records if record}
 
     def held_versions(self) -> dict[str, HeldVersion]:
         """Return the newest version of each file, from the metadata of objects in the configured format.

@@ -97,8 +97,12 @@ class PostgresStore(Store):
 
     def held(self, name: str) -> LoadRecord | None:
         """Return the newest ledger row of the file `name`, or None before its first load."""
+        return self.newest_loads([name]).get(name)
+
+    def newest_loads(self, names: Collection[str]) -> dict[str, LoadRecord]:
+        """Return the newest ledger row of each file that has one."""
         with self._connect() as connection:
-            return self._held(connection, [name], catalog.read(connection, self.table)).get(name)
+            return self._held(connection, list(names), catalog.read(connection, self.table))
 
     def holds_any(self, name: str, ids: Sequence[str]) -> bool:
         """Return whether a row of the file `name` has one of `ids` as its row id."""

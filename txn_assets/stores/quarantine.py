@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.api_core.exceptions import NotFound
+from google.cloud import storage
 
+from txn_assets.files.file_status import Findings, findings_metadata, refusal_metadata
 from txn_assets.files.ledger import FileVersion
+from txn_assets.files.report import ValidationReport
+from txn_assets.stores import google_errors
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.landed_names import quarantine_name
 
@@ -22,14 +26,48 @@ class Quarantine:
     bucket: str
     prefix: str
 
-    def store(self, version: FileVersion, rejected: Path | None) -> str | None:
-        """Store `rejected` as the quarantine object of the file and return its address; delete the object if None."""
-        name = quarantine_name(self.prefix, version.name)
-        blob = self.clients.storage.bucket(self.bucket).blob(name)
-        if rejected is None:
+    def store(self, version: FileVersion, report: ValidationReport, rejected: Path) -> str | None:
+        """Store `rejected` as the quarantine object of the file and return its address.
+
+        If no row is rejected, delete the object instead.
+        """
+        blob = self._blob(version.name)
+        if not report.rejected:
             with contextlib.suppress(NotFound):
                 blob.delete()
             return None
-        blob.metadata = {"source_generation": str(version.generation)}
+        blob.metadata = findings_metadata(version, report)
         blob.upload_from_filename(str(rejected), content_type="text/csv", checksum="crc32c")
-        return f"gs://{self.bucket}/{name}"
+        return self.address(version.name)
+
+    def refuse(self, version: FileVersion, sentence: str) -> str | None:
+        """Note why `version` was refused as a whole, next to the rejected rows of the file, if it has any.
+
+        Return a message if that fails, because the refusal is what matters.
+        """
+        note = refusal_metadata(version, sentence)
+        blob = self._blob(version.name)
+        try:
+            try:
+                blob.reload()
+            except NotFound:
+                blob.metadata = note
+                blob.upload_from_string(b"", content_type="text/csv")
+            else:
+                blob.metadata = (blob.metadata or {}) | note
+                blob.patch()
+        except google_errors.FAULTS as error:
+            return google_errors.explain(error, self.address(version.name))
+        return None
+
+    def findings(self, version: FileVersion) -> Findings | None:
+        """Return what validation found in `version`, or None if no row and no file was rejected."""
+        blob = self.clients.storage.bucket(self.bucket).get_blob(quarantine_name(self.prefix, version.name))
+        return Findings.of_metadata(blob.metadata or {}, version.generation) if blob else None
+
+    def address(self, name: str) -> str:
+        """Return the gs:// address of the rejected rows of the file `name`."""
+        return f"gs://{self.bucket}/{quarantine_name(self.prefix, name)}"
+
+    def _blob(self, name: str) -> storage.Blob:
+        return self.clients.storage.bucket(self.bucket).blob(quarantine_name(self.prefix, name))

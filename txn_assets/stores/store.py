@@ -59,6 +59,13 @@ class Store(ABC):
     def held(self, name: str) -> LoadRecord | None:
         """Return the newest ledger row of the file `name`, or None before its first load."""
 
+    def newest_loads(self, names: Collection[str]) -> dict[str, LoadRecord]:
+        """Return the newest ledger row of each of the files `names` that has one; create nothing.
+
+        Readers may not write, so a store whose `held` creates its ledger overrides this.
+        """
+        return {name: record for name in names if (record := self.held(name))}
+
     @abstractmethod
     def held_versions(self) -> dict[str, HeldVersion]:
         """Return the newest version in the ledger for each file, by name."""

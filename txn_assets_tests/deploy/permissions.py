@@ -48,6 +48,7 @@ METHODS: dict[str, tuple[str, ...]] = {
         *("storage.buckets.get", "storage.objects.get", "storage.objects.list"),
     ),
     "open": ("storage.objects.get",),
+    "patch": ("storage.objects.get", "storage.objects.update"),
     "query": ("bigquery.jobs.create", "bigquery.tables.getData", "bigquery.tables.updateData"),
     "reload": ("storage.buckets.get", "storage.objects.get"),
     "rewrite": ("storage.objects.create", "storage.objects.delete", "storage.objects.get"),

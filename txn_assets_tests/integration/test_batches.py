@@ -16,6 +16,7 @@ from txn_assets.environment import ConfigError
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.files.arrival import RANGE_TAGS
 from txn_assets.files.ledger import Action, FileVersion
+from txn_assets.files.report import ValidationReport
 from txn_assets.files.values import HashedFile
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.postgres import PostgresStore
@@ -280,11 +281,11 @@ def _with_quarantine(
     tried: list[str] = []
 
     class Failing(Quarantine):
-        def store(self, version: FileVersion, rejected: Path | None) -> str | None:
+        def store(self, version: FileVersion, report: ValidationReport, rejected: Path) -> str | None:
             tried.append(version.name)
             if version.name in errors:
                 raise errors[version.name](TEXT)
-            return super().store(version, rejected)
+            return super().store(version, report, rejected)
 
     for name in names:
         deployment.land(name, make_file(*many_rows(3)))

@@ -1,0 +1,61 @@
+"""Find out what became of a file version: ask the landing zone, the quarantine and the ledgers, and judge.
+
+Nothing is created or changed, so an account that may only read can do it. Each query of BigQuery's ledger costs money,
+so it is asked last, and only if its answer decides. `files/file_status.py` judges.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from txn_assets.files.file_status import Facts, FileStatus, RunState, is_undecided, judge
+from txn_assets.files.ledger import FileVersion, LoadRecord
+from txn_assets.stores.clients import REQUESTS_AT_ONCE
+from txn_assets.stores.registry import STORES, StoreEntry
+from txn_assets.stores.services import Services
+
+COSTLY = ("bigquery",)
+"""Keys of the stores that are asked last."""
+
+
+def read_status(services: Services, version: FileVersion, run: RunState | None = None) -> FileStatus | None:
+    """Return what became of `version`, given its newest run if Dagster knows one; None if nothing knows the version.
+
+    Only the name and the generation of `version` matter.
+
+    Raises:
+        StoreError: a ledger cannot be read.
+    """
+    return read_statuses(services, {version: run})[version]
+
+
+def read_statuses(
+    services: Services, runs: Mapping[FileVersion, RunState | None]
+) -> dict[FileVersion, FileStatus | None]:
+    """Return what became of each version in `runs`, with one query per ledger; see `read_status`."""
+    versions = list(runs)
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        live = pool.map(lambda version: services.landing.latest(version.name), versions)
+        findings = pool.map(services.quarantine.findings, versions)
+        bucket = dict(zip(versions, zip(live, findings, strict=True), strict=True))
+
+    def facts(version: FileVersion, loads: Mapping[str, Mapping[str, LoadRecord]], *unread: str) -> Facts:
+        live, findings = bucket[version]
+        held = {label: of_store.get(version.name) for label, of_store in loads.items()}
+        return Facts(feed=services.feed.name, live=live, held=held, unread=unread, findings=findings, run=runs[version])
+
+    names = [version.name for version in versions]
+    cheap = {entry.label: _loads(services, entry, names) for entry in STORES if entry.key not in COSTLY}
+    costly = [entry for entry in STORES if entry.key in COSTLY]
+    found = {version: facts(version, cheap, *(entry.label for entry in costly)) for version in versions}
+    undecided = [version for version, one in found.items() if is_undecided(version, one)]
+    if undecided:
+        names = [version.name for version in undecided]
+        loads = cheap | {entry.label: _loads(services, entry, names) for entry in costly}
+        in_order = {entry.label: loads[entry.label] for entry in STORES}
+        found |= {version: facts(version, in_order) for version in undecided}
+    return {version: judge(version, one) for version, one in found.items()}
+
+
+def _loads(services: Services, entry: StoreEntry, names: Sequence[str]) -> dict[str, LoadRecord]:
+    store = services.stores[entry.key]
+    return store.retry_transient(lambda: store.newest_loads(names))
