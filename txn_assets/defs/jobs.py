@@ -12,7 +12,7 @@ from txn_assets.defs.names import prefixed
 from txn_assets.defs.partitions import partitions_name
 from txn_assets.defs.services import read_ledgers
 from txn_assets.feeds.feed import Feed
-from txn_assets.files.arrival import names_in_runs
+from txn_assets.files.arrival import LOAD_JOB, names_in_runs
 from txn_assets.files.retention import outdated_keys, outdated_objects
 from txn_assets.sections.operation import Retention
 from txn_assets.stores.services import AllServices
@@ -25,7 +25,7 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-LOAD, WATCH, REMOVE_OLD = "load_landed_files", "watch_landing_zone", "remove_old"
+LOAD, WATCH, REMOVE_OLD = LOAD_JOB, "watch_landing_zone", "remove_old"
 """Names of the jobs of the first feed."""
 
 

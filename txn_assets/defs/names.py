@@ -12,7 +12,7 @@ def asset_key(feed: Feed, name: str) -> dg.AssetKey:
 
 def prefixed(feed: Feed, name: str) -> str:
     """Return the name of a job, sensor, schedule, group or resource of `feed`, such as `refunds_daily_sweep`."""
-    return f"{feed.prefix}_{name}" if feed.prefix else name
+    return feed.prefixed(name)
 
 
 def without_prefix(feed: Feed, stage: str) -> str:

@@ -12,8 +12,7 @@ from txn_assets.config import PipelineConfig
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.services import open_services
 from txn_assets.feeds.feed import Feed
-
-LANDED_FILES = "landed_files"
+from txn_assets.files.arrival import PARTITIONS
 
 
 class LandedFilePartitions(dg.DynamicPartitionsDefinition):
@@ -91,7 +90,7 @@ def look_for_files_in(config: PipelineConfig, feed: Feed) -> None:
 
 def partitions_name(feed: Feed) -> str:
     """Return the name of the partitions of `feed`."""
-    return prefixed(feed, LANDED_FILES)
+    return prefixed(feed, PARTITIONS)
 
 
 def landed_files_of(feed: Feed) -> LandedFilePartitions:
@@ -99,7 +98,7 @@ def landed_files_of(feed: Feed) -> LandedFilePartitions:
     return LandedFilePartitions(name=partitions_name(feed))
 
 
-landed_files = LandedFilePartitions(name=LANDED_FILES)
+landed_files = LandedFilePartitions(name=PARTITIONS)
 """The partitions of the first feed, for assets of your own."""
 
 

@@ -19,7 +19,11 @@ from txn_assets.defs.partitions import landed_files_of, partitions_name
 from txn_assets.defs.services import read_ledgers
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import (
+    FEW_FILES,
+    GENERATION_TAG,
     RANGE_TAGS,
+    RUN_KEY_TAG,
+    SENSOR,
     SMALL_BYTES,
     Cursor,
     LeftAlone,
@@ -52,7 +56,7 @@ def make_sensor(feed: Feed) -> dg.SensorDefinition:
     """Return the sensor of the landing zone of `feed`."""
 
     @dg.sensor(
-        name=prefixed(feed, "new_landed_files"),
+        name=prefixed(feed, SENSOR),
         job_name=prefixed(feed, LOAD),
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -89,13 +93,27 @@ def make_sensor(feed: Feed) -> dg.SensorDefinition:
             f"{len(selection.requested)} new files among {looked_at}; {selection.waiting} more are waiting."
         )
         keys, added = _register(context.instance, feed, selection.requested)
+        requested = _without_run(context.instance, selection.requested)
         return dg.SensorResult(
-            run_requests=[_request(batch) for batch in batches(selection.requested, keys)],
+            run_requests=[_request(batch) for batch in batches(requested, keys)],
             dynamic_partitions_requests=[landed_files_of(feed).build_add_request(added)] if added else [],
             cursor=selection.cursor.text(),
         )
 
     return new_landed_files
+
+
+def _without_run(instance: dg.DagsterInstance, versions: Sequence[FileVersion]) -> list[FileVersion]:
+    """Return the `versions` that the upload service has not requested yet.
+
+    Dagster skips the request of a run whose key exists, but the key of a batch is not that of its files.
+    """
+    if len(versions) <= FEW_FILES:
+        return list(versions)
+    keys = [str(version) for version in versions]
+    runs = instance.get_runs(filters=dg.RunsFilter(tags={RUN_KEY_TAG: keys}))
+    known = {run.tags[RUN_KEY_TAG] for run in runs}
+    return [version for version in versions if str(version) not in known]
 
 
 def make_daily_sweep(feed: Feed, orchestration: Orchestration) -> dg.ScheduleDefinition:
@@ -224,7 +242,7 @@ def _request(batch: Sequence[FileVersion], *, sweep: str = "", tags: Mapping[str
     suffix = f"#{sweep}" if sweep else ""
     first, last = batch[0], batch[-1]
     if len(batch) == 1:
-        of_one = {"txn_assets/generation": str(first.generation)}
+        of_one = {GENERATION_TAG: str(first.generation)}
         return dg.RunRequest(run_key=f"{first}{suffix}", partition_key=first.name, tags={**of_one, **(tags or {})})
     digest = hashlib.sha256("\n".join(map(str, batch)).encode()).hexdigest()[:16]
     key = f"{first} and {len(batch) - 1} more ({digest}){suffix}"

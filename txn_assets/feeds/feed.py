@@ -70,6 +70,10 @@ class Feed:
         """The prefix of the feed's assets; '' for the first feed."""
         return "" if self.is_first else self.name
 
+    def prefixed(self, name: str) -> str:
+        """Return the name of a definition of the feed, such as its job or its partitions."""
+        return f"{self.prefix}_{name}" if self.prefix else name
+
     @property
     def file(self) -> str:
         """What a file is called in a message."""

@@ -42,6 +42,15 @@ FORBIDDEN_IN_KEYS = ("...", "\a", "\b", "\f", "\n", "\r", "\t", "\v", "\0")
 
 CURSOR_VERSION = 3
 
+LOAD_JOB, SENSOR, PARTITIONS = "load_landed_files", "new_landed_files", "landed_files"
+"""Names of the job that loads files, of the sensor that requests it, and of the partitions, in the first feed."""
+
+GENERATION_TAG = "txn_assets/generation"
+"""Tag of a run of one file: the generation that it was requested for."""
+
+RUN_KEY_TAG = "dagster/run_key"
+"""Tag by which Dagster recognizes a run that was requested before."""
+
 KEY_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 """Tags of a run of one partition (KEY_TAG), and of a run of several partitions (RANGE_TAGS)."""
