@@ -1,12 +1,14 @@
 """What the routes work with: the configuration, the feeds and their services. One object for each application."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from txn_assets.config import PipelineConfig
 from txn_assets.stores.services import AllServices
+from txn_assets.upload.waiting import Waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +17,11 @@ class Platform:
 
     config: PipelineConfig
     services: AllServices
+
+    @cached_property
+    def waiting(self) -> Waiting:
+        """The clients that wait for a load."""
+        return Waiting(self.services)
 
 
 def _platform_of(request: Request) -> Platform:
