@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from txn_assets.config import load_config
-from txn_assets.environment import config_path, project_root, servers_environment, txn_home
+from txn_assets.environment import config_path, project_root, servers_environment, txn_home, txn_target
 from txn_assets.errors import UserError
 from txn_assets.feeds.configured import find_feed
 from txn_assets.feeds.feed import FIRST_FEED
@@ -35,6 +35,7 @@ commands:
   up       start the local servers and list them           txn up
   status   list the local servers; fail if one is down     txn status
   env      print variables for psql, bq, gcloud, clients   eval "$(txn env)"
+  token    print a token for the local upload service      txn token --minutes 480
   down     stop the local servers and keep their data      txn down
 
 Run `txn COMMAND --help` for the options of a command."""
@@ -129,6 +130,18 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--listen", metavar="ADDRESS", help="also listen on this address of the machine, until `txn down`")
     up.set_defaults(call=_up)
 
+    token = commands.add_parser(
+        "token",
+        description="Print a bearer token for the upload service of the local target; start the servers if needed.",
+    )
+    scope = "transactions:write sales:read"
+    token.add_argument(
+        "--scope", default=scope, help="what the token allows, separated by blanks (default: %(default)s)"
+    )
+    token.add_argument("--subject", default="local", help="whose token it is (default: %(default)s)")
+    token.add_argument("--minutes", type=int, default=60, help="how long it is valid (default: %(default)s)")
+    token.set_defaults(call=_token)
+
     plain = {
         "status": (_status, "List the local servers; the exit code is 0 if all of them answer."),
         "env": (_env, "Print variables that point clients at the local servers; start the servers if needed."),
@@ -218,6 +231,21 @@ def _env(_: argparse.Namespace) -> int:
     project_id = config.data_warehouse.project_id
     for name, value in exports.variables(endpoints, project_id=project_id, home=txn_home()).items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    return 0
+
+
+def _token(given: argparse.Namespace) -> int:
+    from txn_assets.local.tokens import make_token  # noqa: PLC0415 - only this command needs PyJWT
+
+    config = load_config()
+    oauth2 = config.security.oauth2
+    if txn_target() != "local" or oauth2.issuer:
+        issuer = oauth2.issuer or "the issuer in security.oauth2.issuer"
+        message = f"`txn token` makes tokens of the local issuer only. Get one from {issuer} instead."
+        raise UserError(message)
+    endpoints = ensure_up(txn_home(), seed_from(config))
+    claims = {"iss": endpoints.issuer_url, "aud": oauth2.audience, "sub": given.subject, "scope": given.scope}
+    sys.stdout.write(f"{make_token(txn_home(), claims, minutes=given.minutes)}\n")
     return 0
 
 

@@ -25,6 +25,7 @@ class Endpoints:
 
     gcs_url: str
     bigquery_url: str
+    issuer_url: str
     postgres_host: str
     postgres_port: int
     postgres_user: str

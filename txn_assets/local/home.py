@@ -87,6 +87,11 @@ class Home:
         return self.stack / "postgres"
 
     @property
+    def token_key(self) -> Path:
+        """Private key that signs bearer tokens, as a JWK. Made with the first token."""
+        return self.stack / "token-key.json"
+
+    @property
     def logs(self) -> Path:
         """Current and previous log of each server."""
         return self.stack / "logs"

@@ -44,6 +44,11 @@ def postgres_answers(host: str, port: int, *, patience: float = PATIENCE) -> boo
         return False
 
 
+def issuer_answers(url: str, *, patience: float = PATIENCE) -> bool:
+    """Return whether the issuer of tokens publishes its configuration."""
+    return _get(url, "/.well-known/openid-configuration", patience)[0] == http.client.OK
+
+
 def _get(url: str, path: str, patience: float) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patience)
     try:

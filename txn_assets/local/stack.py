@@ -176,6 +176,8 @@ def _answers(name: str, url: str) -> bool:
     if name == "postgres":
         address = urlsplit(url)
         return probes.postgres_answers(str(address.hostname), int(address.port or 0))
+    if name == "issuer":
+        return probes.issuer_answers(url)
     return probes.bigquery_answers(url) if name == "bigquery" else probes.gcs_answers(url)
 
 

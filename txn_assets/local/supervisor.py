@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Never
 
-from txn_assets.local import bigquery, forward, ports, postgres, servers
+from txn_assets.local import bigquery, forward, issuer, ports, postgres, servers
 from txn_assets.local.home import Home, locked, read_json, write_json, write_private
 from txn_assets.local.processes import Process
 from txn_assets.local.servers import PortTakenError, Server, StartError
@@ -31,7 +31,7 @@ from txn_assets.local.servers import PortTakenError, Server, StartError
 START_SECONDS = 180.0
 """Timeout for starting all servers. That takes two to six seconds, or longer under heavy load or from a cold disk."""
 _STOP_SECONDS = 30.0
-_PORT_NAMES = ("gcs", "fake-gcs-server", "bigquery", "bigquery-grpc", "postgres")
+_PORT_NAMES = ("gcs", "fake-gcs-server", "bigquery", "bigquery-grpc", "postgres", "issuer")
 
 
 class _Stopped(BaseException):
@@ -89,6 +89,7 @@ class Supervisor:
         self._add(servers.fake_gcs_server(self._home, chosen))
         self._add(servers.gcs(self._home, chosen))
         self._add(postgres.server(self._home, chosen))
+        self._add(issuer.server(self._home, chosen))
         if self._home.listen.exists():
             self._add(forward.server(self._home, chosen, self._home.listen.read_text()))
         deadline = time.monotonic() + START_SECONDS
@@ -133,6 +134,7 @@ class Supervisor:
             "endpoints": {
                 "gcs_url": f"http://127.0.0.1:{chosen['gcs']}",
                 "bigquery_url": f"http://127.0.0.1:{chosen['bigquery']}",
+                "issuer_url": f"http://127.0.0.1:{chosen['issuer']}",
                 "postgres_host": "127.0.0.1",
                 "postgres_port": chosen["postgres"],
                 "postgres_user": postgres.SUPERUSER,

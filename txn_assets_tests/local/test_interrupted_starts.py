@@ -38,7 +38,13 @@ def start(home: Path, seed: Seed) -> "subprocess.Popen[bytes]":
 
 def servers_of(home: Path) -> dict[str, list[psutil.Process]]:
     """Return the servers below `home` by name, without asking the stack; for PostgreSQL, its first process."""
-    signs = {"local-bigquery": "bigquery", "fake-gcs": "fake-gcs-server", "gcs_shim": "gcs", " -D ": "postgres"}
+    signs = {
+        "local-bigquery": "bigquery",
+        "fake-gcs": "fake-gcs-server",
+        "gcs_shim": "gcs",
+        "local.issuer": "issuer",
+        " -D ": "postgres",
+    }
     found: dict[str, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -54,7 +60,7 @@ def counts(home: Path) -> dict[str, int]:
     return {name: len(found) for name, found in servers_of(home).items() if name != "other"}
 
 
-ONE_OF_EACH = {"bigquery": 1, "fake-gcs-server": 1, "gcs": 1, "postgres": 1}
+ONE_OF_EACH = {"bigquery": 1, "fake-gcs-server": 1, "gcs": 1, "issuer": 1, "postgres": 1}
 
 
 class Clients:

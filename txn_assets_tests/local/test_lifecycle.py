@@ -29,7 +29,7 @@ def test_many_starters_start_one_stack(home: Path) -> None:
     ]
     outputs = [starter.communicate(timeout=120)[0] for starter in starters]
     assert [starter.returncode for starter in starters] == [0] * 4
-    assert outputs[0].count(" up ") == 4
+    assert outputs[0].count(" up ") == 5
     assert set(outputs) == {outputs[0]}
 
 
@@ -45,7 +45,7 @@ def test_up_in_a_pipeline_returns_and_leaves_the_servers_running(home: Path, see
         start_new_session=True,
         check=True,
     )
-    assert done.stdout.count(" up ") == 4
+    assert done.stdout.count(" up ") == 5
     before = processes_of(home)
     ensure_up(home, seed)
     assert processes_of(home) == before

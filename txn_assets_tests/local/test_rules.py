@@ -78,6 +78,7 @@ def test_dsn_is_quoted() -> None:
     endpoints = Endpoints(
         gcs_url="",
         bigquery_url="",
+        issuer_url="",
         postgres_host="127.0.0.1",
         postgres_port=5432,
         postgres_user="a b",
