@@ -15,22 +15,32 @@ class Hash(Section):
     key_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "none"
 
 
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#]+[^\s?#]*$")]
+
+
 class OAuth2(Section):
     """Whose bearer tokens the upload service accepts.
 
-    The local target has its own issuer, so the keys can stay empty there.
+    The local target has its own issuer, so both addresses can stay empty there.
 
     Attributes:
         issuer: the value of `iss`; the keys are looked up at `<issuer>/.well-known/openid-configuration`.
-        jwks_url: where the issuer publishes its keys, if not where its configuration says.
+        jwks_url: where the issuer publishes its keys, if it has no such configuration.
         audience: a value that `aud` must contain.
         leeway_seconds: how far the clocks may differ.
     """
 
-    issuer: str | None = None
-    jwks_url: str | None = None
-    audience: str = "txn-assets"
+    issuer: Url | None = None
+    jwks_url: Url | None = None
+    audience: Annotated[str, StringConstraints(min_length=1)] = "txn-assets"
     leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
+
+    @model_validator(mode="after")
+    def _keys_have_an_issuer(self) -> Self:
+        if self.jwks_url and not self.issuer:
+            message = "security.oauth2.jwks_url needs security.oauth2.issuer: the value of `iss` in the issuer's tokens"
+            raise ValueError(message)
+        return self
 
 
 class Security(Section):
