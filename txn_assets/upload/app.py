@@ -7,7 +7,10 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from txn_assets.upload import problems, receive
+from txn_assets.upload import health, metrics, page, problems, receive
+from txn_assets.upload.auth import make_verifier
+from txn_assets.upload.health import make_checks
+from txn_assets.upload.limits import Limits
 from txn_assets.upload.platform import Platform
 
 SPARE_THREADS = 8
@@ -26,11 +29,16 @@ def create_app(platform: Platform) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.platform = platform
+    app.state.verifier = make_verifier(platform.config)
+    app.state.limits = Limits(platform.config.upload)
+    app.state.checks = make_checks(platform)
     app.state.in_progress = set()
     # Set when the service is about to end, so that nothing waits any longer than it must.
     app.state.draining = asyncio.Event()
     problems.install(app)
     app.include_router(receive.make_router(platform.config))
+    for module in (health, metrics, page):
+        app.include_router(module.router)
     return app
 
 

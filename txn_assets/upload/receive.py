@@ -29,6 +29,7 @@ from txn_assets.upload.auth import Uploader
 from txn_assets.upload.digests import Digests, parse_digests
 from txn_assets.upload.header import HEAD_BYTES, check_head
 from txn_assets.upload.idempotency import MARGIN_SECONDS, Claim, fingerprint_of, parse_key
+from txn_assets.upload.limits import Meter, TheLimits
 from txn_assets.upload.multipart import FIELD, Body, FormBody, PlainBody
 from txn_assets.upload.names import landed_name
 from txn_assets.upload.platform import Platform, ThePlatform
@@ -273,7 +274,7 @@ def _find_body(content_type: str | None, name: str | None) -> Body:
     return PlainBody(name)
 
 
-async def receive(request: Request, platform: Platform, subject: str, given: Given) -> FileVersion:
+async def receive(request: Request, platform: Platform, subject: str, given: Given, meter: Meter) -> FileVersion:
     """Receive the body of `request` and land the file in it.
 
     Raises:
@@ -296,6 +297,7 @@ async def receive(request: Request, platform: Platform, subject: str, given: Giv
     stream = request.stream()
     try:
         async for data in _pieces(stream, idle):
+            meter.count(len(data))
             await reception.take(data)
         return await reception.finish()
     except (Problem, StoreError):
@@ -340,15 +342,17 @@ def make_router(config: PipelineConfig) -> APIRouter:
     return router
 
 
-async def upload(
+async def upload(  # noqa: PLR0913, PLR0917 - FastAPI passes what the parameters name
     request: Request,
     platform: ThePlatform,
     subject: Uploader,
+    limits: TheLimits,
     name: Annotated[str | None, Query(description="Name of the file; needed if the body is the file itself.")] = None,
     feed: Annotated[str | None, Query(description="Feed of the file; the first one by default.")] = None,
 ) -> Response:
     """Land a file, and say what became of it."""
-    given = read_request(request, platform.config, name=name, feed=feed)
-    version = await receive(request, platform, subject.name, given)
+    async with limits.upload(subject) as meter:
+        given = read_request(request, platform.config, name=name, feed=feed)
+        version = await receive(request, platform, subject.name, given, meter)
     location = f"/uploads/{quote(str(version), safe='/@')}"
     return JSONResponse({"status": "accepted", "upload": location}, 202, headers={"Location": location})
