@@ -232,3 +232,13 @@ def put(location: str, content: bytes, content_range: str) -> tuple[int, http.cl
     answer = response.read()
     connection.close()
     return response.status, response.headers, answer
+
+
+def test_missing_bucket_is_not_a_missing_object(bucket: Bucket) -> None:
+    """A 404 says whether the object is missing, or its bucket."""
+    with pytest.raises(NotFound) as caught:
+        bucket.blob("missing").reload()
+    assert "bucket does not exist" not in caught.value.message
+    bucket.delete()
+    with pytest.raises(NotFound, match="The specified bucket does not exist"):
+        bucket.blob("missing").reload()

@@ -38,6 +38,11 @@ def not_found(bucket: str, name: str) -> Refusal:
     return Refusal(HTTPStatus.NOT_FOUND, "notFound", f"No such object: {bucket}/{name}")
 
 
+def no_bucket() -> Refusal:
+    """Return the 404 for a bucket, or for any object in it."""
+    return Refusal(HTTPStatus.NOT_FOUND, "notFound", "The specified bucket does not exist.")
+
+
 def no_session() -> Refusal:
     """Return the 404 for an upload that has finished or was lost when the shim stopped."""
     return Refusal(HTTPStatus.NOT_FOUND, "notFound", "No such upload session: start the upload again.")

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import aiohttp
 from aiohttp import web
 
-from txn_assets.local.gcs_shim.answers import Refusal, condition_not_met, not_found
+from txn_assets.local.gcs_shim.answers import Refusal, condition_not_met, no_bucket, not_found
 from txn_assets.local.gcs_shim.backend import Backend, forwarded_headers, version_in
 from txn_assets.local.gcs_shim.locks import ObjectLocks
 from txn_assets.local.gcs_shim.preconditions import ABSENT, Conditions, Version
@@ -74,6 +74,8 @@ class Proxy:
             self._store.check(bucket, name)
         except UnstorableError as error:
             raise not_found(bucket, name) from error
+        if not self._store.has_bucket(bucket):
+            raise no_bucket()
 
     # Reading: check the generation in the response instead of querying the object first.
 

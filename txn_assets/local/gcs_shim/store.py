@@ -41,6 +41,10 @@ class Store:
             return error.errno == errno.ENODATA
         return True
 
+    def has_bucket(self, bucket: str) -> bool:
+        """Return whether there is a bucket of that name."""
+        return (self._root / bucket).is_dir()
+
     def check(self, bucket: str, name: str) -> None:
         """Reject names that the server would confuse, lose, or write outside its folder.
 

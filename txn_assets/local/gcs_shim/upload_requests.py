@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from txn_assets.local.gcs_shim.answers import Refusal, condition_not_met, incomplete, no_session, resource
+from txn_assets.local.gcs_shim.answers import Refusal, condition_not_met, incomplete, no_bucket, no_session, resource
 from txn_assets.local.gcs_shim.backend import PIECE_BYTES, Backend
 from txn_assets.local.gcs_shim.locks import ObjectLocks
 from txn_assets.local.gcs_shim.preconditions import Conditions
@@ -61,7 +61,7 @@ class UploadRequests:
     async def _begin(self, request: web.Request, bucket: str) -> web.Response:
         async with self._backend.send("GET", f"/storage/v1/b/{quote(bucket, safe='')}") as answer:
             if answer.status != HTTPStatus.OK:
-                raise Refusal(HTTPStatus.NOT_FOUND, "notFound", "The specified bucket does not exist.")
+                raise no_bucket()
         content = await request.read()
         metadata = json.loads(content) if content.strip() else {}
         name = request.query.get("name") or metadata.get("name")
