@@ -76,7 +76,8 @@ def make_checks(platform: Platform) -> tuple[Check, ...]:
         try:
             blob.reload(timeout=TIMEOUT_SECONDS, retry=None)
         except NotFound as error:
-            if "bucket" in str(error.message).casefold().partition(landing.bucket.casefold())[0]:
+            # Otherwise only the object is missing. GCS tells the two apart by the message alone.
+            if "bucket does not exist" in error.message:
                 raise
 
     return (Check("bucket", ask_for_object), Check("ledger", lambda: services.stores["postgres"].held(_PROBED)))
