@@ -67,41 +67,49 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer_defect)
 
 
-def _response(problem: Problem) -> JSONResponse:
+def _response(request: Request, problem: Problem) -> JSONResponse:
+    headers = {**(problem.headers or {})}
+    if getattr(request.state, "must_close", False):
+        # The rest of the body is not read.
+        headers["Connection"] = "close"
     content = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": problem.detail,
     }
-    return JSONResponse(content, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+    return JSONResponse(content, problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
-async def _answer_problem(_: Request, error: Exception) -> Response:
+async def _answer_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return _response(error)
+    return _response(request, error)
 
 
-async def _answer_http_error(_: Request, error: Exception) -> Response:
+async def _answer_http_error(request: Request, error: Exception) -> Response:
     """Answer what Starlette itself refuses: an unknown path or method."""
     assert isinstance(error, StarletteHTTPException)
-    return _response(Problem(error.status_code, f"{error.detail}. See /docs for the routes.", headers=error.headers))
+    return _response(
+        request, Problem(error.status_code, f"{error.detail}. See /docs for the routes.", headers=error.headers)
+    )
 
 
-async def _answer_invalid(_: Request, error: Exception) -> Response:
+async def _answer_invalid(request: Request, error: Exception) -> Response:
     """Answer parameters that do not have their type. Leave out their values."""
     assert isinstance(error, RequestValidationError)
     faults = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()]
-    return _response(Problem(422, f"{'; '.join(faults)}. See /docs for the parameters."))
+    return _response(request, Problem(422, f"{'; '.join(faults)}. See /docs for the parameters."))
 
 
-async def _answer_store_error(_: Request, error: Exception) -> Response:
+async def _answer_store_error(request: Request, error: Exception) -> Response:
     """Answer that a store cannot be used. Its name and the remedy are for the log."""
     LOGGER.error("%s", error)
     if isinstance(error, StoreUnavailableError):
         detail = "A store of the platform does not respond: try again later."
-        return _response(Problem(503, detail, headers={"Retry-After": "30"}))
-    return _response(Problem(500, "A store of the platform cannot be used: ask its operators to look at the log."))
+        return _response(request, Problem(503, detail, headers={"Retry-After": "30"}))
+    return _response(
+        request, Problem(500, "A store of the platform cannot be used: ask its operators to look at the log.")
+    )
 
 
 async def _answer_disconnect(_: Request, __: Exception) -> Response:
@@ -109,5 +117,5 @@ async def _answer_disconnect(_: Request, __: Exception) -> Response:
     return Response(status_code=499)
 
 
-async def _answer_defect(_: Request, __: Exception) -> Response:
-    return _response(Problem(500, "The service failed: ask its operators to look at the log."))
+async def _answer_defect(request: Request, _: Exception) -> Response:
+    return _response(request, Problem(500, "The service failed: ask its operators to look at the log."))

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from python_multipart.multipart import parse_options_header
+from starlette.requests import ClientDisconnect
 
 from txn_assets.config import PipelineConfig
 from txn_assets.feeds.configured import feeds_of
@@ -47,6 +48,8 @@ FILE_TYPES = (
     "application/octet-stream",
 )
 """Content types of a body that is the file itself. Its first bytes say what it really is."""
+
+type Stream = AsyncGenerator[bytes]
 
 FORM_BYTES = 1 << 16
 """Maximum size of a form around its file."""
@@ -274,8 +277,10 @@ def _find_body(content_type: str | None, name: str | None) -> Body:
     return PlainBody(name)
 
 
-async def receive(request: Request, platform: Platform, subject: str, given: Given, meter: Meter) -> FileVersion:
-    """Receive the body of `request` and land the file in it.
+async def receive(  # noqa: PLR0913, PLR0917 - what the route has
+    request: Request, platform: Platform, subject: str, given: Given, stream: Stream, meter: Meter
+) -> FileVersion:
+    """Receive `stream`, the body of `request`, and land the file in it.
 
     Raises:
         Problem: the file cannot be accepted, or the client sent nothing for too long.
@@ -294,15 +299,11 @@ async def receive(request: Request, platform: Platform, subject: str, given: Giv
     )
     in_progress: set[Reception] = request.app.state.in_progress
     in_progress.add(reception)
-    stream = request.stream()
     try:
         async for data in _pieces(stream, idle):
             meter.count(len(data))
             await reception.take(data)
         return await reception.finish()
-    except (Problem, StoreError):
-        await _drain(stream)
-        raise
     finally:
         # Canceling this task does not cancel the cleanup, and the application waits for it before it ends.
         closing = asyncio.ensure_future(reception.close())
@@ -310,7 +311,7 @@ async def receive(request: Request, platform: Platform, subject: str, given: Giv
         await asyncio.shield(closing)
 
 
-async def _pieces(stream: AsyncGenerator[bytes], idle_seconds: float) -> AsyncIterator[bytes]:
+async def _pieces(stream: Stream, idle_seconds: float) -> AsyncIterator[bytes]:
     while True:
         try:
             async with asyncio.timeout(idle_seconds):
@@ -319,19 +320,21 @@ async def _pieces(stream: AsyncGenerator[bytes], idle_seconds: float) -> AsyncIt
             return
         except TimeoutError as error:
             message = f"Nothing arrived for {idle_seconds:g} seconds: nothing has landed. Send the file again."
-            raise Problem(408, message, headers={"Connection": "close"}) from error
+            raise Problem(408, message) from error
         yield data
 
 
-async def _drain(stream: AsyncGenerator[bytes]) -> None:
-    """Read on for a moment. Many clients look for an answer only after they have sent everything."""
-    with suppress(TimeoutError):
+async def _drain(stream: Stream) -> bool:
+    """Read on for a moment, because many clients look for an answer only at the end. Return whether it was reached."""
+    with suppress(TimeoutError, ClientDisconnect):
         async with asyncio.timeout(_DRAIN_SECONDS):
             size = 0
             async for data in stream:
                 size += len(data)
                 if size > _DRAIN_BYTES:
-                    return
+                    return False
+            return True
+    return False
 
 
 def make_router(config: PipelineConfig) -> APIRouter:
@@ -351,8 +354,14 @@ async def upload(  # noqa: PLR0913, PLR0917 - FastAPI passes what the parameters
     feed: Annotated[str | None, Query(description="Feed of the file; the first one by default.")] = None,
 ) -> Response:
     """Land a file, and say what became of it."""
-    async with limits.upload(subject) as meter:
-        given = read_request(request, platform.config, name=name, feed=feed)
-        version = await receive(request, platform, subject.name, given, meter)
+    stream = request.stream()
+    try:
+        async with limits.upload(subject) as meter:
+            given = read_request(request, platform.config, name=name, feed=feed)
+            version = await receive(request, platform, subject.name, given, stream, meter)
+    except (Problem, StoreError):
+        # A client that asked whether to go on (100-continue) has not sent the body.
+        request.state.must_close = "Expect" in request.headers or not await _drain(stream)
+        raise
     location = f"/uploads/{quote(str(version), safe='/@')}"
     return JSONResponse({"status": "accepted", "upload": location}, 202, headers={"Location": location})
