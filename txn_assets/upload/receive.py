@@ -320,7 +320,7 @@ async def _pieces(stream: Stream, idle_seconds: float) -> AsyncIterator[bytes]:
             return
         except TimeoutError as error:
             message = f"Nothing arrived for {idle_seconds:g} seconds: nothing has landed. Send the file again."
-            raise Problem(408, message) from error
+            raise Problem(408, message, headers={"Connection": "close"}) from error
         yield data
 
 

@@ -66,7 +66,11 @@ class Service:
     def landed_names(self) -> list[str]:
         """Return the names of all landed files."""
         prefix = f"{self.deployment.config.data_lake.landing}/"
-        return [blob.name.removeprefix(prefix) for blob in self.deployment.bucket.list_blobs(prefix=prefix)]
+        return [name.removeprefix(prefix) for name in sorted(self.objects()) if name.startswith(prefix)]
+
+    def objects(self) -> set[str]:
+        """Return the names of all objects in the bucket."""
+        return {blob.name for blob in self.deployment.bucket.list_blobs()}
 
     def peak_bytes(self) -> int:
         """Return the most memory that the process has had resident."""

@@ -156,9 +156,9 @@ def form(*parts: tuple[str, bytes], end: bytes = b"--X--\r\n") -> dict[str, Any]
 )
 def test_form_is_refused(service: Service, parts: list[tuple[str, bytes]], end: bytes, words: list[str]) -> None:
     """A form that has not exactly one complete file is refused, and nothing lands."""
-    before = service.landed_names()
+    before = service.objects()
     is_problem(service.post("/ingest", **form(*parts, end=end)), 400, *words)
-    assert service.landed_names() == before
+    assert service.objects() == before
 
 
 def test_other_fields_are_ignored(service: Service) -> None:
