@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         "--scope", default=scope, help="what the token allows, separated by blanks (default: %(default)s)"
     )
     token.add_argument("--subject", default="local", help="whose token it is (default: %(default)s)")
-    token.add_argument("--minutes", type=int, default=60, help="how long it is valid (default: %(default)s)")
+    token.add_argument("--minutes", type=_positive, default=60, help="how long it is valid (default: %(default)s)")
     token.set_defaults(call=_token)
 
     plain = {
@@ -150,6 +150,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, (call, description) in plain.items():
         commands.add_parser(name, description=description).set_defaults(call=call)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        message = f"{text!r} is not a positive whole number"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
 
 
 # Dagster takes a second to import, and only these two commands need it.

@@ -14,7 +14,7 @@ def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    for command in ("run", "check", "contract", "dev", "up", "status", "env", "down"):
+    for command in ("run", "check", "contract", "dev", "up", "status", "env", "token", "down"):
         (line,) = [line for line in lines if line.startswith(f"  {command} ")]
         assert f"txn {command}" in line
 
@@ -25,6 +25,7 @@ def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["start"], "txn: argument COMMAND: invalid choice: 'start'"),
         (["up", "now"], "txn: unrecognized arguments: now"),
         (["up", "--listen"], "txn up: argument --listen: expected one argument"),
+        (["token", "--minutes", "0"], "txn token: argument --minutes: '0' is not a positive whole number"),
     ],
 )
 def test_wrong_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str) -> None:

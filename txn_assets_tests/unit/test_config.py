@@ -197,6 +197,16 @@ class TestKeys:
         assert f"is a secret. Set it with the environment variable {variable} instead" in message
         assert "hunter2" not in message
 
+    @pytest.mark.parametrize("url", ["issuer.example.com", "file:///etc/passwd", "https://", "https://i.example/?a=b"])
+    def test_issuer_is_an_address(self, write: Write, url: str) -> None:
+        """The issuer of tokens is an HTTP address without a query."""
+        assert "security.oauth2.issuer" in refusal(write(changed(security__oauth2__issuer=url)))
+
+    def test_keys_need_an_issuer(self, write: Write) -> None:
+        """An address of keys alone would accept tokens of any issuer."""
+        message = refusal(write(changed(security__oauth2__jwks_url="https://issuer.example.com/keys")))
+        assert "security.oauth2.jwks_url needs security.oauth2.issuer" in message
+
     def test_address_with_a_password_is_not_repeated(self, write: Write) -> None:
         """A URL in place of a section is refused without repeating its password."""
         message = refusal(write(changed(data_warehouse__postgres="postgresql://user:hunter2@host/db")))
