@@ -10,15 +10,16 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
 from txn_assets.config import load_config
-from txn_assets.environment import config_path, project_root, servers_environment, txn_home, txn_target
+from txn_assets.environment import config_path, dagster_url, project_root, servers_environment, txn_home, txn_target
 from txn_assets.errors import UserError
 from txn_assets.feeds.configured import find_feed
 from txn_assets.feeds.feed import FIRST_FEED
-from txn_assets.local import exports
+from txn_assets.local import dagster_dev, exports
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.stack import down, ensure_up, listen_on, status
 
@@ -204,7 +205,11 @@ def _dev(given: argparse.Namespace) -> int:
 def _upload(given: argparse.Namespace) -> int:
     from txn_assets.upload.server import serve  # noqa: PLC0415 - imports the server and the clients
 
-    return serve(load_config(), given.port, listen=given.listen)
+    with ExitStack() as running:
+        if txn_target() == "local" and dagster_url() is None:
+            log = running.enter_context(dagster_dev.running(txn_home()))
+            sys.stderr.write(f"Dagster starts beside the service to load the files; its log is {log}.\n")
+        return serve(load_config(), given.port, listen=given.listen)
 
 
 def _up(given: argparse.Namespace) -> int:

@@ -1,23 +1,20 @@
 """Start the local stack, then Dagster's UI and daemon: `txn dev`, `python -m txn_assets.defs.dev` and `make dev`.
 
-`txn upload` runs them too, unless one of these does, so that uploaded files are loaded.
+`txn upload` starts it too, unless it runs already; see `local/dagster_dev.py`.
 
 `dagster dev` runs in its own process group, so that this command can stop it with all its processes. The settings of
 its instance are in `dagster.yaml`. See docs/operations.md.
 """
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from threading import Event, Thread
-from typing import IO
+from threading import Event
 
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,9 +23,10 @@ from txn_assets.config import load_config
 from txn_assets.defs.dagster_home import prepare
 from txn_assets.defs.run_liveness import RunLocks
 from txn_assets.environment import project_root, txn_home
-from txn_assets.local import dagster_address, ports
+from txn_assets.local import dagster_dev
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.home import locked
+from txn_assets.local.processes import end_with_parent
 from txn_assets.local.stack import LocalStackError, ensure_up
 
 SETTINGS = {
@@ -46,11 +44,6 @@ LOOK_SECONDS = 5.0
 STOP_SECONDS = 30.0
 """Seconds that Dagster and its runs have to stop before they are killed."""
 
-LOCK = "dev.lock"
-"""Name of the file in DAGSTER_HOME that whoever runs Dagster has locked."""
-
-_PR_SET_PDEATHSIG = 1
-
 
 def serve(port: str) -> int:
     """Run `dagster dev` until it ends or this command is stopped; return the exit code.
@@ -66,60 +59,24 @@ def serve(port: str) -> int:
     _check_port(port)
     dagster_home = prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config())))
     try:
-        with locked(dagster_home / LOCK, wait=False), _dagster(port, dagster_home) as dagster:
-            _watch(dagster, dagster_home, stop)
-            ended = dagster.poll()
+        with locked(dagster_home / "dev.lock", wait=False):
+            return _run(port, dagster_home, stop)
     except BlockingIOError as error:
         message = (
-            f"Another `txn dev` or `make dev` is running for {txn_home()}, or a `txn upload`, which runs Dagster too. "
+            f"Another `txn dev` or `make dev` is running for {txn_home()}, or a `txn upload`, which starts one. "
             "Use its UI, or stop it first."
         )
         raise LocalStackError(message) from error
-    return 0 if stop.is_set() else ended or 1
 
 
-@contextmanager
-def dagster_beside() -> Iterator[str]:
-    """Run Dagster beside the upload service, with its log below TXN_HOME, and yield the address of its UI.
-
-    If `txn dev` or another upload service runs it for this TXN_HOME, use that one.
-
-    Raises:
-        ConfigError: the configuration cannot be used.
-        LocalStackError: the local stack cannot be started.
-    """
-    dagster_home = prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config())))
-    port = str(ports.choose(("web_server",), {})["web_server"])
-    stop = Event()
-    with ExitStack() as running:
-        try:
-            running.enter_context(locked(dagster_home / LOCK, wait=False))
-        except BlockingIOError:
-            yield dagster_address.find(txn_home()) or ""
-            return
-        log = running.enter_context((dagster_home / "dev.log").open("wb"))
-        dagster = running.enter_context(_dagster(port, dagster_home, log=log))
-        watching = Thread(target=_watch, args=(dagster, dagster_home, stop), daemon=True)
-        watching.start()
-        try:
-            yield _url(port)
-        finally:
-            stop.set()
-            watching.join()
-
-
-@contextmanager
-def _dagster(port: str, dagster_home: Path, *, log: IO[bytes] | None = None) -> Iterator["subprocess.Popen[bytes]"]:
-    dagster = _start(port, dagster_home, log)
+def _run(port: str, dagster_home: Path, stop: Event) -> int:
+    dagster = _start(port, dagster_home)
     try:
-        with dagster_address.published(txn_home(), _url(port), dagster.pid):
-            yield dagster
+        with dagster_dev.published(txn_home(), f"http://127.0.0.1:{port}", dagster.pid):
+            _watch(dagster, dagster_home, stop)
     finally:
         _end(dagster)
-
-
-def _url(port: str) -> str:
-    return f"http://127.0.0.1:{port}"
+    return 0 if stop.is_set() else dagster.returncode or 1
 
 
 def _check_port(port: str) -> None:
@@ -139,18 +96,15 @@ def _check_port(port: str) -> None:
             raise LocalStackError(message) from error
 
 
-def _start(port: str, dagster_home: Path, log: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+def _start(port: str, dagster_home: Path) -> "subprocess.Popen[bytes]":
     command = str(Path(sys.executable).with_name("dagster"))
-    libc = ctypes.CDLL(None)
     return subprocess.Popen(
         [command, "dev", "-h", "127.0.0.1", "-p", port, "-w", str(project_root() / "workspace.yaml")],
         env=SETTINGS | os.environ | {"DAGSTER_HOME": str(dagster_home)},
         stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
         process_group=0,
         # Make Dagster shut down cleanly even if this command is killed.
-        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509 - only one thread so far
+        preexec_fn=end_with_parent(),  # noqa: PLW1509 - only one thread so far
     )
 
 

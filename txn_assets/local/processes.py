@@ -5,10 +5,11 @@ Use only the standard library, because `.venv-servers` imports this module too.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def _start_time(pid: int) -> int | None:
     # of the file and the start time is field 22.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def end_with_parent() -> Callable[[], object]:
+    """Return a `preexec_fn` that has the kernel send SIGTERM to a new process when its parent ends, however it ends."""
+    # Load the library before the fork.
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+_PR_SET_PDEATHSIG = 1
 
 
 def wait_gone(processes: Iterable[Process], *, seconds: float) -> list[Process]:

@@ -6,12 +6,19 @@ so it is asked last, and only if its answer decides. `files/file_status.py` judg
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from txn_assets.files.file_status import Facts, FileStatus, RunState, is_undecided, judge
 from txn_assets.files.ledger import FileVersion, LoadRecord
+from txn_assets.stores import google_errors
 from txn_assets.stores.clients import REQUESTS_AT_ONCE
+from txn_assets.stores.errors import StoreUnavailableError
 from txn_assets.stores.registry import STORES, StoreEntry
+from txn_assets.stores.retries import Budget, retry_transient
 from txn_assets.stores.services import Services
+
+RETRY_SECONDS = 5.0
+"""How long to retry transient errors of a ledger: somebody waits for the answer."""
 
 COSTLY = ("bigquery",)
 """Keys of the stores that are asked last."""
@@ -33,10 +40,13 @@ def read_statuses(
 ) -> dict[FileVersion, FileStatus | None]:
     """Return what became of each version in `runs`, with one query per ledger; see `read_status`."""
     versions = list(runs)
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        live = pool.map(lambda version: services.landing.latest(version.name), versions)
-        findings = pool.map(services.quarantine.findings, versions)
-        bucket = dict(zip(versions, zip(live, findings, strict=True), strict=True))
+    try:
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            live = pool.map(lambda version: services.landing.latest(version.name), versions)
+            findings = pool.map(services.quarantine.findings, versions)
+            bucket = dict(zip(versions, zip(live, findings, strict=True), strict=True))
+    except google_errors.FAULTS as error:
+        raise StoreUnavailableError(google_errors.explain(error, services.landing.address)) from error
 
     def facts(version: FileVersion, loads: Mapping[str, Mapping[str, LoadRecord]], *unread: str) -> Facts:
         live, findings = bucket[version]
@@ -58,4 +68,6 @@ def read_statuses(
 
 def _loads(services: Services, entry: StoreEntry, names: Sequence[str]) -> dict[str, LoadRecord]:
     store = services.stores[entry.key]
-    return store.retry_transient(lambda: store.newest_loads(names))
+    budget = Budget(seconds=RETRY_SECONDS)
+    attempt = partial(store.newest_loads, names)
+    return retry_transient(attempt, is_transient=store.is_transient, explain=store.explain, budget=budget)

@@ -25,7 +25,7 @@ from txn_assets.files.arrival import (
 )
 from txn_assets.files.file_status import RunState
 from txn_assets.files.ledger import FileVersion
-from txn_assets.local import dagster_address
+from txn_assets.local import dagster_dev
 
 ANSWER_SECONDS = 2.0
 """Maximum wait for Dagster: an upload is answered without it."""
@@ -78,7 +78,7 @@ def find_dagster() -> "DagsterClient | None":
     """
     url = dagster_url()
     if url is None and txn_target() == "local":
-        url = dagster_address.find(txn_home())
+        url = dagster_dev.find(txn_home())
     return DagsterClient(url.rstrip("/")) if url else None
 
 

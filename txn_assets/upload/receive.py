@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -35,6 +34,7 @@ from txn_assets.upload.multipart import FIELD, Body, FormBody, PlainBody
 from txn_assets.upload.names import landed_name
 from txn_assets.upload.platform import Platform, ThePlatform
 from txn_assets.upload.problems import Problem, documented
+from txn_assets.upload.status import answer_upload
 
 LOGGER = logging.getLogger("txn_assets.upload")
 
@@ -363,5 +363,5 @@ async def upload(  # noqa: PLR0913, PLR0917 - FastAPI passes what the parameters
         # A client that asked whether to go on (100-continue) has not sent the body.
         request.state.must_close = "Expect" in request.headers or not await _drain(stream)
         raise
-    location = f"/uploads/{quote(str(version), safe='/@')}"
-    return JSONResponse({"status": "accepted", "upload": location}, 202, headers={"Location": location})
+    prefer = request.headers.get("Prefer")
+    return await answer_upload(platform, given.feed, version, prefer, draining=request.app.state.draining)

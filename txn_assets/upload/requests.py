@@ -5,12 +5,11 @@ import logging
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import FileVersion
 from txn_assets.upload.dagster_client import DagsterError, find_dagster
-from txn_assets.upload.platform import Platform
 
-LOGGER = logging.getLogger(__name__)
+LOGGER = logging.getLogger("txn_assets.upload")
 
 
-def request_load(platform: Platform, feed: Feed, version: FileVersion) -> None:  # noqa: ARG001 - all routes pass it
+def request_load(feed: Feed, version: FileVersion) -> None:
     """Request the run that loads `version`, unless one is about to. Block for a few seconds at most.
 
     If Dagster does not answer, the sensor finds the file in the landing zone.

@@ -26,7 +26,7 @@ POLL_SECONDS = 0.5
 LOOK_SECONDS = 3.0
 """Seconds between two full looks at a file whose load may have ended, and before the first without any sign of it."""
 
-LOGGER = logging.getLogger(__name__)
+LOGGER = logging.getLogger("txn_assets.upload")
 
 
 @dataclass(eq=False)
@@ -42,7 +42,7 @@ class _Wait:
     feed: Feed
     version: FileVersion
     status: FileStatus
-    ended: "asyncio.Future[FileStatus]"
+    ended: "asyncio.Future[None]"
     has_looked: bool = False
     next_look: float = field(default_factory=lambda: time.monotonic() + LOOK_SECONDS)
 
@@ -68,19 +68,22 @@ class Waiting:
     _waits: list[_Wait] = field(default_factory=list, init=False)
     _poll: "asyncio.Task[None] | None" = field(default=None, init=False)
 
-    async def status(self, feed: Feed, version: FileVersion, seconds: float) -> FileStatus:
-        """Return what became of `version` once its load has ended, or what is known after `seconds`."""
+    async def status(self, feed: Feed, version: FileVersion, seconds: float, *, draining: asyncio.Event) -> FileStatus:
+        """Return what became of `version` once its load has ended, or what is known after `seconds`.
+
+        Return at once when the service is `draining`.
+        """
         loop = asyncio.get_running_loop()
         wait = _Wait(feed, version, _unread(feed, version, None), loop.create_future())
         self._waits.append(wait)
         if self._poll is None or self._poll.done():
             self._poll = loop.create_task(self._run())
+        drained = loop.create_task(draining.wait())
         try:
-            async with asyncio.timeout(seconds):
-                return await wait.ended
-        except TimeoutError:
+            await asyncio.wait((wait.ended, drained), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             return wait.status
         finally:
+            drained.cancel()
             self._waits.remove(wait)
 
     async def _run(self) -> None:
@@ -94,7 +97,7 @@ class Waiting:
             for wait, status in found:
                 wait.status = status
                 if not status.state.is_moving and not wait.ended.done():
-                    wait.ended.set_result(status)
+                    wait.ended.set_result(None)
             await asyncio.sleep(POLL_SECONDS)
 
     def _look(self, waits: Sequence[_Wait]) -> list[tuple[_Wait, FileStatus]]:
@@ -137,7 +140,7 @@ def _newest_runs(waits: Sequence[_Wait]) -> dict[_Wait, RunState]:
             dagster.request_run(wait.feed, wait.version)
         return {wait: dagster.with_reason(run) for wait, run in known.items()}
     except DagsterError as error:
-        LOGGER.info("%s", error)
+        LOGGER.debug("%s", error)
         return {}
 
 
