@@ -192,7 +192,7 @@ def refresh_script(names: Names, mart: Mart, rules: Rules, work_id: str) -> str:
     )
     steps = [
         "BEGIN TRANSACTION",
-        f"CREATE TEMP TABLE {current} AS SELECT *, {condition} AS counts FROM {names.current}",  # noqa: S608 - quoted names
+        f"CREATE TEMP TABLE {current} AS SELECT {', '.join(mart.used)}, {condition} AS counts FROM {names.current}",  # noqa: S608 - quoted names
         f"DELETE FROM {names.quoted(mart.name)} WHERE TRUE",  # noqa: S608 - quoted names
         f"INSERT INTO {names.quoted(mart.name)} ({', '.join(mart.columns)}) {select(mart, f'{current} WHERE counts')}",
         f"DELETE FROM {names.versions} WHERE mart = @mart",  # noqa: S608 - quoted names

@@ -1,10 +1,11 @@
-"""Open the marts of a configuration: one object for each engine."""
+"""Open the marts of a configuration: one object for each engine, and one that exports them."""
 
 from dataclasses import dataclass
 
 from txn_assets.config import PipelineConfig
 from txn_assets.marts.bigquery import BigQueryMarts
 from txn_assets.marts.bigquery_sql import Names as BigQueryNames
+from txn_assets.marts.exports import Exports
 from txn_assets.marts.mart import Rules
 from txn_assets.marts.postgres import PostgresMarts
 from txn_assets.marts.postgres_sql import Names as PostgresNames
@@ -19,6 +20,7 @@ class Marts:
 
     postgres: PostgresMarts
     bigquery: BigQueryMarts
+    exports: Exports
 
 
 def open_marts(services: Services, config: PipelineConfig) -> Marts:
@@ -34,5 +36,11 @@ def open_marts(services: Services, config: PipelineConfig) -> Marts:
             names=BigQueryNames(dataset, warehouse.tables),
             location=config.data_warehouse.location,
             rules=rules,
+        ),
+        exports=Exports(
+            clients=services.clients,
+            bucket=config.data_lake.gcs_bucket,
+            prefix=config.data_lake.marts,
+            folder=services.home,
         ),
     )

@@ -72,7 +72,7 @@ class Mart:
 
     Attributes:
         engines: where it is built.
-        key: the columns that its rows are sorted by. In a mart with `groups`, they are those groups.
+        key: the columns that its rows are sorted by, and grouped by.
         is_grouped: whether a row is a group of transactions with one `key`, and not a single transaction.
         partition_key: the column that BigQuery partitions it by, and that PostgreSQL has an index on.
         description: one sentence for the catalog.
@@ -85,6 +85,12 @@ class Mart:
     description: str
     is_grouped: bool = True
     partition_key: str | None = None
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The columns of `transactions_current` that it is computed from."""
+        values = ("product", "price", "quantity", "date")
+        return values if self.is_grouped else ("transaction_id", *values)
 
     def types(self, engine: Engine) -> dict[str, str]:
         """Return the columns with their types in `engine`."""

@@ -192,7 +192,7 @@ def refresh_statement(names: Names, mart: Mart, rules: Rules) -> sql.Composed:
     """
     condition, _ = conditions(rules)
     return sql.SQL(
-        "WITH current AS MATERIALIZED (SELECT *, {condition} AS counts FROM {current}), "
+        "WITH current AS MATERIALIZED (SELECT {used}, {condition} AS counts FROM {current}), "
         "kept AS (SELECT * FROM current WHERE counts), "
         "inserted AS (INSERT INTO {mart} ({columns}) {select} RETURNING 1) "
         "INSERT INTO {versions} AS noted ({noted}) SELECT %(mart)s, %(version)s, now(), %(files)s, mart.row_count, "
@@ -208,6 +208,7 @@ def refresh_statement(names: Names, mart: Mart, rules: Rules) -> sql.Composed:
         "FROM ({newest}) AS newest) AS held "
         "ON CONFLICT (mart) DO UPDATE SET {updates} RETURNING {returned}"
     ).format(
+        used=_columns(mart.used),
         condition=sql.SQL(condition),
         current=names.current,
         mart=names.of(mart),
