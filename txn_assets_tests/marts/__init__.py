@@ -1,0 +1,1 @@
+"""Tests of the marts: in both engines, against recomputations in plain Python."""
