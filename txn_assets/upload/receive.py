@@ -7,8 +7,7 @@ sent once everything about the upload has been checked, so nothing half lands. d
 import asyncio
 import datetime as dt
 import logging
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
 from txn_assets.config import PipelineConfig
+from txn_assets.environment import project_root
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.feed import FIRST_FEED, Feed
 from txn_assets.files.ledger import FileVersion
@@ -56,24 +56,28 @@ FORM_BYTES = 1 << 16
 
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 5.0
-_WAIT = re.compile(r"wait\s*=\s*(?P<seconds>\d{1,6})", re.IGNORECASE)
 
 _BINARY = {"type": "string", "format": "binary"}
-_IN_OPENAPI: Mapping[str, Any] = {
-    "status_code": 202,
-    "response_class": JSONResponse,
-    "responses": documented(400, 401, 403, 408, 409, 412, 413, 415, 422, 429, 500, 503),
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {"type": "object", "required": [FIELD], "properties": {FIELD: _BINARY}}
-                },
-                **{kind: {"schema": _BINARY} for kind in FILE_TYPES},
-            },
-        }
+_HEADERS = {
+    "Prefer": ("wait=N: wait up to N seconds for the load (RFC 7240).", {"example": "wait=0"}),
+    "Repr-Digest": ("Digests of the file, which are checked before it lands (RFC 9530).", {}),
+    "Content-Digest": ("The same of the body as sent.", {}),
+    "Idempotency-Key": ("A repeated request with the same key lands nothing again.", {}),
+}
+_NAME = "Name of the file; needed if the body is the file itself."
+_RESULT = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {
+        "status": {"enum": ["success", "error"]},
+        "processed": {"type": "integer"},
+        "message": {"type": "string"},
     },
+}
+_LANDED = {
+    "type": "object",
+    "required": ["status", "upload"],
+    "properties": {"status": {"const": "accepted"}, "upload": {"type": "string", "description": "As in Location."}},
 }
 
 
@@ -340,9 +344,42 @@ async def _drain(stream: Stream) -> bool:
 def make_router(config: PipelineConfig) -> APIRouter:
     """Return the routes that receive files."""
     router = APIRouter(tags=["uploads"])
+    document = _documented((project_root() / "data" / "transactions.csv").read_text())
     for path in dict.fromkeys((config.ingestion.fastapi_endpoint, "/ingest")):
-        router.post(path, **_IN_OPENAPI)(upload)
+        router.post(path, **document)(upload)
     return router
+
+
+def _documented(example: str) -> dict[str, Any]:
+    """Return what FastAPI cannot know about the routes, because they read the request themselves."""
+    form = {
+        "schema": {"type": "object", "required": [FIELD], "properties": {FIELD: _BINARY}},
+        "example": {FIELD: example},
+    }
+    parameters = [
+        {"name": name, "in": "header", "description": text, "schema": {"type": "string"}, **shown}
+        for name, (text, shown) in _HEADERS.items()
+    ]
+    return {
+        "status_code": 202,
+        "response_class": JSONResponse,
+        "responses": {
+            200: {"description": "The load has ended.", "content": {"application/json": {"schema": _RESULT}}},
+            202: {"description": "The file has landed.", "content": {"application/json": {"schema": _LANDED}}},
+            **documented(400, 401, 403, 408, 409, 412, 413, 415, 422, 429, 500, 503),
+        },
+        "openapi_extra": {
+            "parameters": parameters,
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "multipart/form-data": form,
+                    **{kind: {"schema": _BINARY} for kind in FILE_TYPES},
+                    "text/csv": {"schema": _BINARY, "example": example},
+                },
+            },
+        },
+    }
 
 
 async def upload(  # noqa: PLR0913, PLR0917 - FastAPI passes what the parameters name
@@ -350,7 +387,7 @@ async def upload(  # noqa: PLR0913, PLR0917 - FastAPI passes what the parameters
     platform: ThePlatform,
     subject: Uploader,
     limits: TheLimits,
-    name: Annotated[str | None, Query(description="Name of the file; needed if the body is the file itself.")] = None,
+    name: Annotated[str | None, Query(description=_NAME, examples=["orders.csv"])] = None,
     feed: Annotated[str | None, Query(description="Feed of the file; the first one by default.")] = None,
 ) -> Response:
     """Land a file, and say what became of it."""
