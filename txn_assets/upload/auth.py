@@ -73,7 +73,7 @@ class TokenVerifier:
             else:
                 key = await self._find_key(header.get("kid"))
                 claims = self._claims(token, key, key.algorithm_name, self.issuer)
-        except (jwt.PyJWTError, RecursionError) as error:
+        except jwt.PyJWTError as error:
             raise _invalid_token(_reason(error)) from error
         name = claims["sub"]
         if not 0 < len(name) <= _MAX_SUBJECT_CHARACTERS:

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -20,7 +21,13 @@ from txn_assets.environment import ConfigError, project_root
 from txn_assets.sections.security import OAuth2
 from txn_assets.upload import issuer_keys
 from txn_assets.upload.auth import Subject, TokenVerifier, make_verifier
-from txn_assets.upload.issuer_keys import COOLDOWN_SECONDS, REFRESH_SECONDS, IssuerKeys, fetch_keys
+from txn_assets.upload.issuer_keys import (
+    COOLDOWN_SECONDS,
+    REFRESH_SECONDS,
+    IssuerKeys,
+    IssuerUnavailableError,
+    fetch_keys,
+)
 from txn_assets.upload.problems import Problem
 from txn_assets_tests.upload.issuer import WRITE, Issuer, published, running_issuer
 
@@ -307,6 +314,27 @@ def test_issuer_does_not_answer(monkeypatch: pytest.MonkeyPatch, issuer: Issuer,
         issuer.is_broken, issuer.delay = False, 0.0
         clock.now += COOLDOWN_SECONDS + 1
         assert (await verifier.subject_of(unknown)).name == "shop"
+
+    asyncio.run(scenario())
+
+
+def test_fetch_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request does not wait longer than it should for a fetch that nothing can stop, such as a look-up of a name."""
+    monkeypatch.setattr(issuer_keys, "FETCH_SECONDS", 0.1)
+    hanging = threading.Event()
+
+    def hang() -> dict[str, jwt.PyJWK]:
+        assert hanging.wait(10)
+        return {}
+
+    async def scenario() -> None:
+        keys = IssuerKeys(hang)
+        begin = asyncio.get_running_loop().time()
+        answers = await asyncio.gather(*(keys.find("any") for _ in range(5)), return_exceptions=True)
+        waited = asyncio.get_running_loop().time() - begin
+        hanging.set()
+        assert {type(answer) for answer in answers} == {IssuerUnavailableError}
+        assert waited < 5
 
     asyncio.run(scenario())
 
