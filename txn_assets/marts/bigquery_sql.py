@@ -145,7 +145,8 @@ def conditions(rules: Rules) -> tuple[str, list[bigquery.ScalarQueryParameter]]:
     """Return the condition for the transactions that count, with the values to bind."""
     parts = {
         "min_price": ("price >= @min_price", "NUMERIC"),
-        "max_decimals": ("price = ROUND(price, @max_decimals)", "INT64"),
+        # A number in the text, because the embedded server does not take a parameter here.
+        "max_decimals": (f"price = ROUND(price, {rules.max_decimals})", "INT64"),
         "max_quantity": ("quantity <= @max_quantity", "INT64"),
         "product_prefix": ("STARTS_WITH(product, @product_prefix)", "STRING"),
         "min_date": ("date >= @min_date", "DATE"),
@@ -153,7 +154,11 @@ def conditions(rules: Rules) -> tuple[str, list[bigquery.ScalarQueryParameter]]:
     }
     bound = {name: getattr(rules, name) for name in parts if getattr(rules, name) is not None}
     condition = " AND ".join(f"({parts[name][0]}) IS NOT FALSE" for name in bound) or "TRUE"
-    return condition, [bigquery.ScalarQueryParameter(name, parts[name][1], value) for name, value in bound.items()]
+    return condition, [
+        bigquery.ScalarQueryParameter(name, parts[name][1], value)
+        for name, value in bound.items()
+        if f"@{name}" in condition
+    ]
 
 
 def definition(mart: Mart, rules: Rules, view: str) -> str:
