@@ -78,6 +78,10 @@ class Service:
         (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) << 10
 
+    def forget_peak(self) -> None:
+        """Let `peak_bytes` begin at what is resident now; see proc_pid_clear_refs(5)."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
     def stop(self, seconds: float = 30.0) -> int:
         """Stop the service in an orderly way and return its exit code; kill it if it takes too long."""
         self.process.send_signal(signal.SIGTERM)
