@@ -112,7 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     contract = commands.add_parser("contract", description="Print the contract of a feed for those who send its files.")
     contract.add_argument("--feed", help=f"the feed (default: {FIRST_FEED})")
     contract.add_argument(
-        "--format", choices=("json-schema", "odcs", "markdown"), default="markdown", help="default: %(default)s"
+        "--format",
+        choices=("json-schema", "odcs", "markdown", "dbt-sources"),
+        default="markdown",
+        help="default: %(default)s",
     )
     contract.set_defaults(call=_contract)
 
@@ -186,9 +189,16 @@ def _check(given: argparse.Namespace) -> int:
 
 def _contract(given: argparse.Namespace) -> int:
     from txn_assets.senders.contract import FORMATS  # noqa: PLC0415 - only this command needs the standard
+    from txn_assets.senders.dbt_sources import dbt_sources  # noqa: PLC0415 - as above
 
     config = load_config()
-    sys.stdout.write(FORMATS[given.format](find_feed(config, given.feed), config.data_lake.gcs_bucket))
+    feed = find_feed(config, given.feed)
+    text = (
+        dbt_sources(config, feed)
+        if given.format == "dbt-sources"
+        else FORMATS[given.format](feed, config.data_lake.gcs_bucket)
+    )
+    sys.stdout.write(text)
     return 0
 
 
