@@ -3,6 +3,7 @@
 import copy
 import datetime as dt
 import os
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -11,14 +12,17 @@ from unittest.mock import patch
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.environment import ConfigError, project_root, scratch_limit, txn_executor, txn_home, txn_target
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.rows.reader.file_format import FileFormat
 
 SHARED_FILE = project_root() / "data" / "pipeline_config.yaml"
 SHARED = yaml.safe_load(SHARED_FILE.read_text(encoding="utf-8"))
+CASES = Path(__file__).parent.parent / "cases"
 
 type Write = Callable[[str], Path]
 
@@ -85,6 +89,57 @@ class TestSharedFile:
         """A loaded configuration is immutable, because a run has one configuration."""
         with pytest.raises(ValueError, match="frozen"):
             load(SHARED_FILE).data_lake.path = "x"
+
+
+class TestLaterChapters:
+    """The organization's files of later chapters, unchanged."""
+
+    def test_marts(self) -> None:
+        """The file that adds PostgreSQL, rules and trusted input loads, and the marts are the two that it names."""
+        config = load(CASES / "pipeline_config_marts.yaml")
+        assert config.data_warehouse.postgres.secret_name == "postgres-credentials"
+        assert config.transformation.models == ("sales_by_product", "sales_by_date")
+        assert (config.data_mart.dataset, config.data_mart.table) == ("transactions_mart", "sales_by_product")
+        assert config.ingestion.trust_input
+        assert config.ingestion.validation.min_price == 10
+
+    def test_api_with_its_secret(self) -> None:
+        """The file that carries a JWT secret is refused with the variable to use, and nothing else is wrong with it."""
+        path = CASES / "pipeline_config_api.yaml"
+        assert refusal(path) == (
+            f"{path} cannot be used:\n"
+            "  - security.jwt_secret is a secret. Set it with the environment variable TXN_JWT_SECRET instead"
+        )
+
+    def test_api_without_its_secret(self, write: Write) -> None:
+        """Without that line it loads, with three other marts, and goes to a run as it is."""
+        text = (CASES / "pipeline_config_api.yaml").read_text()
+        config = load(write(re.sub(r"  jwt_secret: .*\n", "", text)))
+        assert config.transformation.models == ("fact_sales", "pg_sales", "summary_sales")
+        assert config.data_mart.table == "summary_sales"
+        assert PipelineConfig.model_validate_json(config.model_dump_json(by_alias=True)) == config
+
+    def test_unknown_model_is_refused(self, write: Write) -> None:
+        """A model that the platform does not have is refused with those that it has."""
+        message = refusal(write(changed(transformation__models=["sales_by_store"])))
+        assert "transformation.models.0: input should be 'sales_by_product', 'sales_by_date'" in message
+
+    def test_trusted_input_skips_optional_rules_only(self) -> None:
+        """Trusted input lifts the bounds of the file, and keeps required fields and what is hashed."""
+        config = load(CASES / "pipeline_config_marts.yaml")
+        (trusting,) = feeds_of(config)
+        checked = config.ingestion.model_copy(update={"trust_input": False})
+        (checking,) = feeds_of(config.model_copy(update={"ingestion": checked}))
+        cheap = {"transaction_id": "T1", "product": "Pen", "price": "0.005", "quantity": "500", "date": "2023-10-01"}
+
+        assert trusting.contract.model.model_validate(cheap)
+        with pytest.raises(ValidationError) as caught:
+            checking.contract.model.model_validate(cheap)
+        assert {error["loc"][0] for error in caught.value.errors()} == {"product", "price", "quantity"}
+        for broken in ({"price": "free"}, {"quantity": "0"}, {"date": "2023-13-01"}, {"product": ""}):
+            with pytest.raises(ValidationError):
+                trusting.contract.model.model_validate(cheap | broken)
+        assert trusting.pii_fields == checking.pii_fields == ("transaction_id",)
 
 
 class TestPlace:
