@@ -14,6 +14,7 @@ from txn_assets.config import PipelineConfig, load_config
 from txn_assets.defs import json_lines
 from txn_assets.defs.executor import make_executor
 from txn_assets.defs.feeds import define_feed
+from txn_assets.defs.marts import define_marts
 from txn_assets.defs.services import make_services
 from txn_assets.environment import project_root
 from txn_assets.feeds.configured import feeds_of
@@ -39,7 +40,7 @@ def build(config: PipelineConfig) -> dg.Definitions:
     # The component in `own_defs/` defines the feeds that are described there.
     own_feeds = read_sections()
     feeds = [define_feed(feed, config) for feed in feeds_of(config) if feed.name not in own_feeds]
-    return dg.Definitions.merge(shared, *feeds, _load_own_defs())
+    return dg.Definitions.merge(shared, *feeds, define_marts(config), _load_own_defs())
 
 
 def _load_own_defs() -> dg.Definitions:

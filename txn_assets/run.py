@@ -17,6 +17,8 @@ from txn_assets.config import PipelineConfig
 from txn_assets.defs.dagster_home import prepare
 from txn_assets.defs.events import LOGGER, Event
 from txn_assets.defs.jobs import LOAD
+from txn_assets.defs.mart_rows import show_marts
+from txn_assets.defs.marts import REFRESH
 from txn_assets.defs.names import prefixed, without_prefix
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.services import share_services
@@ -30,6 +32,7 @@ from txn_assets.files.checksums import crc32c
 from txn_assets.job import execute
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
+from txn_assets.marts.mart import marts_of
 from txn_assets.rows.hashing import make_hasher
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.google_errors import FAULTS, explain
@@ -104,13 +107,19 @@ def run(  # noqa: PLR0913 - one for each option of the command
             land(file, name, services.of(of), replace=replace)
             with _instance(config, endpoints) as instance:
                 result = execute(config, instance, job=prefixed(of, LOAD), tags={KEY_TAG: name} | NO_RETRIES)
+                seconds = time.monotonic() - progress.started
+                results, rows = [result], ""
+                if of.is_first and marts_of(config) and result.success:
+                    results.append(execute(config, instance, job=REFRESH, tags=NO_RETRIES))
+                    rows = show_marts(services.of(of), config) if results[-1].success else ""
     finally:
         LOGGER.removeHandler(progress)
-    if was_interrupted(result):
+    if any(map(was_interrupted, results)):
         raise KeyboardInterrupt
-    seconds = time.monotonic() - progress.started
     out.write(summarize(name, result, config, of, seconds=seconds))
-    return 1 if any(find_failures(result)) or not result.success else 0
+    failures = [f"FAILED  {failure}" for one in results[1:] for failure in find_failures(one)]
+    out.write("\n".join(["", *failures, rows]) if len(results) > 1 else "")
+    return 0 if all(one.success and not any(find_failures(one)) for one in results) else 1
 
 
 def land(file: Path, name: str, services: Services, *, replace: bool) -> None:

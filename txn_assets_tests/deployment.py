@@ -70,6 +70,7 @@ def make_config(path: Path, overrides: Mapping[str, Any] | None = None) -> None:
     content = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
     name = uuid.uuid4().hex[:12]
     content["data_lake"]["gcs_bucket"] = f"bucket-{name}"
+    content["data_mart"]["dataset"] = f"mart_{name}"
     content["data_warehouse"] |= {"dataset": f"dataset_{name}", "postgres": {"schema": f"schema_{name}"}}
     path.write_text(yaml.safe_dump(_merged(content, overrides or {}), sort_keys=False))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from google.cloud import bigquery
 
-from txn_assets.marts.mart import CURRENT, VERSIONS, Between, Mart, Rules
+from txn_assets.marts.mart import COLUMN_TYPES, CURRENT, VERSIONS, Between, Mart, Rules
 from txn_assets.rows.fingerprint import BIGQUERY
 from txn_assets.stores.bigquery_sql import Tables
 
@@ -248,6 +248,16 @@ def rows_query(
     order = ", ".join(f"{name} NULLS LAST" for name in mart.key)
     query = f"SELECT {', '.join(mart.columns)} FROM {names.quoted(mart.name)}{where} ORDER BY {order}{page}"  # noqa: S608 - quoted names
     return query, [value for _, value in bounds]
+
+
+def sums_query(names: Names, mart: Mart, *, limit: int) -> str:
+    """Return the query for the amounts by the first column of the key: the largest of names, or the latest of days."""
+    label = mart.key[0]
+    order = "total" if COLUMN_TYPES[label].is_text else label
+    return (
+        f"SELECT {label}, sum({mart.measure}) AS total FROM {names.quoted(mart.name)} WHERE {label} IS NOT NULL "  # noqa: S608 - quoted names
+        f"GROUP BY {label} ORDER BY {order} DESC LIMIT {limit}"
+    )
 
 
 def _digest(text: str) -> str:

@@ -6,7 +6,7 @@ from txn_assets.config import PipelineConfig
 from txn_assets.marts.bigquery import BigQueryMarts
 from txn_assets.marts.bigquery_sql import Names as BigQueryNames
 from txn_assets.marts.exports import Exports
-from txn_assets.marts.mart import Rules
+from txn_assets.marts.mart import Engine, Rules
 from txn_assets.marts.postgres import PostgresMarts
 from txn_assets.marts.postgres_sql import Names as PostgresNames
 from txn_assets.stores.bigquery import BigQueryStore
@@ -21,6 +21,10 @@ class Marts:
     postgres: PostgresMarts
     bigquery: BigQueryMarts
     exports: Exports
+
+    def of(self, engine: Engine) -> PostgresMarts | BigQueryMarts:
+        """Return the marts in `engine`."""
+        return self.postgres if engine == "postgres" else self.bigquery
 
 
 def open_marts(services: Services, config: PipelineConfig) -> Marts:

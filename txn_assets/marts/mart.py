@@ -92,6 +92,11 @@ class Mart:
         values = ("product", "price", "quantity", "date")
         return values if self.is_grouped else ("transaction_id", *values)
 
+    @property
+    def measure(self) -> str:
+        """The column of the amounts."""
+        return "total_amount" if self.is_grouped else "amount"
+
     def types(self, engine: Engine) -> dict[str, str]:
         """Return the columns with their types in `engine`."""
         return {name: getattr(COLUMN_TYPES[name], engine) for name in self.columns}
@@ -294,6 +299,13 @@ class Between:
 
 type MartRow = tuple[Any, ...]
 """The values of a row, in the order of the columns of its mart."""
+
+
+def plain(value: Decimal) -> str:
+    """Return an exact number for people: without an exponent, and with two decimals or as many as it needs."""
+    text = f"{value:f}"
+    whole, point, decimals = text.partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}" if point else whole
 
 
 def refuse_unknown(mart: Mart, engine: Engine, filters: Sequence[Between] = ()) -> None:

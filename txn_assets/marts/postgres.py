@@ -87,6 +87,12 @@ class PostgresMarts:
         query, values = statements.rows_query(self.names, mart, filters, limit=limit, offset=offset)
         return self._retry(lambda: self._read(lambda connection: connection.execute(query, values).fetchall()))
 
+    def sums(self, mart: Mart, *, limit: int) -> list[MartRow]:
+        """Return the amounts by the first column of the key, for a chart: the largest of names, or the latest days."""
+        refuse_unknown(mart, "postgres")
+        query = statements.sums_query(self.names, mart)
+        return self._retry(lambda: self._read(lambda connection: connection.execute(query, [limit]).fetchall()))
+
     def stream(self, mart: Mart) -> Iterator[list[MartRow]]:
         """Yield all rows of `mart` in the order of its key, some thousand at a time, from one snapshot."""
         refuse_unknown(mart, "postgres")

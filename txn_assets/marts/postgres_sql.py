@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg import sql
 
-from txn_assets.marts.mart import CURRENT, VERSIONS, Between, Mart, Rules
+from txn_assets.marts.mart import COLUMN_TYPES, CURRENT, VERSIONS, Between, Mart, Rules
 from txn_assets.rows.fingerprint import POSTGRES
 from txn_assets.stores.postgres_sql import Table
 
@@ -274,6 +274,15 @@ def rows_query(
         _columns(mart.columns), names.of(mart), where, _columns(mart.key)
     )
     return query, [*(value for _, value in bounds), limit, offset]
+
+
+def sums_query(names: Names, mart: Mart) -> sql.Composed:
+    """Return the query for the amounts by the first column of the key: the largest of names, or the latest of days."""
+    label, total = sql.Identifier(mart.key[0]), sql.SQL("sum({})").format(sql.Identifier(mart.measure))
+    order = total if COLUMN_TYPES[mart.key[0]].is_text else label
+    return sql.SQL("SELECT {0}, {1} FROM {2} WHERE {0} IS NOT NULL GROUP BY 1 ORDER BY {3} DESC LIMIT %s").format(
+        label, total, names.of(mart), order
+    )
 
 
 def grants(names: Names, role: str) -> list[sql.Composed]:

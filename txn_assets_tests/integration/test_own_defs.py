@@ -67,7 +67,7 @@ def example_of_the_readme() -> str:
 
 def test_own_asset(deployment: Deployment, project: Path) -> None:
     """The README's asset is loaded from `own_defs/`, and the command of the README materializes it with the others."""
-    (project / "txn_assets" / "own_defs" / "sales.py").write_text(example_of_the_readme())
+    (project / "txn_assets" / "own_defs" / "quantities.py").write_text(example_of_the_readme())
     deployment.land("a.csv", make_file(make_row(quantity="2"), make_row(transaction_id="T002", quantity="3")))
 
     call(
@@ -77,8 +77,11 @@ def test_own_asset(deployment: Deployment, project: Path) -> None:
     )
 
     assert len(deployment.rows_everywhere("a.csv")) == 2
-    (stored,) = (project / "dagster-home" / "storage" / "sales_by_product").iterdir()
+    (stored,) = (project / "dagster-home" / "storage" / "quantity_by_product").iterdir()
     assert stored.name == "a.csv"
+    # `*` has the marts too.
+    mart = f"{deployment.config.data_mart.dataset}.sales_by_product"
+    assert deployment.pg.execute(f"SELECT product, total_quantity FROM {mart}").fetchall() == [("Halal Laptop", 5)]
 
 
 def test_feed_without_python(deployment: Deployment, project: Path) -> None:
