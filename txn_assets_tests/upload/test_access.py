@@ -153,3 +153,13 @@ def test_openapi_names_the_scheme(service: Service) -> None:
 
     assert operation["security"] == [{"HTTPBearer": []}]
     assert {"401", "403", "429", "503"} <= set(operation["responses"])
+
+
+def test_status_of_the_files_of_others(service: Service, sign: Sign) -> None:
+    """A subject sees what became of its own files, and of others' with a scope of its own."""
+    location = service.upload(FILE, headers=sign(subject="erin")).headers["Location"]
+
+    assert service.get(location, headers=sign(subject="erin")).json()["state"] == "landed"
+    refused(service.get(location, headers=sign(subject="frank")), 404)
+    everything = sign(subject="frank", scope="transactions:write transactions:read-all")
+    assert service.get(location, headers=everything).json()["state"] == "landed"
