@@ -20,6 +20,7 @@ from txn_assets.stores.file_status import read_statuses
 from txn_assets.stores.registry import STORES
 from txn_assets.stores.services import AllServices
 from txn_assets.upload.dagster_client import DagsterError, find_dagster
+from txn_assets.upload.requests import request_load
 
 POLL_SECONDS = 0.5
 
@@ -135,13 +136,13 @@ def _newest_runs(waits: Sequence[_Wait]) -> dict[_Wait, RunState]:
         return {}
     try:
         runs = zip(waits, dagster.runs_of([(wait.feed, wait.version.name) for wait in waits]), strict=True)
-        known = {wait: run for wait, run in runs if run and run.is_about(wait.version)}
-        for wait in [wait for wait in waits if wait not in known][:FEW_FILES]:
-            dagster.request_run(wait.feed, wait.version)
-        return {wait: dagster.with_reason(run) for wait, run in known.items()}
+        known = {wait: dagster.with_reason(run) for wait, run in runs if run and run.is_about(wait.version)}
     except DagsterError as error:
         LOGGER.debug("%s", error)
         return {}
+    for wait in [wait for wait in waits if wait not in known][:FEW_FILES]:
+        request_load(wait.feed, wait.version)
+    return known
 
 
 def _unread(feed: Feed, version: FileVersion, run: RunState | None) -> FileStatus:
