@@ -23,8 +23,8 @@ from txn_assets.stores.errors import StoreError, StoreUnavailableError
 from txn_assets.stores.landing import LandingZone
 from txn_assets.stores.retries import Budget, retry_transient
 
-CHUNK_BYTES = 8 << 20
-"""Bytes per request, and the memory of an upload. GCS requires a multiple of 256 KiB, and recommends 8 MiB."""
+CHUNK_BYTES = 4 << 20
+"""Bytes per request, and the memory of an upload. GCS requires a multiple of 256 KiB; it recommends 8 MiB."""
 
 _BUDGET = Budget(seconds=60.0)
 _DONE = (HTTPStatus.OK, HTTPStatus.CREATED)

@@ -1,5 +1,6 @@
 """Run the upload service: `txn upload`, `make upload`. After SIGTERM it finishes or cancels every upload, then ends."""
 
+import ctypes
 import datetime as dt
 import json
 import logging
@@ -25,6 +26,8 @@ LOGGER = logging.getLogger("txn_assets.upload")
 DRAIN_SECONDS = 45
 """How long uploads may take after SIGTERM. Keep it below `terminationGracePeriodSeconds` in helm-values."""
 
+_M_MMAP_THRESHOLD = -3
+
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than at a load balancer, which would send into a closed one."""
 
@@ -38,6 +41,8 @@ def serve(config: PipelineConfig, port: str, *, listen: str = "127.0.0.1") -> in
         LocalStackError: the embedded servers do not start.
     """
     sys.meta_path.insert(0, _WithoutPandas())
+    # Return the buffers of an upload to the system at once: by default, the C library keeps what was freed before.
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 18)
     from txn_assets.upload.app import create_app  # noqa: PLC0415 - see above
     from txn_assets.upload.platform import Platform  # noqa: PLC0415 - see above
 
