@@ -6,6 +6,7 @@ The stores compute the marts, with the SQL in `txn_assets/marts/`. See docs/mart
 import warnings
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -72,7 +73,8 @@ def define_marts(config: PipelineConfig) -> dg.Definitions:
             use_user_code_server=True,
             description=f"Refreshes the marts after loads, at most every {config.orchestration.mart_minutes} minutes.",
         )
-    return dg.Definitions(assets=assets, jobs=[refresh], schedules=[schedule], sensors=[sensor])
+    checks = [_make_agreement(feed, mart, asset) for mart, asset in zip(marts, assets, strict=True)]
+    return dg.Definitions(assets=assets, asset_checks=checks, jobs=[refresh], schedules=[schedule], sensors=[sensor])
 
 
 def _make_asset(feed: Feed, mart: Mart, config: PipelineConfig) -> dg.AssetsDefinition:
@@ -99,6 +101,7 @@ def _make_asset(feed: Feed, mart: Mart, config: PipelineConfig) -> dg.AssetsDefi
             done = {engine: opened.of(engine).refresh(mart, force=config.force) for engine in mart.engines}
             shown = opened.of(mart.engines[0])
             rows, sums = shown.rows(mart, limit=SHOWN_ROWS), shown.sums(mart, limit=MAX_POINTS)
+            exports = opened.exports.write(mart, done[mart.engines[0]].version, shown.stream(mart))
         except StoreError as error:
             raise as_failure(error) from error.__cause__
         for engine, one in done.items():
@@ -107,10 +110,51 @@ def _make_asset(feed: Feed, mart: Mart, config: PipelineConfig) -> dg.AssetsDefi
             LOGGER.info(message)
         chart = draw(f"{mart.name}: {mart.measure} by {mart.key[0]}", sums)
         return dg.MaterializeResult(
-            metadata=_metadata(mart, done, rows) | ({"chart": dg.MetadataValue.md(chart)} if chart else {})
+            metadata=_metadata(mart, done, rows)
+            | {"exports": ", ".join(exports)}
+            | ({"chart": dg.MetadataValue.md(chart)} if chart else {})
         )
 
     return refresh
+
+
+def _make_agreement(feed: Feed, mart: Mart, asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset)
+    def marts_agree(services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
+        """Check that every engine has the same rows, and that they count what the ledgers have less the duplicates."""
+        try:
+            wrong, is_comparable = _compare(_open(services, feed), mart)
+        except StoreError as error:
+            raise as_failure(error) from error.__cause__
+        # A load between the refreshes of the two engines is no fault; the next refresh makes them equal.
+        severity = dg.AssetCheckSeverity.ERROR if is_comparable else dg.AssetCheckSeverity.WARN
+        return dg.AssetCheckResult(passed=not wrong, severity=severity, description=" ".join(wrong) or None)
+
+    return marts_agree
+
+
+def _compare(opened: "Marts", mart: Mart) -> tuple[list[str], bool]:
+    """Return what is wrong with `mart`, and whether its engines were computed from the same files."""
+    from txn_assets.marts import agreement  # noqa: PLC0415 - as in `_open`
+
+    versions = {engine: opened.of(engine).version(mart) for engine in mart.engines}
+    if missing := [engine for engine, version in versions.items() if version is None]:
+        return [f"{mart.name} has never been computed in {_LABELS[one]}: refresh it." for one in missing], True
+    totals = {engine: opened.of(engine).totals(mart) for engine in mart.engines}
+    found = [
+        f"{_LABELS[engine]}: {sentence}"
+        for engine, version in versions.items()
+        for sentence in (agreement.ledger_differences(mart, version, totals[engine]) if version else ())
+    ]
+    postgres, bigquery = versions.get("postgres"), versions.get("bigquery")
+    if found or not postgres or not bigquery:
+        return found, True
+    if differences := agreement.version_differences(mart, postgres, bigquery):
+        return differences, False
+    is_exact = not any(opened.of(engine).store.inexact_columns() for engine in mart.engines)
+    rows = [chain.from_iterable(opened.of(engine).stream(mart)) for engine in ("postgres", "bigquery")]
+    found = agreement.total_differences(mart, totals["postgres"], totals["bigquery"], is_exact=is_exact)
+    return [*found, *agreement.row_differences(mart, rows[0], rows[1], is_exact=is_exact)], True
 
 
 def in_words(refresh: Refresh) -> str:

@@ -47,8 +47,10 @@ def test_refresh(deployment: Deployment) -> None:
     deployment.load("a.csv", make_row(), make_row(transaction_id="T002", product="$5 or $6", price="29.99"))
     deployment.load("b.csv", make_row(quantity="3"))
 
-    first, second = (metadata_of(refresh(deployment)) for _ in range(2))
+    results = [refresh(deployment) for _ in range(2)]
 
+    first, second = map(metadata_of, results)
+    assert [check.passed for check in results[0].get_asset_check_evaluations()] == [True] * len(MODELS)
     assert set(first) == set(MODELS)
     rows = {name: mart["dagster/row_count"] for name, mart in first.items()}
     assert rows == dict.fromkeys(MODELS, 2) | {"sales_by_date": 1}
@@ -65,6 +67,17 @@ def test_refresh(deployment: Deployment) -> None:
     assert {name: len(found) for name, found in versions.items()} == {
         "sales_by_product": 2, "sales_by_date": 2, "fact_sales": 1, "pg_sales": 1, "summary_sales": 2,
     }  # fmt: skip
+
+    exported = deployment.objects()["marts/sales_by_date.csv"].decode().splitlines()
+    assert exported[0] == "sale_date,transaction_count,total_quantity,total_amount"
+    assert "marts/pg_sales.json" in first["pg_sales"]["exports"]
+
+    # One wrong cell, which the ledgers cannot tell.
+    table = f"{deployment.config.data_mart.dataset}.sales_by_product"
+    deployment.pg.execute(f"UPDATE {table} SET avg_price = avg_price + 0.01 WHERE product = 'Halal Laptop'")
+    (check,) = refresh(deployment, ["sales_by_product"], raise_on_error=False).get_asset_check_evaluations()
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert check.description == "sales_by_product: avg_price differs between the engines in 1 rows."
 
     config = {"ops": {"pg_sales": {"config": {"force": True}}}}
     again = metadata_of(execute_with(deployment, config))
