@@ -28,6 +28,7 @@ PODS: dict[str, Labels] = {
     },
     "run": {**_CHART, "app.kubernetes.io/component": "run_worker"},
     "proxy": {**_CHART, "app.kubernetes.io/name": "dagster-oauth2-proxy"},
+    "uploads": {"app.kubernetes.io/name": "txn-uploads", "app.kubernetes.io/instance": "dagster"},
     "another tenant": {"app": "the pipeline that this one replaces"},
 }
 

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,23 @@ from pathlib import Path
 from dagster_gcp.gcs import compute_log_manager
 from google.cloud import bigquery, storage
 
+from txn_assets.config import load_config
+from txn_assets.stores.bigquery import BigQueryStore
+from txn_assets.stores.gcs import GcsStore
+from txn_assets.stores.landing import LandingZone
+from txn_assets.stores.quarantine import Quarantine
+from txn_assets.upload import health, idempotency
+
 ROOT = Path(__file__).parents[2]
-CODE, CONTROL, UPLOADERS = "txn-assets", "dagster", "uploaders"
+CODE, CONTROL, UPLOADS, UPLOADERS = "txn-assets", "dagster", "txn-uploads", "uploaders"
 DATA, LOGS, DATASET, PROJECT = "data bucket", "logs bucket", "dataset", "project"
 
 _CLIENTS = (storage.Client, storage.Bucket, storage.Blob, bigquery.Client, bigquery.LoadJob, bigquery.QueryJob)
 METHODS: dict[str, tuple[str, ...]] = {
     "compose": ("storage.objects.create", "storage.objects.delete", "storage.objects.get"),
     "copy_blob": ("storage.objects.create", "storage.objects.delete", "storage.objects.get"),
+    # Delete is needed because an upload may replace an object.
+    "create_resumable_upload_session": ("storage.objects.create", "storage.objects.delete"),
     "create_table": ("bigquery.tables.create",),
     "delete": ("storage.objects.delete",),
     "delete_blobs": ("storage.objects.delete",),
@@ -66,6 +76,10 @@ WITHOUT = {
     *("cancel", "done", "exception", "get_job", "result"),
     # Uses our own key, if there is one; without it the UI shows no link.
     "generate_signed_url",
+    # Of futures, and of `local/dagster_dev.py`.
+    *("add_done_callback", "running", "set_result"),
+    # Section 3 of the page creates the dataset of the marts, and the code only one that is missing.
+    "create_dataset",
     # Of dicts, sets and checksums. Blob.update and Bucket.update are not used.
     "update",
 }
@@ -74,10 +88,14 @@ WITHOUT = {
 ROLES: dict[str, set[str]] = {
     # https://cloud.google.com/storage/docs/access-control/iam-roles
     "storage.objectUser": {f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list", "update")},
-    "storage.objectCreator": {"storage.objects.create"},
+    "storage.objectViewer": {"storage.objects.get", "storage.objects.list"},
     "storage.legacyBucketReader": {"storage.buckets.get", "storage.objects.list"},
     # https://cloud.google.com/bigquery/docs/access-control
     "bigquery.jobUser": {"bigquery.jobs.create"},
+    "bigquery.dataViewer": {
+        "bigquery.datasets.get",
+        *(f"bigquery.tables.{verb}" for verb in ("get", "getData", "list")),
+    },
     "bigquery.dataEditor": {
         "bigquery.datasets.get",
         *(f"bigquery.tables.{verb}" for verb in ("create", "delete", "get", "getData", "list", "update", "updateData")),
@@ -104,6 +122,12 @@ class Grant:
     role: str
     condition: str = ""
 
+    @property
+    def place(self) -> str:
+        """Return where the role is granted, with the prefix that the condition names."""
+        prefix = re.search(r"/objects/([^\"]*)/", self.condition)
+        return f"{self.where}, {prefix[1]}/" if prefix else self.where
+
 
 def calls(source: str) -> set[str]:
     """Return the names of the client libraries' methods that `source` calls."""
@@ -119,6 +143,30 @@ def code_calls() -> set[str]:
     """Return the methods that the code locations and the runs call."""
     files = [path for path in (ROOT / "txn_assets").rglob("*.py") if "local" not in path.relative_to(ROOT).parts]
     return {name for path in files for name in calls(path.read_text())}
+
+
+def upload_needs() -> list[Need]:
+    """Return what the upload service needs: its own calls, and those of the functions that it calls in the stores."""
+    lake = load_config(ROOT / "data" / "pipeline_config.yaml").data_lake
+    of_place = {
+        f"{DATA}, {lake.landing}/": (LandingZone.latest, LandingZone.new_session, health.make_checks),
+        f"{DATA}, {lake.staging}/uploads/": (idempotency.Claim,),
+        f"{DATA}, {lake.quarantine}/": (Quarantine.findings,),
+        f"{DATA}, {lake.path}/": (GcsStore.held,),
+    }
+    found = [
+        need
+        for place, sources in of_place.items()
+        for source in sources
+        for need in _needs(UPLOADS, calls(textwrap.dedent(inspect.getsource(source))), place)
+        # GCS answers 404 instead of 403 for a missing object only to those who may list the bucket.
+        if need.permission != "storage.buckets.get"
+    ]
+    found.append(Need(UPLOADS, DATA, "storage.objects.list", ("get_blob",)))
+    # The ledger is only read.
+    assert "query" in calls(textwrap.dedent(inspect.getsource(BigQueryStore.newest_loads)))
+    found += [need for need in _needs(UPLOADS, {"query"}, DATA) if not need.permission.endswith(".updateData")]
+    return [Need(UPLOADS, where, name, ()) for where, name in sorted({(need.where, need.permission) for need in found})]
 
 
 def log_calls() -> set[str]:
@@ -138,6 +186,7 @@ def needs() -> list[Need]:
             *_needs(CODE, code_calls(), DATA),
             *_needs(CODE, log_calls(), LOGS),
             *_needs(CONTROL, log_calls(), LOGS),
+            *upload_needs(),
         ]
     )
 
@@ -155,12 +204,11 @@ def _needs(account: str, methods: Iterable[str], bucket: str) -> Iterator[Need]:
 
 
 def roles_for(need: Need, grants: Sequence[Grant]) -> list[str]:
-    """Return the roles of `grants` that meet `need` without a condition."""
+    """Return the roles of `grants` that meet `need`, without a condition or where their condition says."""
     return [
         grant.role
         for grant in grants
-        if (grant.account, grant.where, grant.condition) == (need.account, need.where, "")
-        and need.permission in ROLES.get(grant.role, ())
+        if (grant.account, grant.place) == (need.account, need.where) and need.permission in ROLES.get(grant.role, ())
     ]
 
 

@@ -42,6 +42,7 @@ CONFIGURABLE = (
 BY_HAND = {
     *("ConfigMap/postgres-ca", "ConfigMap/txn-assets-config", "Secret/dagster-oauth2-proxy"),
     *("Secret/dagster-postgresql-secret", "Secret/google-credentials", "Secret/txn-assets-secrets"),
+    *("ConfigMap/txn-uploads-config", "Secret/txn-uploads-secrets"),
 }
 
 
@@ -140,9 +141,10 @@ def test_pods_have_the_labels_that_the_policy_tests_use(environment: str, object
         "daemon": "dagster-daemon",
         "code server": "dagster-txn-assets",
         "proxy": "dagster-oauth2-proxy",
+        "uploads": "txn-uploads",
     }
     for pod, name in pods.items():
-        if environment == "prod" or pod != "proxy":
+        if environment == "prod" or pod not in ("proxy", "uploads"):
             template = the(objects, "Deployment", name)["spec"]["template"]
             assert template["metadata"]["labels"].items() >= PODS[pod].items(), pod
 
@@ -158,11 +160,10 @@ def test_selectors_find_pods(objects: list[Manifest]) -> None:
 
 def test_ingress_is_rendered_and_routes_to_the_proxy(environment: str, objects: list[Manifest]) -> None:
     """In production the ingress exists offline, has TLS, and routes its root to the oauth2 proxy's Service."""
-    ingresses = [manifest for manifest in objects if manifest["kind"] == "Ingress"]
     if environment == "local":
-        assert ingresses == []
+        assert "Ingress" not in {manifest["kind"] for manifest in objects}
         return
-    (ingress,) = ingresses
+    ingress = the(objects, "Ingress", "dagster-ingress")
     root = ingress["spec"]["rules"][0]["http"]["paths"][0]
     backend = root["backend"]["service"]
     service = the(objects, "Service", backend["name"])

@@ -72,7 +72,8 @@ def test_documented_config_loads(tmp_path_factory: pytest.TempPathFactory) -> No
     """The pipeline_config.yaml that the page writes is one that the code accepts."""
     (content,) = re.findall(r'^cat >"\$WORK/pipeline_config.yaml" <<EOF\n(.*?)^EOF', SCRIPT, re.MULTILINE | re.DOTALL)
     path = tmp_path_factory.mktemp("config") / "pipeline_config.yaml"
-    path.write_text(re.sub(r"\$([A-Z_]+)", lambda name: name[1].lower().replace("_", "-"), content))
+    own = {"ISSUER": "https://issuer.example", "MART_DATASET": "marts"}
+    path.write_text(re.sub(r"\$([A-Z_]+)", lambda name: own.get(name[1], name[1].lower().replace("_", "-")), content))
     config = load_config(path)
     assert config.security.hash.algorithm == "hmac-sha256"
     assert config.kubernetes.namespace == "namespace"
@@ -211,6 +212,10 @@ def _named(values: Values) -> dict[str, set[str]]:
         if "configMap" in volume:
             found["configmap"].add(volume["configMap"]["name"])
     for manifest in values["extraManifests"]:
-        for container in (pod_spec(manifest) or {"containers": []})["containers"]:
+        pod = pod_spec(manifest) or {"containers": []}
+        for container in pod["containers"]:
             found["secret"] |= {s["secretRef"]["name"] for s in container.get("envFrom") or [] if "secretRef" in s}
+        found["configmap"] |= {v["configMap"]["name"] for v in pod.get("volumes") or [] if "configMap" in v}
+        if manifest["kind"] == "Ingress":
+            found["secret"] |= {entry["secretName"] for entry in manifest["spec"]["tls"]}
     return found

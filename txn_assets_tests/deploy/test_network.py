@@ -21,15 +21,22 @@ OPEN = [
     ("daemon", "code server", 3030),
     ("proxy", "webserver", 8080),
     (LOAD_BALANCER, "proxy", 4180),
-    *((pod, DATABASE, 5432) for pod in ("webserver", "daemon", "code server", "run")),
-    *((pod, GOOGLE_APIS, 443) for pod in ("webserver", "daemon", "code server", "run", "proxy")),
-    *((pod, METADATA_SERVER, 988) for pod in ("webserver", "daemon", "code server", "run")),
-    *((pod, CLUSTER_DNS, 53) for pod in ("webserver", "daemon", "code server", "run", "proxy")),
+    (LOAD_BALANCER, "uploads", 8000),
+    ("uploads", "webserver", 8080),
+    *((pod, DATABASE, 5432) for pod in ("webserver", "daemon", "code server", "run", "uploads")),
+    *((pod, GOOGLE_APIS, 443) for pod in ("webserver", "daemon", "code server", "run", "proxy", "uploads")),
+    *((pod, METADATA_SERVER, 988) for pod in ("webserver", "daemon", "code server", "run", "uploads")),
+    *((pod, CLUSTER_DNS, 53) for pod in ("webserver", "daemon", "code server", "run", "proxy", "uploads")),
     ("another tenant", DATABASE, 5432),
 ]
 SHUT = [
     (LOAD_BALANCER, "webserver", 8080),
     (ANYWHERE, "proxy", 4180),
+    (ANYWHERE, "uploads", 8000),
+    ("another tenant", "uploads", 8000),
+    ("run", "uploads", 8000),
+    ("proxy", "uploads", 8000),
+    ("uploads", "code server", 3030),
     ("another tenant", "proxy", 4180),
     ("another tenant", "webserver", 8080),
     ("another tenant", "code server", 3030),
@@ -62,7 +69,7 @@ def test_dns_is_allowed_over_udp(policies: list[Manifest]) -> None:
 
 @pytest.mark.parametrize(("source", "target", "port"), SHUT)
 def test_other_connection_is_closed(policies: list[Manifest], source: str, target: str, port: int) -> None:
-    """Only the proxy reaches the webserver, only the load balancer reaches the proxy, and nobody reaches the rest."""
+    """Only proxy and upload service reach the webserver, only the load balancer reaches these two, nobody the rest."""
     assert not allowed(policies, PODS.get(source, source), PODS.get(target, target), port)
 
 

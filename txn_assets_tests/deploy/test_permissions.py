@@ -11,6 +11,7 @@ from txn_assets_tests.deploy.permissions import (
     LOGS,
     ROLES,
     UPLOADERS,
+    UPLOADS,
     Grant,
     grants,
     needs,
@@ -61,3 +62,17 @@ def test_uploaders_may_replace_files_only_below_the_landing_prefix(given: list[G
     assert f'resource.name.startsWith("projects/_/buckets/hijra-transactions/objects/{landing}/")' in grant.condition, (
         grant
     )
+
+
+def test_upload_service_writes_only_files_and_keys(given: list[Grant]) -> None:
+    """The upload service may create objects below the landing prefixes and for its keys, and change no table."""
+    writing = {grant.place for grant in given if grant.account == UPLOADS and _writes(grant)}
+    assert writing == {
+        f"{DATA}, landing/transactions/",
+        f"{DATA}, staging/transactions/uploads/",
+    }
+
+
+def _writes(grant: Grant) -> bool:
+    verbs = {permission.rpartition(".")[2] for permission in ROLES[grant.role]}
+    return bool(verbs & {"create", "update", "updateData", "delete"}) and grant.role != "bigquery.jobUser"
