@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from txn_assets.upload import health, metrics, page, problems, receive, status
+from txn_assets.upload import health, metrics, page, problems, receive, sales, status
 from txn_assets.upload.auth import make_verifier
 from txn_assets.upload.health import make_checks
 from txn_assets.upload.limits import Limits
@@ -37,7 +37,7 @@ def create_app(platform: Platform) -> FastAPI:
     app.state.draining = asyncio.Event()
     problems.install(app)
     app.include_router(receive.make_router(platform.config))
-    for module in (status, health, metrics, page):
+    for module in (status, health, metrics, page, sales):
         app.include_router(module.router)
     return app
 
