@@ -17,6 +17,9 @@ from pathlib import Path
 from txn_assets.local import probes
 from txn_assets.local.home import Home, rotate
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""Signals that stop the supervisor."""
+
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -57,6 +60,10 @@ def start(server: Server, home: Home) -> subprocess.Popen[bytes]:
         # The kernel sends the signal when the *thread* that started the child ends, so use the main thread. Set the
         # signal after `become`, because a change of credentials clears it.
         _LIBC.prctl(_PR_SET_PDEATHSIG, server.stop_signal)
+        # The supervisor blocks these while it starts a server.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         if os.getppid() != parent:
             os._exit(1)  # The parent was gone before the signal was set up.
 

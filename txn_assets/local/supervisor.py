@@ -105,7 +105,13 @@ class Supervisor:
         self._check_alive()
 
     def _add(self, server: Server) -> None:
-        self._running[server.name] = server, servers.start(server, self._home)
+        # Python ignores an exception that a signal raises in its own hooks around a fork, so a stop would be forgotten,
+        # and the server would inherit that the signal is ignored.
+        signal.pthread_sigmask(signal.SIG_BLOCK, servers.STOP_SIGNALS)
+        try:
+            self._running[server.name] = server, servers.start(server, self._home)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, servers.STOP_SIGNALS)
         self._write_processes()
 
     def _check_alive(self) -> None:
@@ -155,7 +161,7 @@ def _tells_of_a_taken_port(log: Path) -> bool:
 
 
 def _on_signal(_number: int, _frame: FrameType | None) -> Never:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in servers.STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # A second signal would interrupt the clean shutdown.
     raise _Stopped
 
@@ -201,7 +207,7 @@ def main(arguments: Sequence[str]) -> None:
     root, project, dataset = arguments
     if os.fork():
         os._exit(0)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in servers.STOP_SIGNALS:
         signal.signal(number, _on_signal)
     # Keep the servers' files private. `postgres.py` lets others enter one folder if PostgreSQL runs as the user nobody.
     os.umask(0o077)
