@@ -39,8 +39,8 @@ UV=$(find_uv)
 if [ "$1" = lock ]; then
     compile() { "$UV" pip compile --quiet --upgrade --python .venv/bin/python --universal --generate-hashes \
         --no-emit-index-url --no-header --no-annotate "$@"; }
-    compile pyproject.toml --group upload -o requirements.lock
-    compile pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+    compile pyproject.toml --extra upload -o requirements.lock
+    compile pyproject.toml --extra upload --group dev -c requirements.lock -o requirements-dev.lock
     compile --group pyproject.toml:servers -o requirements-servers.lock
     compile pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
     exit

@@ -9,8 +9,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -212,8 +212,19 @@ def _dev(given: argparse.Namespace) -> int:
     return serve(given.port)
 
 
+@contextmanager
+def _upload_packages() -> Iterator[None]:
+    """Raise a UserError if a package of the upload service is missing: an installed wheel may lack them."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"The package {error.name} is not installed. Run `pip install 'txn-assets[upload]'`."
+        raise UserError(message) from error
+
+
 def _upload(given: argparse.Namespace) -> int:
-    from txn_assets.upload.server import serve  # noqa: PLC0415 - imports the server and the clients
+    with _upload_packages():
+        from txn_assets.upload.server import serve  # noqa: PLC0415 - imports the server and the clients
 
     with ExitStack() as running:
         if txn_target() == "local" and dagster_url() is None:
@@ -257,7 +268,8 @@ def _env(_: argparse.Namespace) -> int:
 
 
 def _token(given: argparse.Namespace) -> int:
-    from txn_assets.local.tokens import make_token  # noqa: PLC0415 - only this command needs PyJWT
+    with _upload_packages():
+        from txn_assets.local.tokens import make_token  # noqa: PLC0415 - only this command needs PyJWT
 
     config = load_config()
     oauth2 = config.security.oauth2

@@ -58,6 +58,23 @@ def test_servers_that_are_not_installed(installed: Path, tmp_path: Path) -> None
     assert lock.exists()
 
 
+@pytest.mark.parametrize("command", ["token", "upload"])
+def test_without_the_upload_extra(installed: Path, command: str) -> None:
+    """Without the packages of the extra `upload`, its commands say in one sentence how to install them."""
+    without = f"import sys; sys.modules |= dict.fromkeys(('jwt', 'uvicorn')); {TXN}"
+    done = subprocess.run(
+        [sys.executable, "-c", without, command],
+        env=os.environ | {"PYTHONPATH": str(installed), "TXN_DAGSTER_URL": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'txn-assets[upload]'" in done.stderr
+
+
 def test_load(installed: Path, deployment: Deployment, tmp_path: Path) -> None:
     """`txn run` loads a file into the three stores."""
     (tmp_path / "a.csv").write_bytes(make_file(make_row()))
