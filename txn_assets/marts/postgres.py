@@ -1,7 +1,7 @@
 """The marts in PostgreSQL: the view of the current transactions, and a table for each mart.
 
-`postgres_sql.py` has the SQL. A refresh replaces the rows of a mart in one transaction, from one snapshot of the table
-and its ledger. Readers see the old rows until it commits. See docs/marts.md.
+`postgres_sql.py` has the SQL. A refresh computes all rows of a mart from one snapshot of the table and its ledger, and
+writes those that differ in one transaction. Readers see the old rows until it commits. See docs/marts.md.
 """
 
 import time
@@ -189,7 +189,9 @@ class PostgresMarts:
             wanted, files = self._wanted(connection, definition)
             if not must and (held := self._held(connection, mart)) and held.version == wanted:
                 return held, True
-            connection.execute(statements.clear_statement(self.names, mart))
+            if must:
+                connection.execute(statements.clear_statement(self.names, mart))
+            connection.execute(statements.FORBID_NESTED_LOOPS)
             _, values = statements.conditions(self.rules)
             fill = statements.refresh_statement(self.names, mart, self.rules)
             values |= {"mart": mart.name, "version": wanted, "files": files}

@@ -186,20 +186,25 @@ def definition(mart: Mart, rules: Rules, view: sql.Composed) -> str:
 
 
 def refresh_statement(names: Names, mart: Mart, rules: Rules) -> sql.Composed:
-    """Return the statement that fills the empty table of `mart`, and upserts and returns its row of `mart_versions`.
+    """Return the statement that makes the rows of `mart` new, and upserts and returns its row of `mart_versions`.
 
-    Binds mart, version and files, and the values of `conditions`.
+    It writes only the rows that differ, in the order of the key, which fills the index faster. Rows with a null in
+    their key never equal the ones that are there, so they are written again. Binds mart, version and files, and the
+    values of `conditions`.
     """
     condition, _ = conditions(rules)
     return sql.SQL(
         "WITH current AS MATERIALIZED (SELECT {used}, {condition} AS counts FROM {current}), "
         "kept AS (SELECT * FROM current WHERE counts), "
-        "inserted AS (INSERT INTO {mart} ({columns}) {select} RETURNING 1) "
+        "made ({columns}) AS MATERIALIZED ({select}), "
+        "deleted AS (DELETE FROM {mart} AS stored WHERE NOT EXISTS (SELECT FROM made WHERE {equal})), "
+        "inserted AS (INSERT INTO {mart} ({columns}) SELECT {columns} FROM made "
+        "WHERE NOT EXISTS (SELECT FROM {mart} AS stored WHERE {equal}) ORDER BY {key}) "
         "INSERT INTO {versions} AS noted ({noted}) SELECT %(mart)s, %(version)s, now(), %(files)s, mart.row_count, "
         "held.row_count, held.quantity, raw.unrecorded, raw.unrecorded_quantity, "
         "raw.row_count - found.row_count, raw.quantity - found.quantity, "
         "found.row_count - found.counted, found.quantity - found.counted_quantity "
-        "FROM (SELECT count(*) AS row_count FROM inserted) AS mart, "
+        "FROM (SELECT count(*) AS row_count FROM made) AS mart, "
         "(SELECT count(*) AS row_count, {quantity} AS quantity, count(*) FILTER (WHERE counts) AS counted, "
         "{counted_quantity} AS counted_quantity FROM current) AS found, "
         "(SELECT count(*) AS row_count, {quantity} AS quantity, count(*) FILTER (WHERE source_file IS NULL) "
@@ -214,6 +219,8 @@ def refresh_statement(names: Names, mart: Mart, rules: Rules) -> sql.Composed:
         mart=names.of(mart),
         columns=_columns(mart.columns),
         select=sql.SQL(select(mart)),
+        equal=_equal(mart),
+        key=_columns(mart.key),
         versions=names.versions,
         noted=_columns(VERSION_COLUMNS),
         quantity=sql.SQL("coalesce(sum(quantity), 0)"),
@@ -226,6 +233,20 @@ def refresh_statement(names: Names, mart: Mart, rules: Rules) -> sql.Composed:
         ),
         returned=sql.SQL(", ").join(sql.Identifier("noted", name) for name in VERSION_COLUMNS),
     )
+
+
+def _equal(mart: Mart) -> sql.Composed:
+    """Return the condition that the rows `made` and `stored` are equal. A hash join needs the `=`."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("made.{0} {1} stored.{0}").format(
+            sql.Identifier(name), sql.SQL("=" if name in mart.key else "IS NOT DISTINCT FROM")
+        )
+        for name in mart.columns
+    )
+
+
+FORBID_NESTED_LOOPS = sql.SQL("SET LOCAL enable_nestloop = off")
+"""Keeps the refresh from comparing each row with each: the planner takes the view for 200 times smaller than it is."""
 
 
 def lock_statement(names: Names, mart: Mart) -> sql.Composed:

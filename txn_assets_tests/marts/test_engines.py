@@ -12,7 +12,7 @@ from txn_assets.stores.errors import StoreError
 from txn_assets_tests.deployment import Deployment, make_row
 from txn_assets_tests.marts.conftest import opened
 
-PRODUCTS, DATES = MARTS["sales_by_product"], MARTS["sales_by_date"]
+PRODUCTS, DATES, SALES = MARTS["sales_by_product"], MARTS["sales_by_date"], MARTS["pg_sales"]
 ENGINES: tuple[Engine, ...] = ("postgres", "bigquery")
 
 
@@ -63,6 +63,22 @@ def test_refresh_life_cycle(with_marts: Deployment, marts: Marts) -> None:
     for engine in ENGINES:
         assert not getattr(marts, engine).refresh(PRODUCTS).is_unchanged
         assert len(getattr(marts, engine).rows(PRODUCTS)) == 1
+
+    # Other rules are another definition, so the mart is computed again; only rows without an id are written again.
+    (unchanged,) = sales_with_id(with_marts, marts)
+    for min_price, count in ((2, 3), (3, 1)):
+        with_marts.configure({"ingestion": {"validation": {"min_price": min_price}}})
+        with opened(with_marts) as stricter:
+            assert sales_with_id(with_marts, stricter) == [unchanged]
+            assert len(stricter.postgres.rows(SALES)) == count
+
+
+def sales_with_id(deployment: Deployment, marts: Marts) -> list[tuple[str, int]]:
+    """Refresh `pg_sales`, and return the id and the writing transaction of each row with an id."""
+    assert not marts.postgres.refresh(SALES).is_unchanged
+    table = f"{deployment.config.data_mart.dataset}.{SALES.name}"
+    query = f"SELECT transaction_id, xmin FROM {table} WHERE transaction_id IS NOT NULL"
+    return deployment.pg.execute(query).fetchall()
 
 
 def test_rules_apply_in_the_marts(with_marts: Deployment) -> None:
