@@ -34,6 +34,8 @@ class NotRequestedWithin(dg.AutomationCondition[dg.AssetKey]):
 
 
 def follow_files(minutes: int) -> dg.AutomationCondition[dg.AssetKey]:
-    """Return the condition of a mart: a store was loaded after its last refresh, and that is `minutes` ago."""
-    loaded = dg.AutomationCondition.any_deps_updated().since_last_handled()
-    return loaded & ~dg.AutomationCondition.in_progress() & NotRequestedWithin(minutes)
+    """Return the condition of a mart: a store was loaded since the last request, and that is `minutes` ago."""
+    loaded = dg.AutomationCondition.any_deps_updated()
+    # `since_last_handled` would forget a load between the start of a refresh and its end.
+    waiting = loaded.since(dg.AutomationCondition.newly_requested() & ~loaded)
+    return waiting & ~dg.AutomationCondition.in_progress() & NotRequestedWithin(minutes)

@@ -16,7 +16,7 @@ SECONDS = 150.0
 
 
 def test_dropped_and_overwritten_file(deployment: Deployment, tmp_path: Path) -> None:
-    """A file dropped into the bucket reaches the stores on its own, and so does the version that overwrites it.
+    """A file dropped into the bucket reaches the stores and marts on its own, and so does the version overwriting it.
 
     A second `make dev` is refused in the meantime; SIGTERM ends the first and leaves no process behind.
     """
@@ -26,6 +26,7 @@ def test_dropped_and_overwritten_file(deployment: Deployment, tmp_path: Path) ->
 
         deployment.land("a.csv", make_file(*many_rows(2, price="2.50")))
         daemon.wait_until(lambda: _prices(deployment) == ["2.5000"] * 2, seconds=SECONDS)
+        daemon.wait_until(lambda: _has_marts(deployment), seconds=SECONDS)
 
         second = _dev(ports.choose(("webserver",), {})["webserver"])
         daemon.terminate(seconds=SECONDS)
@@ -60,3 +61,12 @@ def _prices(deployment: Deployment) -> list[str]:
     except psycopg.errors.UndefinedTable:
         # The first load creates it.
         return []
+
+
+def _has_marts(deployment: Deployment) -> bool:
+    try:
+        (count,) = deployment.pg.execute(f"SELECT count(*) FROM {deployment.config.data_mart.dataset}.sales_by_date")
+    except psycopg.errors.UndefinedTable:
+        # The first refresh creates it.
+        return False
+    return bool(count[0])
