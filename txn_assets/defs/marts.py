@@ -6,7 +6,6 @@ The stores compute the marts, with the SQL in `txn_assets/marts/`. See docs/mart
 import warnings
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -122,39 +121,17 @@ def _make_agreement(feed: Feed, mart: Mart, asset: dg.AssetsDefinition) -> dg.As
     @dg.asset_check(asset=asset)
     def marts_agree(services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
         """Check that every engine has the same rows, and that they count what the ledgers have less the duplicates."""
+        from txn_assets.marts.comparison import compare  # noqa: PLC0415 - as in `_open`
+
         try:
-            wrong, is_comparable = _compare(_open(services, feed), mart)
+            found = compare(_open(services, feed), mart)
         except StoreError as error:
             raise as_failure(error) from error.__cause__
         # A load between the refreshes of the two engines is no fault; the next refresh makes them equal.
-        severity = dg.AssetCheckSeverity.ERROR if is_comparable else dg.AssetCheckSeverity.WARN
-        return dg.AssetCheckResult(passed=not wrong, severity=severity, description=" ".join(wrong) or None)
+        severity = dg.AssetCheckSeverity.ERROR if found.is_certain else dg.AssetCheckSeverity.WARN
+        return dg.AssetCheckResult(passed=not found.wrong, severity=severity, description=" ".join(found.wrong) or None)
 
     return marts_agree
-
-
-def _compare(opened: "Marts", mart: Mart) -> tuple[list[str], bool]:
-    """Return what is wrong with `mart`, and whether its engines were computed from the same files."""
-    from txn_assets.marts import agreement  # noqa: PLC0415 - as in `_open`
-
-    versions = {engine: opened.of(engine).version(mart) for engine in mart.engines}
-    if missing := [engine for engine, version in versions.items() if version is None]:
-        return [f"{mart.name} has never been computed in {_LABELS[one]}: refresh it." for one in missing], True
-    totals = {engine: opened.of(engine).totals(mart) for engine in mart.engines}
-    found = [
-        f"{_LABELS[engine]}: {sentence}"
-        for engine, version in versions.items()
-        for sentence in (agreement.ledger_differences(mart, version, totals[engine]) if version else ())
-    ]
-    postgres, bigquery = versions.get("postgres"), versions.get("bigquery")
-    if found or not postgres or not bigquery:
-        return found, True
-    if differences := agreement.version_differences(mart, postgres, bigquery):
-        return differences, False
-    is_exact = not any(opened.of(engine).store.inexact_columns() for engine in mart.engines)
-    rows = [chain.from_iterable(opened.of(engine).stream(mart)) for engine in ("postgres", "bigquery")]
-    found = agreement.total_differences(mart, totals["postgres"], totals["bigquery"], is_exact=is_exact)
-    return [*found, *agreement.row_differences(mart, rows[0], rows[1], is_exact=is_exact)], True
 
 
 def in_words(refresh: Refresh) -> str:

@@ -1,0 +1,53 @@
+"""A comparison that a refresh overtakes: it reads the mart again, and gives up without an error."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count
+
+from txn_assets.marts.comparison import LOOKS, compare
+from txn_assets.marts.mart import MARTS, Mart, MartTotals
+from txn_assets.marts.postgres import PostgresMarts
+from txn_assets_tests.deployment import Deployment
+from txn_assets_tests.marts.conftest import opened
+
+SALES = MARTS["pg_sales"]
+
+
+@dataclass(kw_only=True)
+class Overtaken(PostgresMarts):
+    """The marts in PostgreSQL, where something happens between the reads of a version and of the rows."""
+
+    meanwhile: Callable[[], object]
+
+    def totals(self, mart: Mart) -> MartTotals:
+        """Return the totals after `meanwhile`."""
+        self.meanwhile()
+        return super().totals(mart)
+
+
+def test_refresh_during_the_comparison(with_marts: Deployment) -> None:
+    """A refresh between two reads is no difference; if each look meets one, the result is uncertain."""
+    with opened(with_marts) as marts:
+        marts.postgres.refresh(SALES)
+
+        def refresh() -> None:
+            # A row that the original pipeline appended.
+            table, row = with_marts.pg_table, f"T{next(rows)}"
+            with_marts.pg.execute(f"INSERT INTO {table} VALUES (%s, 'Old', 1, 1, '2023-10-01')", [row])
+            marts.postgres.refresh(SALES, force=True)
+
+        def refresh_once() -> None:
+            if next(looks) == 0:
+                refresh()
+
+        def during(meanwhile: Callable[[], object]) -> tuple[list[str], bool]:
+            postgres = Overtaken(**vars(marts.postgres), meanwhile=meanwhile)
+            found = compare(replace(marts, postgres=postgres), SALES)
+            return found.wrong, found.is_certain
+
+        rows, looks = count(), count()
+
+        assert during(refresh_once) == ([], True)
+        assert next(looks) == 2
+        assert during(refresh) == (["pg_sales was refreshed while it was read: run the check again."], False)
+        assert next(rows) == 1 + LOOKS
