@@ -284,17 +284,50 @@ def rows_query(
     names: Names, mart: Mart, filters: Sequence[Between], *, limit: int | None, offset: int
 ) -> tuple[sql.Composed, list[Any]]:
     """Return the query for rows of `mart` in the order of its key, and the values to bind."""
+    where, values = _where(filters)
+    query = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT %s OFFSET %s").format(
+        _columns(mart.columns), names.of(mart), where, _columns(mart.key)
+    )
+    return query, [*values, limit, offset]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the rows of a mart.
+
+    Attributes:
+        condition: which rows it has.
+        values: the values that the condition binds.
+        skip: how many of its first rows to leave out.
+    """
+
+    condition: sql.Composable
+    values: Sequence[Any] = ()
+    skip: int = 0
+
+
+def page_query(
+    names: Names, mart: Mart, filters: Sequence[Between], part: Part, *, limit: int
+) -> tuple[sql.Composed, list[Any]]:
+    """Return the query for rows in a part of `mart`, and the values to bind.
+
+    Rows with one key come in the order of their other values, so that the next page begins where this one ended.
+    """
+    where, values = _where(filters)
+    query = sql.SQL("SELECT {} FROM {} WHERE {} AND {} ORDER BY {} LIMIT %s OFFSET %s").format(
+        _columns(mart.columns), names.of(mart), where, part.condition, _columns(dict.fromkeys(mart.key + mart.columns))
+    )
+    return query, [*values, *part.values, limit, part.skip]
+
+
+def _where(filters: Sequence[Between]) -> tuple[sql.Composable, list[Any]]:
     bounds = [
         (sql.Identifier(one.column) + sql.SQL(f" {sign} %s"), value)
         for one in filters
         for sign, value in ((">=", one.first), ("<=", one.last))
         if value is not None
     ]
-    where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(part for part, _ in bounds) if bounds else sql.SQL("")
-    query = sql.SQL("SELECT {} FROM {}{} ORDER BY {} LIMIT %s OFFSET %s").format(
-        _columns(mart.columns), names.of(mart), where, _columns(mart.key)
-    )
-    return query, [*(value for _, value in bounds), limit, offset]
+    return sql.SQL(" AND ").join([sql.SQL("true"), *(part for part, _ in bounds)]), [value for _, value in bounds]
 
 
 def sums_query(names: Names, mart: Mart) -> sql.Composed:

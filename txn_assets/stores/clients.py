@@ -13,6 +13,9 @@ from txn_assets.stores.access import Access
 if TYPE_CHECKING:
     import psycopg
     from google.cloud import bigquery
+    from psycopg_pool import ConnectionPool
+
+    from txn_assets.stores.postgres_connection import IdleTimeoutConnection
 
 MAX_SESSIONS = 64
 """Maximum number of idle connections to keep for resumable uploads."""
@@ -26,16 +29,18 @@ REQUESTS_AT_ONCE = 8
 class Clients:
     """Clients of the three services: one each for GCS and BigQuery, so that connections are reused.
 
-    `postgres` opens a new connection on each call.
+    `postgres` opens a new connection on each call; a process that reads often opens a `postgres_pool`.
 
     Attributes:
         lock_seconds: how long PostgreSQL lets a statement wait for a lock, or a transaction sit idle.
         request_seconds: the timeout of a request to GCS or BigQuery.
+        pool_seconds: how long a read on a pool may wait for a connection, and then for its rows.
         statement_seconds: give up on a PostgreSQL connection after this long without a response.
     """
 
     access: Access
     lock_seconds: float = 60.0
+    pool_seconds: float = 10.0
     request_seconds: float = 60.0
     statement_seconds: float = 600.0
 
@@ -70,6 +75,19 @@ class Clients:
         """Open a new connection to PostgreSQL."""
         from txn_assets.stores import postgres_connection  # noqa: PLC0415 - see `bigquery`
 
+        return postgres_connection.connect(self.statement_seconds, **self._postgres_settings())
+
+    def postgres_pool(self, size: int) -> "ConnectionPool[IdleTimeoutConnection]":
+        """Return a pool of at most `size` connections for short reads: opened on demand, closed when idle.
+
+        Each block `with pool.connection()` is a transaction with one snapshot. A connection is tried before it is
+        given out, so the pool survives a restart of the server. Close the pool at the end.
+        """
+        from txn_assets.stores.postgres_pool import open_pool  # noqa: PLC0415 - see `bigquery`
+
+        return open_pool(size, self.pool_seconds, **self._postgres_settings())
+
+    def _postgres_settings(self) -> dict[str, Any]:
         # Each end notices within a minute if the other is gone, so a dead run's locks are freed before others give up.
         server = {
             "lock_timeout": f"{self.lock_seconds:.0f}s",
@@ -79,19 +97,18 @@ class Clients:
             "tcp_keepalives_count": 3,
             "tcp_user_timeout": 60_000,
         }
-        return postgres_connection.connect(
-            self.statement_seconds,
+        return {
             **self.access.postgres,
-            connect_timeout=10,
-            application_name="txn_assets",
+            "connect_timeout": 10,
+            "application_name": "txn_assets",
             # Send rows as UTF-8, whatever the database encoding.
-            client_encoding="utf8",
-            keepalives_idle=20,
-            keepalives_interval=10,
-            keepalives_count=3,
-            tcp_user_timeout=60_000,
-            options=" ".join(f"-c {name}={value}" for name, value in server.items()),
-        )
+            "client_encoding": "utf8",
+            "keepalives_idle": 20,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
+            "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
+        }
 
     def close(self) -> None:
         """Close the connections of the clients that were used."""

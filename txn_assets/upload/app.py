@@ -7,6 +7,10 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
+from txn_assets.feeds.configured import find_feed
+from txn_assets.feeds.feed import FIRST_FEED
+from txn_assets.marts.engines import open_marts
+from txn_assets.marts.pages import MartPages
 from txn_assets.upload import health, metrics, page, problems, receive, sales, status
 from txn_assets.upload.auth import make_verifier
 from txn_assets.upload.health import make_checks
@@ -32,6 +36,8 @@ def create_app(platform: Platform) -> FastAPI:
     app.state.verifier = make_verifier(platform.config)
     app.state.limits = Limits(platform.config.upload)
     app.state.checks = make_checks(platform)
+    services = platform.services.of(find_feed(platform.config, FIRST_FEED))
+    app.state.pages = MartPages.of(open_marts(services, platform.config).postgres)
     app.state.in_progress = set()
     # Set when the service is about to end, so that nothing waits any longer than it must.
     app.state.draining = asyncio.Event()
@@ -48,6 +54,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     with ThreadPoolExecutor(platform.config.upload.max_uploads + SPARE_THREADS) as threads:
         asyncio.get_running_loop().set_default_executor(threads)
         yield
+        app.state.pages.close()
         # The server has canceled what took too long.
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):

@@ -11,14 +11,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from txn_assets.feeds.configured import find_feed
-from txn_assets.feeds.feed import FIRST_FEED
-from txn_assets.marts.engines import open_marts
 from txn_assets.marts.mart import MARTS, Between, Mart, MartRow, plain
-from txn_assets.stores.errors import StoreError
+from txn_assets.marts.pages import Cursor, MartPages
 from txn_assets.upload.auth import Reader
 from txn_assets.upload.platform import ThePlatform
-from txn_assets.upload.problems import Problem
+from txn_assets.upload.problems import Problem, documented
 
 router = APIRouter(prefix="/sales", tags=["sales"])
 
@@ -40,7 +37,7 @@ class Page(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     limit: Annotated[int, Field(ge=1, le=10_000)] = 100
-    offset: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    cursor: Annotated[str | None, Field(max_length=16_384, description="From the link to the next page.")] = None
     # PostgreSQL has no NUL in text.
     product: Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")] | None = None
     first: Annotated[dt.date | None, Field(alias="from")] = None
@@ -58,8 +55,51 @@ class Page(BaseModel):
             return [*found, Between("last_sale", first=self.first), Between("first_sale", last=self.last)]
         return [*found, Between(mart.key[0], self.first, self.last)]
 
+    def start(self, mart: Mart) -> Cursor | None:
+        """Return where the page begins."""
+        if self.cursor is None:
+            return None
+        try:
+            return Cursor.of_text(self.cursor, mart)
+        except ValueError as error:
+            detail = "cursor: it is not from a link of this route. Follow the link to the next page."
+            raise Problem(422, detail) from error
 
-@router.get("/{path}")
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The rows. Decimals are text, because a number would be read as a binary float.",
+        "headers": {
+            "ETag": {"schema": {"type": "string"}, "description": "Changes with the rows of the mart."},
+            "Link": {"schema": {"type": "string"}, "description": "The next page, if there is one."},
+        },
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["mart", "version", "rows"],
+                    "properties": {
+                        "mart": {"type": "string"},
+                        "version": {"type": "string"},
+                        "rows": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "additionalProperties": {"type": ["string", "integer", "null"]},
+                            },
+                        },
+                    },
+                }
+            },
+            "text/csv": {"schema": {"type": "string"}},
+        },
+    },
+    304: {"description": "The mart is as `If-None-Match` says."},
+    **documented(400, 401, 403, 404, 422, 500, 503),
+}
+
+
+@router.get("/{path}", responses=_ANSWERS)
 def read_sales(
     path: Literal["by-product", "by-date", "trends", "pg-trends"],
     page: Annotated[Page, Query()],
@@ -71,9 +111,10 @@ def read_sales(
     mart = MARTS[PATHS[path]]
     if mart.name not in platform.config.transformation.models:
         raise Problem(404, f"{mart.name} is not built here: add it to transformation.models.")
-    marts = open_marts(platform.services.of(find_feed(platform.config, FIRST_FEED)), platform.config).postgres
-    try:
-        version = marts.version(mart)
+    pages: MartPages = request.app.state.pages
+    filters, start = page.filters(mart), page.start(mart)
+    with pages.snapshot() as snapshot:
+        version = snapshot.version(mart)
         if version is None:
             raise Problem(404, f"{mart.name} has not been computed yet: try again after the next refresh.")
         form = page.format or ("csv" if "text/csv" in request.headers.get("accept", "") else "json")
@@ -81,13 +122,10 @@ def read_sales(
         headers = {"ETag": etag, "Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
         if etag in [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]:
             return Response(status_code=304, headers=headers)
-        rows = marts.rows(mart, limit=page.limit + 1, offset=page.offset, filters=page.filters(mart))
-    except StoreError as error:
-        raise Problem(503, "PostgreSQL cannot be read now: try again later.", headers={"Retry-After": "5"}) from error
-    if len(rows) > page.limit:
-        query = {**dict(request.query_params), "limit": page.limit, "offset": page.offset + page.limit}
+        rows, after = snapshot.page(mart, limit=page.limit, start=start, filters=filters)
+    if after:
+        query = {**dict(request.query_params), "limit": page.limit, "cursor": str(after)}
         headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
-    rows = rows[: page.limit]
     if form == "csv":
         return Response(_as_csv(mart, rows), headers=headers, media_type="text/csv")
     records = [dict(zip(mart.columns, map(_as_json, row), strict=True)) for row in rows]

@@ -194,5 +194,6 @@ def _configure_logs() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_JsonLines() if writes_json() else _Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # It logs each request to the servers of the stack.
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    # They log each request to the servers of the stack, and each connection that is opened.
+    for name in ("urllib3", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.WARNING)
