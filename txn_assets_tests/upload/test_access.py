@@ -4,33 +4,18 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from txn_assets.local.tokens import make_token
 from txn_assets.upload.health import CACHE_SECONDS
 from txn_assets_tests.deployment import Deployment, make_file, make_row
+from txn_assets_tests.upload.conftest import Sign
 from txn_assets_tests.upload.server import Service
 
 CONFIG: dict[str, Any] = {"upload": {"bytes_per_minute": 100_000, "max_uploads_per_subject": 1}}
 FILE = make_file(make_row())
-
-type Sign = Callable[..., dict[str, str]]
-
-
-@pytest.fixture(scope="module")
-def sign(stack_home: Path, module_deployment: Deployment) -> Sign:
-    """Return a function that makes the header with a token."""
-
-    def header(*, subject: str = "ann", scope: str = "transactions:write", minutes: int = 5) -> dict[str, str]:
-        issuer = module_deployment.endpoints.issuer_url
-        claims = {"iss": issuer, "aud": "txn-assets", "sub": subject, "scope": scope}
-        return {"Authorization": f"Bearer {make_token(stack_home, claims, minutes=minutes)}"}
-
-    return header
 
 
 def refused(response: requests.Response, status: int) -> str:
