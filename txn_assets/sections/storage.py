@@ -40,8 +40,8 @@ class DataLake(Section):
 class Postgres(Section):
     """How to reach PostgreSQL. The local target uses host, port, user and password of its embedded server instead.
 
-    `secretName` is the Kubernetes secret with the password. It is accepted for the files of older releases, which used
-    it; `make deploy-check` compares it with helm-values/, where the chart mounts the secret.
+    `secretName` named the Kubernetes secret with the password in the files of older releases. It is accepted and not
+    read: the password is in TXN_PG_PASSWORD, see docs/deploy.md.
     """
 
     secret_name: Annotated[str | None, Field(alias="secretName")] = None
