@@ -20,6 +20,8 @@ def test_dropped_and_overwritten_file(deployment: Deployment, tmp_path: Path) ->
 
     A second `make dev` is refused in the meantime; SIGTERM ends the first and leaves no process behind.
     """
+    # The daemon of another test may have requested the marts of the same instance.
+    deployment.configure({"orchestration": {"mart_minutes": 1}})
     with dagster_dev(tmp_path) as daemon:
         deployment.land("a.csv", make_file(*many_rows(3)))
         daemon.wait_until(lambda: _prices(deployment) == ["1.5000"] * 3, seconds=SECONDS)
