@@ -67,6 +67,10 @@ bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects, and
 	@$(PYTHON) -m benchmarks.arrival tick
 	@$(PYTHON) -m benchmarks.arrival thousand
 
+.PHONY: bench-sales
+bench-sales: setup ## Measure how fast the marts are read over HTTP, with a million transactions
+	@$(PYTHON) -m benchmarks.sales
+
 .PHONY: faults
 faults: setup ## Kill, cut, race and retry the loads; count rows lost, rows twice and hung runs (FULL=1: many more)
 	@.venv/bin/pytest -q -n 2 --dist loadfile $(FAULTS)

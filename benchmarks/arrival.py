@@ -58,17 +58,17 @@ def main() -> int:
 
 def tick() -> None:
     """Evaluate the sensor once over many objects, in a separate process."""
-    _say(
+    say(
         f"One tick of new_landed_files: {OBJECTS:,} objects, {NEW} of them new, listed over HTTP from a stand-in for GCS.\n"
         "(The embedded GCS is not asked: it walks its whole bucket for each page of a listing, which GCS does not.)\n"
     )
-    _say(f"{'objects':<24}{'seconds':>18}{'list requests':>20}{'peak memory, MB':>22}")
+    say(f"{'objects':<24}{'seconds':>18}{'list requests':>20}{'peak memory, MB':>22}")
     for spread, seconds_apart in SPREADS.items():
         measured, requests = _tick(seconds_apart)
         megabytes = measured.peak_mib * 1.048576
-        _say(
-            f"{spread:<24}{_beside(f'{measured.seconds:.2f}', f'{TICK_SECONDS:.0f}'):>18}"
-            f"{_beside(str(requests), str(TICK_REQUESTS)):>20}{_beside(f'{megabytes:.0f}', str(TICK_MB)):>22}"
+        say(
+            f"{spread:<24}{beside(f'{measured.seconds:.2f}', f'{TICK_SECONDS:.0f}'):>18}"
+            f"{beside(str(requests), str(TICK_REQUESTS)):>20}{beside(f'{megabytes:.0f}', str(TICK_MB)):>22}"
         )
 
 
@@ -90,24 +90,25 @@ def thousand(files: int, rows: int) -> None:
     from benchmarks.thousand import load  # noqa: PLC0415 - keeps the process of the tick small
     from txn_assets_tests.daemon import DaemonError  # noqa: PLC0415 - keeps the process of the tick small
 
-    with _fresh_stack() as home:
+    with fresh_stack() as home:
         try:
             loaded = load(home, files=files, rows=rows)
         except DaemonError as error:
             raise MismatchError(str(error)) from error
-    _say(
+    say(
         f"{files:,} files of {rows:,} rows, dropped at once, runs {loaded.runs}: "
-        f"{_beside(f'{loaded.seconds:.0f}', f'{THOUSAND_SECONDS:.0f}')} seconds "
+        f"{beside(f'{loaded.seconds:.0f}', f'{THOUSAND_SECONDS:.0f}')} seconds "
         "from the first tick to the last row of the three ledgers."
     )
-    _say("rows: " + ", ".join(f"{store} {count:,}" for store, count in loaded.rows.items()))
+    say("rows: " + ", ".join(f"{store} {count:,}" for store, count in loaded.rows.items()))
     if set(loaded.rows.values()) != {files * rows}:
         message = f"not every store holds {files * rows:,} rows"
         raise MismatchError(message)
 
 
 @contextmanager
-def _fresh_stack() -> Iterator[Path]:
+def fresh_stack() -> Iterator[Path]:
+    """Yield the TXN_HOME of servers that are deleted at the end."""
     top = Path(os.environ.get("TXN_HOME") or ".local").absolute()
     top.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="bench-", dir=top))
@@ -136,11 +137,13 @@ def _requests(url: str) -> int:
         return int(json.load(answer))
 
 
-def _beside(measured: str, bound: str) -> str:
+def beside(measured: str, bound: str) -> str:
+    """Return a measurement with its bound."""
     return f"{measured} (<= {bound})"
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
