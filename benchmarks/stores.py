@@ -70,11 +70,12 @@ class Opened:
 
 
 def make_config(path: Path) -> None:
-    """Write the project's configuration with unique names."""
+    """Write the project's configuration with unique names, and without marts, which no peer builds."""
     content = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
     name = uuid.uuid4().hex[:12]
     content["data_lake"]["gcs_bucket"] = f"bench-{name}"
     content["data_warehouse"] |= {"dataset": f"bench_{name}", "postgres": {"schema": f"bench_{name}"}}
+    content["transformation"] |= {"models": []}
     path.write_text(yaml.safe_dump(content))
 
 
