@@ -34,7 +34,7 @@ def deployment(stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     config = tmp_path / "pipeline_config.yaml"
     monkeypatch.setenv("TXN_CONFIG", str(config))
     make_config(config)
-    with Deployment.open(config) as opened:
+    with Deployment.temporary(config) as opened:
         yield opened
 
 

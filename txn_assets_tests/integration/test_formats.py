@@ -314,7 +314,7 @@ def loaded(stack_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for name in ("BUCKET_NAME", "TXN_EXECUTOR", "TXN_HASH_KEY", "TXN_LOG_FORMAT"):
             patch.delenv(name, raising=False)
         make_config(config)
-        with Deployment.open(config) as deployment:
+        with Deployment.temporary(config) as deployment:
             sentences = []
             for sent in ALL:
                 content = yaml.safe_load(config.read_text())

@@ -20,7 +20,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Return a deployment that has loaded the file."""
     path = tmp_path_factory.mktemp("golden") / "config.yaml"
     make_config(path, {"ingestion": {"max_invalid_ratio": 1, "validation": {"max_date": "2030-12-31"}}})
-    with Deployment.open(path) as deployment:
+    with Deployment.temporary(path) as deployment:
         deployment.land(NAME, (GOLDEN / "transactions.csv").read_bytes())
         assert deployment.materialize(NAME).success
         yield deployment

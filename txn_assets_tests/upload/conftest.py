@@ -36,7 +36,7 @@ def module_deployment(
         config = tmp_path_factory.mktemp("upload") / "pipeline_config.yaml"
         patch.setenv("TXN_CONFIG", str(config))
         make_config(config, getattr(request.module, "CONFIG", ANONYMOUS))
-        with Deployment.open(config) as opened:
+        with Deployment.temporary(config) as opened:
             yield opened
 
 
