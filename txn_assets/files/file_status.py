@@ -250,6 +250,9 @@ def is_undecided(version: FileVersion, facts: Facts) -> bool:
     verdict = judge(version, facts)
     if verdict is None or verdict.state in (State.SUPERSEDED, State.QUEUED, State.RUNNING):
         return False
+    # The landing zone no longer says whether another version replaced this one.
+    if facts.live is None:
+        return True
     return verdict.state is State.FAILED or all(holding.rows is not None for holding in verdict.stores.values())
 
 

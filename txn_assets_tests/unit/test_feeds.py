@@ -135,7 +135,7 @@ def test_rules_id_does_not_depend_on_spelling(tmp_path: Path) -> None:
         ({"transactions": {}}, "feeds.transactions: the sections data_lake, data_warehouse and ingestion configure"),
         ({"orders": {}}, "feeds.orders: the feed needs `model` (module:Class) or `fields`"),
         ({"orders": {"model": "nowhere:Order"}}, "there is no model 'nowhere:Order' (No module named 'nowhere')"),
-        ({"orders": {"model": "txn_assets.config:Postgres"}}, "is not a row model: derive it from"),
+        ({"orders": {"model": "txn_assets.sections.storage:Postgres"}}, "is not a row model: derive it from"),
         ({"orders": {"model": "a:B", "fields": {}}}, "feeds.orders: give `model` or `fields`, not both"),
         ({"orders": {"fields": {"id": {"kind": "number"}}}}, "feeds.orders: id: 'number' is not a kind of values"),
         ({"orders": {"fields": {"id": {"kind": "enumeration"}}}}, "id: the kind enumeration takes `values`"),

@@ -229,7 +229,7 @@ def test_other_format(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["contract", "--format", "avro"])
 
-    assert "(choose from 'json-schema', 'odcs', 'markdown')" in capsys.readouterr().err
+    assert "(choose from 'json-schema', 'odcs', 'markdown', 'dbt-sources')" in capsys.readouterr().err
 
 
 def test_data_contract_has_every_kind() -> None:
