@@ -21,7 +21,7 @@ def make_token(home: Path, claims: Mapping[str, str], *, minutes: int) -> str:
 
 
 def _key_of(home: Home) -> dict[str, Any]:
-    """Return the private key of the stack as a JWK; make one if there is none."""
+    """Return the private key of the stack as a JWK, and create it on first use."""
     with locked(home.token_key.with_suffix(".lock")):
         key = read_json(home.token_key)
         if key is None:

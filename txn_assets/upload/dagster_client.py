@@ -74,7 +74,7 @@ class DagsterError(Exception):
 def find_dagster() -> "DagsterClient | None":
     """Return a client of the web server in TXN_DAGSTER_URL or, on the local target, of the one that runs there.
 
-    Return None if there is none: then the sensor requests the runs, wherever it is.
+    Return None without one: then the sensor requests the runs.
     """
     url = dagster_url()
     if url is None and txn_target() == "local":

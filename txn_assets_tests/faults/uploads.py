@@ -64,7 +64,7 @@ def kill_uploads(deployment: Deployment, draw: random.Random, *, tries: int) -> 
 
 
 def race_uploads(deployment: Deployment, *, count: int) -> Tally:
-    """Send many files at once, of which some break off or are damaged, and load what landed."""
+    """Send many files at once, some of them cut short or damaged, and load what landed."""
     tally = Tally(STORE, f"{count} at once")
     before = _objects(deployment)
     log = deployment.config_path.with_name("upload.log")

@@ -102,7 +102,7 @@ def png(chart: str) -> bytes:
 
 
 def test_chart_is_bounded() -> None:
-    """A chart stays small, whatever the names are and however many there are; there is none of nothing."""
+    """A chart stays small, however long and many the names are; without rows there is no chart."""
     names = [(f"$x_{n}^{{\n \u4e2d" * 20, Decimal(n)) for n in range(400)]
     assert len(names) > MAX_BARS
     chart = draw("sales", names)

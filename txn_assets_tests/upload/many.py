@@ -1,4 +1,4 @@
-"""Many uploads at once, some of which break off or have a wrong digest."""
+"""Many uploads at once, some of them cut short or with a wrong digest."""
 
 import base64
 import hashlib
