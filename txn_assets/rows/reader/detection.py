@@ -98,7 +98,8 @@ def looks_like(start: bytes, reading: Reading) -> str:
     forms = [form for layout in _layouts(data, reading) for form in _completed(data, layout, reading)]
     shares = {form: _share(data, form, reading) for form in forms}
     most = max(shares.values(), default=0)
-    if most <= max(_MIN_SHARE, _share(data, reading.file_format, reading)):
+    # Judging bad rows takes long, so judge them in the form of the feed only if another form is good enough.
+    if most <= _MIN_SHARE or most <= _share(data, reading.file_format, reading):
         return ""
     return _sentence([form for form in forms if shares[form] == most])
 
@@ -277,6 +278,8 @@ def _date_forms(days: pa.StringArray, moments: pa.StringArray) -> list[tuple[str
 
 def _fitting(texts: pa.StringArray, patterns: Sequence[str], *, has_time: bool) -> list[str]:
     """Return the patterns that fit most of `texts`; only the first one if that is among them."""
+    if count_dates(texts, patterns[0], has_time=has_time) == len(texts):
+        return [patterns[0]]
     fits = {pattern: count_dates(texts, pattern, has_time=has_time) for pattern in patterns}
     most = max(fits.values())
     best = [pattern for pattern in patterns if fits[pattern] == most]
