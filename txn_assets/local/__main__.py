@@ -1,8 +1,8 @@
-"""`python -m txn_assets.local up|down|status|env`: the same as `txn up` and so on; see `cli.py`."""
+"""`python -m txn_assets.local up|status|env|down`: the commands about the local servers; see `commands/servers.py`."""
 
 import sys
 
 if __name__ == "__main__":
-    from txn_assets.cli import main
+    from txn_assets.cli import local_main
 
-    sys.exit(main())
+    sys.exit(local_main())

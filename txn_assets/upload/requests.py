@@ -4,7 +4,7 @@ import logging
 
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import FileVersion
-from txn_assets.upload.dagster_client import DagsterError, find_dagster
+from txn_assets.runs.dagster_client import DagsterError, find_dagster
 
 LOGGER = logging.getLogger("txn_assets.upload")
 

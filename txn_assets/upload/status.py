@@ -19,10 +19,10 @@ from txn_assets.feeds.feed import FIRST_FEED, Feed
 from txn_assets.files.arrival import is_partition_key
 from txn_assets.files.file_status import FileStatus, State
 from txn_assets.files.ledger import FileVersion
+from txn_assets.runs.dagster_client import find_run
 from txn_assets.stores.file_status import read_status
 from txn_assets.stores.landed_names import name_limit, too_long
 from txn_assets.upload.auth import READ_ALL, Subject, Uploader
-from txn_assets.upload.dagster_client import find_run
 from txn_assets.upload.names import belongs_to
 from txn_assets.upload.platform import Platform, ThePlatform
 from txn_assets.upload.problems import Problem, documented

@@ -16,10 +16,10 @@ from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import FEW_FILES
 from txn_assets.files.file_status import Facts, FileStatus, RunState, judge
 from txn_assets.files.ledger import FileVersion
+from txn_assets.runs.dagster_client import DagsterError, find_dagster
 from txn_assets.stores.file_status import read_statuses
 from txn_assets.stores.registry import STORES
 from txn_assets.stores.services import AllServices
-from txn_assets.upload.dagster_client import DagsterError, find_dagster
 from txn_assets.upload.requests import request_load
 
 POLL_SECONDS = 0.5

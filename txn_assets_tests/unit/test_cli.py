@@ -55,7 +55,7 @@ def test_modules(module: str) -> None:
     done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0
-    assert done.stdout.startswith("usage: txn")
+    assert done.stdout.startswith("usage: ")
 
 
 def test_light_start() -> None:

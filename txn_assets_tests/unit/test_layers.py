@@ -12,9 +12,9 @@ import pytest
 
 from txn_assets.environment import project_root
 
-LAYERS = ("files", "rows", "feeds", "senders", "stores", "marts", "local", "upload", "defs", "entry")
+LAYERS = ("files", "rows", "feeds", "senders", "stores", "marts", "local", "runs", "upload", "defs", "entry")
 """Layers from bottom to top."""
-ENTRY = ("cli", "definitions", "job", "own_defs", "run")
+ENTRY = ("cli", "commands", "definitions", "job", "own_defs", "run")
 SAME_LAYER = {
     "errors": "files",
     "config": "feeds",

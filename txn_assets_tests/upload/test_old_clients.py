@@ -12,7 +12,7 @@ from txn_assets.environment import project_root, txn_home
 from txn_assets.files.arrival import RUN_KEY_TAG, SENSOR
 from txn_assets.files.ledger import FileVersion
 from txn_assets.local import dagster_dev
-from txn_assets.upload.dagster_client import DagsterClient, DagsterError
+from txn_assets.runs.dagster_client import DagsterClient, DagsterError
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 from txn_assets_tests.upload.server import Service, serving
 

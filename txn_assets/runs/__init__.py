@@ -1,0 +1,1 @@
+"""The runs that load files, as Dagster's web server knows them: what became of a file, and loading it again."""
