@@ -4,7 +4,7 @@ This module runs the same job as the UI and the sensor. `cli.py` defines the opt
 summary, and `defs/replacing.py` checks whether a file would replace a different one.
 """
 
-import logging
+import json
 import os
 import sys
 import time
@@ -13,17 +13,18 @@ from typing import TextIO
 
 import dagster as dg
 
+from txn_assets.commands.display import showing, write_summary
 from txn_assets.config import PipelineConfig
 from txn_assets.defs.dagster_home import prepare
-from txn_assets.defs.events import LOGGER, Event
+from txn_assets.defs.events import LOGGER, write_line
 from txn_assets.defs.jobs import LOAD
 from txn_assets.defs.mart_rows import show_marts
 from txn_assets.defs.marts import REFRESH
-from txn_assets.defs.names import prefixed, without_prefix
+from txn_assets.defs.names import prefixed
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.services import share_services
-from txn_assets.defs.summary import find_failures, summarize, was_interrupted
-from txn_assets.environment import config_path, hash_key, txn_executor, txn_home, txn_target
+from txn_assets.defs.summary import summarize, was_interrupted
+from txn_assets.environment import config_path, hash_key, txn_executor, txn_home, txn_target, writes_json
 from txn_assets.errors import UserError
 from txn_assets.feeds.configured import find_feed
 from txn_assets.feeds.feed import Feed
@@ -47,28 +48,6 @@ class UsageError(UserError):
     """The file cannot be landed or loaded; the message says why and what to do."""
 
 
-class Progress(logging.Handler):
-    """Print each event of the run as it happens, except warnings, which the summary repeats."""
-
-    def __init__(self, out: TextIO, feed: Feed) -> None:
-        super().__init__(logging.DEBUG)
-        self.out = out
-        self.feed = feed
-        self.started = time.monotonic()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one line."""
-        event = getattr(record, "event", None)
-        if isinstance(event, Event):
-            if event.level >= logging.WARNING:
-                return
-            message = f"{without_prefix(self.feed, event.stage):<26} {event.message}"
-        else:
-            message = record.getMessage()
-        self.out.write(f"{time.monotonic() - self.started:7.1f} s  {message}\n")
-        self.out.flush()
-
-
 def run(  # noqa: PLR0913 - one for each option of the command
     file: Path,
     config: PipelineConfig,
@@ -77,9 +56,11 @@ def run(  # noqa: PLR0913 - one for each option of the command
     feed: str | None = None,
     name: str | None = None,
     replace: bool = False,
+    as_json: bool = False,
 ) -> int:
-    """Land `file` as `name` in `feed` (default: the first) and load it.
+    """Land `file` as `name` in `feed` (default: the first) and load it, and write the summary to `out`.
 
+    With `as_json`, the summary is an object for programs, and what happens meanwhile is shown on standard error.
     Return 1 if an asset or a check of severity ERROR failed, else 0.
 
     Raises:
@@ -94,10 +75,8 @@ def run(  # noqa: PLR0913 - one for each option of the command
     hash_ = config.security.hash
     make_hasher((), algorithm=hash_.algorithm, key_id=hash_.key_id, key=hash_key())
     txn_executor()
-    progress = Progress(out, of)
-    LOGGER.addHandler(progress)
-    LOGGER.setLevel(logging.DEBUG)
-    try:
+    started = time.monotonic()
+    with showing(sys.stderr if as_json else out, of):
         LOGGER.info("configuration %s", config_path())
         endpoints = None
         if txn_target() == "local":
@@ -107,19 +86,21 @@ def run(  # noqa: PLR0913 - one for each option of the command
             land(file, name, services.of(of), replace=replace)
             with _instance(config, endpoints) as instance:
                 result = execute(config, instance, job=prefixed(of, LOAD), tags={KEY_TAG: name} | NO_RETRIES)
-                seconds = time.monotonic() - progress.started
+                seconds = time.monotonic() - started
                 results, rows = [result], ""
                 if of.is_first and marts_of(config) and result.success:
                     results.append(execute(config, instance, job=REFRESH, tags=NO_RETRIES))
                     rows = show_marts(services.of(of), config) if results[-1].success else ""
-    finally:
-        LOGGER.removeHandler(progress)
     if any(map(was_interrupted, results)):
         raise KeyboardInterrupt
-    out.write(summarize(name, result, config, of, seconds=seconds))
-    failures = [f"FAILED  {failure}" for one in results[1:] for failure in find_failures(one)]
-    out.write("\n".join(["", *failures, rows]) if len(results) > 1 else "")
-    return 0 if all(one.success and not any(find_failures(one)) for one in results) else 1
+    summary = summarize(name, results, config, of, seconds=seconds)
+    if writes_json():
+        write_line(summary.as_json())
+    elif as_json:
+        out.write(json.dumps(summary.as_json(), indent=2) + "\n")
+    else:
+        write_summary(out, summary.text() + (f"\n{rows}" if rows else ""))
+    return 0 if all(one.success for one in results) and not summary.failures else 1
 
 
 def land(file: Path, name: str, services: Services, *, replace: bool) -> None:

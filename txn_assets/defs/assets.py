@@ -168,10 +168,11 @@ def _make_validated(feed: Feed, raw_csv: dg.AssetsDefinition) -> dg.AssetsDefini
 def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFile, log: StageLog) -> ValidatedFile:
     started = time.monotonic()
     run_files, version, stage = services.run_files, file.version, _stage(context)
-    with _failures_of(version, services):
+    with log.following(stage, version.name, size=version.size), _failures_of(version, services):
         report = run_files.validate_file(version)
-    place = services.quarantine.store(version, report, run_files.folder(version).rejected)
-    log.emit_rejections(stage, version.name, report)
+    rejected = run_files.folder(version).rejected
+    place = services.quarantine.store(version, report, rejected)
+    log.emit_rejections(stage, version, report, rejected)
     seconds = time.monotonic() - started
     metadata: dict[str, Any] = {
         "records": report.records,
@@ -240,7 +241,10 @@ def _hash(context: dg.AssetExecutionContext, services: Services, file: Validated
     started = time.monotonic()
     if refusal := file.report.over_limit(services.feed.max_invalid_ratio, services.feed.key("max_invalid_ratio")):
         raise _refusal(services, file.version, f"{file.version.name}: {refusal}")
-    with _failures_of(file.version, services):
+    with (
+        log.following(_stage(context), file.version.name, rows=file.report.valid),
+        _failures_of(file.version, services),
+    ):
         hashed = services.run_files.hash_file(file)
     totals = hashed.totals
     seconds = time.monotonic() - started

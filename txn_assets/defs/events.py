@@ -2,27 +2,32 @@
 
 Callers decide when to emit one. No event contains PII in clear text.
 
-Events go to Dagster's log, which the UI and the terminal show. With TXN_LOG_FORMAT=json, each event also goes to
-standard output as one line of JSON, and `json_lines.py` puts the rest of Dagster's output into the same form.
+Events go to Dagster's log, which the UI and the terminal show, and to the file `TXN_HOME/logs/txn.log`. With
+TXN_LOG_FORMAT=json, each event also goes to standard output as one line of JSON, and `json_lines.py` puts the rest of
+Dagster's output into the same form.
 """
 
+import contextlib
 import datetime as dt
 import json
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from txn_assets.environment import writes_json
+from txn_assets.environment import txn_home, writes_json
+from txn_assets.files import progress
 from txn_assets.files.ledger import FileVersion
+from txn_assets.files.log_files import LogFile
 from txn_assets.files.report import SAMPLE_ROWS, ValidationReport
 
 LOGGER = logging.getLogger("txn_assets")
 # Do not propagate, because Dagster's log already has these events.
 LOGGER.propagate = False
-LOGGER.addHandler(logging.NullHandler())
+LOGGER.setLevel(logging.DEBUG)
 WRITTEN = "txn_assets_written"
 """Attribute of log records that tells whether the event has already gone to standard output."""
 _OUTPUT = threading.Lock()
@@ -36,6 +41,28 @@ def write_line(content: Mapping[str, Any]) -> None:
         sys.stdout.flush()
 
 
+def log_file(name: str) -> LogFile:
+    """Return the log file `name` of this TXN_HOME."""
+    return LogFile(txn_home() / "logs" / name)
+
+
+class _ToLogFile(logging.Handler):
+    """Handler that appends each record to `txn.log`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append one line. A disk that is full or read-only must not fail a load."""
+        event, run_id = getattr(record, "event", None), getattr(record, "run_id", "")
+        stage = event.stage if isinstance(event, Event) else "-"
+        level = logging.getLevelName(event.level) if isinstance(event, Event) else record.levelname
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+        message = " ".join(record.getMessage().splitlines())
+        with contextlib.suppress(OSError):
+            log_file("txn.log").append(f"{now} {level:<7} {run_id[:8] or '-':<8} {stage} {message}\n")
+
+
+LOGGER.addHandler(_ToLogFile())
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to a file.
@@ -45,6 +72,7 @@ class Event:
         stage: the asset that emits the event.
         partition: the landed file.
         details: rows, seconds and other values for machines.
+        is_progress: whether the stage is still at work, so that a display that shows it can leave the event out.
     """
 
     message: str
@@ -52,6 +80,7 @@ class Event:
     partition: str
     details: dict[str, Any] = field(default_factory=dict)
     level: int = logging.INFO
+    is_progress: bool = False
 
     def as_json(self, run_id: str) -> dict[str, Any]:
         """Return time, level, run_id, stage, partition and message, plus the keys of `details`."""
@@ -87,12 +116,32 @@ class StageLog:
             write_line(event.as_json(self.run_id))
         if self.files <= SHOWN_FILES or event.level >= logging.WARNING:
             self.log.log(event.level, message, extra={WRITTEN: as_json})
-        LOGGER.debug(message, extra={"event": event})
+        LOGGER.debug(message, extra={"event": event, "run_id": self.run_id})
 
-    def emit_rejections(self, stage: str, partition: str, report: ValidationReport) -> None:
-        """Emit the events of `rejections`, or only the counts if the run has many files."""
-        for event in rejections(stage, partition, report, shown=SAMPLE_ROWS if self.files <= SHOWN_FILES else 0):
+    @contextlib.contextmanager
+    def following(
+        self, stage: str, file: str, *, size: int | None = None, rows: int | None = None
+    ) -> Iterator[progress.Stage]:
+        """Emit an event every few seconds while the block works on `file`; see `progress.Stage` for the totals."""
+        with progress.following(progress.Stage(stage, file, size=size, rows=rows), self._report) as followed:
+            yield followed
+
+    def _report(self, stage: progress.Stage) -> None:
+        # If Dagster's storage is away, the stage itself says so.
+        with contextlib.suppress(Exception):
+            self.emit(in_progress(stage))
+
+    def emit_rejections(self, stage: str, version: FileVersion, report: ValidationReport, rejected: Path) -> None:
+        """Emit the events of `rejections`, or only the counts if the run has many files.
+
+        The first rows of `rejected`, which are masked, go to `TXN_HOME/logs/invalid_records.log`.
+        """
+        for event in rejections(stage, version.name, report, shown=SAMPLE_ROWS if self.files <= SHOWN_FILES else 0):
             self.emit(event)
+        if report.rejected:
+            from txn_assets.rows.invalid_records import log_invalid_records  # noqa: PLC0415 - imports Arrow
+
+            log_invalid_records(log_file("invalid_records.log"), version, rejected, run_id=self.run_id)
 
     def done(self, files: int, seconds: float) -> None:
         """Log how many files the stage has finished, if the run has many files."""
@@ -115,6 +164,16 @@ def processed(stage: str, partition: str, rows: int, seconds: float, **details: 
         stage,
         partition,
         {"rows": rows, "seconds": round(seconds, 3), **details},
+    )
+
+
+def in_progress(stage: progress.Stage) -> Event:
+    """Return the event for a stage that is at work."""
+    details: dict[str, Any] = {"rows": stage.done_rows, "seconds": round(stage.seconds, 3)}
+    if stage.share is not None:
+        details["percent"] = round(100 * stage.share)
+    return Event(
+        f"{stage.in_words()}, {stage.seconds:.0f} seconds so far", stage.name, stage.file, details, is_progress=True
     )
 
 

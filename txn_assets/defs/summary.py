@@ -1,4 +1,4 @@
-"""Build the summary that `make run` prints: failures, row counts per store, and commands to look at the rows.
+"""Build the summary that `txn run` prints: the outcome, row counts per store, and commands to look at the rows.
 
 This module only formats what a run reported; `run.py` executes the run.
 """
@@ -6,7 +6,8 @@ This module only formats what a run reported; `run.py` executes the run.
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from txn_assets.defs.io_managers.sink import CHANGE_OF
 from txn_assets.defs.names import asset_key, without_prefix
 from txn_assets.environment import txn_target
 from txn_assets.feeds.feed import Feed
+from txn_assets.files.ledger import Action
 from txn_assets.stores.landed_names import object_name
 from txn_assets.stores.registry import STORES
 
@@ -24,36 +26,117 @@ _ROWS_SHOW_IT = {"no_rejected_rows"}
 """Checks that would repeat what the summary already says about rejected rows."""
 
 
-def summarize(name: str, result: dg.JobExecutionResult, config: PipelineConfig, feed: Feed, *, seconds: float) -> str:
-    """Return the summary of the file `name` of `feed` in the run `result`, failures first."""
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What became of the file `name` of `feed` in a run of `txn run`.
+
+    Attributes:
+        failures: a sentence for each failed check of severity ERROR and each failed step.
+        counts: what `validated_<feed>` recorded; empty if the run did not get that far.
+        stores: rows that each store was found to have, and what the load did; None for what is not known.
+        changes: what the new version changed in the stores that compare it.
+        stages: seconds of each stage.
+    """
+
+    name: str
+    config: PipelineConfig
+    feed: Feed
+    run_id: str
+    failures: tuple[str, ...]
+    warnings: tuple[str, ...]
+    counts: Mapping[str, Any]
+    stores: Mapping[str, tuple[int | None, str | None]]
+    changes: tuple[str, ...]
+    stages: Mapping[str, float]
+    seconds: float
+
+    @property
+    def outcome(self) -> str:
+        """`failed`, or what the loads did: `loaded`, `unchanged` or `superseded`."""
+        if self.failures or any(rows is None for rows, _ in self.stores.values()):
+            return "failed"
+        actions = {action for _, action in self.stores.values()}
+        return next((action.value for action in Action if action.value in actions), "failed")
+
+    def text(self) -> str:
+        """Return the summary for people: the outcome, then rows, stores, seconds and commands."""
+        failures = [f"FAILED  {failure}" for failure in self.failures]
+        lines = ["", *(failures or [f"{self.outcome.upper()}  {self._in_words()}"]), "", self.name]
+        if self.counts:
+            lines.append(f"  rows in   {self.counts['records']:>12,}")
+            lines.append(f"  valid     {self.counts['dagster/partition_row_count']:>12,}")
+            lines.append(f"  rejected  {self.counts['rejected']:>12,}")
+            lines += [f"              {row}" for row in self.counts["rejected_rows"]]
+        lines += [f"  warning     {warning}" for warning in self.warnings]
+        for label, (rows, action) in self.stores.items():
+            held = f"{'not loaded':>12}" if rows is None else f"{rows:>12,}"
+            lines.append(f"  {label:<10}{held}{f'  {action}' if action else ''}")
+        lines += [f"  replaces    {change}" for change in self.changes]
+        lines += ["", "  seconds per stage"]
+        lines += [f"    {stage:<26} {seconds:8.2f}" for stage, seconds in self.stages.items()]
+        rate = self.counts.get("records", 0) / self.seconds
+        lines.append(f"    {'total, with Dagster startup':<26} {self.seconds:8.2f}   {rate:,.0f} rows per second")
+        is_everywhere = all(rows is not None for rows, _ in self.stores.values())
+        return "\n".join([*lines, "", *(_commands(self.name, self.config, self.feed) if is_everywhere else []), ""])
+
+    def _in_words(self) -> str:
+        labels = list(self.stores)
+        where = f"{', '.join(labels[:-1])} and {labels[-1]}"
+        rejected = self.counts.get("rejected", 0)
+        valid, records = self.counts.get("dagster/partition_row_count", 0), self.counts.get("records", 0)
+        if self.outcome == Action.STAND_BACK.value:
+            return f"{self.name}: the stores hold a newer version."
+        quarantine = f"; {rejected:,} rejected, see {self.counts['quarantine']}" if rejected else ""
+        return f"{self.name}: {valid:,} of {records:,} rows are in {where}{quarantine}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the summary for programs."""
+        return {
+            "outcome": self.outcome,
+            "name": self.name,
+            "feed": self.feed.name,
+            "run_id": self.run_id,
+            "rows": self.counts.get("records"),
+            "valid": self.counts.get("dagster/partition_row_count"),
+            "rejected": self.counts.get("rejected"),
+            "reasons": self.counts.get("reasons", {}),
+            "quarantine": self.counts.get("quarantine") if self.counts.get("rejected") else None,
+            "stores": {label: {"rows": rows, "action": action} for label, (rows, action) in self.stores.items()},
+            "failures": list(self.failures),
+            "warnings": list(self.warnings),
+            "seconds": {**self.stages, "total": round(self.seconds, 3)},
+        }
+
+
+def summarize(
+    name: str, results: Sequence[dg.JobExecutionResult], config: PipelineConfig, feed: Feed, *, seconds: float
+) -> Summary:
+    """Return the summary of the file `name` of `feed`, which the first of `results` loaded."""
+    result = results[0]
     checks = result.get_asset_check_evaluations()
     stages = _stage_metadata(result)
-    counts = stages.get(_stage(feed, f"validated_{feed.name}"), {})
-    failures = [f"FAILED  {failure}" for failure in find_failures(result)]
-    lines = ["", *failures, *([""] if failures else []), name]
-    if counts:
-        lines.append(f"  rows in   {counts['records']:>12,}")
-        lines.append(f"  valid     {counts['dagster/partition_row_count']:>12,}")
-        lines.append(f"  rejected  {counts['rejected']:>12,}")
-        lines += [f"              {row}" for row in counts["rejected_rows"]]
-    lines += [f"  warning     {warning}" for warning in _warnings(checks, name)]
-    read_back = {
+    read_back: dict[str, Any] = {
         check.asset_key.to_python_identifier(): check.metadata["rows_read_back"].value
         for check in checks
         if "rows_read_back" in check.metadata
     }
-    for entry in STORES:
-        sink = _stage(feed, entry.asset(feed))
-        rows = f"{read_back[sink]:>12,}" if sink in read_back else f"{'not loaded':>12}"
-        action = f"  {stages[sink]['action']}" if sink in stages else ""
-        lines.append(f"  {entry.label:<10}{rows}{action}")
-    lines += [f"  replaces    {change}" for change in map(_change, stages.values()) if change]
-    lines += ["", "  seconds per stage"]
-    lines += [f"    {without_prefix(feed, stage):<26} {metadata['seconds']:8.2f}" for stage, metadata in stages.items()]
-    rate = counts.get("records", 0) / seconds
-    lines.append(f"    {'total, with Dagster startup':<26} {seconds:8.2f}   {rate:,.0f} rows per second")
-    lines += ["", *(_commands(name, config, feed) if len(read_back) == len(STORES) else []), ""]
-    return "\n".join(lines)
+    sinks = {entry.label: _stage(feed, entry.asset(feed)) for entry in STORES}
+    return Summary(
+        name=name,
+        config=config,
+        feed=feed,
+        run_id=result.run_id,
+        failures=tuple(failure for one in results for failure in find_failures(one)),
+        warnings=tuple(_warnings(checks, name)),
+        counts=stages.get(_stage(feed, f"validated_{feed.name}"), {}),
+        stores={
+            label: (read_back.get(sink), stages[sink]["action"] if sink in stages else None)
+            for label, sink in sinks.items()
+        },
+        changes=tuple(change for change in map(_change, stages.values()) if change),
+        stages={without_prefix(feed, stage): metadata["seconds"] for stage, metadata in stages.items()},
+        seconds=seconds,
+    )
 
 
 def _stage(feed: Feed, asset: str) -> str:

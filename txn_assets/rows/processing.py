@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from txn_assets.files import progress
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, RejectedSample, ValidationReport, mixed_amounts
 from txn_assets.files.run_folder import RunFolder
@@ -82,6 +83,7 @@ def _validate_file(stream: Readable, folder: RunFolder, reading: Reading, hasher
         for verdict in validate(file, contract, batch_size=reading.batch_size, threads=THREADS):
             writer.write_table(pa.Table.from_batches([verdict.valid]), max_chunksize=BATCH_ROWS)
             quarantine.write(verdict.rejected)
+            progress.count_rows(verdict.records)
             records += verdict.records
             valid += verdict.valid.num_rows
             rejected += len(verdict.rejected)
@@ -130,7 +132,7 @@ def _sample(rejected: RejectedRows, rows: int) -> list[RejectedSample]:
 def hash_file(valid: Path, hashed: Path, *, file: FileVersion, names: Sequence[str], hasher: Hasher) -> None:
     """Write `hashed`, a Parquet file with the staged columns, from the output of `validate_file` for fields `names`."""
     with connect(hashed.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
-        connection.register("valid", rows)
+        connection.register("valid", pa.RecordBatchReader.from_batches(rows.schema, progress.counted(rows)))
         connection.execute(
             f"COPY (SELECT $name AS source_file, source_row, {hasher.select_list(names)} FROM valid) "  # noqa: S608 - fixed column names
             # Most of a row is its hex digests, which no level compresses below half, so use the fastest level.

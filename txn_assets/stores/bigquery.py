@@ -18,6 +18,7 @@ from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
+from txn_assets.files import progress
 from txn_assets.files.ledger import NOTHING, Action, Holding, LoadRecord, Replacement, Totals, decide, read_holdings
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
@@ -85,6 +86,7 @@ class BigQueryStore(Store):
         load_table = f"{statements.LOAD_TABLE_PREFIX}{work_id}" if plan.loads else None
         if load_table:
             self._fill_load_table(jobs, plan.loads, load_table, work_id)
+        progress.say("replacing the rows in a transaction")
         replaced = [file.version.name for file in plan.loads]
         touched = [record for record in (*plan.records, *plan.held.values()) if record.file.name in replaced]
         compared = plan.compared
@@ -110,6 +112,7 @@ class BigQueryStore(Store):
                 self.replacements[record.file.name] = Replacement(plan.held[record.file.name], after)
 
     def _fill_load_table(self, jobs: Jobs, files: Sequence[HashedFile], load_table: str, work_id: str) -> None:
+        progress.say("waiting for the load job")
         client, no_retry = jobs.client, self.clients.no_retry
         table = bigquery_tables.load_table(self.tables, load_table, dt.datetime.now(dt.UTC) + LOAD_TABLE_LIFETIME)
         existed = client.create_table(table, exists_ok=True, **no_retry).num_rows

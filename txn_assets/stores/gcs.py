@@ -14,6 +14,7 @@ from google.cloud import storage
 
 from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
+from txn_assets.files import progress
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import NOTHING, Action, Holding, LedgerColumn, LoadRecord, decide
 from txn_assets.files.ledgers import HeldVersion
@@ -79,6 +80,7 @@ class GcsStore(Store):
         # The upload is atomic, and it fails if another run has written the object since it was read.
         generation = blob.generation if blob is not None else 0
         replacement = bucket.blob(name)
+        progress.say("uploading the object")
         replacement.metadata = metadata_of(incoming, ledger_columns(self.contract))
         replacement.crc32c = checksum
         replacement.upload_from_filename(
@@ -169,6 +171,7 @@ class GcsStore(Store):
     def _local(self, file: HashedFile) -> Path:
         path = self.run_files.folder(file.version).lake(self.file_format)
         if not path.exists():
+            progress.say("writing the object")
             with written_whole(path) as part:
                 rows = self.run_files.hashed_rows(file)
                 hashed_rows.write_lake(rows, part, self.contract, file_format=self.file_format)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
+from txn_assets.files import progress
 from txn_assets.files.checksums import Checksum
 from txn_assets.files.ledger import FileVersion
 from txn_assets.stores import google_errors
@@ -146,6 +147,7 @@ class _Checksummed:
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
         self._checksum.update(data)
+        progress.count_bytes(len(data))
         if not data and size and self._checksum.base64() != self._version.crc32c:
             message = f"{self._version} was damaged in transit (its crc32c differs): run this again."
             raise LandedFileError(message)

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
+from txn_assets.files import progress
 from txn_assets.files.ledger import (
     NOTHING,
     Action,
@@ -248,7 +249,7 @@ class PostgresStore(Store):
         with connection.cursor() as cursor:
             rows = hashed_rows.read([path], self.contract)
             with cursor.copy(statements.copy_statement(self.table)) as copy:
-                for piece in pieces(rows, order_by=self.contract.partition_key):
+                for piece in pieces(progress.counted(rows), order_by=self.contract.partition_key):
                     copy.write(piece)
             if cursor.rowcount != file.totals.rows:
                 message = (
@@ -264,6 +265,7 @@ class PostgresStore(Store):
         Raises:
             StoreError: something differs; the transaction is rolled back.
         """
+        progress.say("comparing the rows")
         # Run deferred triggers now, before the comparison.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         name = file.version.name

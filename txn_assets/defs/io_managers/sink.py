@@ -6,6 +6,7 @@ The modules in `stores/` do the loading. `registry.STORES` has one entry per I/O
 import functools
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from txn_assets.defs.io_managers.values import as_kind
 from txn_assets.defs.partitions import materialize_only
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import Action, Replacement
+from txn_assets.files.progress import Stage
 from txn_assets.files.values import FailedFile, HashedFile, HashedFiles, list_failures
 from txn_assets.stores.errors import StoreError, StoreUnavailableError
 from txn_assets.stores.registry import StoreEntry
@@ -51,7 +53,8 @@ class SinkIOManager(dg.IOManager):
         """
         started = time.monotonic()
         before = self._store.costs()
-        actions, failed = self._load_each(obj.files, context.run_id)
+        with self._following(context, obj):
+            actions, failed = self._load_each(obj.files, context.run_id)
         for one in failed:
             context.log.error(str(one))
         if not actions:
@@ -66,6 +69,13 @@ class SinkIOManager(dg.IOManager):
             metadata["not exact"] = f"{inexact}: a binary floating-point column of an older table"
             context.log.warning(f"{self._label} keeps {inexact} as binary floating-point numbers, which are not exact.")
         self._record(context, obj, actions, metadata)
+
+    def _following(self, context: dg.OutputContext, files: HashedFiles) -> AbstractContextManager[Stage]:
+        log = StageLog(context.log, context.run_id, files=len(context.asset_partition_keys))
+        names = list(files.by_name)
+        what = names[0] if len(names) == 1 else f"{len(names)} files"
+        stage = context.asset_key.to_python_identifier()
+        return log.following(stage, what, rows=sum(file.totals.rows for file in files))
 
     def _load_each(self, files: Sequence[HashedFile], run_id: str) -> tuple[dict[str, Action], tuple[FailedFile, ...]]:
         """Load `files` together or, if one of them fails, one by one; stop when the store is unavailable."""
