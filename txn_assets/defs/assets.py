@@ -7,6 +7,7 @@ the rest of the run skips it and does not record it as materialized. The other f
 fail the run at the end.
 """
 
+import datetime as dt
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -166,7 +167,7 @@ def _make_validated(feed: Feed, raw_csv: dg.AssetsDefinition) -> dg.AssetsDefini
 
 
 def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFile, log: StageLog) -> ValidatedFile:
-    started = time.monotonic()
+    started, started_at = time.monotonic(), dt.datetime.now(dt.UTC)
     run_files, version, stage = services.run_files, file.version, _stage(context)
     with log.following(stage, version.name, size=version.size), _failures_of(version, services):
         report = run_files.validate_file(version)
@@ -196,7 +197,7 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
         raise _refusal(services, version, message, metadata)
     if not report.records:
         _refuse_to_empty(services, version)
-    return ValidatedFile(version, services.feed.rules_id, report)
+    return ValidatedFile(version, services.feed.rules_id, report, started_at, seconds)
 
 
 def _refuse_to_empty(services: Services, version: FileVersion) -> None:

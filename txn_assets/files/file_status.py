@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from txn_assets.files.ledger import FileVersion, LoadRecord
-from txn_assets.files.report import ValidationReport
+from txn_assets.files.report import ValidationReport, bounded_reasons
 
 REASONS_BYTES = 4096
 """Maximum size of the rejections in the metadata of an object, which has at most 8 KiB in all:
@@ -20,8 +20,6 @@ https://cloud.google.com/storage/quotas#objects"""
 
 REFUSAL_CHARACTERS = 700
 """Maximum length of a refusal in the metadata of an object; a character takes up to four bytes."""
-
-OTHER_REASONS = "other"
 
 
 class State(StrEnum):
@@ -86,7 +84,7 @@ def findings_metadata(version: FileVersion, report: ValidationReport) -> dict[st
         "source_generation": str(version.generation),
         "records": str(report.records),
         "valid": str(report.valid),
-        "reasons": _bounded(report.reasons),
+        "reasons": bounded_reasons(report.reasons, REASONS_BYTES),
     }
 
 
@@ -94,16 +92,6 @@ def refusal_metadata(version: FileVersion, sentence: str) -> dict[str, str]:
     """Return the metadata that says why `version` was refused as a whole."""
     short = f"{sentence[: REFUSAL_CHARACTERS - 1]}…" if len(sentence) > REFUSAL_CHARACTERS else sentence
     return {"refused_generation": str(version.generation), "refused": short}
-
-
-def _bounded(reasons: Mapping[str, int]) -> str:
-    """Return the most frequent of `reasons` as JSON of at most REASONS_BYTES, and the others as one count."""
-    in_order = sorted(reasons.items(), key=lambda reason: -reason[1])
-    kept = dict(in_order)
-    others = 0
-    while len((text := json.dumps(kept | ({OTHER_REASONS: others} if others else {}))).encode()) > REASONS_BYTES:
-        others += kept.pop(in_order.pop()[0])
-    return text
 
 
 @dataclass(frozen=True, slots=True)

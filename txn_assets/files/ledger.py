@@ -5,6 +5,7 @@ store writes its own ledger. See docs/reliability.md, 'The ledgers'.
 """
 
 import datetime as dt
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -114,11 +115,39 @@ CHANGE_COLUMNS = ("rows_added", "rows_gone", "rows_changed")
 
 
 @dataclass(frozen=True, slots=True)
+class LoadDetails:
+    """What validation found in a version of a file, and how the load went.
+
+    Attributes:
+        records: number of records in the file, valid or not.
+        rejected: how many of them were rejected.
+        reasons: how often each "field: code" rejected a record. A record may have several reasons.
+        landed_at: when the version landed.
+        started_at: when its validation began.
+        seconds: seconds of each stage: `validate`, `hash` and, in the databases, `load`.
+        replaced_generation: the generation that the store held before; None if it held none.
+        job_id: the BigQuery job that committed the load; '' in the other stores.
+        bytes_billed: what that job had billed when it wrote the ledger row; None in the other stores.
+    """
+
+    records: int
+    rejected: int
+    reasons: Mapping[str, int]
+    landed_at: dt.datetime
+    started_at: dt.datetime
+    seconds: Mapping[str, float]
+    replaced_generation: int | None = None
+    job_id: str = ""
+    bytes_billed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LoadRecord:
     """A ledger row: one version of a file as one load wrote it to one store.
 
     Attributes:
         changes: what the load changed, if the store computed it.
+        details: how the load went; None in rows that an earlier release wrote.
     """
 
     file: FileVersion
@@ -128,11 +157,15 @@ class LoadRecord:
     totals: Totals
     loaded_at: dt.datetime | None = None
     changes: Changes | None = None
+    details: LoadDetails | None = None
 
     def to_row(self) -> dict[str, Any]:
         """Return the value of each ledger column; the store itself sets `loaded_at`."""
         row = {column.name: attrgetter(column.attribute)(self) for column in _COLUMNS}
-        return row | {f"{SUM_PREFIX}{name}": value for name, value in self.totals.sums.items()}
+        row |= {f"{SUM_PREFIX}{name}": value for name, value in self.totals.sums.items()}
+        if self.details is None:
+            return row | dict.fromkeys(DETAIL_COLUMNS)
+        return row | {column.name: column.kind.write(attrgetter(column.attribute)(self)) for column in _DETAILS}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -140,8 +173,8 @@ class LoadRecord:
 
         A value is null or missing if the row was written before its column was added.
         """
-        parts: dict[str, dict[str, Any]] = {"": {}, "file": {}, "totals": {}}
-        for column in _COLUMNS:
+        parts: dict[str, dict[str, Any]] = {"": {}, "file": {}, "totals": {}, "details": {}}
+        for column in (*_COLUMNS, *_DETAILS):
             part, _, name = column.attribute.rpartition(".")
             parts[part][name] = column.kind.read(row.get(column.name))
         sums = {
@@ -154,6 +187,7 @@ class LoadRecord:
             totals=Totals(sums=sums, **parts["totals"]),
             loaded_at=row.get("loaded_at"),
             changes=Changes.of_row(row),
+            details=LoadDetails(**parts["details"]) if parts["details"]["records"] is not None else None,
             **parts[""],
         )
 
@@ -165,6 +199,19 @@ class LoadRecord:
             other.rules_id,
             other.totals,
         )
+
+    def replacing(self, held: "LoadRecord | None") -> "LoadRecord":
+        """Return this record with details that say what it replaces: the ledger row `held` before the load."""
+        if self.details is None or held is None:
+            return self
+        return replace(self, details=replace(self.details, replaced_generation=held.file.generation))
+
+    def timed(self, load_seconds: float) -> "LoadRecord":
+        """Return this record with details that say how long the store took."""
+        if self.details is None:
+            return self
+        seconds = {**self.details.seconds, "load": round(load_seconds, 3)}
+        return replace(self, details=replace(self.details, seconds=seconds))
 
     @property
     def change_ratio(self) -> Decimal | None:
@@ -208,12 +255,14 @@ class LedgerKind:
         postgres: type and constraints of the column in PostgreSQL.
         bigquery: type of the column in BigQuery.
         read: convert a store's value, which may be text or null, to the type in `LoadRecord`; null becomes zero or
-            the empty string.
+            the empty string, except in the kinds of `LoadDetails`.
+        write: convert a value of `LoadDetails` to one that the clients of the databases take.
     """
 
     postgres: str
     bigquery: str
     read: Callable[[Any], Any]
+    write: Callable[[Any], Any] = lambda value: value
 
 
 def _read_date(value: dt.date | str | None) -> dt.date | None:
@@ -225,6 +274,20 @@ def _read_date(value: dt.date | str | None) -> dt.date | None:
 _TEXT = LedgerKind("text NOT NULL", "STRING", lambda value: str(value or ""))
 _WHOLE = LedgerKind("bigint NOT NULL", "INT64", lambda value: int(value or 0))
 _DATE = LedgerKind("date", "DATE", _read_date)
+
+
+def _read_moment(value: dt.datetime | str | None) -> dt.datetime | None:
+    return dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _read_json(value: Mapping[str, Any] | str | None) -> Mapping[str, Any]:
+    return json.loads(value) if isinstance(value, str) else value or {}
+
+
+_COUNT = LedgerKind("bigint", "INT64", lambda value: None if value is None else int(value))
+_MOMENT = LedgerKind("timestamp with time zone", "TIMESTAMP", _read_moment)
+_JSON = LedgerKind("jsonb", "STRING", _read_json, lambda value: json.dumps(dict(value)))
+_NAME = LedgerKind("text", "STRING", lambda value: str(value or ""), lambda value: value or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +328,19 @@ _AFTER_SUMS = (
     LedgerColumn("fingerprint", "totals.fingerprint", _WHOLE, "fingerprint"),
 )
 _COLUMNS = (*_BEFORE_SUMS, *_AFTER_SUMS)
+_DETAILS = (
+    LedgerColumn("records", "details.records", _COUNT, "records"),
+    LedgerColumn("rejected", "details.rejected", _COUNT, "rejected"),
+    LedgerColumn("reasons", "details.reasons", _JSON, "reasons"),
+    LedgerColumn("landed_at", "details.landed_at", _MOMENT, "landed_at"),
+    LedgerColumn("started_at", "details.started_at", _MOMENT, "started_at"),
+    LedgerColumn("stage_seconds", "details.seconds", _JSON, "stage_seconds"),
+    LedgerColumn("replaced_generation", "details.replaced_generation", _COUNT, "replaced_generation"),
+    LedgerColumn("job_id", "details.job_id", _NAME, "job_id"),
+    LedgerColumn("bytes_billed", "details.bytes_billed", _COUNT, "bytes_billed"),
+)
+DETAIL_COLUMNS = tuple(column.name for column in _DETAILS)
+"""Columns of a ledger that have `LoadDetails`; null in rows of earlier releases."""
 
 SUM_PREFIX = "sum_"
 """What the name of a ledger column with the sum of a column begins with."""
@@ -279,7 +355,7 @@ def ledger_columns(decimals: Mapping[str, int]) -> tuple[LedgerColumn, ...]:
         LedgerColumn(f"{SUM_PREFIX}{name}", "", _sum(places), f"{SUM_PREFIX}{name}")
         for name, places in decimals.items()
     )
-    return (*_BEFORE_SUMS, *sums, *_AFTER_SUMS)
+    return (*_BEFORE_SUMS, *sums, *_AFTER_SUMS, *_DETAILS)
 
 
 def _sum(places: int) -> LedgerKind:
@@ -342,6 +418,17 @@ def supersedes(generation: int, held: int, *, live: int | None) -> bool:
     if live in (generation, held):
         return live == generation
     return generation > held
+
+
+def is_news(incoming: LoadRecord, held: LoadRecord | None, action: Action) -> bool:
+    """Return whether a load that takes `action` writes the ledger row `incoming` over `held`.
+
+    If the store already holds the version, its ledger row keeps saying how the rows came there. A row of an earlier
+    release, which says less, is completed.
+    """
+    if action is Action.KEEP and held:
+        return held.file != incoming.file or (held.details is None and incoming.details is not None)
+    return action is Action.LOAD
 
 
 def decide(

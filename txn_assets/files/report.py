@@ -3,6 +3,7 @@
 `processing.validate_file` builds it, and checks, logs and metadata show it.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -99,6 +100,20 @@ class ValidationReport:
         if not self.bare_quotes:
             return None
         return f"rows with a quote inside an unquoted field, loaded as text: {self.bare_quotes}"
+
+
+OTHER_REASONS = "other"
+"""What `bounded_reasons` calls the reasons that it sums up."""
+
+
+def bounded_reasons(reasons: Mapping[str, int], max_bytes: int) -> str:
+    """Return the most frequent of `reasons` as JSON of at most `max_bytes`, and the others as one count."""
+    in_order = sorted(reasons.items(), key=lambda reason: -reason[1])
+    kept = dict(in_order)
+    others = 0
+    while len((text := json.dumps(kept | ({OTHER_REASONS: others} if others else {}))).encode()) > max_bytes:
+        others += kept.pop(in_order.pop()[0])
+    return text
 
 
 def mixed_amounts(decimal: str, *, other_decimals: int, three_decimals: int) -> str | None:

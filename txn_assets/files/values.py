@@ -4,6 +4,7 @@ This module defines the value of each upstream asset and its JSON form; `stores/
 A run may load several landed files, as a backfill does, so each value is a tuple of files.
 """
 
+import datetime as dt
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Self
 
 from pydantic import TypeAdapter
 
-from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
+from txn_assets.files.ledger import FileVersion, LoadDetails, LoadRecord, Totals
 from txn_assets.files.report import ValidationReport
 
 
@@ -24,11 +25,17 @@ class RawFile:
 
 @dataclass(frozen=True, slots=True)
 class ValidatedFile:
-    """A landed file whose rows were validated under the rules with the id `rules_id`."""
+    """A landed file whose rows were validated under the rules with the id `rules_id`.
+
+    Attributes:
+        started_at, seconds: when the validation began and how long it took; None if an earlier release validated it.
+    """
 
     version: FileVersion
     rules_id: str
     report: ValidationReport
+    started_at: dt.datetime | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,8 @@ class HashedFile:
     """The valid rows of a landed file with PII hashed, as a Parquet object with the columns of `hashed_rows.SCHEMA`.
 
     `lake_fingerprint` is the fingerprint of the rows without source_row, as in the lake; see `hashed_rows.totals`.
-    `uri` is empty until the file is stored.
+    `uri` is empty until the file is stored. `details` is what is known before the load; None if an earlier release
+    validated the file.
     """
 
     version: FileVersion
@@ -46,6 +54,7 @@ class HashedFile:
     lake_fingerprint: int
     malformed_digests: int
     uri: str = ""
+    details: LoadDetails | None = None
 
     @property
     def bucket(self) -> str:
@@ -64,7 +73,12 @@ class HashedFile:
     def load_record(self, run_id: str) -> LoadRecord:
         """Return the ledger row of this file after the run `run_id` has loaded it."""
         return LoadRecord(
-            file=self.version, run_id=run_id, key_id=self.key_id, rules_id=self.rules_id, totals=self.totals
+            file=self.version,
+            run_id=run_id,
+            key_id=self.key_id,
+            rules_id=self.rules_id,
+            totals=self.totals,
+            details=self.details,
         )
 
 

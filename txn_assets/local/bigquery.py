@@ -29,7 +29,7 @@ def server(home: Home, ports: Mapping[str, int], project: str, dataset: str) -> 
     return Server(
         name="bigquery",
         command=(
-            str(Path(sys.executable).with_name("local-bigquery")),
+            *(sys.executable, "-P", "-m", "txn_assets.local.bigquery_server"),
             *("--host", "127.0.0.1", "--port", str(ports["bigquery"]), "--grpc-port", str(ports["bigquery-grpc"])),
             # Use a relative path: local-bigquery does not escape the path in its SQL, so a home named o'brien would
             # fail.
@@ -39,6 +39,7 @@ def server(home: Home, ports: Mapping[str, int], project: str, dataset: str) -> 
             "HOME": str(_home_with_extensions(home)),
             # Makes load and extract jobs use the local GCS for gs:// URIs.
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{ports['gcs']}",
+            "PYTHONPATH": os.environ["PYTHONPATH"],
         },
         # DuckDB spills to `.tmp` in the working folder.
         folder=home.bigquery,

@@ -45,6 +45,10 @@ class ServerStatus:
     log: Path
 
 
+SERVERS_VERSION = 2
+"""Increase it if the servers are started in another way: a running stack of another version is restarted."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _State:
     """The content of stack.json."""
@@ -53,16 +57,19 @@ class _State:
     identity: str | None
     servers: Sequence[Mapping[str, Any]]
     seeds: Sequence[str]
+    servers_version: int = SERVERS_VERSION
 
     @classmethod
     def read(cls, home: Home) -> Self | None:
         content = read_json(home.state)
         if content is None:
             return None
+        # A test may write a file without an identity, to put proxies in front of another stack's servers.
+        if content.get("identity") and content.get("servers_version") != SERVERS_VERSION:
+            return None
         try:
             return cls(
                 endpoints=Endpoints(**content["endpoints"]),
-                # A test may write a file without an identity, to put proxies in front of another stack's servers.
                 identity=content.get("identity"),
                 servers=content.get("servers", []),
                 seeds=content.get("seeds", []),

@@ -7,7 +7,8 @@ keep and stand back. See docs/reliability.md.
 
 import datetime as dt
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -19,7 +20,17 @@ from google.cloud import bigquery
 from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import progress
-from txn_assets.files.ledger import NOTHING, Action, Holding, LoadRecord, Replacement, Totals, decide, read_holdings
+from txn_assets.files.ledger import (
+    NOTHING,
+    Action,
+    Holding,
+    LoadRecord,
+    Replacement,
+    Totals,
+    decide,
+    is_news,
+    read_holdings,
+)
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.stores import bigquery_sql as statements
@@ -52,6 +63,7 @@ class BigQueryStore(Store):
 
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         """Replace all files in one transaction."""
+        started = time.monotonic()
         with self._jobs() as jobs:
             types = self._prepare(jobs)
             inexact = statements.inexact_columns(self.tables, types)
@@ -68,7 +80,7 @@ class BigQueryStore(Store):
                 name: decide(record, held.get(name), in_store.get(name, NOTHING.totals), live=live[name])
                 for name, record in incoming.items()
             }
-            self._commit(jobs, _plan(files, actions, held, run_id), types)
+            self._commit(jobs, _plan(files, incoming, actions, held), types, started)
             return actions
 
     @contextmanager
@@ -79,7 +91,7 @@ class BigQueryStore(Store):
         finally:
             self._costs += jobs.costs
 
-    def _commit(self, jobs: Jobs, plan: "_Plan", types: dict[str, str]) -> None:
+    def _commit(self, jobs: Jobs, plan: "_Plan", types: dict[str, str], started: float) -> None:
         if not plan.records:
             return
         work_id = _digest(self.tables.dataset, self.tables.name, *plan.identity)
@@ -94,6 +106,7 @@ class BigQueryStore(Store):
             f"txn_commit_{work_id}",
             statements.replace_script(self.tables, load_table, types, compares=bool(compared)),
             bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
+            bigquery.ScalarQueryParameter("load_seconds", "FLOAT64", round(time.monotonic() - started, 3)),
             bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
             *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
             *self._bounds(touched),
@@ -148,13 +161,31 @@ class BigQueryStore(Store):
 
     def newest_loads(self, names: Collection[str]) -> dict[str, LoadRecord]:
         """Return the newest ledger row of each file; empty before the first load, which creates the ledger."""
+        columns = self._ledger_columns()
+        if not columns:
+            return {}
         with self._jobs() as jobs:
-            try:
-                rows = jobs.query(statements.held_query(self.tables), _names(list(names)))
-            except NotFound:
-                return {}
+            rows = jobs.query(statements.held_query(self.tables, columns), _names(list(names)))
             records = [LoadRecord.from_row(row) for row in rows]
         return {record.file.name: record for record in records}
+
+    def recent_loads(self, limit: int) -> list[LoadRecord]:
+        """Return the last `limit` ledger rows, newest first; empty before the first load."""
+        columns = self._ledger_columns()
+        if not columns:
+            return []
+        with self._jobs() as jobs:
+            most = bigquery.ScalarQueryParameter("limit", "INT64", limit)
+            return [LoadRecord.from_row(row) for row in jobs.query(statements.recent_query(self.tables, columns), most)]
+
+    def _ledger_columns(self) -> list[str]:
+        """Return the columns of the ledger that are there; none before the first load. Readers may not add them."""
+        try:
+            ledger = self.clients.bigquery.get_table(self.tables.ledger_id, **self.clients.no_retry)
+        except NotFound:
+            return []
+        there = bigquery_tables.column_types(ledger)
+        return [name for name in self.tables.ledger_columns if name in there]
 
     def held_versions(self) -> dict[str, HeldVersion]:
         """Return the versions in the ledger; empty before the first load."""
@@ -305,16 +336,22 @@ class _Plan:
         return [record.run_id for record in self.records[:1]] + [str(record.file) for record in self.records] + seen
 
 
-def _plan(files: Sequence[HashedFile], actions: dict[str, Action], held: dict[str, LoadRecord], run_id: str) -> _Plan:
+def _plan(
+    files: Sequence[HashedFile],
+    incoming: Mapping[str, LoadRecord],
+    actions: Mapping[str, Action],
+    held: Mapping[str, LoadRecord],
+) -> _Plan:
     loads = tuple(file for file in files if actions[file.version.name] is Action.LOAD)
-    notes = tuple(
-        file
-        for file in files
-        if actions[file.version.name] is Action.KEEP and held[file.version.name].file != file.version
+    notes = [name for name, action in actions.items() if action is Action.KEEP]
+    names = [*(file.version.name for file in loads), *notes]
+    records = tuple(
+        incoming[name].replacing(held.get(name))
+        for name in names
+        if is_news(incoming[name], held.get(name), actions[name])
     )
-    records = tuple(file.load_record(run_id) for file in (*loads, *notes))
-    names = {record.file.name for record in records}
-    return _Plan(loads, records, {name: record for name, record in held.items() if name in names})
+    noted = {record.file.name for record in records}
+    return _Plan(loads, records, {name: record for name, record in held.items() if name in noted})
 
 
 def _names(names: Sequence[str]) -> bigquery.ArrayQueryParameter:

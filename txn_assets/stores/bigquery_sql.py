@@ -100,11 +100,20 @@ class Tables:
         return f"`{self.id_of(table)}`"
 
 
-def held_query(tables: Tables) -> str:
-    """Return the query for the newest ledger row of each file in @names."""
+def held_query(tables: Tables, columns: Iterable[str] | None = None) -> str:
+    """Return the query for the newest ledger row of each file in @names; `columns` limits it to those that exist."""
     return (
-        f"SELECT {', '.join(tables.ledger_columns)} FROM {tables.ledger} WHERE source_file IN UNNEST(@names) "  # noqa: S608 - quoted names
+        f"SELECT {', '.join(columns or tables.ledger_columns)} FROM {tables.ledger} "  # noqa: S608 - quoted names
+        "WHERE source_file IN UNNEST(@names) "
         "QUALIFY ROW_NUMBER() OVER (PARTITION BY source_file ORDER BY generation DESC) = 1"
+    )
+
+
+def recent_query(tables: Tables, columns: Iterable[str]) -> str:
+    """Return the query for `columns` of the last @limit rows of the ledger, newest first, without the lock row."""
+    return (
+        f"SELECT {', '.join(columns)} FROM {tables.ledger} WHERE source_file != '' "  # noqa: S608 - quoted names
+        "ORDER BY loaded_at DESC, source_file LIMIT @limit"
     )
 
 
@@ -180,7 +189,7 @@ def begin_ledger_statement(tables: Tables) -> str:
     whole table, and it runs once per ledger.
     """
     columns = tables.ledger_columns.items()
-    unknown = ("fingerprint", *ledger.CHANGE_COLUMNS)
+    unknown = ("fingerprint", *ledger.CHANGE_COLUMNS, *ledger.DETAIL_COLUMNS)
     empty = {name: _EMPTY[kind] for name, kind in columns if kind in _EMPTY and name not in unknown}
     lock = empty | {"run_id": "'lock'"}
     first, last = select_days(BIGQUERY, tables.contract)
@@ -196,10 +205,11 @@ def begin_ledger_statement(tables: Tables) -> str:
 def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, str], *, compares: bool = False) -> str:
     """Return the transaction that replaces files and writes their ledger rows, all or nothing.
 
-    Binds @incoming (the ledger rows, each with the generation and run that the caller last read), @replaced (the files
-    of `load_table`, including those that are not in the ledger), and @first_key and @last_key (the bounds of the
-    partition keys in old and new rows). Without `load_table`, only the ledger rows are written. If the script
-    `compares` rows, it also binds @compared, the files whose ledger row says what changed; see `changes_query`.
+    Binds @incoming (the ledger rows, each with the generation and run that the caller last read), @load_seconds (how
+    long the load has taken before the script), @replaced (the files of `load_table`, including those that are not in
+    the ledger), and @first_key and @last_key (the bounds of the partition keys in old and new rows). Without
+    `load_table`, only the ledger rows are written. If the script `compares` rows, it also binds @compared, the files
+    whose ledger row says what changed; see `changes_query`.
 
     A transaction allows SELECT, DML and temporary tables, but not ASSERT
     (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions). Instead, a SELECT that
@@ -225,7 +235,7 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
         ]
     inexact = inexact_columns(tables, types)
     totals, fingerprint = _verification(tables, inexact) if load_table else ("", "i.fingerprint")
-    noted = [fingerprint if name == "fingerprint" else f"i.{name}" for name in names]
+    noted = [{"fingerprint": fingerprint, **_OF_JOB}.get(name, f"i.{name}") for name in names]
     if compares:
         names += ledger.CHANGE_COLUMNS
         noted += [f"c.{name}" for name in ledger.CHANGE_COLUMNS]
@@ -281,6 +291,20 @@ def changes_query(tables: Tables, load_table: str, types: Mapping[str, str]) -> 
 def inexact_columns(tables: Tables, types: Mapping[str, str]) -> list[str]:
     """Return the columns of decimals that a table with columns of `types` stores as binary floating-point numbers."""
     return [name for name in tables.contract.of_kind(DecimalKind) if types.get(name) == "FLOAT64"]
+
+
+_LOAD_SECONDS = (
+    "ROUND(@load_seconds + GREATEST(TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), CAST(@@script.creation_time AS TIMESTAMP), "
+    "MILLISECOND), 0) / 1000, 3)"
+)
+
+_OF_JOB = {
+    "stage_seconds": f"""REPLACE(i.stage_seconds, '}}', CONCAT(', "load": ', CAST({_LOAD_SECONDS} AS STRING), '}}'))""",
+    "job_id": "@@script.job_id",
+    "bytes_billed": "@@script.bytes_billed",
+}
+"""Columns of the ledger that the transaction itself knows:
+https://cloud.google.com/bigquery/docs/reference/system-variables"""
 
 
 def _verification(tables: Tables, inexact: Collection[str]) -> tuple[str, str]:

@@ -16,8 +16,18 @@ from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import progress
 from txn_assets.files.checksums import crc32c
-from txn_assets.files.ledger import NOTHING, Action, Holding, LedgerColumn, LoadRecord, decide
+from txn_assets.files.ledger import (
+    DETAIL_COLUMNS,
+    NOTHING,
+    Action,
+    Holding,
+    LedgerColumn,
+    LoadRecord,
+    decide,
+    is_news,
+)
 from txn_assets.files.ledgers import HeldVersion
+from txn_assets.files.report import bounded_reasons
 from txn_assets.files.run_folder import written_whole
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
@@ -31,11 +41,24 @@ from txn_assets.stores.store import Store
 
 CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
+REASONS_BYTES = 2048
+"""Maximum size of the reasons in the metadata of an object, which has at most 8 KiB in all, sums and name included:
+https://cloud.google.com/storage/quotas#objects"""
+
 
 def metadata_of(record: LoadRecord, columns: Sequence[LedgerColumn]) -> dict[str, str]:
-    """Return the ledger `columns` of `record` as custom metadata of the object."""
+    """Return the ledger `columns` of `record` as custom metadata of the object.
+
+    Details that are null are left out, and the rarest reasons are summed up if they do not fit.
+    """
     row = record.to_row()
-    return {column.key: "" if row[column.name] is None else str(row[column.name]) for column in columns}
+    if record.details:
+        row["reasons"] = bounded_reasons(record.details.reasons, REASONS_BYTES)
+    return {
+        column.key: "" if row[column.name] is None else str(row[column.name])
+        for column in columns
+        if row[column.name] is not None or column.name not in DETAIL_COLUMNS
+    }
 
 
 def record_of(metadata: Mapping[str, str], columns: Sequence[LedgerColumn]) -> LoadRecord:
@@ -75,13 +98,13 @@ class GcsStore(Store):
         same = held is not None and held.same_content(incoming) and blob is not None and blob.crc32c == checksum
         live = self.live_generation(file.version, held.file.generation if held else None)
         action = decide(incoming, held, incoming.totals if same else None, live=live)
-        if action is Action.STAND_BACK or (action is Action.KEEP and held and held.file == incoming.file):
+        if not is_news(incoming, held, action):
             return action
         # The upload is atomic, and it fails if another run has written the object since it was read.
         generation = blob.generation if blob is not None else 0
         replacement = bucket.blob(name)
         progress.say("uploading the object")
-        replacement.metadata = metadata_of(incoming, ledger_columns(self.contract))
+        replacement.metadata = metadata_of(incoming.replacing(held), ledger_columns(self.contract))
         replacement.crc32c = checksum
         replacement.upload_from_filename(
             str(path),

@@ -4,6 +4,7 @@ This module runs the transaction that replaces a file. `postgres_sql.py` has the
 existing tables, and `postgres_errors.py` explains errors. See docs/reliability.md.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from txn_assets.files.ledger import (
     Totals,
     decide,
     describe,
+    is_news,
     read_holdings,
 )
 from txn_assets.files.ledgers import HeldVersion
@@ -104,6 +106,15 @@ class PostgresStore(Store):
         """Return the newest ledger row of each file that has one."""
         with self._connect() as connection:
             return self._held(connection, list(names), catalog.read(connection, self.table))
+
+    def recent_loads(self, limit: int) -> list[LoadRecord]:
+        """Return the last `limit` ledger rows, newest first; empty before the first load."""
+        with self._connect() as connection:
+            columns = self._known(catalog.read(connection, self.table))
+            if not columns:
+                return []
+            rows = connection.execute(statements.recent_query(self.table, columns), [limit]).fetchall()
+        return [LoadRecord.from_row(dict(zip(columns, row, strict=True))) for row in rows]
 
     def holds_any(self, name: str, ids: Sequence[str]) -> bool:
         """Return whether a row of the file `name` has one of `ids` as its row id."""
@@ -217,6 +228,7 @@ class PostgresStore(Store):
     def _replace(
         self, connection: psycopg.Connection[Any], file: HashedFile, run_id: str, *, inexact: Collection[str]
     ) -> Action:
+        started = time.monotonic()
         name = file.version.name
         file = self.as_held(file, inexact=inexact)
         incoming = file.load_record(run_id)
@@ -237,12 +249,13 @@ class PostgresStore(Store):
                 connection.execute(statements.delete_statement(self.table), [name])
                 self._copy(connection, file, path)
                 self._verify(connection, file, inexact=inexact)
-            if action is not Action.STAND_BACK:
+            if is_news(incoming, held, action):
                 if held and held.file.generation > file.version.generation:
                     # The live version may have a smaller generation, so forget the larger ones:
                     # the largest in the ledger counts as the version that the store holds.
                     connection.execute(statements.forget_statement(self.table), [name, file.version.generation])
-                connection.execute(statements.note_statement(self.table), incoming.to_row())
+                noted = incoming.replacing(held).timed(time.monotonic() - started)
+                connection.execute(statements.note_statement(self.table), noted.to_row())
         return action
 
     def _copy(self, connection: psycopg.Connection[Any], file: HashedFile, path: Path) -> None:
@@ -282,15 +295,17 @@ class PostgresStore(Store):
         self, connection: psycopg.Connection[Any], names: Sequence[str], found: catalog.Catalog | None = None
     ) -> dict[str, LoadRecord]:
         """Return the newest ledger row of each file; before a load, `found` says which columns the ledger has."""
-        columns = list(self.table.ledger_columns)
-        if found is not None:
-            there = found.ledger.columns if found.ledger else {}
-            columns = [name for name in columns if name in there]
+        columns = list(self.table.ledger_columns) if found is None else self._known(found)
         if not columns:
             return {}
         rows = connection.execute(statements.held_query(self.table, columns), [list(names)]).fetchall()
         records = [LoadRecord.from_row(dict(zip(columns, row, strict=True))) for row in rows]
         return {record.file.name: record for record in records}
+
+    def _known(self, found: catalog.Catalog) -> list[str]:
+        """Return the columns of the ledger that are there; none before the first load."""
+        there = found.ledger.columns if found.ledger else {}
+        return [name for name in self.table.ledger_columns if name in there]
 
     def _totals(
         self,

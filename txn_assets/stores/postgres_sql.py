@@ -134,6 +134,13 @@ def held_query(table: Table, columns: Collection[str]) -> sql.Composed:
     ).format(_identifiers(columns), table.ledger)
 
 
+def recent_query(table: Table, columns: Collection[str]) -> sql.Composed:
+    """Return the query for `columns` of the last rows of the ledger, newest first; binds how many."""
+    return sql.SQL("SELECT {} FROM {} ORDER BY loaded_at DESC, source_file LIMIT %s").format(
+        _identifiers(columns), table.ledger
+    )
+
+
 def versions_query(table: Table) -> sql.Composed:
     """Return the query for the newest version of each file in the ledger, with its rules and key."""
     return sql.SQL(
@@ -241,7 +248,10 @@ def copy_statement(table: Table) -> sql.Composed:
 
 
 def note_statement(table: Table) -> sql.Composed:
-    """Return the statement that upserts the ledger row of a file version; binds the values of `LoadRecord.to_row`."""
+    """Return the statement that upserts the ledger row of a file version; binds the values of `LoadRecord.to_row`.
+
+    `loaded_at` is the moment of the statement: `now()` would be the begin of the transaction.
+    """
     names = [column.name for column in ledger_columns(table.contract)]
     updates = [
         sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))
@@ -249,7 +259,8 @@ def note_statement(table: Table) -> sql.Composed:
         if name not in ("source_file", "generation")
     ]
     return sql.SQL(
-        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (source_file, generation) DO UPDATE SET {}, loaded_at = now()"
+        "INSERT INTO {} ({}, loaded_at) VALUES ({}, clock_timestamp()) "
+        "ON CONFLICT (source_file, generation) DO UPDATE SET {}, loaded_at = EXCLUDED.loaded_at"
     ).format(
         table.ledger,
         _identifiers(names),

@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ import pyarrow as pa
 
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import scratch_space
-from txn_assets.files.ledger import FileVersion
+from txn_assets.files.ledger import FileVersion, LoadDetails
 from txn_assets.files.report import ValidationReport
+from txn_assets.files.retention import landed_at
 from txn_assets.files.run_folder import RunFolder, written_whole
 from txn_assets.files.values import HashedFile, ValidatedFile
 from txn_assets.rows import hashed_rows, processing
@@ -142,6 +144,7 @@ class RunFiles:
         Raises:
             UnusableFileError: the rows span more partitions than BigQuery writes in one job.
         """
+        started = time.monotonic()
         path = self.folder(file.version).hashed
         contract = self.feed.contract
         processing.hash_file(self.valid_rows(file), path, file=file.version, names=contract.names, hasher=self.hasher)
@@ -154,13 +157,15 @@ class RunFiles:
             )
             raise UnusableFileError(message)
         totals, lake_fingerprint = hashed_rows.totals(path, contract)
+        malformed_digests = hashed_rows.malformed_digests(path, pii_fields=self.hasher.pii_fields)
         return HashedFile(
             version=file.version,
             rules_id=file.rules_id,
             key_id=self.hasher.key_id,
             totals=totals,
             lake_fingerprint=lake_fingerprint,
-            malformed_digests=hashed_rows.malformed_digests(path, pii_fields=self.hasher.pii_fields),
+            malformed_digests=malformed_digests,
+            details=_details(file, hash_seconds=time.monotonic() - started),
         )
 
     def hashed_rows(self, file: HashedFile) -> Path:
@@ -179,3 +184,17 @@ class RunFiles:
     def read_hashed(self, files: Sequence[HashedFile]) -> pa.RecordBatchReader:
         """Return the hashed rows of `files`."""
         return hashed_rows.read([self.hashed_rows(file) for file in files], self.feed.contract)
+
+
+def _details(file: ValidatedFile, *, hash_seconds: float) -> LoadDetails | None:
+    """Return what is known about `file` before its load; None if an earlier release validated it."""
+    if file.started_at is None:
+        return None
+    return LoadDetails(
+        records=file.report.records,
+        rejected=file.report.rejected,
+        reasons=file.report.reasons,
+        landed_at=landed_at(file.version.generation),
+        started_at=file.started_at,
+        seconds={"validate": round(file.seconds, 3), "hash": round(hash_seconds, 3)},
+    )

@@ -39,7 +39,7 @@ def start(home: Path, seed: Seed) -> "subprocess.Popen[bytes]":
 def servers_of(home: Path) -> dict[str, list[psutil.Process]]:
     """Return the servers below `home` by name, without asking the stack; for PostgreSQL, its first process."""
     signs = {
-        "local-bigquery": "bigquery",
+        "local.bigquery_server": "bigquery",
         "fake-gcs": "fake-gcs-server",
         "gcs_shim": "gcs",
         "local.issuer": "issuer",

@@ -13,9 +13,11 @@ from txn_assets.files.ledger import (
     Changes,
     FileVersion,
     Holding,
+    LoadDetails,
     LoadRecord,
     Totals,
     decide,
+    is_news,
     ledger_columns,
     read_holdings,
 )
@@ -32,6 +34,14 @@ def make_record(*, generation: int = 2, crc32c: str = "AAAAAA==", **overrides: A
 
 
 INCOMING = make_record()
+DETAILS = LoadDetails(
+    records=5,
+    rejected=1,
+    reasons={"product: missing": 1},
+    landed_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    started_at=dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+    seconds={"validate": 1.5, "hash": 0.25},
+)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,31 @@ INCOMING = make_record()
 def test_decision(held: LoadRecord | None, in_store: Totals | None, action: Action) -> None:
     """A load of the second generation decides according to what it finds."""
     assert decide(INCOMING, held, in_store) is action
+
+
+@pytest.mark.parametrize(
+    ("held", "action", "is_written"),
+    [
+        pytest.param(None, Action.LOAD, True, id="first load"),
+        pytest.param(make_record(details=DETAILS), Action.LOAD, True, id="rows are written again"),
+        pytest.param(make_record(details=DETAILS), Action.KEEP, False, id="same version: how it was loaded stays"),
+        pytest.param(make_record(), Action.KEEP, True, id="the row of an earlier release is completed"),
+        pytest.param(make_record(generation=1, details=DETAILS), Action.KEEP, True, id="same bytes uploaded again"),
+        pytest.param(make_record(generation=3, details=DETAILS), Action.STAND_BACK, False, id="newer version held"),
+    ],
+)
+def test_which_loads_write_a_ledger_row(held: LoadRecord | None, action: Action, is_written: bool) -> None:
+    """A load that finds its version already there leaves the ledger row of the load that wrote the rows."""
+    assert is_news(make_record(run_id="later", details=DETAILS), held, action) is is_written
+
+
+def test_details_say_what_the_load_did() -> None:
+    """A load adds its seconds, and the generation that it replaces, whichever came first."""
+    loaded = make_record(details=DETAILS).replacing(make_record(generation=1)).timed(2.0004)
+    assert loaded.details == replace(
+        DETAILS, seconds={"validate": 1.5, "hash": 0.25, "load": 2.0}, replaced_generation=1
+    )
+    assert INCOMING.replacing(None).timed(1.0) == INCOMING
 
 
 def test_file_without_rows_is_kept() -> None:
@@ -99,6 +134,22 @@ class TestRow:
         """A record is read back from its row, with the time that the store adds."""
         moment = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
         assert LoadRecord.from_row(INCOMING.to_row() | {"loaded_at": moment}) == INCOMING.at(moment)
+
+    @pytest.mark.parametrize("job_id", ["", "txn_commit_1_0"])
+    def test_details_are_read_back(self, job_id: str) -> None:
+        """Details are read back, whether a store returns its JSON and its times as values or as text."""
+        record = make_record(details=replace(DETAILS, job_id=job_id, replaced_generation=1, bytes_billed=0))
+        row = record.to_row()
+        as_text = {name: str(value) for name, value in row.items() if value is not None}
+        as_values = row | {"reasons": {"product: missing": 1}, "stage_seconds": {"validate": 1.5, "hash": 0.25}}
+        assert LoadRecord.from_row(as_text) == LoadRecord.from_row(as_values) == record
+
+    def test_row_of_an_earlier_release_has_no_details(self) -> None:
+        """A row whose details are null or missing, as an earlier release wrote it, gives a record without details."""
+        row = INCOMING.to_row()
+        assert row["records"] is None
+        assert LoadRecord.from_row(row).details is None
+        assert LoadRecord.from_row({name: value for name, value in row.items() if value is not None}).details is None
 
     def test_values_of_a_store_become_those_of_the_record(self) -> None:
         """Nulls become zeros and empty text, and whole numbers exact integers, although databases return decimals."""

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from txn_assets.feeds.refund import Refund
-from txn_assets.files.ledger import CHANGE_COLUMNS, FileVersion, LoadRecord, Totals
+from txn_assets.files.ledger import CHANGE_COLUMNS, FileVersion, LoadDetails, LoadRecord, Totals
 from txn_assets.rows import hashed_rows
 from txn_assets.stores import bigquery, bigquery_sql, gcs, postgres_catalog, postgres_sql
 from txn_assets.stores.landed_names import object_name
@@ -30,6 +30,17 @@ RECORD = LoadRecord(
         dt.date(2023, 10, 1),
         dt.date(2023, 10, 5),
         2**60 - 1,
+    ),
+    details=LoadDetails(
+        records=5,
+        rejected=3,
+        reasons={"price: decimal": 2, "row: columns": 1},
+        landed_at=dt.datetime(2026, 11, 26, 6, tzinfo=dt.UTC),
+        started_at=dt.datetime(2026, 11, 26, 6, 1, 2, 345678, tzinfo=dt.UTC),
+        seconds={"validate": 1.25, "hash": 0.5},
+        replaced_generation=6,
+        job_id="txn_commit_1_0",
+        bytes_billed=10_485_760,
     ),
 )
 NO_ROWS = replace(RECORD.totals, rows=0, sums=dict.fromkeys(RECORD.totals.sums, Decimal(0)), min_date=None)
@@ -81,11 +92,25 @@ class TestObjectMetadata:
         assert sums == {**RECORD.totals.sums, "quantity": Decimal(0)}
 
     def test_keys_of_the_metadata(self) -> None:
-        """The keys are those that readers of the lake know."""
-        assert list(gcs.metadata_of(RECORD, LEDGER_COLUMNS)) == [
+        """The keys are those that readers of the lake know, and details that are not known have none."""
+        keys = [
             *("source_file", "source_generation", "source_size", "source_crc32c", "run_id", "key_id", "rules_id"),
             *("rows", "sum_price", "sum_quantity", "min_date", "max_date", "fingerprint"),
         ]
+        details = ["records", "rejected", "reasons", "landed_at", "started_at", "stage_seconds", "replaced_generation"]
+        assert list(gcs.metadata_of(replace(RECORD, details=None), LEDGER_COLUMNS)) == keys
+        assert list(gcs.metadata_of(RECORD, LEDGER_COLUMNS)) == [*keys, *details, "job_id", "bytes_billed"]
+
+    def test_metadata_is_bounded(self) -> None:
+        """Many reasons are summed up, so that the metadata stays below the limit of GCS."""
+        reasons = {f"column_{number}: {'c' * 60}": number + 1 for number in range(500)}
+        assert RECORD.details
+        record = replace(RECORD, details=replace(RECORD.details, reasons=reasons))
+        metadata = gcs.metadata_of(record, LEDGER_COLUMNS)
+        assert len(metadata["reasons"].encode()) <= gcs.REASONS_BYTES
+        found = gcs.record_of(metadata, LEDGER_COLUMNS).details
+        assert found
+        assert sum(found.reasons.values()) == sum(reasons.values())
 
 
 class TestLedgerRow:
@@ -103,7 +128,7 @@ class TestLedgerRow:
         assert bound == [name for name in TABLE.ledger_columns if name != "loaded_at"]
         assert set(bound) == set(RECORD.to_row())
         assert "ON CONFLICT (source_file, generation) DO UPDATE" in statement
-        assert "loaded_at = now()" in statement
+        assert "clock_timestamp()" in statement
 
 
 class TestPostgresStatements:

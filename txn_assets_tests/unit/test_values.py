@@ -2,12 +2,13 @@
 
 import datetime as dt
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from pydantic import ValidationError
 
-from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
+from txn_assets.files.ledger import FileVersion, LoadDetails, LoadRecord, Totals
 from txn_assets.files.report import Reason, RejectedSample, ValidationReport
 from txn_assets.files.values import (
     FileValues,
@@ -33,6 +34,9 @@ REPORT = ValidationReport(
 SUMS = {"amount": Decimal("99999999999999.9999"), "pieces": Decimal(2**70)}
 TOTALS = Totals(2, SUMS, dt.date(2023, 10, 1), None, 2**60 - 1)
 
+MOMENT = dt.datetime(2026, 11, 26, 6, 1, 2, 345678, tzinfo=dt.UTC)
+DETAILS = LoadDetails(3, 1, {"product: missing": 1}, MOMENT, MOMENT, {"validate": 0.25})
+
 
 def make_version(name: str = "a.csv") -> FileVersion:
     """Return a landed file; generations have 16 digits."""
@@ -48,7 +52,8 @@ def make_hashed(name: str = "a.csv") -> HashedFile:
     "value",
     [
         RawFiles((RawFile(make_version("حلال 1.csv")), RawFile(make_version()))),
-        ValidatedFiles((ValidatedFile(make_version(), "rules", REPORT),)),
+        ValidatedFiles((ValidatedFile(make_version(), "rules", REPORT, MOMENT, 0.25),)),
+        HashedFiles((replace(make_hashed(), details=DETAILS),)),
         HashedFiles((make_hashed().at("gs://bucket/staging/a.parquet"),)),
         HashedFiles(()),
     ],
@@ -79,6 +84,13 @@ def test_value_of_an_earlier_release_is_refused() -> None:
     totals["price"] = totals.pop("sums")["amount"]
     with pytest.raises(ValidationError):
         from_json(json.dumps({"HashedFiles": data}).encode())
+
+
+def test_value_without_details_can_be_read() -> None:
+    """A value that a release without details has stored is read as it is."""
+    (data,) = json.loads(to_json(HashedFiles((make_hashed(),)))).values()
+    del data["files"][0]["details"]
+    assert from_json(json.dumps({"HashedFiles": data}).encode()) == HashedFiles((make_hashed(),))
 
 
 def test_files_of_some_partitions() -> None:
