@@ -14,9 +14,19 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from txn_assets.environment import HASH_KEY, JWT_SECRET, PG_PASSWORD, ConfigError, bucket_name, config_path
+from txn_assets.environment import (
+    ALERT_WEBHOOK,
+    HASH_KEY,
+    JWT_SECRET,
+    PG_PASSWORD,
+    SMTP_PASSWORD,
+    ConfigError,
+    bucket_name,
+    config_path,
+)
 from txn_assets.feeds.own_defs import read_sections
 from txn_assets.feeds.section import PREFIXES, FeedName, FeedSection, Section
+from txn_assets.sections.alerts import Alerts
 from txn_assets.sections.ingestion import Ingestion
 from txn_assets.sections.marts import DataMart, Transformation
 from txn_assets.sections.operation import Kubernetes, Orchestration, Pipeline, Retention
@@ -24,8 +34,15 @@ from txn_assets.sections.security import Security
 from txn_assets.sections.storage import DataLake, DataWarehouse, refuse_nested
 from txn_assets.sections.upload import Upload
 
-SECRET_VARIABLES = {"password": PG_PASSWORD, "key": HASH_KEY, "hash_key": HASH_KEY, "jwt_secret": JWT_SECRET}
-"""Keys that look like secrets, and the environment variable to set instead."""
+SECRET_VARIABLES = {
+    "password": PG_PASSWORD,
+    "key": HASH_KEY,
+    "hash_key": HASH_KEY,
+    "jwt_secret": JWT_SECRET,
+    "webhook": ALERT_WEBHOOK,
+    "alerts.smtp.password": SMTP_PASSWORD,
+}
+"""Keys that look like secrets, with their sections where these matter, and the environment variable to set instead."""
 
 
 def _refuse_shared(tables: Mapping[str, str]) -> None:
@@ -49,6 +66,7 @@ class PipelineConfig(Section):
     data_mart: DataMart = DataMart()
     ingestion: Ingestion = Ingestion()
     upload: Upload = Upload()
+    alerts: Alerts = Alerts()
     transformation: Transformation = Transformation()
     orchestration: Orchestration = Orchestration()
     retention: Retention = Retention()
@@ -179,8 +197,7 @@ def _faults(errors: Iterable[ErrorDetails]) -> Iterable[str]:
 def _unknown_key(location: tuple[int | str, ...]) -> str:
     *parents, key = (str(part) for part in location)
     name = ".".join([*parents, key])
-    if key.lower() in SECRET_VARIABLES:
-        variable = SECRET_VARIABLES[key.lower()]
+    if variable := SECRET_VARIABLES.get(name.lower()) or SECRET_VARIABLES.get(key.lower()):
         return f"{name} is a secret. Set it with the environment variable {variable} instead"
     known = sorted(_known_keys(parents))
     near = difflib.get_close_matches(key, known, n=1)

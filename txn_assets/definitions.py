@@ -12,6 +12,7 @@ import dagster as dg
 from txn_assets import own_defs
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.defs import json_lines
+from txn_assets.defs.alerts import define_alerts
 from txn_assets.defs.executor import make_executor
 from txn_assets.defs.feeds import define_feed
 from txn_assets.defs.marts import define_marts
@@ -40,7 +41,7 @@ def build(config: PipelineConfig) -> dg.Definitions:
     # The component in `own_defs/` defines the feeds that are described there.
     own_feeds = read_sections()
     feeds = [define_feed(feed, config) for feed in feeds_of(config) if feed.name not in own_feeds]
-    return dg.Definitions.merge(shared, *feeds, define_marts(config), _load_own_defs())
+    return dg.Definitions.merge(shared, *feeds, define_marts(config), define_alerts(config), _load_own_defs())
 
 
 def _load_own_defs() -> dg.Definitions:

@@ -14,6 +14,8 @@ from txn_assets.files.scratch_space import parse_size
 HASH_KEY = "TXN_HASH_KEY"
 PG_PASSWORD = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
 JWT_SECRET = "TXN_JWT_SECRET"  # noqa: S105 - the name of a variable
+SMTP_PASSWORD = "TXN_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
+ALERT_WEBHOOK = "TXN_ALERT_WEBHOOK"
 
 
 _PACKAGED = Path(__file__).resolve().parent / "project"
@@ -120,6 +122,16 @@ def hash_key() -> str | None:
 def jwt_secret() -> str | None:
     """Return TXN_JWT_SECRET, the secret that signs HS256 tokens for the upload service; None if it is not set."""
     return os.environ.get(JWT_SECRET) or None
+
+
+def alert_webhook() -> str | None:
+    """Return TXN_ALERT_WEBHOOK, the address that alerts are posted to, which is a secret; None if it is not set."""
+    return os.environ.get(ALERT_WEBHOOK) or None
+
+
+def smtp_password() -> str | None:
+    """Return TXN_SMTP_PASSWORD, the password of `alerts.smtp.user`; None if it is not set."""
+    return os.environ.get(SMTP_PASSWORD) or None
 
 
 def dagster_url() -> str | None:
