@@ -1,7 +1,7 @@
 """The platform's configuration: `data/pipeline_config.yaml` as frozen models.
 
 This module defines the keys, their defaults and the rules between keys. Secrets come only from environment variables.
-The README section 'Configuration' describes every key.
+docs/reference/configuration.md, generated from the descriptions of the fields, lists every key.
 """
 
 import difflib

@@ -1,6 +1,7 @@
 """Every environment variable that the platform reads: TXN_*, and BUCKET_NAME for a bucket per deployment.
 
-These are functions, so that a variable is read when it is needed. docs/operations.md lists the variables for users.
+These are functions, so that a variable is read when it is needed. docs/reference/environment.md lists the variables for
+users.
 """
 
 import os

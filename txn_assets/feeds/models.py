@@ -4,47 +4,29 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import Field, create_model
 
 from txn_assets.feeds.refund import Refund
 from txn_assets.feeds.transaction import Transaction
 from txn_assets.rows.contract import Mark, PartitionKey, Pii, Row, RowId, check_name
 from txn_assets.rows.kinds import KINDS, FieldRules
-from txn_assets.rows.kinds.kind import Bound
 
 SHIPPED: Mapping[str, type[Row]] = {"transactions": Transaction, "refunds": Refund}
 """Row models of the platform, by the name of their feed."""
 
 
-class FieldSection(BaseModel):
-    """A field of a feed that is described in YAML.
+class FieldSection(FieldRules):
+    """A field of a feed that is described in YAML: its kind, and rules that narrow it."""
 
-    Attributes:
-        kind: name of the kind of its values, see `kinds.KINDS`.
-        required: whether a valid row has a value.
-        pii: whether the value is hashed.
-        row_id: whether the value identifies the row.
-        partition_key: whether BigQuery partitions the table by the value.
-        values: the valid texts of an enumeration.
-        scale, whole_digits: digits after and before the point, of money and decimals.
-        min, max, max_decimals, prefix: see `FieldRules`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: str
-    required: bool = True
-    pii: bool = False
-    row_id: bool = False
-    partition_key: bool = False
-    description: str = ""
-    values: tuple[str, ...] | None = None
-    scale: int | None = None
-    whole_digits: int | None = None
-    min: Bound = None
-    max: Bound = None
-    max_decimals: int | None = None
-    prefix: str | None = None
+    kind: str = Field(description=f"Kind of its values: {', '.join(f'`{kind}`' for kind in KINDS)}.")
+    required: bool = Field(default=True, description="Whether a valid row has a value.")
+    pii: bool = Field(default=False, description="Whether the value is hashed.")
+    row_id: bool = Field(default=False, description="Whether the value identifies the row.")
+    partition_key: bool = Field(default=False, description="Whether BigQuery partitions the table by the value.")
+    description: str = Field(default="", description="What the field means, for the contract that senders get.")
+    values: tuple[str, ...] | None = Field(default=None, description="Valid texts of an enumeration.")
+    scale: int | None = Field(default=None, description="Digits after the point, of money and decimals.")
+    whole_digits: int | None = Field(default=None, description="Digits before the point, of money and decimals.")
 
     def annotation(self) -> Any:  # noqa: ANN401 - a type
         """Return the annotation of the field in a row model.
@@ -92,7 +74,7 @@ def build_model(name: str, fields: Mapping[str, FieldSection]) -> type[Row]:
             message = f"{field}: {error}"
             raise ValueError(message) from error
         default: Any = ... if section.required else None
-        definitions[field] = (annotation, Field(default, description=section.description))
+        definitions[field] = (annotation, Field(default=default, description=section.description))
     return create_model(name.title().replace("_", ""), __base__=Row, **definitions)
 
 

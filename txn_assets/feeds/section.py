@@ -25,6 +25,15 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+LANDING_DATES = (
+    "The strftime format that names begin with if they are dated (`%Y/%m/%d/`). A tick of the sensor then lists only "
+    "what can be new."
+)
+LANDING_LATE_DAYS = "Days after its date that a dated file may still land. A later one waits for the daily sweep."
+LAKE_FORMAT = (
+    "Format of the objects in the data lake. After a change the sweep loads every file again, and the old objects stay."
+)
+
 PREFIXES = ("landing", "path", "quarantine", "staging")
 """Keys of the prefixes of a feed."""
 
@@ -32,12 +41,24 @@ PREFIXES = ("landing", "path", "quarantine", "staging")
 class FileSettings(Section):
     """How the files of a feed are read, and when one counts as wrong."""
 
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    max_invalid_ratio: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.5")
-    max_change_ratio: Annotated[Decimal, Field(ge=0)] | None = None
-    max_shared_ids: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.5")
-    unknown_columns: Literal["ignore", "refuse"] = "ignore"
-    format: FileFormat = FileFormat()
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="Number of rows that Pydantic judges at once."
+    )
+    max_invalid_ratio: Annotated[Decimal, Field(ge=0, le=1)] = Field(
+        default=Decimal("0.5"), description="A larger share of rejected rows stops the run before the stores."
+    )
+    max_change_ratio: Annotated[Decimal, Field(ge=0)] | None = Field(
+        default=None, description="A new version of a file that changes a larger share of its rows fails a check."
+    )
+    max_shared_ids: Annotated[Decimal, Field(ge=0, le=1)] = Field(
+        default=Decimal("0.5"),
+        description="A file gets a warning if a larger share of its ids is already loaded under other names.",
+    )
+    unknown_columns: Literal["ignore", "refuse"] = Field(
+        default="ignore",
+        description="What to do with a column that is not in the contract. Ignored ones give a warning.",
+    )
+    format: FileFormat = Field(default=FileFormat(), description="How the files are written.")
 
 
 class FeedSection(FileSettings):
@@ -47,20 +68,41 @@ class FeedSection(FileSettings):
     Prefixes and tables that are not given are named after the feed.
     """
 
-    model: str | None = None
-    fields: dict[str, FieldSection] | None = None
-    rules: dict[str, FieldRules] = {}
-    required_fields: frozenset[str] | None = None
-    pii_fields: tuple[str, ...] | None = None
-    landing: Prefix | None = None
-    landing_dates: Annotated[str, StringConstraints(pattern=DATES)] | None = None
-    landing_late_days: Annotated[int, Field(ge=1, le=366)] = 3
-    path: Prefix | None = None
-    quarantine: Prefix | None = None
-    staging: Prefix | None = None
-    lake_format: Literal["csv", "parquet"] = "csv"
-    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")] | None = None
-    postgres_table: Annotated[Identifier, StringConstraints(max_length=57)] | None = None
+    model: str | None = Field(
+        default=None,
+        description="The row model, `module:Class`. Not needed for a model that is shipped under the feed's name.",
+    )
+    fields: dict[str, FieldSection] | None = Field(
+        default=None, description="The fields of a row without Python, instead of `model`: a map of name to settings."
+    )
+    rules: dict[str, FieldRules] = Field(default={}, description="Narrower rules: a map of field to rules.")
+    required_fields: frozenset[str] | None = Field(
+        default=None, description="Fields that must not be empty. By default those of the model."
+    )
+    pii_fields: tuple[str, ...] | None = Field(
+        default=None, description="Text fields that are hashed. By default those of the model."
+    )
+    landing: Prefix | None = Field(default=None, description="Prefix where files land. By default `landing/<name>`.")
+    landing_dates: Annotated[str, StringConstraints(pattern=DATES)] | None = Field(
+        default=None, description=LANDING_DATES
+    )
+    landing_late_days: Annotated[int, Field(ge=1, le=366)] = Field(default=3, description=LANDING_LATE_DAYS)
+    path: Prefix | None = Field(
+        default=None, description="Prefix of the objects in the data lake. By default `raw/<name>`."
+    )
+    quarantine: Prefix | None = Field(
+        default=None, description="Prefix of the rejected rows. By default `quarantine/<name>`."
+    )
+    staging: Prefix | None = Field(
+        default=None, description="Prefix of the values between assets. By default `staging/<name>`."
+    )
+    lake_format: Literal["csv", "parquet"] = Field(default="csv", description=LAKE_FORMAT)
+    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")] | None = Field(
+        default=None, description="Table in the dataset of `data_warehouse`. By default `raw_<name>`."
+    )
+    postgres_table: Annotated[Identifier, StringConstraints(max_length=57)] | None = Field(
+        default=None, description="Table in the schema of `data_warehouse.postgres`. By default `<name>`."
+    )
 
     def named(self, name: str) -> Self:
         """Return this section with prefixes and tables after the feed `name`, where none are given."""

@@ -42,14 +42,22 @@ class ValidationRules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    required_fields: frozenset[FieldName] = CONTRACT.required
+    required_fields: frozenset[FieldName] = Field(
+        default=CONTRACT.required, description="Fields that must not be empty."
+    )
     # Allow as many digits as in a price, because Arrow cannot compare decimals with more than 38 digits in total.
-    min_price: Annotated[Decimal, Field(ge=0, max_digits=_DIGITS)] = Decimal(0)
-    max_quantity: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = MAX_WHOLE
-    product_prefix: str = ""
-    max_decimals: Annotated[int, Field(ge=0, le=_SCALE)] = _SCALE
-    min_date: dt.date = MIN_DATE
-    max_date: dt.date | None = None
+    min_price: Annotated[Decimal, Field(ge=0, max_digits=_DIGITS)] = Field(
+        default=Decimal(0), description="Smallest price."
+    )
+    max_quantity: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = Field(default=MAX_WHOLE, description="Largest quantity.")
+    product_prefix: str = Field(default="", description="What each product begins with.")
+    max_decimals: Annotated[int, Field(ge=0, le=_SCALE)] = Field(
+        default=_SCALE, description="Maximum number of digits after the point of a price."
+    )
+    min_date: dt.date = Field(default=MIN_DATE, description="First valid date.")
+    max_date: dt.date | None = Field(
+        default=None, description="Last valid date. By default, dates up to 366 days after the run are valid."
+    )
 
     @model_validator(mode="after")
     def _product_prefix_can_match(self) -> Self:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from txn_assets.feeds.section import FileSettings
 from txn_assets.feeds.transaction import CONTRACT, ValidationRules
@@ -14,9 +14,16 @@ class Ingestion(FileSettings):
     With `trust_input`, the optional rules in `validation` do not apply. Parsing, the row contract and hashing do.
     """
 
-    fastapi_endpoint: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._-]+)+$")] = "/upload/transactions"
-    trust_input: bool = False
-    validation: ValidationRules = ValidationRules()
+    fastapi_endpoint: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._-]+)+$")] = Field(
+        default="/upload/transactions",
+        description="Path of the route where the upload service receives files, beside `/ingest`.",
+    )
+    trust_input: bool = Field(
+        default=False,
+        description="Skip the optional rules in `validation` when files are loaded. Parsing, the row contract and "
+        "hashing always apply, and the rules still filter the marts.",
+    )
+    validation: ValidationRules = Field(default=ValidationRules(), description="Rules that narrow what a valid row is.")
 
     @model_validator(mode="after")
     def _format_names_fields(self) -> Self:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from txn_assets.feeds.section import Identifier, Section
 
@@ -10,17 +10,19 @@ MartName = Literal["sales_by_product", "sales_by_date", "fact_sales", "pg_sales"
 
 
 class DataMart(Section):
-    """Where the marts are: the dataset in BigQuery, and the schema of the same name in PostgreSQL.
+    """Where the marts are."""
 
-    `table` is the mart that `make run` shows first.
-    """
-
-    dataset: Annotated[Identifier, StringConstraints(max_length=63)] = "transactions_mart"
-    table: MartName = "sales_by_product"
+    dataset: Annotated[Identifier, StringConstraints(max_length=63)] = Field(
+        default="transactions_mart",
+        description="Dataset in BigQuery, and schema of the same name in PostgreSQL, that hold the marts.",
+    )
+    table: MartName = Field(default="sales_by_product", description="Mart that `make run` shows first.")
 
 
 class Transformation(Section):
-    """Which marts to build. `dbt_project` is the name that `txn contract --format dbt-sources` gives the sources."""
+    """Which marts to build."""
 
-    dbt_project: Identifier = "dbt_transactions"
-    models: tuple[MartName, ...] = ()
+    dbt_project: Identifier = Field(
+        default="dbt_transactions", description="Name of the sources that `txn contract --format dbt-sources` prints."
+    )
+    models: tuple[MartName, ...] = Field(default=(), description="Marts to build. None are built by default.")

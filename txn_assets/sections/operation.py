@@ -8,42 +8,54 @@ from txn_assets.feeds.section import Section
 
 
 class Pipeline(Section):
-    """Name and version of the deployment, for readers of the file. The platform does not use them."""
+    """Name and version of the deployment, for readers of the file."""
 
-    name: str
-    version: str
+    name: str = Field(description="Name of the deployment. Read and unused: it is for people.")
+    version: str = Field(description="Version of the file. Read and unused: it is for people.")
 
 
 class Orchestration(Section):
-    """When the daily sweep runs, how many files it loads again, how often marts follow, and when a file is stuck.
+    """When the daily sweep runs, how many files it loads again, how often marts follow, and when a file is stuck."""
 
-    `airflow_dag` is accepted but not used, because Dagster replaces it.
-    """
-
-    airflow_dag: str | None = None
-    schedule: Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")] = "0 0 * * *"
-    reload_limit: Annotated[int, Field(ge=0)] = 100
-    mart_minutes: Annotated[int, Field(ge=1, le=1440)] = 15
-    stuck_after_minutes: Annotated[int, Field(ge=1)] = 60
+    airflow_dag: str | None = Field(default=None, description="Read and unused: Dagster replaces the DAG.")
+    schedule: Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")] = Field(
+        default="0 0 * * *", description="Cron expression of the daily sweep."
+    )
+    reload_limit: Annotated[int, Field(ge=0)] = Field(
+        default=100,
+        description="Maximum number of files that a sweep loads again because they were loaded under other rules or "
+        "another key, oldest first.",
+    )
+    mart_minutes: Annotated[int, Field(ge=1, le=1440)] = Field(
+        default=15, description="Minimum number of minutes between two refreshes of the marts that follow loads."
+    )
+    stuck_after_minutes: Annotated[int, Field(ge=1)] = Field(
+        default=60, description="A file that is not in every store after this many minutes is reported as stuck."
+    )
 
 
 class Retention(Section):
     """How many days to keep finished work. The ledgers are kept forever."""
 
-    staging_days: Annotated[int, Field(ge=1)] = 7
-    partition_days: Annotated[int, Field(ge=1)] = 400
+    staging_days: Annotated[int, Field(ge=1)] = Field(
+        default=7, description="What a run staged is removed after this many days."
+    )
+    partition_days: Annotated[int, Field(ge=1)] = Field(
+        default=400,
+        description="The partition key of a loaded file is removed after this many days. Ledgers and rows stay.",
+    )
 
 
 class Resources(Section):
     """Checked against helm-values/ by `make deploy-check`; the chart sets them."""
 
-    cpu: str = "1"
-    memory: str = "2Gi"
+    cpu: str = Field(default="1", description="CPU limit of a run.")
+    memory: str = Field(default="2Gi", description="Memory limit of a run.")
 
 
 class Kubernetes(Section):
     """Checked against helm-values/ by `make deploy-check`; the chart sets them."""
 
-    namespace: str = "data-pipeline"
-    helm_chart: str = "transaction-pipeline"
-    resources: Resources = Resources()
+    namespace: str = Field(default="data-pipeline", description="Namespace of the deployment.")
+    helm_chart: str = Field(default="transaction-pipeline", description="Name of the Helm release.")
+    resources: Resources = Field(default=Resources(), description="Limits of a run.")

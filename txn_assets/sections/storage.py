@@ -5,7 +5,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from txn_assets.feeds.section import DATES, PREFIXES, Identifier, Prefix, Section
+from txn_assets.feeds.section import (
+    DATES,
+    LAKE_FORMAT,
+    LANDING_DATES,
+    LANDING_LATE_DAYS,
+    PREFIXES,
+    Identifier,
+    Prefix,
+    Section,
+)
 
 
 def refuse_nested(prefixes: Mapping[str, str]) -> None:
@@ -21,15 +30,21 @@ def refuse_nested(prefixes: Mapping[str, str]) -> None:
 class DataLake(Section):
     """The bucket and its prefixes. Objects land below `landing`; the platform writes everything else."""
 
-    gcs_bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
-    path: Prefix
-    landing: Prefix = "landing/transactions"
-    landing_dates: Annotated[str, StringConstraints(pattern=DATES)] | None = None
-    landing_late_days: Annotated[int, Field(ge=1, le=366)] = 3
-    quarantine: Prefix = "quarantine/transactions"
-    staging: Prefix = "staging/transactions"
-    marts: Prefix = "marts"
-    format: Literal["csv", "parquet"] = "csv"
+    gcs_bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")] = Field(
+        description="The bucket. The environment variable BUCKET_NAME overrides it."
+    )
+    path: Prefix = Field(description="Prefix of the objects of `gcs_raw`.")
+    landing: Prefix = Field(default="landing/transactions", description="Prefix where files land.")
+    landing_dates: Annotated[str, StringConstraints(pattern=DATES)] | None = Field(
+        default=None, description=LANDING_DATES
+    )
+    landing_late_days: Annotated[int, Field(ge=1, le=366)] = Field(default=3, description=LANDING_LATE_DAYS)
+    quarantine: Prefix = Field(default="quarantine/transactions", description="Prefix of the rejected rows.")
+    staging: Prefix = Field(
+        default="staging/transactions", description="Prefix of the values between assets, including hashed rows."
+    )
+    marts: Prefix = Field(default="marts", description="Prefix of the exported marts, CSV and JSON.")
+    format: Literal["csv", "parquet"] = Field(default="csv", description=LAKE_FORMAT)
 
     @model_validator(mode="after")
     def _prefixes_are_separate(self) -> Self:
@@ -38,31 +53,48 @@ class DataLake(Section):
 
 
 class Postgres(Section):
-    """How to reach PostgreSQL. The local target uses host, port, user and password of its embedded server instead.
+    """How to reach PostgreSQL. The local target uses host, port, user and password of its embedded server instead."""
 
-    `secretName` named the Kubernetes secret with the password in the files of older releases. It is accepted and not
-    read: the password is in TXN_PG_PASSWORD, see docs/deploy.md.
-    """
-
-    secret_name: Annotated[str | None, Field(alias="secretName")] = None
-
-    host: str = "localhost"
-    port: Annotated[int, Field(ge=1, le=65535)] = 5432
-    dbname: str = "transactions"
-    user: str = "transactions"
-    schema_: Annotated[Identifier, Field(alias="schema")] = "public"
+    secret_name: str | None = Field(
+        default=None,
+        alias="secretName",
+        description="Accepted from the files of older releases, and not read: the password is in TXN_PG_PASSWORD.",
+    )
+    host: str = Field(default="localhost", description="Host, on the gcp target.")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=5432, description="Port, on the gcp target.")
+    dbname: str = Field(default="transactions", description="Database, on the gcp target.")
+    user: str = Field(
+        default="transactions", description="Role, on the gcp target. Its password is in TXN_PG_PASSWORD."
+    )
+    schema_: Identifier = Field(default="public", alias="schema", description="Schema of the tables.")
     # PostgreSQL allows 63 characters, and the name of the ledger, <table>_loads, is six longer.
-    table: Annotated[Identifier, StringConstraints(max_length=57)] = "transactions"
-    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
+    table: Annotated[Identifier, StringConstraints(max_length=57)] = Field(
+        default="transactions",
+        description="The PostgreSQL table. Its ledger is `<table>_loads`, so the name has at most 57 characters.",
+    )
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
+        default=None, description="libpq's `sslmode` on the gcp target. `security.encryption` decides if it is not set."
+    )
 
 
 class DataWarehouse(Section):
     """The BigQuery table and the PostgreSQL table."""
 
-    project_id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
-    dataset: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1024}$")]
-    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")]
-    location: str = "US"
-    partition_by: Literal["month", "day"] = "month"
-    maximum_bytes_billed: Annotated[int, Field(ge=1)] | None = None
-    postgres: Postgres = Postgres()
+    project_id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")] = Field(
+        description="Google Cloud project of the dataset."
+    )
+    dataset: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1024}$")] = Field(
+        description="BigQuery dataset."
+    )
+    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")] = Field(
+        description="BigQuery table. Its ledger is `<table>_loads`."
+    )
+    location: str = Field(default="US", description="Where BigQuery runs.")
+    partition_by: Literal["month", "day"] = Field(
+        default="month",
+        description="How a new BigQuery table is partitioned by `date`. An existing table keeps its partitioning.",
+    )
+    maximum_bytes_billed: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="A BigQuery query that would bill more bytes fails."
+    )
+    postgres: Postgres = Field(default=Postgres(), description="How to reach PostgreSQL, and its table.")

@@ -32,20 +32,14 @@ Bound = Annotated[Any, BeforeValidator(_day_as_text)]
 
 
 class FieldRules(BaseModel):
-    """How a deployment narrows the rule of one field. Which of the rules a kind has is up to the kind.
-
-    Attributes:
-        min, max: smallest and largest value: a number, or a day for dates and timestamps.
-        max_decimals: maximum number of digits after the decimal point.
-        prefix: what text begins with.
-    """
+    """How a deployment narrows the rule of one field. Which of the rules a kind has is up to the kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min: Bound = None
-    max: Bound = None
-    max_decimals: int | None = Field(default=None, ge=0)
-    prefix: str | None = None
+    min: Bound = Field(default=None, description="Smallest value: a number, or a day for dates and timestamps.")
+    max: Bound = Field(default=None, description="Largest value: a number, or a day for dates and timestamps.")
+    max_decimals: int | None = Field(default=None, ge=0, description="Maximum number of digits after the point.")
+    prefix: str | None = Field(default=None, description="What text begins with.")
 
     def given(self) -> dict[str, Any]:
         """Return the rules that are set, by name."""

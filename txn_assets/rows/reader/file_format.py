@@ -75,36 +75,57 @@ type DatePattern = Annotated[str, AfterValidator(_known_pattern)]
 
 
 class FileFormat(BaseModel):
-    """How the files of a feed are written.
-
-    Attributes:
-        delimiter: what separates the fields; `tab` may be written as the word.
-        encoding: the encoding of the text. `utf-8-sig` is the same as `utf-8`, which skips byte order marks too.
-        quote: what may surround a field, doubled inside it; null if quotes have no meaning.
-        decimal, thousands: how numbers are written. Without `thousands`, a grouped number rejects its row.
-        dates: strptime patterns of dates and timestamps; the first that fits counts. Without any, dates are ISO 8601.
-        skip_lines: how many lines to leave out before the header.
-        comment: the beginning of lines to leave out.
-        sep_line: whether the first line may be `sep=` and the delimiter, as Excel writes it.
-        header: `exact`; `loose` to compare names without case, blanks, underscores and hyphens; `none`.
-        columns: the field of each header name that differs; without a header, the field at each position.
-        nulls: spellings of a missing value.
-    """
+    """How the files of a feed are written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    delimiter: Annotated[Literal[",", ";", "\t", "|"], BeforeValidator(_named_tab)] = ","
-    encoding: Literal["utf-8", "utf-8-sig", "utf-16", "windows-1252", "iso-8859-1", "iso-8859-15"] = "utf-8"
-    quote: Literal['"', "'"] | None = '"'
-    decimal: Literal[".", ","] = "."
-    thousands: Literal[".", ",", "'", "\u2019", " ", "\u00a0", "\u202f"] | None = None
-    dates: tuple[DatePattern, ...] = ()
-    skip_lines: Annotated[int, Field(ge=0, le=1000)] = 0
-    comment: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,8}$")] | None = None
-    sep_line: bool = False
-    header: Literal["exact", "loose", "none"] = "exact"
-    columns: Mapping[str, str] | tuple[str, ...] = ()
-    nulls: tuple[str, ...] = ()
+    delimiter: Annotated[Literal[",", ";", "\t", "|"], BeforeValidator(_named_tab)] = Field(
+        default=",", description="What separates the fields. The word `tab` means a tab."
+    )
+    encoding: Literal["utf-8", "utf-8-sig", "utf-16", "windows-1252", "iso-8859-1", "iso-8859-15"] = Field(
+        default="utf-8",
+        description="Encoding of the text. `utf-8-sig` is the same as `utf-8`: byte order marks are skipped. `utf-16` "
+        "may have one.",
+    )
+    quote: Literal['"', "'"] | None = Field(
+        default='"', description="What may surround a field, doubled inside it. `null` if quotes have no meaning."
+    )
+    decimal: Literal[".", ","] = Field(default=".", description="The decimal mark of numbers.")
+    thousands: Literal[".", ",", "'", "\u2019", " ", "\u00a0", "\u202f"] | None = Field(
+        default=None,
+        description="What groups the digits of numbers: a point, a comma, an apostrophe, or a blank, also a no-break "
+        "or a narrow one. Grouping is optional in each number, but must be right: `1.49,90` rejects its row. Without "
+        "`thousands`, a grouped number rejects its row.",
+    )
+    dates: tuple[DatePattern, ...] = Field(
+        default=(),
+        description="strptime patterns of dates and timestamps; the first that fits counts. By default ISO 8601. The "
+        "directives are `%Y %y %m %b %d` and `%H %I %p %M %S %f %z`. Days and months may have one digit, `%b` is "
+        "English, and a timestamp needs `%z`.",
+    )
+    skip_lines: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=0, description="Number of lines to leave out before the header."
+    )
+    comment: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,8}$")] | None = Field(
+        default=None, description="Beginning of lines to leave out, anywhere between records."
+    )
+    sep_line: bool = Field(
+        default=False, description="Whether the first line may be `sep=` and the delimiter, as Excel writes it."
+    )
+    header: Literal["exact", "loose", "none"] = Field(
+        default="exact",
+        description="`loose`: names are compared without case, blanks, underscores and hyphens. `none`: the file has "
+        "no header.",
+    )
+    columns: Mapping[str, str] | tuple[str, ...] = Field(
+        default=(),
+        description="The field of each header name that differs, `{Order No: order_id}`. Several names may mean one "
+        "field, but a file has one of them. With `header: none`, the fields by position; a name that is not a field is "
+        "a column that is not loaded.",
+    )
+    nulls: tuple[str, ...] = Field(
+        default=(), description="Spellings of a missing value, in any field. Case counts, blanks around them do not."
+    )
 
     @model_validator(mode="after")
     def _numbers_can_be_read(self) -> Self:
