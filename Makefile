@@ -87,6 +87,12 @@ check: setup ## Lint, types, and the definitions as Dagster loads them
 	@.venv/bin/mypy
 	@DAGSTER_HOME= .venv/bin/dg check defs
 
+.PHONY: docs
+docs: setup ## Build the site of docs/ in site/, and fail on a broken link
+	@$(PYTHON) -m txn_assets_tests.reference
+	@.venv/bin/zensical build --clean --strict
+	@install -D -m 644 "$$($(PYTHON) -c 'import mermaidx; print(*mermaidx.__path__)')/assets/mermaid.js" site/javascripts/mermaid.js
+
 .PHONY: lock
 lock: setup ## Resolve the dependencies again and write the hashed lock files
 	@./setup.sh lock
