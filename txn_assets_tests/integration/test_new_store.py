@@ -1,4 +1,4 @@
-"""A store is added by one module and one entry of the registry: the change in CONTRIBUTING.md, applied to a copy."""
+"""A store is one module and one entry of the registry: the change in docs/how-to/add-a-store.md, applied to a copy."""
 
 import os
 import re
@@ -15,13 +15,12 @@ from txn_assets_tests.deployment import Deployment, make_file, make_row
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """Return a folder with a copy of the package that has the store of CONTRIBUTING.md."""
+    """Return a folder with a copy of the package that has the store of the page."""
     folder = tmp_path / "package"
     for name in ("txn_assets", "data"):
         shutil.copytree(project_root() / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    page = (project_root() / "CONTRIBUTING.md").read_text()
-    section = page[page.index("## Add a store") :]
-    (change,) = re.findall(r"```diff\n(.*?)```", section, re.DOTALL)[:1]
+    page = (project_root() / "docs" / "how-to" / "add-a-store.md").read_text()
+    (change,) = re.findall(r"```diff\n(.*?)```", page, re.DOTALL)
     subprocess.run(["git", "apply", "--verbose", "-"], cwd=folder, input=change, text=True, check=True)
     return folder
 

@@ -58,16 +58,15 @@ def call(project: Path, deployment: Deployment, *command: str) -> str:
     return str(done.stdout)
 
 
-def example_of_the_readme() -> str:
-    """Return the module that the README shows in 'Your own asset on top'."""
-    page = (project_root() / "README.md").read_text()
-    section = page[page.index("## Your own asset on top") :]
-    return str(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0])
+def example_of_the_page() -> str:
+    """Return the module that docs/how-to/add-an-asset.md shows."""
+    page = (project_root() / "docs" / "how-to" / "add-an-asset.md").read_text()
+    return str(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0])
 
 
 def test_own_asset(deployment: Deployment, project: Path) -> None:
-    """The README's asset is loaded from `own_defs/`, and the command of the README materializes it with the others."""
-    (project / "txn_assets" / "own_defs" / "quantities.py").write_text(example_of_the_readme())
+    """The page's asset is loaded from `own_defs/`, and the command of the page materializes it with the others."""
+    (project / "txn_assets" / "own_defs" / "quantities.py").write_text(example_of_the_page())
     deployment.land("a.csv", make_file(make_row(quantity="2"), make_row(transaction_id="T002", quantity="3")))
 
     call(
@@ -100,7 +99,7 @@ def test_feed_without_python(deployment: Deployment, project: Path) -> None:
 
 
 def test_merged_definitions() -> None:
-    """Definitions of a project of one's own can be merged with the platform's, as the README says."""
+    """Definitions of a project of one's own can be merged with the platform's, as the page says."""
 
     @dg.asset(deps=["postgres_transactions"])
     def report() -> None:

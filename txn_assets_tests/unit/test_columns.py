@@ -56,11 +56,11 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a copy of the package that has the column of CONTRIBUTING.md, a channel."""
+    """Return a folder with a copy of the package that has the column of docs/how-to/add-a-column.md, a channel."""
     folder = tmp_path_factory.mktemp("package")
     shutil.copytree(project_root() / "txn_assets", folder / "txn_assets", ignore=shutil.ignore_patterns("__pycache__"))
-    page = (project_root() / "CONTRIBUTING.md").read_text()
-    (change,) = re.findall(r"```diff\n(.*?)```", page[page.index("## Add a column") :], re.DOTALL)[:1]
+    page = (project_root() / "docs" / "how-to" / "add-a-column.md").read_text()
+    (change,) = re.findall(r"```diff\n(.*?)```", page, re.DOTALL)
     subprocess.run(["git", "apply", "--verbose", "-"], cwd=folder, input=change, text=True, check=True)
     return folder
 
