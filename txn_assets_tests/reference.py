@@ -86,6 +86,9 @@ def _tables(schema: dict[str, Any], path: str, section: dict[str, Any]) -> str:
     inside = []
     for key in sorted(section["properties"], key=lambda key: key not in required):
         content = section["properties"][key]
+        if "description" not in content:
+            message = f"{path}.{key} has no description: give its field one"
+            raise ValueError(message)
         resolved = _resolved(schema, content)
         if "properties" in resolved and path.startswith("feeds") and key == "format":
             text += f"| `{key}` | | [as for `ingestion`](#ingestionformat) | {_cell(content['description'])} |\n"

@@ -22,27 +22,27 @@ TimeOfDay = Annotated[str, BeforeValidator(_of_minutes), StringConstraints(patte
 
 
 class Smtp(Section):
-    """The mail server that sends alerts. On port 465 the connection begins with TLS, on others with STARTTLS.
+    """The mail server that sends alerts. Without this section no mail is sent."""
 
-    The password of `user` is in TXN_SMTP_PASSWORD.
-    """
-
-    host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]+$")]
-    port: Annotated[int, Field(ge=1, le=65535)] = 587
-    sender: Address
-    recipients: Annotated[tuple[Address, ...], Field(min_length=1)]
-    user: Annotated[str, StringConstraints(min_length=1)] | None = None
+    host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]+$")] = Field(
+        description="Host of the mail server."
+    )
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(
+        default=587, description="Port. On 465 the connection begins with TLS, on others with STARTTLS."
+    )
+    sender: Address = Field(description="Address that alerts come from.")
+    recipients: Annotated[tuple[Address, ...], Field(min_length=1)] = Field(description="Addresses that get alerts.")
+    user: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        default=None, description="User of the mail server. Its password is in TXN_SMTP_PASSWORD."
+    )
 
 
 class Alerts(Section):
-    """Whom to tell when a run or a check fails, and how.
+    """Whom to tell when a run or a check fails, and how."""
 
-    Attributes:
-        smtp: the mail server; None for no mail.
-        dashboard_url: address of Dagster's UI, for links to runs; None for none.
-        heartbeat: time of day (UTC) of the message that says that alerts work; None for none.
-    """
-
-    smtp: Smtp | None = None
-    dashboard_url: Url | None = None
-    heartbeat: TimeOfDay | None = "08:00"
+    smtp: Smtp | None = Field(default=None, description="The mail server.")
+    dashboard_url: Url | None = Field(default=None, description="Address of Dagster's UI, for links to runs.")
+    heartbeat: TimeOfDay | None = Field(
+        default="08:00",
+        description="Time of day (UTC) of the message that says that alerts work. `null` for none.",
+    )
