@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from txn_assets.marts.exports import csv_rows
 from txn_assets.marts.mart import MARTS, Between, Mart, MartRow, plain
 from txn_assets.marts.pages import Cursor, MartPages
 from txn_assets.upload.auth import Reader
@@ -26,9 +27,6 @@ PATHS = {
     "pg-trends": "pg_sales",
 }
 """The mart behind each path. The last two have the names of the service that this one replaces."""
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""First characters of a spreadsheet formula; see OWASP, 'CSV Injection'."""
 
 
 class Page(BaseModel):
@@ -143,7 +141,5 @@ def _as_csv(mart: Mart, rows: list[MartRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(mart.columns)
-    for row in rows:
-        shown = [_as_json(value) for value in row]
-        writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA_STARTS) else v for v in shown])
+    writer.writerows(csv_rows(mart, rows))
     return text.getvalue()
