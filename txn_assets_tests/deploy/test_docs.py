@@ -96,6 +96,20 @@ def test_every_install_option_is_a_key_of_the_values() -> None:
                 section = section[name]
 
 
+def test_install_options_reach_the_manifests_that_they_mean() -> None:
+    """An index into `extraManifests` is that of the manifest whose image, account or host the page sets."""
+    reached = {}
+    for option in install_options():
+        if found := re.match(r"extraManifests\[(\d+)\]\..*=(.*)", option):
+            reached[name_of(merged("prod")["extraManifests"][int(found[1])])] = found[2]
+    assert reached == {
+        "Deployment/dagster-oauth2-proxy": "registry/oauth2-proxy:v7.12.0",
+        "Deployment/txn-uploads": "registry/txn-assets:tag",
+        "ServiceAccount/txn-uploads": "upload-account",
+        "Ingress/txn-uploads": "upload-host",
+    }
+
+
 def test_documented_install_takes_every_image_from_one_registry() -> None:
     """Rendered with the page's options, every container has our image or one that the page copies to our registry."""
     reason = missing()
