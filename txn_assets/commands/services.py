@@ -3,14 +3,13 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from txn_assets.commands import Commands
 from txn_assets.commands.options import positive
 from txn_assets.config import load_config
-from txn_assets.environment import dagster_url, txn_home, txn_target
+from txn_assets.environment import txn_home, txn_target
 from txn_assets.errors import UserError
-from txn_assets.local import dagster_dev
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.stack import ensure_up
 
@@ -19,6 +18,7 @@ def add(commands: Commands) -> None:
     """Add the commands."""
     dev = commands.add_parser("dev", description="Run the Dagster UI and daemon, with the local servers, until Ctrl-C.")
     dev.add_argument("port", nargs="?", default="3000", help="port of the UI on 127.0.0.1 (default: %(default)s)")
+    dev.add_argument("--wait", action="store_true", help="if another one runs with this TXN_HOME, start after it")
     dev.set_defaults(call=_dev)
 
     upload = commands.add_parser("upload", description="Receive files over HTTP and land them, until Ctrl-C.")
@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
 def _dev(given: argparse.Namespace) -> int:
     from txn_assets.defs.dev import serve  # noqa: PLC0415 - Dagster takes a second to import
 
-    return serve(given.port)
+    return serve(given.port, wait=given.wait)
 
 
 @contextmanager
@@ -61,11 +61,7 @@ def _upload(given: argparse.Namespace) -> int:
     with _upload_packages():
         from txn_assets.upload.server import serve  # noqa: PLC0415 - imports the server and the clients
 
-    with ExitStack() as running:
-        if txn_target() == "local" and dagster_url() is None:
-            log = running.enter_context(dagster_dev.running(txn_home()))
-            sys.stderr.write(f"Dagster starts beside the service to load the files; its log is {log}.\n")
-        return serve(load_config(), given.port, listen=given.listen)
+    return serve(load_config(), given.port, listen=given.listen)
 
 
 def _token(given: argparse.Namespace) -> int:

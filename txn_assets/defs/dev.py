@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 
@@ -38,6 +38,9 @@ SETTINGS = {
 }
 """Settings that Dagster reads only from the environment; keep them equal to `helm-values/values.yaml`."""
 
+LOCK_SECONDS = 0.5
+"""Seconds between two checks whether another `txn dev` has ended."""
+
 LOOK_SECONDS = 5.0
 """Seconds between two checks for runs whose process died."""
 
@@ -45,8 +48,10 @@ STOP_SECONDS = 30.0
 """Seconds that Dagster and its runs have to stop before they are killed."""
 
 
-def serve(port: str) -> int:
+def serve(port: str, *, wait: bool = False) -> int:
     """Run `dagster dev` until it ends or this command is stopped; return the exit code.
+
+    If another one runs for TXN_HOME, begin when it has ended if `wait`, else raise an error.
 
     Raises:
         ConfigError: the configuration cannot be used.
@@ -57,16 +62,29 @@ def serve(port: str) -> int:
         # Do this even if SIGINT is ignored, as in a script's background jobs, because Dagster would ignore SIGTERM too.
         signal.signal(number, lambda *_: stop.set())
     _check_port(port)
-    dagster_home = prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config())))
+    with ExitStack() as held:
+        if not _is_first(held):
+            other = f"Another `txn dev` or `make dev` is running for {txn_home()}, or a `txn upload`, which starts one."
+            if not wait:
+                message = f"{other} Use its UI, or stop it first."
+                raise LocalStackError(message)
+            sys.stderr.write(f"{other} This one starts when it has ended.\n")
+            while not _is_first(held):
+                if stop.wait(LOCK_SECONDS):
+                    return 0
+        dagster_home = prepare(txn_home(), ensure_up(txn_home(), seed_from(load_config())))
+        return _run(port, dagster_home, stop)
+
+
+def _is_first(held: ExitStack) -> bool:
+    """Return whether no other Dagster runs for TXN_HOME, and keep others from starting until `held` ends."""
+    folder = txn_home() / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(dagster_home / "dev.lock", wait=False):
-            return _run(port, dagster_home, stop)
-    except BlockingIOError as error:
-        message = (
-            f"Another `txn dev` or `make dev` is running for {txn_home()}, or a `txn upload`, which starts one. "
-            "Use its UI, or stop it first."
-        )
-        raise LocalStackError(message) from error
+        held.enter_context(locked(folder / "dev.lock", wait=False))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _run(port: str, dagster_home: Path, stop: Event) -> int:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from txn_assets.local import ports
@@ -26,15 +26,28 @@ def published(home: Path, url: str, pid: int) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class DagsterDev:
+    """A `txn dev` beside the upload service, and its log."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it stopped by itself; the log says why."""
+        return self.process.poll() is not None
+
+
 @contextmanager
-def running(home: Path) -> Iterator[Path]:
-    """Run `txn dev` until the block ends, and yield its log; if it runs already, the new one says so and ends."""
+def running(home: Path) -> Iterator[DagsterDev]:
+    """Run `txn dev` until the block ends. While another one runs for `home`, it waits, and takes over after that."""
     (home / "dagster").mkdir(parents=True, exist_ok=True)
     log = home / "dagster" / "dev.log"
     port = ports.choose(("web_server",), {})["web_server"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "txn_assets.defs.dev", str(port)],
+            [sys.executable, "-m", "txn_assets.defs.dev", "--wait", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -43,7 +56,7 @@ def running(home: Path) -> Iterator[Path]:
             preexec_fn=end_with_parent(),  # noqa: PLW1509 - only one thread so far
         )
     try:
-        yield log
+        yield DagsterDev(process, log)
     finally:
         process.terminate()
         process.wait()

@@ -49,6 +49,9 @@ mutation ($repository: RepositorySelector!, $partitions: String!, $name: String!
   launchRun(executionParams: $run) { __typename ... on LaunchRunSuccess { run { runId } } }
 }"""
 
+_HAS = """
+query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode { repository { name } } } }"""
+
 _BEFORE_LAUNCH = f"""
 query ($key: AssetKeyInput!, $name: String!, $unfinished: RunsFilter!) {{
   assetNodeOrError(assetKey: $key) {{
@@ -99,6 +102,13 @@ class DagsterClient:
     """The GraphQL API of the web server at `url`."""
 
     url: str
+
+    def has(self, feed: Feed) -> bool:
+        """Return whether Dagster answers and has loaded the assets of `feed`."""
+        try:
+            return "repository" in self._ask(_HAS, key=_key(feed))["assetNodeOrError"]
+        except DagsterError:
+            return False
 
     def request_run(self, feed: Feed, version: FileVersion) -> bool:
         """Request the run that loads `version`, as the sensor would, unless a run is about to; return whether one is.

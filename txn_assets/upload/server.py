@@ -7,8 +7,10 @@ import logging
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
+from contextlib import ExitStack
 from importlib.abc import MetaPathFinder
 from typing import Any
 
@@ -17,14 +19,21 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from txn_assets.config import PipelineConfig
-from txn_assets.environment import writes_json
+from txn_assets.environment import dagster_url, txn_home, txn_target, writes_json
 from txn_assets.errors import UserError
+from txn_assets.feeds.configured import find_feed
+from txn_assets.feeds.feed import FIRST_FEED, Feed
+from txn_assets.local import dagster_dev
+from txn_assets.runs.dagster_client import find_dagster
 from txn_assets.target import open_services
 
 LOGGER = logging.getLogger("txn_assets.upload")
 
 DRAIN_SECONDS = 45
 """How long uploads may take after SIGTERM. Keep it below `terminationGracePeriodSeconds` in helm-values."""
+
+DAGSTER_SECONDS = 120.0
+"""How long to wait for the Dagster beside the service, which takes ten to thirty seconds to start."""
 
 _M_MMAP_THRESHOLD = -3
 
@@ -47,11 +56,17 @@ def serve(config: PipelineConfig, port: str, *, listen: str = "127.0.0.1") -> in
     from txn_assets.upload.platform import Platform  # noqa: PLC0415 - see above
 
     _configure_logs()
-    listener = _listener(port, listen)
-    # uvicorn raises the signal that stopped it once more, for a parent's handler.
+    stop = threading.Event()
+    # uvicorn has handlers of its own while it serves, and raises the signal that stopped it once more after that.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    with listener, open_services(config) as services:
+        signal.signal(number, lambda *_: stop.set())
+    with ExitStack() as opened:
+        listener = opened.enter_context(_listener(port, listen))
+        dagster = None
+        if txn_target() == "local" and dagster_url() is None:
+            dagster = opened.enter_context(dagster_dev.running(txn_home()))
+            LOGGER.info("Dagster starts beside the service to load the files. Its log is %s.", dagster.log)
+        services = opened.enter_context(open_services(config))
         app = create_app(Platform(config=config, services=services))
         server = _Server(
             uvicorn.Config(
@@ -65,18 +80,39 @@ def serve(config: PipelineConfig, port: str, *, listen: str = "127.0.0.1") -> in
             ),
             app,
         )
-        LOGGER.info("The upload service listens on http://%s:%s.", listen, port)
-        server.run([listener])
+        if dagster:
+            _wait_for(dagster, find_feed(config, FIRST_FEED), stop)
+        if not stop.is_set():
+            LOGGER.info("The upload service listens on http://%s:%s.", listen, port)
+            server.run([listener])
     return 0
 
 
 class _WithoutPandas(MetaPathFinder):
-    """Hides pandas, a fifth of the memory. Arrow imports it with its first array, only to recognize its objects."""
+    """Hides pandas, a fifth of the memory. Arrow imports it with its first array, only to recognize its objects.
+
+    None in `sys.modules` would be shorter, but Cython, in which Arrow is written, takes it for the module.
+    """
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:  # noqa: ARG002 - as Python calls it
         """Find no pandas, and leave all other modules to the other finders."""
         if fullname == "pandas":
             raise ModuleNotFoundError(name=fullname)
+
+
+def _wait_for(dagster: dagster_dev.DagsterDev, feed: Feed, stop: threading.Event) -> None:
+    """Return when Dagster can load a file of `feed`, so that the first upload gets its result in time.
+
+    Without Dagster after `DAGSTER_SECONDS`, the service serves all the same: what lands is loaded once it runs.
+    """
+    deadline = time.monotonic() + DAGSTER_SECONDS
+    while not stop.wait(0.2):
+        client = find_dagster()
+        if client and client.has(feed):
+            return
+        if dagster.has_ended or time.monotonic() > deadline:
+            LOGGER.warning("Dagster does not answer, so files land and are not loaded. See its log, %s.", dagster.log)
+            return
 
 
 def _listener(port: str, listen: str) -> socket.socket:

@@ -17,7 +17,7 @@ from txn_assets.local import ports
 from txn_assets.local.home import tail
 from txn_assets_tests.deployment import Deployment
 
-START_SECONDS = 60.0
+START_SECONDS = 150.0
 NO_DAGSTER = "http://127.0.0.1:9"
 """The address of a Dagster that does not answer: the service runs none of its own, and leaves files to the sensor."""
 
@@ -51,7 +51,7 @@ class Service:
         """Send a request with the token."""
         authorization = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         sent = authorization | {**(headers or {})}
-        return requests.request(method, f"{self.url}{path}", headers=sent, timeout=60, **options)
+        return requests.request(method, f"{self.url}{path}", headers=sent, timeout=150, **options)
 
     def upload(self, content: bytes, name: str = "orders.csv", **options: Any) -> requests.Response:
         """Upload a file as a form, without waiting for its load."""
