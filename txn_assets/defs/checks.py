@@ -14,6 +14,7 @@ import dagster as dg
 
 from txn_assets.defs.assets import FeedAssets
 from txn_assets.defs.io_managers.sink import as_failure
+from txn_assets.defs.landing_events import FILE_EXPECTED, Tally, count_expected, judge, observe
 from txn_assets.defs.services import read_ledgers
 from txn_assets.environment import txn_target
 from txn_assets.feeds.feed import Feed
@@ -37,6 +38,8 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 def make_checks(feed: Feed, assets: FeedAssets, orchestration: Orchestration) -> Iterable[dg.AssetChecksDefinition]:
     """Yield the checks of the assets of `feed`."""
     yield make_no_stuck_files(feed, assets.landing_zone, orchestration.stuck_after_minutes)
+    if feed.expected:
+        yield _make_file_expected(feed, assets.landing_zone)
     yield from _make_checks_of_valid_rows(feed, assets.validated)
     yield from _make_checks_of_hashed_rows(assets.hashed)
     for entry in STORES:
@@ -150,11 +153,14 @@ def make_no_stuck_files(feed: Feed, landing_zone: dg.AssetSpec, minutes: int) ->
     """Return the check that every file that landed more than `minutes` ago is in every store."""
 
     @dg.asset_check(asset=landing_zone.key)
-    def no_stuck_files(services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
+    def no_stuck_files(
+        context: dg.AssetCheckExecutionContext, services: dg.ResourceParam[AllServices]
+    ) -> dg.AssetCheckResult:
         """Check that files that landed a while ago can be loaded and are in all three stores."""
         own = services.of(feed)
         now = dt.datetime.now(dt.UTC)
-        objects = {version: left_alone(version) for version in own.landing.versions()}
+        tally = Tally.of(feed, now)
+        objects = {version: left_alone(version) for version in tally.count(own.landing.versions())}
         ages = {version: now - landed_at(version.generation) for version in objects}
         landed = [version for version, reason in objects.items() if reason is None]
         ignored = [
@@ -163,8 +169,10 @@ def make_no_stuck_files(feed: Feed, landing_zone: dg.AssetSpec, minutes: int) ->
             if reason and not reason.is_meant and ages[version] > dt.timedelta(minutes=minutes)
         ]
         ledgers = read_ledgers(own)
-        due = [version for version in landed if ages[version] > dt.timedelta(minutes=minutes)]
-        missing = {version: labels for version in due if (labels := ledgers.missing_in(version))}
+        not_loaded = {version: labels for version in landed if (labels := ledgers.missing_in(version))}
+        oldest_one = max(not_loaded, key=ages.__getitem__, default=None)
+        context.instance.report_runless_asset_event(observe(feed, tally, oldest_not_loaded=str(oldest_one or "none")))
+        missing = {v: labels for v, labels in not_loaded.items() if ages[v] > dt.timedelta(minutes=minutes)}
         files = sorted(missing, key=ages.__getitem__)
         oldest = round(max((ages[version] for version in files), default=dt.timedelta()).total_seconds() / 60)
         stuck_files = f"{len(files)} files are stuck, the oldest for {oldest} minutes." if files else ""
@@ -185,6 +193,19 @@ def make_no_stuck_files(feed: Feed, landing_zone: dg.AssetSpec, minutes: int) ->
         )
 
     return no_stuck_files
+
+
+def _make_file_expected(feed: Feed, landing_zone: dg.AssetSpec) -> dg.AssetChecksDefinition:
+    assert feed.expected is not None
+
+    @dg.asset_check(
+        asset=landing_zone.key, name=FILE_EXPECTED, description=f"Check that files land: {feed.expected.in_words()}."
+    )
+    def file_expected(services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
+        now = dt.datetime.now(dt.UTC)
+        return dg.AssetCheckResult(**judge(feed, count_expected(feed, services.of(feed).landing, now)))
+
+    return file_expected
 
 
 def _make_reconciliation(feed: Feed, assets: FeedAssets, entry: StoreEntry) -> dg.AssetChecksDefinition:

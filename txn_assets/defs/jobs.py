@@ -43,7 +43,7 @@ def make_jobs(feed: Feed, assets: FeedAssets, retention: Retention) -> dg.Defini
     watch = dg.define_asset_job(
         name=prefixed(feed, WATCH),
         selection=dg.AssetSelection.checks_for_assets(assets.landing_zone.key),
-        description="Looks for landed files that are missing from a store.",
+        description="Looks for landed files that are missing from a store, and for files that should have landed.",
     )
     return dg.Definitions(jobs=[load, watch, _make_remove_old(feed, retention)])
 

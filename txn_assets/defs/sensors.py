@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from txn_assets.defs.jobs import LOAD, REMOVE_OLD, WATCH
+from txn_assets.defs.landing_events import LandingEvent, Tally, changes, verdict
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.partitions import landed_files_of, partitions_name
 from txn_assets.defs.services import read_ledgers
@@ -64,7 +65,7 @@ def make_sensor(feed: Feed) -> dg.SensorDefinition:
     )
     def new_landed_files(
         context: dg.SensorEvaluationContext, services: dg.ResourceParam[AllServices]
-    ) -> dg.SensorResult | dg.SkipReason:
+    ) -> dg.SensorResult:
         """Request each new version once, oldest first, on its own or with other small files in one run."""
         own = services.of(feed)
         landing = own.landing
@@ -75,8 +76,9 @@ def make_sensor(feed: Feed) -> dg.SensorDefinition:
         first_new = landing.first_new(min(now, landed_at(cursor.mark)))
         cursor = cursor.begin(now=int(now.timestamp() * 1_000_000), first_new=first_new)
         end = time.monotonic() + LISTING_SECONDS
+        tally = Tally.of(feed, now, cursor.start)
         selection = select(
-            landing.versions(start=cursor.start),
+            tally.count(landing.versions(start=cursor.start)),
             cursor,
             limit=VERSIONS_PER_TICK,
             is_held=lambda version: ledgers is not None and not ledgers.missing_in(version),
@@ -86,9 +88,15 @@ def make_sensor(feed: Feed) -> dg.SensorDefinition:
         looked_at = f"{selection.looked_at} objects in {landing.address}"
         if selection.cursor.after:
             looked_at += f" up to {selection.cursor.after!r}; the next tick continues there"
+        events: list[LandingEvent] = []
+        # A listing in several ticks is left to the job that looks for stuck files every hour.
+        if tally.is_complete and not cursor.after:
+            events = changes(context.instance, feed, tally, waiting=selection.waiting)
+            if feed.expected:
+                events += verdict(context.instance, feed, landing, tally)
         if not selection.requested:
-            context.update_cursor(selection.cursor.text())
-            return dg.SkipReason(f"No new files among {looked_at}, and none waiting. {ignored}".strip())
+            message = f"No new files among {looked_at}, and none waiting. {ignored}".strip()
+            return dg.SensorResult(skip_reason=message, cursor=selection.cursor.text(), asset_events=events)
         context.log.info(
             f"{len(selection.requested)} new files among {looked_at}; {selection.waiting} more are waiting."
         )
@@ -98,6 +106,7 @@ def make_sensor(feed: Feed) -> dg.SensorDefinition:
             run_requests=[_request(batch) for batch in batches(requested, keys)],
             dynamic_partitions_requests=[landed_files_of(feed).build_add_request(added)] if added else [],
             cursor=selection.cursor.text(),
+            asset_events=events,
         )
 
     return new_landed_files
@@ -183,7 +192,7 @@ def upkeep_schedules(feed: Feed) -> list[dg.ScheduleDefinition]:
             job_name=prefixed(feed, WATCH),
             cron_schedule="0 * * * *",
             default_status=running,
-            description="Looks for landed files that are missing from a store.",
+            description="Looks for landed files that are missing from a store, and for files that should have landed.",
         ),
         dg.ScheduleDefinition(
             job_name=prefixed(feed, REMOVE_OLD),

@@ -14,7 +14,10 @@ from txn_assets.feeds.transaction import CONTRACT, ValidationRules
 @functools.lru_cache(maxsize=8)
 def feeds_of(config: PipelineConfig) -> tuple[Feed, ...]:
     """Return the feeds of `config`, the first feed first."""
-    return (_first(config), *(make_feed(name, section) for name, section in config.feeds.items()))
+    return (
+        _first(config),
+        *(make_feed(name, section, config.orchestration.owners) for name, section in config.feeds.items()),
+    )
 
 
 def find_feed(config: PipelineConfig, name: str | None) -> Feed:
@@ -57,11 +60,13 @@ def _first(config: PipelineConfig) -> Feed:
         max_shared_ids=ingestion.max_shared_ids,
         unknown_columns=ingestion.unknown_columns,
         file_format=ingestion.format,
+        expected=config.orchestration.expected,
+        owners=config.orchestration.owners,
     )
 
 
-def make_feed(name: str, section: FeedSection) -> Feed:
-    """Return the feed `name` that `section` configures.
+def make_feed(name: str, section: FeedSection, owners: tuple[str, ...]) -> Feed:
+    """Return the feed `name` that `section` configures; `owners` are those of a feed that names none.
 
     Raises:
         ValueError: the row model does not exist or cannot be used.
@@ -85,4 +90,6 @@ def make_feed(name: str, section: FeedSection) -> Feed:
         max_shared_ids=section.max_shared_ids,
         unknown_columns=section.unknown_columns,
         file_format=section.format,
+        expected=section.expected,
+        owners=owners if section.owners is None else section.owners,
     )

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Literal
 
+from txn_assets.files.expected import Expected
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets.rows.reading import Reading
@@ -37,6 +38,8 @@ class Feed:
         max_shared_ids: maximum share of row ids that files under other names may already have.
         unknown_columns: what to do with columns that are not in the contract.
         file_format: the form of the files.
+        expected: when files must land; None if that is not known.
+        owners: who owns the assets: addresses, and names of teams after `team:`.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Feed:
     max_shared_ids: Decimal = Decimal("0.5")
     unknown_columns: Literal["ignore", "refuse"] = "ignore"
     file_format: FileFormat = DEFAULT_FORMAT
+    expected: Expected | None = None
+    owners: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.name)

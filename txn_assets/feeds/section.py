@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from txn_assets.feeds.models import FieldSection, build_model, find_model
+from txn_assets.files.expected import Expected
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.kinds import FieldRules
 from txn_assets.rows.reader.file_format import FileFormat
@@ -16,6 +17,8 @@ from txn_assets.rows.reader.file_format import FileFormat
 Prefix = Annotated[str, StringConstraints(pattern=r"^[^/\s][^\s]*[^/\s]$", max_length=500)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
 FeedName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Owner = Annotated[str, StringConstraints(pattern=r"^(team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[A-Za-z]{2,})$")]
+"""An address, or `team:` and a name, as Dagster's catalog takes them."""
 DATES = r"^[^%]*%Y[^%]*%m[^%]*%d[^%]*$"
 
 
@@ -102,6 +105,10 @@ class FeedSection(FileSettings):
     )
     postgres_table: Annotated[Identifier, StringConstraints(max_length=57)] | None = Field(
         default=None, description="Table in the schema of `data_warehouse.postgres`. By default `<name>`."
+    )
+    expected: Expected | None = Field(default=None, description="When files must land. Without it, any time will do.")
+    owners: tuple[Owner, ...] | None = Field(
+        default=None, description="Owners of the assets. By default those of `orchestration.owners`."
     )
 
     def named(self, name: str) -> Self:

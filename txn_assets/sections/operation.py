@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from txn_assets.feeds.section import Section
+from txn_assets.feeds.section import Owner, Section
+from txn_assets.files.expected import Expected
 
 
 class Pipeline(Section):
@@ -31,6 +32,12 @@ class Orchestration(Section):
     )
     stuck_after_minutes: Annotated[int, Field(ge=1)] = Field(
         default=60, description="A file that is not in every store after this many minutes is reported as stuck."
+    )
+    expected: Expected | None = Field(
+        default=None, description="When files of the first feed must land. Without it, any time will do."
+    )
+    owners: tuple[Owner, ...] = Field(
+        default=(), description="Owners of the assets in the catalog: addresses, and names of teams after `team:`."
     )
 
 

@@ -11,13 +11,13 @@ from txn_assets.files.arrival import FEW_FILES, KEY_TAG
 from txn_assets_tests.deployment import Deployment, make_file, make_row
 
 
-def _tick(deployment: Deployment, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
+def _tick(deployment: Deployment, cursor: str | None = None) -> dg.SensorResult:
     definitions = build(deployment.config)
     sensor = definitions.resolve_sensor_def("new_landed_files")
     resources = {name: (definitions.resources or {})[name] for name in sensor.required_resource_keys}
     with dg.build_sensor_context(deployment.instance, cursor=cursor, resources=resources) as context:
         result = sensor(context)
-    assert isinstance(result, dg.SensorResult | dg.SkipReason)
+    assert isinstance(result, dg.SensorResult)
     return result
 
 
@@ -45,35 +45,33 @@ def _sweep(deployment: Deployment) -> list[str | None]:
     return [request.partition_key for request in result] if isinstance(result, list) else []
 
 
-def _run_keys(tick: dg.SensorResult | dg.SkipReason) -> list[str | None]:
-    assert isinstance(tick, dg.SensorResult)
+def _run_keys(tick: dg.SensorResult) -> list[str | None]:
     return [request.run_key for request in tick.run_requests or []]
 
 
 def test_new_and_overwritten_files_are_requested_once(deployment: Deployment) -> None:
     """A new version is requested with name@generation as run key; the next tick requests nothing."""
-    cursor = _cursor(_tick(deployment))
+    cursor = _tick(deployment).cursor
     first = deployment.land("a.csv", make_file(make_row()))
     tick = _tick(deployment, cursor)
     assert _run_keys(tick) == [f"a.csv@{first}"]
 
-    assert isinstance(_tick(deployment, _cursor(tick)), dg.SkipReason)
+    assert _run_keys(_tick(deployment, tick.cursor)) == []
 
     second = deployment.land("a.csv", make_file(make_row(price="1.00")))
-    assert _run_keys(_tick(deployment, _cursor(tick))) == [f"a.csv@{second}"]
+    assert _run_keys(_tick(deployment, tick.cursor)) == [f"a.csv@{second}"]
 
 
 def test_objects_that_are_not_files_are_left_alone(deployment: Deployment) -> None:
     """Empty and unfinished objects are skipped; the message says what was checked, and gives each reason once."""
-    cursor = _cursor(_tick(deployment))
+    cursor = _tick(deployment).cursor
     for name, content in (("empty.csv", b""), ("a.csv.tmp", b"x"), (".hidden.csv", b"x")):
         deployment.land(name, content)
 
     tick = _tick(deployment, cursor)
 
-    assert isinstance(tick, dg.SkipReason)
-    assert "No new files among 4 objects in gs://" in str(tick.skip_message)
-    assert "'empty.csv' (it is empty)" in str(tick.skip_message)
+    assert "No new files among 4 objects in gs://" in str(tick.skip_reason)
+    assert "'empty.csv' (it is empty)" in str(tick.skip_reason)
 
 
 def test_sweep_reports_what_is_left_alone(deployment: Deployment) -> None:
@@ -185,7 +183,7 @@ def test_copied_object_of_an_older_version(deployment: Deployment) -> None:
 
 def test_many_small_files_share_a_run(deployment: Deployment) -> None:
     """Many small files are requested as one range of partitions, which loads them all, and not requested again."""
-    cursor = _cursor(_tick(deployment))
+    cursor = _tick(deployment).cursor
     names = [f"{n:02d}.csv" for n in range(FEW_FILES + 2)]
     for name in names:
         deployment.land(name, make_file(make_row()))
@@ -199,7 +197,7 @@ def test_many_small_files_share_a_run(deployment: Deployment) -> None:
 
     assert result.success
     assert [len(deployment.rows_everywhere(name)) for name in names] == [1] * len(names)
-    assert isinstance(_tick(deployment, tick.cursor), dg.SkipReason)
+    assert _run_keys(_tick(deployment, tick.cursor)) == []
 
 
 def test_lost_cursor(deployment: Deployment) -> None:
@@ -223,24 +221,18 @@ def test_dated_names(deployment: Deployment) -> None:
     first = _tick(deployment)
     assert len(_run_keys(first)) == len([*days, "transactions.csv"])
 
-    second = _tick(deployment, _cursor(first))
+    second = _tick(deployment, first.cursor)
 
-    assert isinstance(second, dg.SkipReason)
     # The name without a date sorts after every date.
-    assert "No new files among 3 objects" in str(second.skip_message)
+    assert "No new files among 3 objects" in str(second.skip_reason)
 
 
 def test_dated_names_after_an_outage(deployment: Deployment) -> None:
     """A sensor that was off for longer than the lookback lists from where it stopped."""
     deployment.configure({"data_lake": {"landing_dates": "%Y/%m/%d/", "landing_late_days": 2}})
-    cursor = json.loads(_cursor(_tick(deployment)) or "")
+    cursor = json.loads(_tick(deployment).cursor or "")
     cursor["mark"] -= 20 * 24 * 3600 * 1_000_000
     day = (dt.datetime.now(dt.UTC) - dt.timedelta(days=10)).strftime("%Y/%m/%d")
     generation = deployment.land(f"{day}/a.csv", make_file(make_row()))
 
     assert _run_keys(_tick(deployment, json.dumps(cursor))) == [f"{day}/a.csv@{generation}"]
-
-
-def _cursor(tick: dg.SensorResult | dg.SkipReason) -> str | None:
-    assert isinstance(tick, dg.SensorResult)
-    return tick.cursor

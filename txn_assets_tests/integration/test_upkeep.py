@@ -37,7 +37,7 @@ def test_stuck_files_are_counted(deployment: Deployment) -> None:
     check = make_no_stuck_files(feeds_of(deployment.config)[0], dg.AssetSpec("landing_zone"), minutes=-1)
 
     with open_services(deployment.config) as services:
-        result = check(services=services)
+        result = check(dg.build_asset_check_context(instance=deployment.instance), services=services)
     assert isinstance(result, dg.AssetCheckResult)
 
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
