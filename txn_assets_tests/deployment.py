@@ -176,7 +176,7 @@ class Deployment:
     ) -> dg.JobExecutionResult:
         """Run the assets of `feed` in `select` for the landed file `name`."""
         of = self.feed(feed)
-        assets = make_assets(of).loading
+        assets = make_assets(of, self.config).loading
         keys = dg.AssetSelection.from_string(select).resolve(assets)
         return execute(
             self.config,

@@ -19,6 +19,17 @@ from typing import Any
 
 import dagster as dg
 
+from txn_assets.config import PipelineConfig
+from txn_assets.defs.catalog import (
+    catalog,
+    code,
+    column_schema,
+    freshness,
+    landing_uri,
+    row_model_code,
+    same_columns,
+    store_metadata,
+)
 from txn_assets.defs.events import StageLog, pinned, processed, rejections
 from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.names import asset_key, prefixed
@@ -60,18 +71,23 @@ class FeedAssets:
         return self.raw_csv, self.validated, self.hashed, *self.sinks.values()
 
 
-def make_assets(feed: Feed) -> FeedAssets:
+def make_assets(feed: Feed, config: PipelineConfig) -> FeedAssets:
     """Return the assets of `feed`."""
+    about = catalog(feed, tier="source", pii="clear")
     landing_zone = dg.AssetSpec(
         asset_key(feed, "landing_zone"),
         group_name=prefixed(feed, "ingestion"),
         kinds={"gcs"},
         description=f"Where upstream systems drop files of the feed {feed.name}.",
+        metadata=landing_uri(feed, config) | row_model_code(feed),
+        owners=about["owners"],
+        tags=about["tags"],
+        freshness_policy=freshness(feed.expected),
     )
-    raw_csv = _make_raw_csv(feed, landing_zone)
+    raw_csv = _make_raw_csv(feed, config, landing_zone)
     validated = _make_validated(feed, raw_csv)
     hashed = _make_hashed(feed, validated)
-    sinks = {entry.key: _make_sink(feed, entry, hashed) for entry in STORES}
+    sinks = {entry.key: _make_sink(feed, entry, config, hashed) for entry in STORES}
     return FeedAssets(landing_zone=landing_zone, raw_csv=raw_csv, validated=validated, hashed=hashed, sinks=sinks)
 
 
@@ -93,26 +109,15 @@ def _landed_file_asset(
     return decorate
 
 
-def _column_schema(feed: Feed, columns: Mapping[str, str], *, pii: str = "hashed") -> dict[str, dg.TableSchema]:
-    """Return the metadata that shows `columns`, with their types, in the catalog; `pii` is the tag of PII columns."""
-    of_feed = {column.name: column for column in feed.contract.columns}
-    return {
-        "dagster/column_schema": dg.TableSchema(
-            [
-                dg.TableColumn(
-                    name,
-                    kind,
-                    description=of_feed[name].rule if name in of_feed else None,
-                    tags={"pii": pii} if name in feed.pii_fields else None,
-                )
-                for name, kind in columns.items()
-            ]
-        )
-    }
-
-
-def _make_raw_csv(feed: Feed, landing_zone: dg.AssetSpec) -> dg.AssetsDefinition:
-    @_landed_file_asset(feed, "raw_csv", kinds={"gcs", "csv"}, deps=[landing_zone])
+def _make_raw_csv(feed: Feed, config: PipelineConfig, landing_zone: dg.AssetSpec) -> dg.AssetsDefinition:
+    @_landed_file_asset(
+        feed,
+        "raw_csv",
+        kinds={"gcs", "csv"},
+        deps=[landing_zone],
+        metadata=landing_uri(feed, config) | code("txn_assets.stores.landing", "txn_assets.rows.reader.header"),
+        **catalog(feed, tier="internal", pii="clear"),
+    )
     def raw_csv(context: dg.AssetExecutionContext, services: dg.ResourceParam[AllServices]) -> RawFiles:
         """A landed CSV file with a checked header, pinned to the generation that this run loads."""
         own = services.of(feed)
@@ -152,9 +157,11 @@ def _make_validated(feed: Feed, raw_csv: dg.AssetsDefinition) -> dg.AssetsDefini
         f"validated_{feed.name}",
         kinds={"pydantic", "arrow"},
         ins={"raw": dg.AssetIn(raw_csv.key)},
-        metadata=_column_schema(
+        metadata=column_schema(
             feed, {name: kind.duckdb for name, kind in feed.contract.valid_columns.items()}, pii="clear"
-        ),
+        )
+        | row_model_code(feed, "txn_assets.rows.validation", "txn_assets.rows.screen"),
+        **catalog(feed, tier="internal", pii="clear"),
     )
     def validated(
         context: dg.AssetExecutionContext, raw: RawFiles, services: dg.ResourceParam[AllServices]
@@ -226,7 +233,10 @@ def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinit
         f"hashed_{feed.name}",
         kinds={"duckdb", "parquet"},
         ins={"valid": dg.AssetIn(validated.key)},
-        metadata=_column_schema(feed, {name: kind.duckdb for name, kind in feed.contract.staged_columns.items()}),
+        metadata=column_schema(feed, {name: kind.duckdb for name, kind in feed.contract.staged_columns.items()})
+        | same_columns(feed.contract.valid_columns, validated.key)
+        | code("txn_assets.rows.hashing"),
+        **catalog(feed, tier="internal", pii="hashed"),
     )
     def hashed(
         context: dg.AssetExecutionContext, valid: ValidatedFiles, services: dg.ResourceParam[AllServices]
@@ -269,7 +279,11 @@ def _sum(feed: Feed, column: str, total: Decimal) -> str | int:
     return int(total) if feed.contract.kinds[column].python_type is int else str(total)
 
 
-def _make_sink(feed: Feed, entry: StoreEntry, hashed: dg.AssetsDefinition) -> dg.AssetsDefinition:
+def _make_sink(
+    feed: Feed, entry: StoreEntry, config: PipelineConfig, hashed: dg.AssetsDefinition
+) -> dg.AssetsDefinition:
+    columns = entry.columns(feed)
+
     @_landed_file_asset(
         feed,
         entry.asset(feed),
@@ -278,8 +292,10 @@ def _make_sink(feed: Feed, entry: StoreEntry, hashed: dg.AssetsDefinition) -> dg
         group_name=prefixed(feed, "sinks"),
         kinds={entry.key},
         ins={"rows": dg.AssetIn(hashed.key)},
-        metadata=_column_schema(feed, entry.columns(feed)),
+        metadata=column_schema(feed, columns) | same_columns(columns, hashed.key) | store_metadata(feed, entry, config),
         pool=entry.key,
+        **catalog(feed, tier="product", pii="hashed"),
+        freshness_policy=freshness(feed.expected, minutes=config.orchestration.stuck_after_minutes),
     )
     def sink(rows: HashedFiles) -> HashedFiles:
         return rows

@@ -18,7 +18,7 @@ from txn_assets.stores.registry import STORES
 def define_feed(feed: Feed, config: PipelineConfig) -> dg.Definitions:
     """Return the definitions of `feed`, which need the resource `services`."""
     look_for_files_in(config, feed)
-    assets = make_assets(feed)
+    assets = make_assets(feed, config)
     own = dg.Definitions(
         assets=[assets.landing_zone, *assets.loading],
         asset_checks=list(make_checks(feed, assets, config.orchestration)),

@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from txn_assets.config import PipelineConfig
+from txn_assets.defs.catalog import catalog, freshness, mart_metadata, mart_version
 from txn_assets.defs.charts import MAX_POINTS, draw
 from txn_assets.defs.events import LOGGER
 from txn_assets.defs.io_managers.sink import as_failure
@@ -78,19 +79,22 @@ def define_marts(config: PipelineConfig) -> dg.Definitions:
 
 def _make_asset(feed: Feed, mart: Mart, config: PipelineConfig) -> dg.AssetsDefinition:
     loaded = {entry.key: asset_key(feed, entry.asset(feed)) for entry in STORES}
-    columns = mart.types(mart.engines[0])
+    upstream = [loaded[engine] for engine in mart.engines]
+    about = catalog(feed, tier="product", pii="hashed" if "transaction_id" in mart.columns else None)
+    late = config.orchestration.stuck_after_minutes + config.orchestration.mart_minutes
 
     @dg.asset(
         key=asset_key(feed, mart.name),
-        deps=[loaded[engine] for engine in mart.engines],
+        deps=upstream,
         group_name=GROUP,
         kinds=set(mart.engines),
         description=mart.description,
         automation_condition=follow_files(config.orchestration.mart_minutes),
-        metadata={
-            "dagster/column_schema": dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()]),
-            "dagster/table_name": f"{config.data_mart.dataset}.{mart.name}",
-        },
+        metadata=mart_metadata(mart, upstream, config),
+        owners=about["owners"],
+        tags=about["tags"],
+        code_version=mart_version(mart, config),
+        freshness_policy=freshness(feed.expected, minutes=late),
     )
     def refresh(
         context: dg.AssetExecutionContext, config: RefreshConfig, services: dg.ResourceParam[AllServices]

@@ -66,6 +66,24 @@ COLUMN_TYPES = {
 """The columns of all marts. A name means the same in each mart."""
 
 
+COLUMN_SOURCES = {
+    "transaction_id": ("transaction_id",),
+    "product": ("product",),
+    "price": ("price",),
+    "quantity": ("quantity",),
+    "amount": ("price", "quantity"),
+    "sale_date": ("date",),
+    "sale_month": ("date",),
+    "transaction_count": ("transaction_id",),
+    "total_quantity": ("quantity",),
+    "total_amount": ("price", "quantity"),
+    "avg_price": ("price",),
+    "first_sale": ("date",),
+    "last_sale": ("date",),
+}
+"""The columns of the transactions that each column is computed from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mart:
     """A model built from the current transactions.
