@@ -294,7 +294,7 @@ def _make_sink(
         ins={"rows": dg.AssetIn(hashed.key)},
         metadata=column_schema(feed, columns) | same_columns(columns, hashed.key) | store_metadata(feed, entry, config),
         pool=entry.key,
-        **catalog(feed, tier="product", pii="hashed"),
+        **catalog(feed, tier="published", pii="hashed"),
         freshness_policy=freshness(feed.expected, minutes=config.orchestration.stuck_after_minutes),
     )
     def sink(rows: HashedFiles) -> HashedFiles:

@@ -20,7 +20,7 @@ from txn_assets.files.expected import Expected
 from txn_assets.marts.mart import COLUMN_SOURCES, Mart, Rules
 from txn_assets.stores.registry import StoreEntry
 
-type Tier = Literal["source", "internal", "product"]
+type Tier = Literal["source", "internal", "published"]
 """Whether others send the data, only the platform reads it, or people query it."""
 
 PII = "pii"

@@ -80,7 +80,7 @@ def define_marts(config: PipelineConfig) -> dg.Definitions:
 def _make_asset(feed: Feed, mart: Mart, config: PipelineConfig) -> dg.AssetsDefinition:
     loaded = {entry.key: asset_key(feed, entry.asset(feed)) for entry in STORES}
     upstream = [loaded[engine] for engine in mart.engines]
-    about = catalog(feed, tier="product", pii="hashed" if "transaction_id" in mart.columns else None)
+    about = catalog(feed, tier="published", pii="hashed" if set(feed.pii_fields) & set(mart.columns) else None)
     late = config.orchestration.stuck_after_minutes + config.orchestration.mart_minutes
 
     @dg.asset(

@@ -37,7 +37,7 @@ def test_every_asset_has_an_owner_and_a_tier(nodes: dict[str, Any]) -> None:
     """Owners are those of the feed, and the tier says who reads an asset."""
     for key, node in nodes.items():
         assert node.owners == ([] if key.startswith("refunds/") else ["team:sales", "a@b.example.com"])
-        assert node.tags["tier"] == TIERS.get(key.rpartition("/")[2].replace("refunds", "transactions"), "product")
+        assert node.tags["tier"] == TIERS.get(key.rpartition("/")[2].replace("refunds", "transactions"), "published")
     clear = {key for key, node in nodes.items() if node.tags.get("pii") == "clear"}
     assert {key for key in clear if "/" not in key} == {"landing_zone", "raw_csv", "validated_transactions"}
     assert {key for key, node in nodes.items() if "pii" not in node.tags} == {"sales_by_product", "sales_by_date"}
