@@ -20,14 +20,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from txn_assets.config import PipelineConfig
 from txn_assets.environment import dagster_url, txn_home, txn_target, writes_json
-from txn_assets.errors import UserError
 from txn_assets.feeds.configured import find_feed
 from txn_assets.feeds.feed import FIRST_FEED, Feed
 from txn_assets.local import dagster_dev
+from txn_assets.local.listener import bind
 from txn_assets.runs.dagster_client import find_dagster
 from txn_assets.target import open_services
 
 LOGGER = logging.getLogger("txn_assets.upload")
+
+_EXAMPLE = "`txn upload 8001` or `make upload PORT=8001`"
 
 DRAIN_SECONDS = 45
 """How long uploads may take after SIGTERM. Keep it below `terminationGracePeriodSeconds` in helm-values."""
@@ -61,7 +63,7 @@ def serve(config: PipelineConfig, port: str, *, listen: str = "127.0.0.1") -> in
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as opened:
-        listener = opened.enter_context(_listener(port, listen))
+        listener = opened.enter_context(bind(port, listen, example=_EXAMPLE))
         dagster = None
         if txn_target() == "local" and dagster_url() is None:
             dagster = opened.enter_context(dagster_dev.running(txn_home()))
@@ -113,25 +115,6 @@ def _wait_for(dagster: dagster_dev.DagsterDev, feed: Feed, stop: threading.Event
         if dagster.has_ended or time.monotonic() > deadline:
             LOGGER.warning("Dagster does not answer, so files land and are not loaded. See its log, %s.", dagster.log)
             return
-
-
-def _listener(port: str, listen: str) -> socket.socket:
-    """Return a socket that is bound to the address, so that nothing starts if it is in use."""
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        message = f"{port!r} is not a port number from 1 to 65535: choose one, as in `txn upload 8001`."
-        raise UserError(message)
-    listener = socket.socket(socket.AF_INET6 if ":" in listen else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((listen, int(port)))
-    except OSError as error:
-        listener.close()
-        message = (
-            f"Port {port} of {listen} cannot be used ({error.strerror}). Stop the program that uses it, or choose "
-            "another port: `txn upload 8001` or `make upload PORT=8001`."
-        )
-        raise UserError(message) from error
-    return listener
 
 
 class _Server(uvicorn.Server):
