@@ -25,6 +25,7 @@ commands:
   contract print what a valid file of a feed is            txn contract --format markdown
   dev      run the Dagster UI and daemon until Ctrl-C      txn dev 3001
   upload   receive files over HTTP until Ctrl-C            txn upload 8000
+  metrics  serve metrics for Prometheus until Ctrl-C       txn metrics 9464
   up       start the local servers and list them           txn up
   status   list the local servers; fail if one is down     txn status
   env      print variables for psql, bq, gcloud, clients   eval "$(txn env)"

@@ -1,4 +1,4 @@
-"""`txn dev` and `txn upload`: what runs until Ctrl-C. `txn token` is for callers of the upload service."""
+"""`txn dev`, `txn upload` and `txn metrics`, which run until Ctrl-C, and `txn token` for callers of the service."""
 
 import argparse
 import sys
@@ -27,6 +27,13 @@ def add(commands: Commands) -> None:
         "--listen", metavar="ADDRESS", default="127.0.0.1", help="the address to listen on (default: %(default)s)"
     )
     upload.set_defaults(call=_upload)
+
+    metrics = commands.add_parser("metrics", description="Serve metrics for Prometheus at /metrics, until Ctrl-C.")
+    metrics.add_argument("port", nargs="?", default="9464", help="port of the service (default: %(default)s)")
+    metrics.add_argument(
+        "--listen", metavar="ADDRESS", default="127.0.0.1", help="the address to listen on (default: %(default)s)"
+    )
+    metrics.set_defaults(call=_metrics)
 
     token = commands.add_parser(
         "token",
@@ -60,6 +67,12 @@ def _upload_packages() -> Iterator[None]:
 def _upload(given: argparse.Namespace) -> int:
     with _upload_packages():
         from txn_assets.upload.server import serve  # noqa: PLC0415 - imports the server and the clients
+
+    return serve(load_config(), given.port, listen=given.listen)
+
+
+def _metrics(given: argparse.Namespace) -> int:
+    from txn_assets.watch.exporter import serve  # noqa: PLC0415 - imports the clients
 
     return serve(load_config(), given.port, listen=given.listen)
 
