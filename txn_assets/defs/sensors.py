@@ -5,10 +5,9 @@ docs/operations.md.
 """
 
 import datetime as dt
-import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -21,21 +20,23 @@ from txn_assets.defs.services import read_ledgers
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import (
     FEW_FILES,
-    GENERATION_TAG,
-    RANGE_TAGS,
+    RELOAD_TAG,
     RUN_KEY_TAG,
     SENSOR,
-    SMALL_BYTES,
     Cursor,
     LeftAlone,
     batches,
     left_alone,
     list_left_alone,
+    missing_keys,
+    missing_versions,
     names_in_runs,
+    outdated_versions,
+    run_key,
+    run_tags,
     select,
 )
 from txn_assets.files.ledger import FileVersion
-from txn_assets.files.ledgers import Ledgers
 from txn_assets.files.retention import landed_at
 from txn_assets.sections.operation import Orchestration
 from txn_assets.stores.services import AllServices
@@ -45,9 +46,6 @@ VERSIONS_PER_TICK = 500
 
 SHOWN_FILES = 20
 """Maximum number of ignored objects to list by name."""
-
-RELOAD_TAG = "txn_assets/reload"
-"""Tag of a run of the sweep that loads files again: the rules and the key that they are to be loaded under."""
 
 LISTING_SECONDS = 30.0
 """Seconds after which a tick stops listing, because Dagster gives it one minute. The next tick resumes there."""
@@ -203,27 +201,6 @@ def upkeep_schedules(feed: Feed) -> list[dg.ScheduleDefinition]:
     ]
 
 
-def missing_versions(landed: Iterable[FileVersion], ledgers: Ledgers) -> list[FileVersion]:
-    """Return the `landed` versions that at least one store does not hold, oldest first."""
-    missing = (version for version in landed if ledgers.missing_in(version))
-    return sorted(missing, key=lambda version: version.generation)
-
-
-def outdated_versions(
-    landed: Iterable[FileVersion], ledgers: Ledgers, *, rules_id: str, key_id: str
-) -> list[FileVersion]:
-    """Return the `landed` versions that every store holds, but at least one under other rules or another key.
-
-    The oldest come first.
-    """
-    outdated = (
-        version
-        for version in landed
-        if not ledgers.missing_in(version) and ledgers.outdated_in(version, rules_id=rules_id, key_id=key_id)
-    )
-    return sorted(outdated, key=lambda version: version.generation)
-
-
 def _queued(instance: dg.DagsterInstance, feed: Feed) -> set[str]:
     """Return the files of queued runs, which load the newest version when they start."""
     return _names_in(instance, feed, statuses=[dg.DagsterRunStatus.QUEUED])
@@ -239,21 +216,15 @@ def _names_in(instance: dg.DagsterInstance, feed: Feed, **runs: Any) -> set[str]
 def _register(instance: dg.DagsterInstance, feed: Feed, versions: Sequence[FileVersion]) -> tuple[list[str], list[str]]:
     """Return all partition keys in order, with those of `versions` appended, and the list of added keys."""
     keys = list(instance.get_dynamic_partitions(partitions_name(feed)))
-    known = set(keys)
-    # Put small files first, so that they are adjacent, because the files of a run must be a range of keys.
-    by_size = sorted(versions, key=lambda version: version.size >= SMALL_BYTES)
-    added = [version.name for version in by_size if version.name not in known]
+    added = missing_keys(versions, keys)
     return keys + added, added
 
 
 def _request(batch: Sequence[FileVersion], *, sweep: str = "", tags: Mapping[str, str] | None = None) -> dg.RunRequest:
     # The sweep requests a version again if its run failed, so its runs need their own run keys.
     suffix = f"#{sweep}" if sweep else ""
-    first, last = batch[0], batch[-1]
-    if len(batch) == 1:
-        of_one = {GENERATION_TAG: str(first.generation)}
-        return dg.RunRequest(run_key=f"{first}{suffix}", partition_key=first.name, tags={**of_one, **(tags or {})})
-    digest = hashlib.sha256("\n".join(map(str, batch)).encode()).hexdigest()[:16]
-    key = f"{first} and {len(batch) - 1} more ({digest}){suffix}"
-    of_range = dict(zip(RANGE_TAGS, (first.name, last.name), strict=True))
-    return dg.RunRequest(run_key=key, tags={**of_range, **(tags or {})})
+    return dg.RunRequest(
+        run_key=run_key(batch, suffix),
+        partition_key=batch[0].name if len(batch) == 1 else None,
+        tags={**run_tags(batch), **(tags or {})},
+    )

@@ -21,6 +21,7 @@ from itertools import pairwise
 from typing import Self
 
 from txn_assets.files.ledger import FileVersion
+from txn_assets.files.ledgers import Ledgers
 
 LOOKBACK = 3600 * 1_000_000
 """One hour in microseconds, the unit of a generation."""
@@ -54,6 +55,9 @@ RUN_KEY_TAG = "dagster/run_key"
 KEY_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 """Tags of a run of one partition (KEY_TAG), and of a run of several partitions (RANGE_TAGS)."""
+
+RELOAD_TAG = "txn_assets/reload"
+"""Tag of a run that loads files again because of new rules or a new key: those that they are to be loaded under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +298,52 @@ def batches(versions: Sequence[FileVersion], keys: Sequence[str]) -> Iterator[tu
             batch = []
         batch.append(version)
     yield tuple(batch)
+
+
+def run_key(batch: Sequence[FileVersion], suffix: str = "") -> str:
+    """Return the run key of the run that loads `batch`; `suffix` tells it from earlier runs of the same versions."""
+    first = batch[0]
+    if len(batch) == 1:
+        return f"{first}{suffix}"
+    digest = hashlib.sha256("\n".join(map(str, batch)).encode()).hexdigest()[:16]
+    return f"{first} and {len(batch) - 1} more ({digest}){suffix}"
+
+
+def run_tags(batch: Sequence[FileVersion]) -> dict[str, str]:
+    """Return the tags of the run that loads `batch`, whose partition keys are adjacent, without its run key."""
+    first, last = batch[0], batch[-1]
+    if len(batch) == 1:
+        return {KEY_TAG: first.name, GENERATION_TAG: str(first.generation)}
+    return dict(zip(RANGE_TAGS, (first.name, last.name), strict=True))
+
+
+def missing_keys(versions: Sequence[FileVersion], keys: Iterable[str]) -> list[str]:
+    """Return the partition keys of `versions` that are not among `keys`, in the order in which to register them."""
+    known = set(keys)
+    # Put small files first, so that they are adjacent, because the files of a run must be a range of keys.
+    by_size = sorted(versions, key=lambda version: version.size >= SMALL_BYTES)
+    return [version.name for version in by_size if version.name not in known]
+
+
+def missing_versions(landed: Iterable[FileVersion], ledgers: Ledgers) -> list[FileVersion]:
+    """Return the `landed` versions that at least one store does not hold, oldest first."""
+    missing = (version for version in landed if ledgers.missing_in(version))
+    return sorted(missing, key=lambda version: version.generation)
+
+
+def outdated_versions(
+    landed: Iterable[FileVersion], ledgers: Ledgers, *, rules_id: str, key_id: str
+) -> list[FileVersion]:
+    """Return the `landed` versions that every store holds, but at least one under other rules or another key.
+
+    The oldest come first.
+    """
+    outdated = (
+        version
+        for version in landed
+        if not ledgers.missing_in(version) and ledgers.outdated_in(version, rules_id=rules_id, key_id=key_id)
+    )
+    return sorted(outdated, key=lambda version: version.generation)
 
 
 def names_in_runs(tags: Iterable[Mapping[str, str]], keys: Sequence[str]) -> set[str]:

@@ -1,7 +1,7 @@
 """Ask Dagster's web server for runs, and for what became of them, through its GraphQL API.
 
-Everything here is best effort: without an answer within `ANSWER_SECONDS`, the sensor requests the run, and the ledgers
-say how it ended. See docs/upload.md, 'What became of a file'.
+For the upload service this is best effort: without an answer within `ANSWER_SECONDS`, the sensor requests the run, and
+the ledgers say how it ended. See docs/upload.md, 'What became of a file'.
 """
 
 import datetime as dt
@@ -16,12 +16,14 @@ from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import (
     FEW_FILES,
     GENERATION_TAG,
-    KEY_TAG,
     LOAD_JOB,
     PARTITIONS,
     RANGE_TAGS,
     RUN_KEY_TAG,
     SENSOR,
+    missing_keys,
+    run_key,
+    run_tags,
 )
 from txn_assets.files.file_status import RunState
 from txn_assets.files.ledger import FileVersion
@@ -29,6 +31,9 @@ from txn_assets.local import dagster_dev
 
 ANSWER_SECONDS = 2.0
 """Maximum wait for Dagster: an upload is answered without it."""
+
+COMMAND_SECONDS = 30.0
+"""Maximum wait of a command, which a person has typed."""
 
 RUNS_PER_QUESTION = 50
 
@@ -41,16 +46,29 @@ UNFINISHED = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 
 _RUN = "{ runId status creationTime tags { key value } }"
 
-_LAUNCH = """
-mutation ($repository: RepositorySelector!, $partitions: String!, $name: String!, $run: ExecutionParams!) {
+_ADD_PARTITION = """
+mutation ($repository: RepositorySelector!, $partitions: String!, $name: String!) {
   addDynamicPartition(repositorySelector: $repository, partitionsDefName: $partitions, partitionKey: $name) {
     __typename
   }
+}"""
+
+_LAUNCH = """
+mutation ($run: ExecutionParams!) {
   launchRun(executionParams: $run) { __typename ... on LaunchRunSuccess { run { runId } } }
 }"""
 
-_HAS = """
-query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode { repository { name } } } }"""
+_PLACE = """
+query ($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) { ... on AssetNode { repository { name location { name } } } }
+}"""
+
+_KEYS = """
+query ($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) {
+    ... on AssetNode { repository { name location { name } } partitionKeys }
+  }
+}"""
 
 _BEFORE_LAUNCH = f"""
 query ($key: AssetKeyInput!, $name: String!, $unfinished: RunsFilter!) {{
@@ -74,15 +92,15 @@ class DagsterError(Exception):
     """Raised when Dagster does not answer in time, or not with what was asked for."""
 
 
-def find_dagster() -> "DagsterClient | None":
+def find_dagster(*, seconds: float = ANSWER_SECONDS) -> "DagsterClient | None":
     """Return a client of the web server in TXN_DAGSTER_URL or, on the local target, of the one that runs there.
 
-    Return None without one: then the sensor requests the runs.
+    Return None without one: then the sensor requests the runs. The client waits `seconds` for each answer.
     """
     url = dagster_url()
     if url is None and txn_target() == "local":
         url = dagster_dev.find(txn_home())
-    return DagsterClient(url.rstrip("/")) if url else None
+    return DagsterClient(url.rstrip("/"), seconds) if url else None
 
 
 def find_run(feed: Feed, name: str) -> RunState | None:
@@ -99,14 +117,15 @@ def find_run(feed: Feed, name: str) -> RunState | None:
 
 @dataclass(frozen=True)
 class DagsterClient:
-    """The GraphQL API of the web server at `url`."""
+    """The GraphQL API of the web server at `url`, which has `seconds` for each answer."""
 
     url: str
+    seconds: float = ANSWER_SECONDS
 
     def has(self, feed: Feed) -> bool:
         """Return whether Dagster answers and has loaded the assets of `feed`."""
         try:
-            return "repository" in self._ask(_HAS, key=_key(feed))["assetNodeOrError"]
+            return "repository" in self._ask(_PLACE, key=_key(feed))["assetNodeOrError"]
         except DagsterError:
             return False
 
@@ -127,18 +146,56 @@ class DagsterClient:
             return True
         if len(known["runsOrError"]["results"]) >= FEW_FILES:
             return False
-        repository = asset["repository"]["name"], asset["repository"]["location"]["name"]
-        launched = self._ask(
-            _LAUNCH,
-            repository=dict(zip(("repositoryName", "repositoryLocationName"), repository, strict=True)),
-            partitions=feed.prefixed(PARTITIONS),
-            name=version.name,
-            run=_execution(feed, version, *repository),
-        )
-        if launched["launchRun"]["__typename"] != "LaunchRunSuccess":
-            message = f"Dagster does not start a run for {version}: {launched['launchRun']['__typename']}"
-            raise DagsterError(message)
+        place = _place(asset)
+        self._add_partition(feed, version.name, place)
+        self._launch(feed, [version], {RUN_KEY_TAG: run_key([version]), SENSOR_TAG: feed.prefixed(SENSOR)}, place)
         return True
+
+    def add_partitions(self, feed: Feed, versions: Sequence[FileVersion]) -> list[str]:
+        """Register the partitions of `versions` that are missing; return all partition keys of `feed` in order.
+
+        Raises:
+            DagsterError: Dagster does not answer.
+        """
+        asset = self._ask(_KEYS, key=_key(feed))["assetNodeOrError"]
+        keys = list(asset["partitionKeys"])
+        missing = missing_keys(versions, keys)
+        for name in missing:
+            self._add_partition(feed, name, _place(asset))
+        return keys + missing
+
+    def launch(self, feed: Feed, batch: Sequence[FileVersion], tags: Mapping[str, str]) -> str:
+        """Request the run that loads `batch`, whose partitions are registered, and return its id.
+
+        `tags` are added to those that every run of these files has.
+
+        Raises:
+            DagsterError: Dagster does not answer, or refuses the run.
+        """
+        asset = self._ask(_PLACE, key=_key(feed))["assetNodeOrError"]
+        return self._launch(feed, batch, tags, _place(asset))
+
+    def _add_partition(self, feed: Feed, name: str, place: Mapping[str, str]) -> None:
+        self._ask(_ADD_PARTITION, repository=place, partitions=feed.prefixed(PARTITIONS), name=name)
+
+    def _launch(
+        self, feed: Feed, batch: Sequence[FileVersion], tags: Mapping[str, str], place: Mapping[str, str]
+    ) -> str:
+        all_tags = {**run_tags(batch), **tags}
+        execution = {
+            "selector": {"jobName": feed.prefixed(LOAD_JOB), **place},
+            "runConfigData": {},
+            "executionMetadata": {"tags": [{"key": key, "value": tag} for key, tag in all_tags.items()]},
+        }
+        launched = self._ask(_LAUNCH, run=execution)["launchRun"]
+        if launched["__typename"] != "LaunchRunSuccess":
+            message = f"Dagster does not start a run for {batch[0]}: {launched['__typename']}"
+            raise DagsterError(message)
+        return str(launched["run"]["runId"])
+
+    def address(self, run_id: str) -> str:
+        """Return the address of the page of a run."""
+        return f"{self.url}/runs/{run_id}"
 
     def runs_of(self, files: Sequence[tuple[Feed, str]]) -> list[RunState | None]:
         """Return the newest run of each file, given by feed and name.
@@ -188,13 +245,13 @@ class DagsterClient:
             generation=int(generation) if generation else None,
             is_batch=RANGE_TAGS[0] in tags,
             will_retry=tags.get(WILL_RETRY_TAG) == "true",
-            url=f"{self.url}/runs/{found['runId']}",
+            url=self.address(found["runId"]),
         )
 
     def _ask(self, query: str, **variables: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
         try:
             response = requests.post(
-                f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=ANSWER_SECONDS
+                f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=self.seconds
             )
             response.raise_for_status()
             data = response.json()["data"]
@@ -211,19 +268,7 @@ def _key(feed: Feed) -> dict[str, list[str]]:
     return {"path": [feed.prefix, "raw_csv"] if feed.prefix else ["raw_csv"]}
 
 
-def _execution(feed: Feed, version: FileVersion, repository: str, location: str) -> dict[str, Any]:
-    tags = {
-        KEY_TAG: version.name,
-        GENERATION_TAG: str(version.generation),
-        RUN_KEY_TAG: str(version),
-        SENSOR_TAG: feed.prefixed(SENSOR),
-    }
-    return {
-        "selector": {
-            "jobName": feed.prefixed(LOAD_JOB),
-            "repositoryName": repository,
-            "repositoryLocationName": location,
-        },
-        "runConfigData": {},
-        "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
-    }
+def _place(asset: Mapping[str, Any]) -> dict[str, str]:
+    """Return where the definitions of `asset` are, as arguments of a mutation."""
+    repository = asset["repository"]
+    return {"repositoryName": repository["name"], "repositoryLocationName": repository["location"]["name"]}

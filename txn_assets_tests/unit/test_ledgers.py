@@ -2,7 +2,7 @@
 
 import pytest
 
-from txn_assets.defs.sensors import missing_versions, outdated_versions
+from txn_assets.files.arrival import missing_versions, outdated_versions
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.ledgers import HeldVersion, Ledgers
 
