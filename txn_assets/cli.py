@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from txn_assets.commands import files, servers, services
+from txn_assets.commands import files, replay, servers, services, status
 from txn_assets.environment import config_path, servers_environment, txn_home
 from txn_assets.errors import UserError
 
@@ -21,13 +21,14 @@ Validate CSV files, hash their PII, and load them into GCS, BigQuery and Postgre
 
 commands:
   run      load a file and show the result                 txn run orders.csv
+  status   say what became of a file, or of the last ones  txn status orders.csv
+  replay   have Dagster load files again                   txn replay --failed
   check    try a file: show what a load would find         txn check orders.csv
   contract print what a valid file of a feed is            txn contract --format markdown
   dev      run the Dagster UI and daemon until Ctrl-C      txn dev 3001
   upload   receive files over HTTP until Ctrl-C            txn upload 8000
   metrics  serve metrics for Prometheus until Ctrl-C       txn metrics 9464
   up       start the local servers and list them           txn up
-  status   list the local servers; fail if one is down     txn status
   env      print variables for psql, bq, gcloud, clients   eval "$(txn env)"
   token    print a token for the local upload service      txn token --minutes 480
   down     stop the local servers and keep their data      txn down
@@ -58,13 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _call(_parser(), arguments)
 
 
-def local_main() -> int:
+def local_main(arguments: Sequence[str] | None = None) -> int:
     """Run a command of `python -m txn_assets.local`, which is about the local servers alone."""
     parser = _Parser(prog="python -m txn_assets.local", description="Start, list and stop the local servers.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", help="up, status, env or down")
     servers.add(commands)
     servers.add_status(commands)
-    return _call(parser, None)
+    return _call(parser, arguments)
 
 
 def _call(parser: _Parser, arguments: Sequence[str] | None) -> int:
@@ -94,9 +95,8 @@ def _parser() -> _Parser:
     parser = _Parser(prog="txn", usage=_USAGE, description=_DESCRIPTION, epilog=settings)
     # Hide argparse's own list, because the description lists the commands.
     commands = parser.add_subparsers(prog="txn", dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
-    for module in (files, services, servers):
+    for module in (files, status, replay, services, servers):
         module.add(commands)
-    servers.add_status(commands)
     return parser
 
 

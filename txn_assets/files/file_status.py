@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from txn_assets.files.ledger import FileVersion, LoadRecord
 from txn_assets.files.report import ValidationReport, bounded_reasons
+from txn_assets.files.retention import landed_at
 
 REASONS_BYTES = 4096
 """Maximum size of the rejections in the metadata of an object, which has at most 8 KiB in all:
@@ -138,25 +139,31 @@ class RunState:
             return True
         if self.generation is not None:
             return self.generation == version.generation
-        return self.created_at >= _landed_at(version) - CLOCK_SKEW
+        return self.created_at >= landed_at(version.generation) - CLOCK_SKEW
 
 
 CLOCK_SKEW = dt.timedelta(seconds=5)
 """How far the clocks of Dagster's database and of the storage may differ."""
 
 
-def _landed_at(version: FileVersion) -> dt.datetime:
-    # GCS stamps generations in microseconds since 1970; see `retention.landed_at`.
-    return dt.datetime.fromtimestamp(version.generation / 1_000_000, dt.UTC)
+LOAD = "load"
+"""The stage of a store in `LoadDetails.seconds`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreHolding:
-    """What a store has of a file version: the number of its rows, and since when. None if it does not have it."""
+    """What a store has of a file version: the number of its rows, and since when. None if it does not have it.
+
+    Attributes:
+        seconds: how long the load took, if the store notes it.
+        address: where the rows are; '' until `stores/file_status.py` adds it.
+    """
 
     rows: int | None = None
     loaded_at: dt.datetime | None = None
     run_id: str = ""
+    seconds: float | None = None
+    address: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +198,11 @@ class FileStatus:
         run_id: the run that loaded it or is about to.
         url: the page of the run in Dagster's UI, while Dagster knows it.
         message: why it is not loaded; '' if there is nothing to say.
+        size: bytes of the landed object; None while unknown.
+        landed_at, started_at, loaded_at: when it landed, when its validation began, and when the last store had it;
+            None while unknown.
+        seconds: how long its validation and hashing took, by stage.
+        quarantine: the address of its rejected rows; '' if it has none.
     """
 
     version: FileVersion
@@ -203,6 +215,12 @@ class FileStatus:
     run_id: str = ""
     url: str = ""
     message: str = ""
+    size: int | None = None
+    landed_at: dt.datetime
+    started_at: dt.datetime | None = None
+    loaded_at: dt.datetime | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    quarantine: str = ""
 
 
 def judge(version: FileVersion, facts: Facts) -> FileStatus | None:
@@ -219,17 +237,27 @@ def judge(version: FileVersion, facts: Facts) -> FileStatus | None:
         # A file without rejected rows has no quarantine object.
         rows = rows if facts.findings else valid
     loaded_by = next((record.run_id for record in records.values()), "")
+    details = next((record.details for record in records.values() if record.details), None)
+    known = (facts.live, *(record.file for record in records.values()))
+    sizes = (one.size for one in known if one and one.generation == version.generation)
+    is_everywhere = not facts.unread and len(records) == len(facts.held)
+    loaded = [record.loaded_at for record in records.values() if record.loaded_at and is_everywhere]
     return FileStatus(
         version=version,
         feed=facts.feed,
         state=state,
         rows=rows,
         valid=valid,
-        rejected=findings.rejected,
+        rejected=findings.rejected or (details.reasons if details else {}),
         stores={label: _holding(records.get(label)) for label in facts.held},
         run_id=run.run_id if run else loaded_by,
         url=run.url if run else "",
         message=message,
+        size=next(sizes, None),
+        landed_at=details.landed_at if details else landed_at(version.generation),
+        started_at=details.started_at if details else None,
+        loaded_at=max(loaded, default=None),
+        seconds={stage: seconds for stage, seconds in details.seconds.items() if stage != LOAD} if details else {},
     )
 
 
@@ -245,7 +273,10 @@ def is_undecided(version: FileVersion, facts: Facts) -> bool:
 
 
 def _holding(record: LoadRecord | None) -> StoreHolding:
-    return StoreHolding(record.totals.rows, record.loaded_at, record.run_id) if record else StoreHolding()
+    if record is None:
+        return StoreHolding()
+    seconds = record.details.seconds.get(LOAD) if record.details else None
+    return StoreHolding(record.totals.rows, record.loaded_at, record.run_id, seconds)
 
 
 def _state(  # noqa: PLR0911 - one for each state

@@ -23,6 +23,7 @@ from txn_assets.files import progress
 from txn_assets.files.ledger import (
     NOTHING,
     Action,
+    FileVersion,
     Holding,
     LoadRecord,
     Replacement,
@@ -213,7 +214,7 @@ class BigQueryStore(Store):
         """Return the bytes billed and the slot milliseconds of the queries so far."""
         return {"bytes_billed": self._costs.bytes_billed, "slot_milliseconds": self._costs.slot_milliseconds}
 
-    def address(self, file: HashedFile) -> str:  # noqa: ARG002 - GCS has one object per file
+    def address(self, version: FileVersion) -> str:  # noqa: ARG002 - GCS has one object per file
         """Return the full name of the table."""
         return self.tables.data_id
 

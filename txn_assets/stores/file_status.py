@@ -6,6 +6,7 @@ so it is asked last, and only if its answer decides. `files/file_status.py` judg
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 from txn_assets.files.file_status import Facts, FileStatus, RunState, is_undecided, judge
@@ -63,7 +64,19 @@ def read_statuses(
         loads = cheap | {entry.label: _loads(services, entry, names) for entry in costly}
         in_order = {entry.label: loads[entry.label] for entry in STORES}
         found |= {version: facts(version, in_order) for version in undecided}
-    return {version: judge(version, one) for version, one in found.items()}
+    return {version: _with_addresses(services, judge(version, one)) for version, one in found.items()}
+
+
+def _with_addresses(services: Services, status: FileStatus | None) -> FileStatus | None:
+    if status is None:
+        return None
+    stores = {
+        entry.label: replace(holding, address=services.stores[entry.key].address(status.version))
+        for entry in STORES
+        if (holding := status.stores.get(entry.label))
+    }
+    quarantine = services.quarantine.address(status.version.name) if status.rejected else ""
+    return replace(status, stores=stores, quarantine=quarantine)
 
 
 def _loads(services: Services, entry: StoreEntry, names: Sequence[str]) -> dict[str, LoadRecord]:

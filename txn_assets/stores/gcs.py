@@ -20,6 +20,7 @@ from txn_assets.files.ledger import (
     DETAIL_COLUMNS,
     NOTHING,
     Action,
+    FileVersion,
     Holding,
     LedgerColumn,
     LoadRecord,
@@ -179,9 +180,9 @@ class GcsStore(Store):
             tables.append(hashed_rows.read_lake(data, self.contract, file_format=self.file_format))
         return pa.concat_tables(tables)
 
-    def address(self, file: HashedFile) -> str:
+    def address(self, version: FileVersion) -> str:
         """Return the gs:// address of the object."""
-        return f"gs://{self.bucket}/{object_name(self.path, file.version.name, self.file_format)}"
+        return f"gs://{self.bucket}/{object_name(self.path, version.name, self.file_format)}"
 
     def is_transient(self, error: Exception) -> bool:
         """Return whether the connection was lost, the server failed or throttled, or another run wrote the object."""

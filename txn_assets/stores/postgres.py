@@ -107,13 +107,16 @@ class PostgresStore(Store):
         with self._connect() as connection:
             return self._held(connection, list(names), catalog.read(connection, self.table))
 
-    def recent_loads(self, limit: int) -> list[LoadRecord]:
-        """Return the last `limit` ledger rows, newest first; empty before the first load."""
+    def recent_loads(self, limit: int, *, name: str | None = None) -> list[LoadRecord]:
+        """Return the last `limit` ledger rows, of the file `name` if it is given; empty before the first load.
+
+        The newest come first.
+        """
         with self._connect() as connection:
             columns = self._known(catalog.read(connection, self.table))
             if not columns:
                 return []
-            rows = connection.execute(statements.recent_query(self.table, columns), [limit]).fetchall()
+            rows = connection.execute(statements.recent_query(self.table, columns), [name, name, limit]).fetchall()
         return [LoadRecord.from_row(dict(zip(columns, row, strict=True))) for row in rows]
 
     def holds_any(self, name: str, ids: Sequence[str]) -> bool:
@@ -180,7 +183,7 @@ class PostgresStore(Store):
             return make_schema(self.contract.table_columns).empty_table()
         return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
 
-    def address(self, file: HashedFile) -> str:  # noqa: ARG002 - GCS has one object per file
+    def address(self, version: FileVersion) -> str:  # noqa: ARG002 - GCS has one object per file
         """Return the name of the table, as psql takes it."""
         return str(self.table)
 

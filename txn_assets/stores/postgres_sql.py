@@ -135,10 +135,13 @@ def held_query(table: Table, columns: Collection[str]) -> sql.Composed:
 
 
 def recent_query(table: Table, columns: Collection[str]) -> sql.Composed:
-    """Return the query for `columns` of the last rows of the ledger, newest first; binds how many."""
-    return sql.SQL("SELECT {} FROM {} ORDER BY loaded_at DESC, source_file LIMIT %s").format(
-        _identifiers(columns), table.ledger
-    )
+    """Return the query for `columns` of the last rows of the ledger, newest first.
+
+    Binds the name of a file twice, or null twice for all files, and how many rows.
+    """
+    return sql.SQL(
+        "SELECT {} FROM {} WHERE %s::text IS NULL OR source_file = %s ORDER BY loaded_at DESC, source_file LIMIT %s"
+    ).format(_identifiers(columns), table.ledger)
 
 
 def versions_query(table: Table) -> sql.Composed:

@@ -75,8 +75,8 @@ class Store(ABC):
         """Return the rows that the store holds for the files in `names`."""
 
     @abstractmethod
-    def address(self, file: HashedFile) -> str:
-        """Return where the rows of `file` are, for messages and metadata."""
+    def address(self, version: FileVersion) -> str:
+        """Return where the rows of `version` are, for messages and metadata."""
 
     @abstractmethod
     def is_transient(self, error: Exception) -> bool:

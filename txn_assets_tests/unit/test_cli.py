@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from txn_assets.cli import main
+from txn_assets.cli import local_main, main
 
 
 def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -14,7 +14,7 @@ def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    for command in ("run", "check", "contract", "dev", "up", "status", "env", "token", "down"):
+    for command in ("run", "status", "replay", "check", "contract", "dev", "upload", "up", "env", "token", "down"):
         (line,) = [line for line in lines if line.startswith(f"  {command} ")]
         assert f"txn {command}" in line
 
@@ -25,6 +25,7 @@ def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["start"], "txn: argument COMMAND: invalid choice: 'start'"),
         (["up", "now"], "txn: unrecognized arguments: now"),
         (["up", "--listen"], "txn up: argument --listen: expected one argument"),
+        (["replay", "--failed", "--rules-changed"], "txn replay: argument --rules-changed: not allowed with"),
         (["token", "--minutes", "0"], "txn token: argument --minutes: '0' is not a positive whole number"),
     ],
 )
@@ -43,7 +44,7 @@ def test_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     """What cannot be done is reported in one sentence, with exit code 1."""
     monkeypatch.setenv("TXN_HOME", str(tmp_path / "home"))
 
-    assert main(["status"]) == 1
+    assert local_main(["status"]) == 1
 
     assert capsys.readouterr().err.endswith("are not running. Start them with `txn up`.\n")
     assert not (tmp_path / "home").exists()
@@ -59,7 +60,7 @@ def test_modules(module: str) -> None:
 
 
 def test_light_start() -> None:
-    """`txn status` and the like do not wait for Dagster and the clients of the stores to be imported."""
+    """`txn up` and the like do not wait for Dagster and the clients of the stores to be imported."""
     code = "import sys, txn_assets.cli; print({'dagster', 'google.cloud', 'psycopg', 'pyarrow'} & set(sys.modules))"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -126,7 +126,7 @@ class SinkIOManager(dg.IOManager):
                 "dagster/partition_row_count": file.totals.rows,
                 "action": actions[file.version.name].value,
                 "generation": str(file.version.generation),
-                "address": self._store.address(file),
+                "address": self._store.address(file.version),
                 **_describe(self._store.replacements.get(file.version.name)),
             }
             for file in files
