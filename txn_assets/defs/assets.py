@@ -31,6 +31,7 @@ from txn_assets.defs.catalog import (
     store_metadata,
 )
 from txn_assets.defs.events import StageLog, pinned, processed, rejections
+from txn_assets.defs.file_metadata import object_link, overview, rejects, speed
 from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.names import asset_key, prefixed
 from txn_assets.defs.partitions import landed_files_of, partitions_name
@@ -186,12 +187,16 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
         "records": report.records,
         "dagster/partition_row_count": report.valid,
         "rejected": report.rejected,
+        "generation": str(version.generation),
+        "bytes": dg.MetadataValue.int(version.size),
         "reasons": dg.MetadataValue.json(dict(report.reasons)),
+        **rejects(report),
         "rejected_rows": dg.MetadataValue.json([event.message for event in rejections(stage, version.name, report)]),
         "quarantine": place or "empty",
+        **({"quarantine_link": object_link(services.clients.access, place)} if place else {}),
         "extra_columns": ", ".join(report.extra_columns),
         "repeated_ids": report.repeated_ids,
-        "seconds": round(seconds, 3),
+        **speed(report.records, seconds),
     }
     context.add_asset_metadata(metadata, partition_key=version.name)
     counts = {"valid": report.valid, "rejected": report.rejected}
@@ -266,7 +271,9 @@ def _hash(context: dg.AssetExecutionContext, services: Services, file: Validated
             **({"dates": f"{totals.min_date} to {totals.max_date}"} if totals.min_date else {}),
             "fingerprint": f"{totals.fingerprint:015x}",
             "key_id": hashed.key_id,
-            "seconds": round(seconds, 3),
+            "generation": str(file.version.generation),
+            **speed(totals.rows, seconds),
+            **overview(services, hashed, file.report, files=log.files),
         },
         partition_key=file.version.name,
     )

@@ -8,7 +8,8 @@ from txn_assets.environment import config_path
 from txn_assets.errors import UserError
 from txn_assets.feeds.feed import FIRST_FEED, Feed
 from txn_assets.feeds.section import FeedSection
-from txn_assets.feeds.transaction import CONTRACT, ValidationRules
+from txn_assets.feeds.transaction import AMOUNT, CONTRACT, ValidationRules
+from txn_assets.rows.kinds import MoneyKind
 
 
 @functools.lru_cache(maxsize=8)
@@ -60,6 +61,7 @@ def _first(config: PipelineConfig) -> Feed:
         max_shared_ids=ingestion.max_shared_ids,
         unknown_columns=ingestion.unknown_columns,
         file_format=ingestion.format,
+        amount=AMOUNT,
         expected=config.orchestration.expected,
         owners=config.orchestration.owners,
     )
@@ -72,9 +74,10 @@ def make_feed(name: str, section: FeedSection, owners: tuple[str, ...]) -> Feed:
         ValueError: the row model does not exist or cannot be used.
     """
     section = section.named(name)
+    contract = section.contract(name)
     return Feed(
         name=name,
-        contract=section.contract(name),
+        contract=contract,
         landing=str(section.landing),
         landing_dates=section.landing_dates or "",
         landing_late_days=section.landing_late_days,
@@ -90,6 +93,7 @@ def make_feed(name: str, section: FeedSection, owners: tuple[str, ...]) -> Feed:
         max_shared_ids=section.max_shared_ids,
         unknown_columns=section.unknown_columns,
         file_format=section.format,
+        amount=contract.of_kind(MoneyKind)[:1],
         expected=section.expected,
         owners=owners if section.owners is None else section.owners,
     )

@@ -38,6 +38,7 @@ class Feed:
         max_shared_ids: maximum share of row ids that files under other names may already have.
         unknown_columns: what to do with columns that are not in the contract.
         file_format: the form of the files.
+        amount: the columns whose product is the amount of a row, for charts; () if it has none.
         expected: when files must land; None if that is not known.
         owners: who owns the assets: addresses, and names of teams after `team:`.
     """
@@ -59,6 +60,7 @@ class Feed:
     max_shared_ids: Decimal = Decimal("0.5")
     unknown_columns: Literal["ignore", "refuse"] = "ignore"
     file_format: FileFormat = DEFAULT_FORMAT
+    amount: tuple[str, ...] = ()
     expected: Expected | None = None
     owners: tuple[str, ...] = ()
 

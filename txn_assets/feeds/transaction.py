@@ -31,6 +31,9 @@ class Transaction(Row):
 
 
 CONTRACT = RowContract.of(Transaction)
+AMOUNT = ("price", "quantity")
+"""The columns whose product is the amount of a transaction."""
+
 _DIGITS = MoneyKind().digits
 _SCALE = MoneyKind().scale
 

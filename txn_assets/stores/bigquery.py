@@ -103,7 +103,7 @@ class BigQueryStore(Store):
         replaced = [file.version.name for file in plan.loads]
         touched = [record for record in (*plan.records, *plan.held.values()) if record.file.name in replaced]
         compared = plan.compared
-        jobs.run_script(
+        job_id = jobs.run_script(
             f"txn_commit_{work_id}",
             statements.replace_script(self.tables, load_table, types, compares=bool(compared)),
             bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
@@ -112,6 +112,7 @@ class BigQueryStore(Store):
             *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
             *self._bounds(touched),
         )
+        self.job_ids |= dict.fromkeys((record.file.name for record in plan.records), job_id)
         if compared:
             self._note_replacements(jobs, plan)
         if load_table:

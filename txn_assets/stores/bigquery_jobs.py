@@ -55,10 +55,10 @@ class Jobs:
         job = self.client.query(sql, job_config=self._query_config(parameters), job_retry=None, **self.no_retry)
         return self._finish(job)  # type: ignore[no-any-return]  # google-cloud-bigquery is untyped here
 
-    def run_script(self, base: str, sql: str, *parameters: Any) -> None:  # noqa: ANN401 - three kinds of parameter
-        """Run `sql` once, as the job that `base` names; see `run`."""
+    def run_script(self, base: str, sql: str, *parameters: Any) -> str:  # noqa: ANN401 - three kinds of parameter
+        """Run `sql` once, as the job that `base` names, and return the id of the job; see `run`."""
         config = self._query_config(parameters)
-        self.run(
+        return self.run(
             base,
             lambda job_id: self.client.query(sql, job_id=job_id, job_config=config, job_retry=None, **self.no_retry),
         )
@@ -69,8 +69,8 @@ class Jobs:
         start: Callable[[str], bigquery.job.base._AsyncJob],
         *,
         is_done: Callable[[bigquery.job.base._AsyncJob], bool] = lambda _: True,
-    ) -> None:
-        """Run the job that `base` names, once.
+    ) -> str:
+        """Run the job that `base` names, once, and return its id.
 
         If a job of that name exists, join it: an earlier request started it, but the response was lost. If the job
         failed or `is_done` is false for it, use the next suffix.
@@ -85,7 +85,8 @@ class Jobs:
                 if job.error_result or not is_done(job):
                     continue
             self._finish(job)
-            return
+            return job_id
+        raise AssertionError  # `count` has no end.
 
     def _query_config(self, parameters: tuple[Any, ...]) -> bigquery.QueryJobConfig:
         config = bigquery.QueryJobConfig(query_parameters=list(parameters), labels=LABELS, use_query_cache=False)

@@ -19,7 +19,7 @@ from txn_assets.files.report import ValidationReport
 from txn_assets.files.retention import landed_at
 from txn_assets.files.run_folder import RunFolder, written_whole
 from txn_assets.files.values import HashedFile, ValidatedFile
-from txn_assets.rows import hashed_rows, processing
+from txn_assets.rows import hashed_rows, overview, processing
 from txn_assets.rows.hashing import Hasher, make_hasher
 from txn_assets.rows.reader import compression
 from txn_assets.rows.reading import Reading
@@ -176,6 +176,14 @@ class RunFiles:
                 with written_whole(path) as part:
                     self.clients.storage.bucket(file.bucket).blob(file.object_name).download_to_filename(part)
         return path
+
+    def first_rows(self, file: HashedFile) -> list[dict[str, str | None]]:
+        """Return the first hashed rows of `file`; see `overview.first_rows`."""
+        return overview.first_rows(self.hashed_rows(file), self.feed.contract)
+
+    def by_day(self, file: HashedFile) -> list[overview.Day]:
+        """Return rows and amounts of `file` by day; see `overview.by_day`."""
+        return overview.by_day(self.hashed_rows(file), self.feed.contract, self.feed.amount)
 
     def read_valid(self, files: Sequence[ValidatedFile]) -> pa.RecordBatchReader:
         """Return the valid rows of `files`, in clear text."""

@@ -31,12 +31,14 @@ class Store(ABC):
     Attributes:
         retry_seconds: how long to retry transient errors.
         replacements: what the loads so far have replaced, by file name, in a store that compares the rows.
+        job_ids: the job that committed the load of each file, by file name, in a store that has jobs.
     """
 
     clients: Clients
     run_files: RunFiles
     retry_seconds: float = 120.0
     replacements: dict[str, Replacement] = field(default_factory=dict, init=False)
+    job_ids: dict[str, str] = field(default_factory=dict, init=False)
 
     @property
     def contract(self) -> RowContract:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from txn_assets.defs.events import StageLog, processed
+from txn_assets.defs.file_metadata import job_link, object_link, speed
 from txn_assets.defs.io_managers.values import as_kind
 from txn_assets.defs.partitions import materialize_only
 from txn_assets.feeds.feed import Feed
@@ -63,7 +64,7 @@ class SinkIOManager(dg.IOManager):
         materialize_only(context, obj.by_name)
         seconds = time.monotonic() - started
         self._log(context, obj, actions, seconds)
-        metadata: dict[str, Any] = {"seconds": round(seconds, 3)}
+        metadata = speed(sum(file.totals.rows for file in obj), seconds)
         metadata |= {key: value - before[key] for key, value in self._store.costs().items()}
         if inexact := self._inexact_columns():
             metadata["not exact"] = f"{inexact}: a binary floating-point column of an older table"
@@ -126,7 +127,8 @@ class SinkIOManager(dg.IOManager):
                 "dagster/partition_row_count": file.totals.rows,
                 "action": actions[file.version.name].value,
                 "generation": str(file.version.generation),
-                "address": self._store.address(file.version),
+                "bytes": dg.MetadataValue.int(file.version.size),
+                **self._links(file),
                 **_describe(self._store.replacements.get(file.version.name)),
             }
             for file in files
@@ -139,6 +141,12 @@ class SinkIOManager(dg.IOManager):
             for name, one in each.items():
                 context.log_event(dg.AssetObservation(context.asset_key, partition=name, metadata=one))
         context.add_output_metadata(metadata)
+
+    def _links(self, file: HashedFile) -> dict[str, Any]:
+        """Return where the rows of `file` are, and the job that brought them there."""
+        access, address = self._store.clients.access, self._store.address(file.version)
+        link = {"link": object_link(access, address)} if address.startswith("gs://") else {}
+        return {"address": address, **link, **job_link(access, self._store.job_ids.get(file.version.name, ""))}
 
     def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - depends on the annotation of the input
         """Return the rows of the partitions in the type that the input is annotated with; see `values.as_kind`."""
