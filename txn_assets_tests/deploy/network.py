@@ -16,6 +16,9 @@ type Labels = Mapping[str, str]
 type Party = Labels | str
 """A pod by its labels, or an address outside the cluster's pods."""
 
+_NAMESPACE = "kubernetes.io/metadata.name"
+"""Label of a namespace. A pod that has it here runs in that namespace, the others run in ours."""
+
 _CHART = {"app.kubernetes.io/name": "dagster", "app.kubernetes.io/instance": "dagster"}
 PODS: dict[str, Labels] = {
     "webserver": {**_CHART, "component": "dagster-webserver"},
@@ -29,6 +32,8 @@ PODS: dict[str, Labels] = {
     "run": {**_CHART, "app.kubernetes.io/component": "run_worker"},
     "proxy": {**_CHART, "app.kubernetes.io/name": "dagster-oauth2-proxy"},
     "uploads": {"app.kubernetes.io/name": "txn-uploads", "app.kubernetes.io/instance": "dagster"},
+    "metrics": {"app.kubernetes.io/name": "txn-metrics", "app.kubernetes.io/instance": "dagster"},
+    "prometheus": {"kubernetes.io/metadata.name": "monitoring"},
     "another tenant": {"app": "the pipeline that this one replaces"},
 }
 
@@ -80,4 +85,6 @@ def _is(entry: Manifest, peer: Party) -> bool:
     if isinstance(peer, str):
         block = entry.get("ipBlock")
         return block is not None and ipaddress.ip_address(peer) in ipaddress.ip_network(block["cidr"])
-    return "podSelector" in entry and selects(entry["podSelector"], peer)
+    if "namespaceSelector" in entry:
+        return _NAMESPACE in peer and selects(entry["namespaceSelector"], peer)
+    return "podSelector" in entry and _NAMESPACE not in peer and selects(entry["podSelector"], peer)

@@ -142,9 +142,10 @@ def test_pods_have_the_labels_that_the_policy_tests_use(environment: str, object
         "code server": "dagster-txn-assets",
         "proxy": "dagster-oauth2-proxy",
         "uploads": "txn-uploads",
+        "metrics": "txn-metrics",
     }
     for pod, name in pods.items():
-        if environment == "prod" or pod not in ("proxy", "uploads"):
+        if environment == "prod" or pod not in ("proxy", "uploads", "metrics"):
             template = the(objects, "Deployment", name)["spec"]["template"]
             assert template["metadata"]["labels"].items() >= PODS[pod].items(), pod
 

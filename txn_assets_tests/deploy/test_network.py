@@ -23,10 +23,13 @@ OPEN = [
     (LOAD_BALANCER, "proxy", 4180),
     (LOAD_BALANCER, "uploads", 8000),
     ("uploads", "webserver", 8080),
-    *((pod, DATABASE, 5432) for pod in ("webserver", "daemon", "code server", "run", "uploads")),
+    ("metrics", "webserver", 8080),
+    ("prometheus", "metrics", 9464),
+    ("prometheus", "uploads", 8000),
+    *((pod, DATABASE, 5432) for pod in ("webserver", "daemon", "code server", "run", "uploads", "metrics")),
     *((pod, GOOGLE_APIS, 443) for pod in ("webserver", "daemon", "code server", "run", "proxy", "uploads")),
     *((pod, METADATA_SERVER, 988) for pod in ("webserver", "daemon", "code server", "run", "uploads")),
-    *((pod, CLUSTER_DNS, 53) for pod in ("webserver", "daemon", "code server", "run", "proxy", "uploads")),
+    *((pod, CLUSTER_DNS, 53) for pod in ("webserver", "daemon", "code server", "run", "proxy", "uploads", "metrics")),
     ("another tenant", DATABASE, 5432),
 ]
 SHUT = [
@@ -37,6 +40,11 @@ SHUT = [
     ("run", "uploads", 8000),
     ("proxy", "uploads", 8000),
     ("uploads", "code server", 3030),
+    ("metrics", "code server", 3030),
+    ("prometheus", "webserver", 8080),
+    ("another tenant", "metrics", 9464),
+    ("run", "metrics", 9464),
+    (LOAD_BALANCER, "metrics", 9464),
     ("another tenant", "proxy", 4180),
     ("another tenant", "webserver", 8080),
     ("another tenant", "code server", 3030),
@@ -69,7 +77,7 @@ def test_dns_is_allowed_over_udp(policies: list[Manifest]) -> None:
 
 @pytest.mark.parametrize(("source", "target", "port"), SHUT)
 def test_other_connection_is_closed(policies: list[Manifest], source: str, target: str, port: int) -> None:
-    """Only proxy and upload service reach the webserver, only the load balancer reaches these two, nobody the rest."""
+    """Proxy, upload service and metrics reach the webserver, load balancer and Prometheus reach those."""
     assert not allowed(policies, PODS.get(source, source), PODS.get(target, target), port)
 
 
@@ -78,7 +86,7 @@ def test_every_policy_selects_only_our_pods(policies: list[Manifest]) -> None:
     for policy in policies:
         found = {name for name, labels in PODS.items() if selects(policy["spec"]["podSelector"], labels)}
         assert found, policy["metadata"]["name"]
-        assert "another tenant" not in found, policy["metadata"]["name"]
+        assert not found & {"another tenant", "prometheus"}, policy["metadata"]["name"]
 
 
 def test_run_pods_have_the_labels_that_the_policies_select(run_job: Manifest) -> None:
