@@ -59,7 +59,7 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
         malformed_digests=0,
         uri=f"gs://{settings.data_lake.gcs_bucket}/staging/bench.parquet",
     )
-    blob = opened.bucket.blob(file.object_name)
+    blob = opened.bucket.blob("staging/bench.parquet")
     if kind == "bigquery" and not blob.exists():
         blob.upload_from_filename(parquet)
     with open_services(settings) as opened_services:

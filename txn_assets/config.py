@@ -46,10 +46,10 @@ SECRET_VARIABLES = {
 
 
 def _refuse_shared(tables: Mapping[str, str]) -> None:
-    # The ledger of a table is `<table>_loads`, so that name is taken too.
-    taken: dict[str, str] = {}
+    # The names of the ledger and of the rejects are taken too, and that of the view over the ledgers.
+    taken = {"file_status": "the view file_status"}
     for key, table in tables.items():
-        for name in (table.casefold(), f"{table}_loads".casefold()):
+        for name in (table.casefold(), f"{table}_loads".casefold(), f"{table}_rejects".casefold()):
             if name in taken:
                 message = f"{key} and {taken[name]} share the table {table}: give each feed its own"
                 raise ValueError(message)

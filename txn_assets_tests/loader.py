@@ -83,7 +83,7 @@ class Loader:
         report = own.run_files.validate_file(version)
         assert report.rejected == 0
         hashed = own.run_files.hash_file(ValidatedFile(version, feed.rules_id, report))
-        return own.staging.upload(hashed, own.run_files.folder(version).hashed, "run")
+        return own.staging.upload(hashed, own.run_files.folder(version), "run")
 
     def load(self, feed: Feed, name: str, *rows: Mapping[str, str], columns: tuple[str, ...] = ()) -> dict[str, Action]:
         """Load a file of `rows` into each store, and check that the store holds what was hashed."""

@@ -431,6 +431,19 @@ def is_news(incoming: LoadRecord, held: LoadRecord | None, action: Action) -> bo
     return action is Action.LOAD
 
 
+def notes_rejects(incoming: LoadRecord, held: LoadRecord | None) -> bool:
+    """Return whether a load that writes the ledger row `incoming` over `held` also notes why rows were rejected.
+
+    What was noted of a version stays. It is noted again only if something else was rejected, as under other rules.
+    """
+    if incoming.details is None or not incoming.details.rejected:
+        return False
+    if held is None or held.details is None or held.file.generation != incoming.file.generation:
+        return True
+    before, after = held.details, incoming.details
+    return (held.rules_id, before.rejected, before.reasons) != (incoming.rules_id, after.rejected, after.reasons)
+
+
 def decide(
     incoming: LoadRecord, held: LoadRecord | None, in_store: Totals | None, *, live: int | None = None
 ) -> Action:

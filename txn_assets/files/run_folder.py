@@ -26,6 +26,16 @@ class RunFolder:
         return self.path / "rejected.csv"
 
     @property
+    def reasons(self) -> Path:
+        """Why each row was rejected, as an Arrow stream."""
+        return self.path / "reasons.arrow"
+
+    @property
+    def rejects(self) -> Path:
+        """The same for the stores, as Parquet."""
+        return self.path / "rejects.parquet"
+
+    @property
     def hashed(self) -> Path:
         """The hashed rows, as Parquet."""
         return self.path / "hashed.parquet"

@@ -43,7 +43,8 @@ class HashedFile:
     """The valid rows of a landed file with PII hashed, as a Parquet object with the columns of `hashed_rows.SCHEMA`.
 
     `lake_fingerprint` is the fingerprint of the rows without source_row, as in the lake; see `hashed_rows.totals`.
-    `uri` is empty until the file is stored. `details` is what is known before the load; None if an earlier release
+    `uri` is empty until the file is stored, and so is `rejects_uri`, the address of why rows were rejected, which stays
+    empty if none was. `details` is what is known before the load; None if an earlier release
     validated the file.
     """
 
@@ -55,20 +56,16 @@ class HashedFile:
     malformed_digests: int
     uri: str = ""
     details: LoadDetails | None = None
+    rejects_uri: str = ""
 
     @property
-    def bucket(self) -> str:
-        """The bucket in `uri`, a `gs://` address."""
-        return self.uri.removeprefix("gs://").partition("/")[0]
+    def rejected(self) -> int:
+        """How many rows of the file were rejected, as far as `details` say."""
+        return self.details.rejected if self.details else 0
 
-    @property
-    def object_name(self) -> str:
-        """The object name in `uri`, without the bucket."""
-        return self.uri.removeprefix("gs://").partition("/")[2]
-
-    def at(self, uri: str) -> "HashedFile":
-        """Return this file, stored at `uri`."""
-        return replace(self, uri=uri)
+    def at(self, uri: str, *, rejects_uri: str = "") -> "HashedFile":
+        """Return this file, stored at `uri`, and why rows were rejected at `rejects_uri`."""
+        return replace(self, uri=uri, rejects_uri=rejects_uri)
 
     def load_record(self, run_id: str) -> LoadRecord:
         """Return the ledger row of this file after the run `run_id` has loaded it."""

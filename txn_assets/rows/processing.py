@@ -24,6 +24,7 @@ from txn_assets.rows.reader.csv_file import CsvFile, Sizes
 from txn_assets.rows.reader.detection import described, looks_like
 from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.reading import Reading
+from txn_assets.rows.rejects import REASONS, reasons_of
 from txn_assets.rows.schemas import valid_schema
 from txn_assets.rows.validation import (
     RejectedRows,
@@ -77,12 +78,16 @@ def _validate_file(stream: Readable, folder: RunFolder, reading: Reading, hasher
     with (
         pa.OSFile(str(folder.valid), "wb") as sink,
         pa.ipc.new_stream(sink, valid_schema(contract)) as writer,
+        pa.OSFile(str(folder.reasons), "wb") as sink_of_reasons,
+        pa.ipc.new_stream(sink_of_reasons, REASONS) as writer_of_reasons,
         folder.rejected.open("wb") as file_of_rejected,
     ):
         quarantine = QuarantineWriter(file_of_rejected, contract.names, hasher)
         for verdict in validate(file, contract, batch_size=reading.batch_size, threads=THREADS):
             writer.write_table(pa.Table.from_batches([verdict.valid]), max_chunksize=BATCH_ROWS)
             quarantine.write(verdict.rejected)
+            if len(verdict.rejected):
+                writer_of_reasons.write_batch(reasons_of(verdict.rejected))
             progress.count_rows(verdict.records)
             records += verdict.records
             valid += verdict.valid.num_rows

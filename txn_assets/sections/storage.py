@@ -68,9 +68,9 @@ class Postgres(Section):
     )
     schema_: Identifier = Field(default="public", alias="schema", description="Schema of the tables.")
     # PostgreSQL allows 63 characters, and the name of the ledger, <table>_loads, is six longer.
-    table: Annotated[Identifier, StringConstraints(max_length=57)] = Field(
+    table: Annotated[Identifier, StringConstraints(max_length=55)] = Field(
         default="transactions",
-        description="The PostgreSQL table. Its ledger is `<table>_loads`, so the name has at most 57 characters.",
+        description="The PostgreSQL table. Beside it are `<table>_loads` and `<table>_rejects`: at most 55 characters.",
     )
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
         default=None, description="libpq's `sslmode` on the gcp target. `security.encryption` decides if it is not set."

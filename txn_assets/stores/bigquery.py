@@ -18,6 +18,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import progress
 from txn_assets.files.ledger import (
@@ -30,12 +31,13 @@ from txn_assets.files.ledger import (
     Totals,
     decide,
     is_news,
+    notes_rejects,
     read_holdings,
 )
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.stores import bigquery_sql as statements
-from txn_assets.stores import bigquery_tables, google_errors
+from txn_assets.stores import bigquery_tables, bigquery_view, google_errors
 from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
 from txn_assets.stores.bigquery_sql import Tables
 from txn_assets.stores.clients import Clients
@@ -49,14 +51,16 @@ LOAD_TABLE_LIFETIME = dt.timedelta(hours=6)
 
 @dataclass(kw_only=True)
 class BigQueryStore(Store):
-    """One table for all files of a feed, and its ledger `<table>_loads`.
+    """One table for all files of a feed, and its ledger `<table>_loads`, and why rows were rejected, `<table>_rejects`.
 
     Attributes:
+        neighbors: the tables of all feeds, for the view `file_status`.
         partition_by: how a new table is partitioned, if the feed has a partition key.
         maximum_bytes_billed: maximum bytes that a query may bill; None for the project's limit.
     """
 
     tables: Tables
+    neighbors: tuple[Tables, ...]
     partition_by: bigquery_tables.PartitionBy
     maximum_bytes_billed: int | None = None
 
@@ -67,6 +71,8 @@ class BigQueryStore(Store):
         started = time.monotonic()
         with self._jobs() as jobs:
             types = self._prepare(jobs)
+            if notice := bigquery_view.keep(jobs.client, self.tables, self.neighbors, self.clients.no_retry):
+                self.notices.add(notice)
             inexact = statements.inexact_columns(self.tables, types)
             files = [self.as_held(file, inexact=inexact) for file in files]
             incoming = {file.version.name: file.load_record(run_id) for file in files}
@@ -96,27 +102,34 @@ class BigQueryStore(Store):
         if not plan.records:
             return
         work_id = _digest(self.tables.dataset, self.tables.name, *plan.identity)
-        load_table = f"{statements.LOAD_TABLE_PREFIX}{work_id}" if plan.loads else None
-        if load_table:
-            self._fill_load_table(jobs, plan.loads, load_table, work_id)
+        load_table = self._fill_load_table(jobs, work_id, [file.uri for file in plan.loads], self.tables.load_columns)
+        rejects_table = None
+        if plan.rejects:
+            bigquery_tables.get_or_create(
+                jobs.client, bigquery_tables.rejects_table(self.tables), self.clients.no_retry
+            )
+            rejects_table = self._fill_load_table(jobs, f"{work_id}_rejects", plan.rejects, statements.STAGED_REJECTS)
         progress.say("replacing the rows in a transaction")
         replaced = [file.version.name for file in plan.loads]
         touched = [record for record in (*plan.records, *plan.held.values()) if record.file.name in replaced]
         compared = plan.compared
         job_id = jobs.run_script(
             f"txn_commit_{work_id}",
-            statements.replace_script(self.tables, load_table, types, compares=bool(compared)),
+            statements.replace_script(
+                self.tables, load_table, types, compares=bool(compared), rejects_table=rejects_table
+            ),
             bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
             bigquery.ScalarQueryParameter("load_seconds", "FLOAT64", round(time.monotonic() - started, 3)),
             bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
             *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
+            *([bigquery.ScalarQueryParameter("run_id", "STRING", plan.records[0].run_id)] if plan.rejects else []),
             *self._bounds(touched),
         )
         self.job_ids |= dict.fromkeys((record.file.name for record in plan.records), job_id)
         if compared:
             self._note_replacements(jobs, plan)
-        if load_table:
-            jobs.client.delete_table(self.tables.id_of(load_table), not_found_ok=True, **self.clients.no_retry)
+        for table in filter(None, (load_table, rejects_table)):
+            jobs.client.delete_table(self.tables.id_of(table), not_found_ok=True, **self.clients.no_retry)
 
     def _note_replacements(self, jobs: Jobs, plan: "_Plan") -> None:
         noted = self._held(jobs, plan.compared)
@@ -126,25 +139,30 @@ class BigQueryStore(Store):
             if after and (after.file, after.run_id) == (record.file, record.run_id):
                 self.replacements[record.file.name] = Replacement(plan.held[record.file.name], after)
 
-    def _fill_load_table(self, jobs: Jobs, files: Sequence[HashedFile], load_table: str, work_id: str) -> None:
+    def _fill_load_table(self, jobs: Jobs, work_id: str, uris: Sequence[str], columns: Mapping[str, str]) -> str | None:
+        """Load the Parquet objects at `uris` into a load table with `columns`, and return its name; None if none."""
+        if not uris:
+            return None
         progress.say("waiting for the load job")
+        name = f"{statements.LOAD_TABLE_PREFIX}{work_id}"
         client, no_retry = jobs.client, self.clients.no_retry
-        table = bigquery_tables.load_table(self.tables, load_table, dt.datetime.now(dt.UTC) + LOAD_TABLE_LIFETIME)
+        expires = dt.datetime.now(dt.UTC) + LOAD_TABLE_LIFETIME
+        table = bigquery_tables.load_table(self.tables.id_of(name), columns, expires)
         existed = client.create_table(table, exists_ok=True, **no_retry).num_rows
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
-            schema=bigquery_tables.make_schema(self.tables.load_columns),
+            schema=bigquery_tables.make_schema(columns),
             write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
             labels=LABELS,
         )
-        uris = [file.uri for file in files]
         jobs.run(
             f"txn_load_{work_id}",
             lambda job_id: client.load_table_from_uri(uris, table, job_id=job_id, job_config=config, **no_retry),
             # A finished job does not count if its load table has since been deleted and recreated.
             is_done=lambda _: bool(existed or client.get_table(table, **no_retry).num_rows),
         )
+        return name
 
     def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:
         """Return the generation in the ledger and the totals in the table, by file name."""
@@ -308,11 +326,13 @@ class _Plan:
         loads: files whose rows are replaced.
         records: new ledger rows, for `loads` and for files whose rows stay the same under a new version.
         held: ledger rows of these files as the caller read them, by name.
+        rejects: addresses of why rows were rejected, of the files for which that is noted.
     """
 
     loads: tuple[HashedFile, ...]
     records: tuple[LoadRecord, ...]
     held: dict[str, LoadRecord]
+    rejects: tuple[str, ...]
 
     def structs(self, tables: Tables) -> list[bigquery.StructQueryParameter]:
         """Return the elements of @incoming in `replace_script`."""
@@ -353,7 +373,12 @@ def _plan(
         if is_news(incoming[name], held.get(name), actions[name])
     )
     noted = {record.file.name for record in records}
-    return _Plan(loads, records, {name: record for name, record in held.items() if name in noted})
+    rejects = tuple(
+        file.rejects_uri
+        for file in files
+        if file.version.name in noted and notes_rejects(incoming[file.version.name], held.get(file.version.name))
+    )
+    return _Plan(loads, records, {name: record for name, record in held.items() if name in noted}, rejects)
 
 
 def _names(names: Sequence[str]) -> bigquery.ArrayQueryParameter:
@@ -377,10 +402,12 @@ def _digest(*parts: str) -> str:
 def make_store(config: PipelineConfig, feed: Feed, clients: Clients, run_files: RunFiles) -> BigQueryStore:
     """Return the BigQuery table of `feed`."""
     warehouse = config.data_warehouse
+    tables = {one: Tables(warehouse.project_id, warehouse.dataset, one) for one in feeds_of(config)}
     return BigQueryStore(
         clients=clients,
         run_files=run_files,
-        tables=Tables(warehouse.project_id, warehouse.dataset, feed),
+        tables=tables[feed],
+        neighbors=tuple(tables.values()),
         partition_by=warehouse.partition_by,
         maximum_bytes_billed=warehouse.maximum_bytes_billed,
     )

@@ -21,6 +21,18 @@ from txn_assets.stores.partition_keys import key_bounds
 
 LOAD_TABLE_PREFIX = "_txn_staging_"
 
+STAGED_REJECTS = {
+    "source_file": "STRING",
+    "generation": "INT64",
+    "source_row": "INT64",
+    "field": "STRING",
+    "code": "STRING",
+}
+"""The columns of staged rejects with their types; see `rejects.REJECTS`."""
+
+REJECTS_COLUMNS = STAGED_REJECTS | {"run_id": "STRING", "noted_at": "TIMESTAMP"}
+"""The columns of the table of rejects with their types."""
+
 WRONG_ROWS = "the table does not hold the rows of"
 """Error text of the transaction if the rows that it wrote differ from those of a file, whose name follows."""
 
@@ -33,7 +45,7 @@ LEDGER_CHANGED = "another load committed in between"
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The data table of a feed and its ledger."""
+    """The data table of a feed, its ledger, and its table of rejects."""
 
     project: str
     dataset: str
@@ -82,6 +94,11 @@ class Tables:
         return self.id_of(f"{self.name}_loads")
 
     @property
+    def rejects_id(self) -> str:
+        """The ID of the table of rejects, `<table>_rejects`."""
+        return self.id_of(f"{self.name}_rejects")
+
+    @property
     def data(self) -> str:
         """The quoted ID of the data table."""
         return self.quoted(self.name)
@@ -90,6 +107,11 @@ class Tables:
     def ledger(self) -> str:
         """The quoted ID of the ledger."""
         return self.quoted(f"{self.name}_loads")
+
+    @property
+    def rejects(self) -> str:
+        """The quoted ID of the table of rejects."""
+        return self.quoted(f"{self.name}_rejects")
 
     def id_of(self, table: str) -> str:
         """Return the ID of a table in the dataset."""
@@ -202,14 +224,22 @@ def begin_ledger_statement(tables: Tables) -> str:
     )
 
 
-def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, str], *, compares: bool = False) -> str:
+def replace_script(
+    tables: Tables,
+    load_table: str | None,
+    types: Mapping[str, str],
+    *,
+    compares: bool = False,
+    rejects_table: str | None = None,
+) -> str:
     """Return the transaction that replaces files and writes their ledger rows, all or nothing.
 
     Binds @incoming (the ledger rows, each with the generation and run that the caller last read), @load_seconds (how
     long the load has taken before the script), @replaced (the files of `load_table`, including those that are not in
     the ledger), and @first_key and @last_key (the bounds of the partition keys in old and new rows). Without
     `load_table`, only the ledger rows are written. If the script `compares` rows, it also binds @compared, the files
-    whose ledger row says what changed; see `changes_query`.
+    whose ledger row says what changed; see `changes_query`. With `rejects_table`, it also notes why rows were rejected,
+    and binds @run_id.
 
     A transaction allows SELECT, DML and temporary tables, but not ASSERT
     (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions). Instead, a SELECT that
@@ -233,6 +263,12 @@ def replace_script(tables: Tables, load_table: str | None, types: Mapping[str, s
             f"DELETE FROM {tables.data} WHERE source_file IN UNNEST(@replaced){within(tables)}",  # noqa: S608 - quoted names
             f"INSERT INTO {tables.data} ({_names(columns)}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
         ]
+    if rejects_table is not None:
+        staged = ", ".join(STAGED_REJECTS)
+        steps.append(
+            f"INSERT INTO {tables.rejects} ({', '.join(REJECTS_COLUMNS)}) "  # noqa: S608 - quoted names
+            f"SELECT {staged}, @run_id, CURRENT_TIMESTAMP() FROM {tables.quoted(rejects_table)}"
+        )
     inexact = inexact_columns(tables, types)
     totals, fingerprint = _verification(tables, inexact) if load_table else ("", "i.fingerprint")
     noted = [{"fingerprint": fingerprint, **_OF_JOB}.get(name, f"i.{name}") for name in names]

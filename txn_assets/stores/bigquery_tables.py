@@ -149,9 +149,18 @@ def ledger_table(tables: statements.Tables) -> bigquery.Table:
     return make_table(tables.ledger_id, tables.ledger_columns, {})
 
 
-def load_table(tables: statements.Tables, name: str, expires: dt.datetime) -> bigquery.Table:
-    """Return the definition of the load table `name`, which BigQuery deletes at `expires`."""
-    table = make_table(tables.id_of(name), tables.load_columns, {})
+def rejects_table(tables: statements.Tables) -> bigquery.Table:
+    """Return the definition of a new table of rejects.
+
+    It grows with every rejected row, so it is partitioned by when they were noted: its owner may let partitions expire.
+    """
+    layout = {"timePartitioning": {"type": "MONTH", "field": "noted_at"}, "clustering": {"fields": ["source_file"]}}
+    return make_table(tables.rejects_id, statements.REJECTS_COLUMNS, layout)
+
+
+def load_table(table_id: str, columns: Mapping[str, str], expires: dt.datetime) -> bigquery.Table:
+    """Return the definition of a load table with `columns`, which BigQuery deletes at `expires`."""
+    table = make_table(table_id, columns, {})
     table.expires = expires
     return table
 

@@ -17,6 +17,7 @@ import psycopg
 import pyarrow as pa
 
 from txn_assets.config import PipelineConfig
+from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import progress
 from txn_assets.files.ledger import (
@@ -29,15 +30,18 @@ from txn_assets.files.ledger import (
     decide,
     describe,
     is_news,
+    notes_rejects,
     read_holdings,
 )
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
+from txn_assets.rows.rejects import read_rejects
 from txn_assets.rows.schemas import make_schema
 from txn_assets.stores import postgres_catalog as catalog
 from txn_assets.stores import postgres_errors as errors
 from txn_assets.stores import postgres_sql as statements
+from txn_assets.stores import postgres_view
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.partition_keys import key_bounds
@@ -70,14 +74,22 @@ class SharedIds:
 
 @dataclass(kw_only=True)
 class PostgresStore(Store):
-    """One table for all files of a feed, and its ledger `<table>_loads`."""
+    """One table for all files of a feed, its ledger `<table>_loads`, and why rows were rejected, `<table>_rejects`.
+
+    Attributes:
+        neighbors: the tables of all feeds, for the view `file_status`.
+    """
 
     table: Table
+    neighbors: tuple[Table, ...]
 
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         """Replace each file in its own transaction."""
         with self._connect() as connection:
             inexact = self._prepare(connection).inexact(self.table)
+            connection.commit()
+            if notice := postgres_view.keep(connection, self.table, self.neighbors):
+                self.notices.add(notice)
             connection.commit()
             return {file.version.name: self._replace(connection, file, run_id, inexact=inexact) for file in files}
 
@@ -236,7 +248,7 @@ class PostgresStore(Store):
         file = self.as_held(file, inexact=inexact)
         incoming = file.load_record(run_id)
         # Fetch the rows before the transaction begins, so that it does not sit idle.
-        path = self.run_files.hashed_rows(file)
+        path, rejects = self.run_files.hashed_rows(file), self.run_files.rejects(file)
         with connection.transaction():
             # Loads of the same file take turns; other files are not affected. The lock ends with the transaction.
             lock = f"{self.table}/{name}"
@@ -257,6 +269,10 @@ class PostgresStore(Store):
                     # The live version may have a smaller generation, so forget the larger ones:
                     # the largest in the ledger counts as the version that the store holds.
                     connection.execute(statements.forget_statement(self.table), [name, file.version.generation])
+                if rejects and notes_rejects(incoming, held):
+                    with connection.cursor().copy(statements.copy_rejects_statement(self.table)) as copy:
+                        for piece in pieces(read_rejects(rejects, run_id), order_by=None):
+                            copy.write(piece)
                 noted = incoming.replacing(held).timed(time.monotonic() - started)
                 connection.execute(statements.note_statement(self.table), noted.to_row())
         return action
@@ -335,5 +351,5 @@ def _days_of(files: Sequence[HashedFile]) -> dict[str, list[Any]]:
 
 def make_store(config: PipelineConfig, feed: Feed, clients: Clients, run_files: RunFiles) -> PostgresStore:
     """Return the PostgreSQL table of `feed`."""
-    table = Table(config.data_warehouse.postgres.schema_, feed)
-    return PostgresStore(clients=clients, run_files=run_files, table=table)
+    tables = {one: Table(config.data_warehouse.postgres.schema_, one) for one in feeds_of(config)}
+    return PostgresStore(clients=clients, run_files=run_files, table=tables[feed], neighbors=tuple(tables.values()))

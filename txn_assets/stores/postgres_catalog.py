@@ -89,7 +89,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What a database already has for the sink: the schema, the two tables and their indexes.
+    """What a database already has for the sink: the schema, the tables and the indexes.
 
     Attributes:
         encoding: the encoding of the database.
@@ -99,6 +99,7 @@ class Catalog:
     schema: bool
     data: Relation | None
     ledger: Relation | None
+    rejects: Relation | None
     indexed: frozenset[str]
     encoding: str = "UTF8"
 
@@ -109,7 +110,7 @@ class Catalog:
         return [name for name in decimals if name in there and there[name].kind in BINARY_FLOATS]
 
 
-EMPTY = Catalog(schema=False, data=None, ledger=None, indexed=frozenset())
+EMPTY = Catalog(schema=False, data=None, ledger=None, rejects=None, indexed=frozenset())
 """The catalog of a database without the schema."""
 
 
@@ -123,7 +124,7 @@ class Fault:
 
 def read(connection: "psycopg.Connection[Any]", table: Table) -> Catalog:
     """Return what the database already has for `table`. Any role may read the catalog."""
-    names = [table.name, table.ledger_name]
+    names = [table.name, table.ledger_name, table.rejects_name]
     rows = connection.execute(_READ_COLUMNS, [names, table.schema]).fetchall()
     relations: dict[str, tuple[str, dict[str, Column]]] = {}
     for relation, kind, column, *properties in rows:
@@ -131,10 +132,10 @@ def read(connection: "psycopg.Connection[Any]", table: Table) -> Catalog:
             _, columns = relations.setdefault(relation, (kind, {}))
             if column is not None:
                 columns[column] = Column(*properties)
-    data, ledger = (Relation(*relations[name]) if name in relations else None for name in names)
+    data, ledger, rejects = (Relation(*relations[name]) if name in relations else None for name in names)
     indexed = connection.execute(_READ_INDEXED, [table.schema, table.name]).fetchall()
     encoding = connection.info.parameter_status("server_encoding") or "UTF8"
-    return Catalog(bool(rows), data, ledger, frozenset(name for (name,) in indexed), encoding)
+    return Catalog(bool(rows), data, ledger, rejects, frozenset(name for (name,) in indexed), encoding)
 
 
 def missing(catalog: Catalog, table: Table) -> list[sql.Composed]:
@@ -153,7 +154,8 @@ def missing(catalog: Catalog, table: Table) -> list[sql.Composed]:
     key = table.contract.partition_key
     if key and "source_file" not in there and key not in catalog.indexed:
         found.append(statements.create_index(table, key))
-    return [*found, *_missing_in_ledger(catalog.ledger, table)]
+    found += _missing_in_ledger(catalog.ledger, table)
+    return found if catalog.rejects else [*found, *statements.create_rejects(table)]
 
 
 def _missing_in_ledger(ledger: Relation | None, table: Table) -> Iterator[sql.Composed]:
@@ -183,6 +185,8 @@ def faults(catalog: Catalog, table: Table) -> list[Fault]:
         found += _relation_faults(catalog.ledger, table.ledger_name, table) or _ledger_faults(
             catalog.ledger.columns, table
         )
+    if catalog.rejects:
+        found += _relation_faults(catalog.rejects, table.rejects_name, table)
     return found
 
 

@@ -16,7 +16,7 @@ from txn_assets.stores.ledger_columns import ledger_columns
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The data table of a feed and its ledger."""
+    """The data table of a feed, its ledger, and its table of rejects."""
 
     schema: str
     feed: Feed
@@ -60,6 +60,16 @@ class Table:
         """The name of the ledger, `<table>_loads`."""
         return f"{self.name}_loads"
 
+    @property
+    def rejects(self) -> sql.Identifier:
+        """The identifier of the table of rejects."""
+        return sql.Identifier(self.schema, self.rejects_name)
+
+    @property
+    def rejects_name(self) -> str:
+        """The name of the table of rejects, `<table>_rejects`."""
+        return f"{self.name}_rejects"
+
 
 def create_schema(table: Table) -> sql.Composed:
     """Return the statement that creates the schema."""
@@ -78,6 +88,27 @@ def create_ledger(table: Table) -> sql.Composed:
     return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (source_file, generation))").format(
         table.ledger, sql.SQL(", ").join(columns)
     )
+
+
+REJECTS_COLUMNS = {
+    "source_file": "text NOT NULL",
+    "generation": "bigint NOT NULL",
+    "source_row": "bigint NOT NULL",
+    "field": "text NOT NULL",
+    "code": "text NOT NULL",
+    "run_id": "text NOT NULL",
+}
+"""The columns of the table of rejects that a load fills, with their types and constraints."""
+
+
+def create_rejects(table: Table) -> list[sql.Composed]:
+    """Return the statements that create the table of rejects."""
+    columns = REJECTS_COLUMNS | {"noted_at": "timestamp with time zone NOT NULL DEFAULT now()"}
+    definitions = [_definition(name, kind) for name, kind in columns.items()]
+    return [
+        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(table.rejects, sql.SQL(", ").join(definitions)),
+        sql.SQL("CREATE INDEX ON {} (source_file)").format(table.rejects),
+    ]
 
 
 def add_columns(table: sql.Identifier, columns: Mapping[str, str]) -> sql.Composed:
@@ -115,6 +146,7 @@ def grants(table: Table, role: str) -> list[sql.Composed]:
         sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(table.schema), user),
         sql.SQL("GRANT SELECT, INSERT, DELETE ON {} TO {}").format(table.data, user),
         sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table.ledger, user),
+        sql.SQL("GRANT INSERT ON {} TO {}").format(table.rejects, user),
     ]
 
 
@@ -248,6 +280,11 @@ def copy_statement(table: Table) -> sql.Composed:
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(
         table.data, _identifiers(table.contract.staged_columns)
     )
+
+
+def copy_rejects_statement(table: Table) -> sql.Composed:
+    """Return the COPY statement for the rows of `rejects.read_rejects` as text."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table.rejects, _identifiers(REJECTS_COLUMNS))
 
 
 def note_statement(table: Table) -> sql.Composed:

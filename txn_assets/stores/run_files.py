@@ -23,6 +23,7 @@ from txn_assets.rows import hashed_rows, overview, processing
 from txn_assets.rows.hashing import Hasher, make_hasher
 from txn_assets.rows.reader import compression
 from txn_assets.rows.reading import Reading
+from txn_assets.rows.rejects import write_rejects
 from txn_assets.sections.security import Security
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import UnusableFileError
@@ -148,6 +149,9 @@ class RunFiles:
         path = self.folder(file.version).hashed
         contract = self.feed.contract
         processing.hash_file(self.valid_rows(file), path, file=file.version, names=contract.names, hasher=self.hasher)
+        if file.report.rejected:
+            folder = self.folder(file.version)
+            write_rejects(folder.reasons, folder.rejects, file=file.version)
         partitions = hashed_rows.count_partitions(path, contract, partition_by=self.partition_by)
         if partitions > MAX_PARTITIONS:
             message = (
@@ -170,11 +174,18 @@ class RunFiles:
 
     def hashed_rows(self, file: HashedFile) -> Path:
         """Return the path of the Parquet file with the hashed rows of `file`; fetch it from staging if needed."""
-        path = self.folder(file.version).hashed
+        return self._fetched(self.folder(file.version).hashed, file.uri)
+
+    def rejects(self, file: HashedFile) -> Path | None:
+        """Return the path of the Parquet file that says why rows were rejected; None if none was."""
+        return self._fetched(self.folder(file.version).rejects, file.rejects_uri) if file.rejected else None
+
+    def _fetched(self, path: Path, uri: str) -> Path:
         with self._lock:
             if not path.exists():
+                bucket, _, name = uri.removeprefix("gs://").partition("/")
                 with written_whole(path) as part:
-                    self.clients.storage.bucket(file.bucket).blob(file.object_name).download_to_filename(part)
+                    self.clients.storage.bucket(bucket).blob(name).download_to_filename(part)
         return path
 
     def first_rows(self, file: HashedFile) -> list[dict[str, str | None]]:

@@ -14,6 +14,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud import storage
 from pydantic import ValidationError
 
+from txn_assets.files.run_folder import RunFolder
 from txn_assets.files.values import FileValues, HashedFile, from_json, to_json
 from txn_assets.stores.clients import Clients
 
@@ -46,12 +47,21 @@ class Staging:
         except (NotFound, ValidationError):
             return None
 
-    def upload(self, file: HashedFile, path: Path, run_id: str) -> HashedFile:
-        """Upload the hashed rows of `file` from `path`, and return `file` with the address of the rows."""
-        stored = file.at(f"gs://{self.bucket}/{self.prefix}/{run_id}/{path.parent.name}.parquet")
-        blob = self._bucket.blob(stored.object_name)
+    def upload(self, file: HashedFile, folder: RunFolder, run_id: str) -> HashedFile:
+        """Upload the hashed rows of `file` and why rows were rejected from `folder`; return `file` with the addresses.
+
+        Both are uploaded before a sink begins, so that a sink of another process finds them.
+        """
+        name = f"{self.prefix}/{run_id}/{folder.path.name}"
+        uri = self._upload(folder.hashed, f"{name}.parquet")
+        return file.at(
+            uri, rejects_uri=self._upload(folder.rejects, f"{name}.rejects.parquet") if file.rejected else ""
+        )
+
+    def _upload(self, path: Path, name: str) -> str:
+        blob = self._bucket.blob(name)
         blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet", checksum="crc32c")
-        return stored
+        return f"gs://{self.bucket}/{name}"
 
     def written(self) -> Iterator[tuple[str, dt.datetime]]:
         """Yield the name of each object and the time it was written."""

@@ -32,6 +32,7 @@ class Store(ABC):
         retry_seconds: how long to retry transient errors.
         replacements: what the loads so far have replaced, by file name, in a store that compares the rows.
         job_ids: the job that committed the load of each file, by file name, in a store that has jobs.
+        notices: what somebody should do, although the loads so far succeeded.
     """
 
     clients: Clients
@@ -39,6 +40,7 @@ class Store(ABC):
     retry_seconds: float = 120.0
     replacements: dict[str, Replacement] = field(default_factory=dict, init=False)
     job_ids: dict[str, str] = field(default_factory=dict, init=False)
+    notices: set[str] = field(default_factory=set, init=False)
 
     @property
     def contract(self) -> RowContract:

@@ -214,7 +214,8 @@ def _pg_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
         yield f"{locks} advisory locks"
     tables = deployment.pg.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
     feeds = [feed.postgres_table for feed in feeds_of(deployment.config)]
-    if unknown := {name for (name,) in tables} - {*feeds, *(f"{name}_loads" for name in feeds)}:
+    ours = {f"{name}{suffix}" for name in feeds for suffix in ("", "_loads", "_rejects")}
+    if unknown := {name for (name,) in tables} - ours:
         yield f"tables {unknown}"
 
 

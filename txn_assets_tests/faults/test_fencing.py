@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -67,10 +68,11 @@ def test_bigquery_run_wakes_after_successor(
     """A run that read the ledger before its successor committed is refused in its transaction, without leftovers."""
 
     class Sleeper(BigQueryStore):
-        def _fill_load_table(self, *arguments: object) -> None:
-            super()._fill_load_table(*arguments)  # type: ignore[arg-type]  # passed through
+        def _fill_load_table(self, *arguments: Any) -> str | None:
+            filled = super()._fill_load_table(*arguments)
             successor = turn_into(BigQueryStore, self)
             successor.load([new.file], "successor")
+            return filled
 
     store = "bigquery_raw_transactions"
     assert make_load(turn_into(Sleeper, stores[store]), old, "late") is Action.STAND_BACK
@@ -85,11 +87,12 @@ def test_bigquery_load_table_removed_by_another(
     removed: list[str] = []
 
     class Robbed(BigQueryStore):
-        def _fill_load_table(self, jobs: object, files: object, load_table: str, work_id: str) -> None:
-            super()._fill_load_table(jobs, files, load_table, work_id)  # type: ignore[arg-type]  # passed through
-            if not removed:
-                removed.append(load_table)
-                deployment.bq.delete_table(f"{self.tables.id_of(load_table)}")
+        def _fill_load_table(self, *arguments: Any) -> str | None:
+            filled = super()._fill_load_table(*arguments)
+            if filled and not removed:
+                removed.append(filled)
+                deployment.bq.delete_table(f"{self.tables.id_of(filled)}")
+            return filled
 
     store = "bigquery_raw_transactions"
     make_load(stores[store], old)
@@ -113,10 +116,10 @@ def test_bigquery_commits_nothing_but_the_file(
     """Rows that differ from the file's are found inside the transaction: the store and its ledger stay unchanged."""
 
     class Damaged(BigQueryStore):
-        def _fill_load_table(self, jobs: object, files: object, load_table: str, work_id: str) -> None:
-            super()._fill_load_table(jobs, files, load_table, work_id)  # type: ignore[arg-type]  # passed through
-            table = f"`{self.tables.id_of(load_table)}`"
-            deployment.bq.query(damage.format(table=table)).result()
+        def _fill_load_table(self, *arguments: Any) -> str | None:
+            filled = super()._fill_load_table(*arguments)
+            deployment.bq.query(damage.format(table=self.tables.quoted(filled or ""))).result()
+            return filled
 
     store = "bigquery_raw_transactions"
     make_load(stores[store], old)
@@ -139,8 +142,8 @@ def test_bigquery_load_table_of_killed_run_expires(
         pass
 
     class Short(BigQueryStore):
-        def _fill_load_table(self, *arguments: object) -> None:
-            super()._fill_load_table(*arguments)  # type: ignore[arg-type]  # passed through
+        def _fill_load_table(self, *arguments: Any) -> str | None:
+            super()._fill_load_table(*arguments)
             raise Killed
 
     store = "bigquery_raw_transactions"

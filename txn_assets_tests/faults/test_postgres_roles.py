@@ -50,6 +50,7 @@ def grant_least(deployment: Deployment, loader: Loader) -> None:
         f"GRANT USAGE ON SCHEMA {schema} TO {loader.name}",
         f"GRANT SELECT, INSERT, DELETE ON {deployment.pg_table} TO {loader.name}",
         f"GRANT SELECT, INSERT, UPDATE ON {deployment.pg_table}_loads TO {loader.name}",
+        f"GRANT INSERT ON {deployment.pg_table}_rejects TO {loader.name}",
     ):
         deployment.pg.execute(statement)
 
@@ -95,7 +96,8 @@ def test_nothing_is_there(deployment: Deployment, loader: Loader, old: Content) 
 @pytest.mark.parametrize(
     ("lost", "statement"),
     [
-        ("DROP TABLE {0}_loads", "CREATE TABLE"),
+        ("DROP TABLE {0}_loads CASCADE", "CREATE TABLE"),
+        ("DROP TABLE {0}_rejects", "CREATE TABLE"),
         ("ALTER TABLE {0} DROP COLUMN source_row", "ADD COLUMN"),
         ("ALTER TABLE {0} DROP COLUMN product", "ADD COLUMN"),
         ("ALTER TABLE {0}_loads DROP COLUMN fingerprint", "ADD COLUMN"),
@@ -115,7 +117,7 @@ def test_something_is_missing(deployment: Deployment, loader: Loader, old: Conte
     sentence = sentence_of(loader.sink, old)
 
     assert statement in sentence
-    assert sentence.count("CREATE ") + sentence.count("ALTER TABLE ") == 1
+    assert sentence.count("CREATE TABLE ") + sentence.count("ALTER TABLE ") == 1
     paste_remedy(loader, sentence)
     assert make_load(loader.sink, old) in (Action.LOAD, Action.KEEP)
     assert difference(deployment, STORE, old).size == 0

@@ -307,7 +307,7 @@ def test_rows_that_cannot_be_deleted(deployment: Deployment) -> None:
     assert contents(deployment) == before
 
 
-@pytest.mark.parametrize("lost", ["DROP TABLE {}_loads", "TRUNCATE {}_loads"])
+@pytest.mark.parametrize("lost", ["DROP TABLE {}_loads CASCADE", "TRUNCATE {}_loads"])
 def test_lost_ledger_duplicates_no_rows(deployment: Deployment, lost: str) -> None:
     """A file is replaced by its name, whatever the ledger says; files that are not loaded again stay."""
     load(deployment, "a.csv", *many_rows(3))
@@ -325,7 +325,7 @@ def test_incomplete_ledger_gets_the_column(deployment: Deployment, column: str) 
     """A ledger that lacks a column gets it and keeps its rows, and the next version replaces the file."""
     load(deployment, "a.csv", *many_rows(3))
     load(deployment, "b.csv", *many_rows(2))
-    deployment.pg.execute(f"ALTER TABLE {deployment.pg_table}_loads DROP COLUMN {column}")
+    deployment.pg.execute(f"ALTER TABLE {deployment.pg_table}_loads DROP COLUMN {column} CASCADE")
 
     assert load(deployment, "a.csv", *many_rows(4)).success
 

@@ -156,7 +156,7 @@ def test_store_that_refuses_before_the_file_lands(deployment: Deployment, tmp_pa
     """If a store cannot say what a file would replace, its cause is reported in one sentence, and nothing lands."""
     deployment.load("a.csv", make_row())
     landed = deployment.objects()
-    deployment.pg.execute(f"ALTER TABLE {deployment.pg_table}_loads DROP COLUMN generation")
+    deployment.pg.execute(f"ALTER TABLE {deployment.pg_table}_loads DROP COLUMN generation CASCADE")
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row(price="5.00")))
 

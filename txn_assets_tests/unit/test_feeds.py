@@ -157,6 +157,8 @@ def test_rules_id_does_not_depend_on_spelling(tmp_path: Path) -> None:
         ({"refunds": {"landing": "landing/transactions/x"}}, "feeds.refunds.landing is inside data_lake.landing"),
         ({"refunds": {"table": "raw_transactions"}}, "feeds.refunds.table and data_warehouse.table share the table"),
         ({"refunds": {"postgres_table": "transactions_loads"}}, "data_warehouse.postgres.table share the table"),
+        ({"refunds": {"postgres_table": "transactions_rejects"}}, "data_warehouse.postgres.table share the table"),
+        ({"refunds": {"table": "file_status"}}, "feeds.refunds.table and the view file_status share the table"),
         ({"refunds": {"tabel": "x"}}, "feeds.refunds.tabel is not a known key; did you mean 'table'?"),
         ({"Refunds": {}}, "feeds.Refunds"),
     ],

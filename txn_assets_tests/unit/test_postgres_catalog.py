@@ -25,6 +25,10 @@ TABLE = Table("public", make_feed())
 REFUNDS = Table("public", make_feed(Refund, name="refunds"))
 
 
+REJECTS = ["CREATE TABLE", "CREATE INDEX"]
+"""What creates the table of rejects."""
+
+
 def make_catalog(
     table: Table = TABLE, *, columns: dict[str, Column] | None = None, ledger: dict[str, Column] | None = None
 ) -> Catalog:
@@ -37,6 +41,7 @@ def make_catalog(
         schema=True,
         data=Relation("r", columns),
         ledger=Relation("r", ledger),
+        rejects=Relation("r"),
         indexed=frozenset({"source_file"}),
     )
 
@@ -62,26 +67,26 @@ def test_nothing_is_executed_if_everything_exists() -> None:
 def test_everything_is_created_in_an_empty_database() -> None:
     """An empty database gets every object, in an order in which each statement finds what it needs."""
     made = [" ".join(statement.as_string().split()[:2]) for statement in missing(EMPTY, TABLE)]
-    assert made == ["CREATE SCHEMA", "CREATE TABLE", "CREATE INDEX", "CREATE INDEX", "CREATE TABLE"]
+    assert made == ["CREATE SCHEMA", "CREATE TABLE", "CREATE INDEX", "CREATE INDEX", "CREATE TABLE", *REJECTS]
 
 
 def test_original_table_gets_its_source() -> None:
     """The original pipeline's table gets the source columns, and its own columns stay unchanged."""
     original = Relation("r", {name: Column(TABLE.columns[name]) for name in TABLE.contract.names})
-    catalog = Catalog(schema=True, data=original, ledger=None, indexed=frozenset())
+    catalog = Catalog(schema=True, data=original, ledger=None, rejects=None, indexed=frozenset())
     first, *others = [statement.as_string() for statement in missing(catalog, TABLE)]
     assert first == (
         'ALTER TABLE "public"."t" ADD COLUMN IF NOT EXISTS "source_file" text, '
         'ADD COLUMN IF NOT EXISTS "source_row" bigint'
     )
-    assert len(others) == 3
+    assert len(others) == 5
 
 
 def test_feed_without_partition_key_has_one_index() -> None:
     """Without a partition key there is no column for readers to search by."""
     table = Table("public", make_feed(Note))
     made = " ".join(statement.as_string() for statement in missing(EMPTY, table))
-    assert made.count("CREATE INDEX") == 1
+    assert made.count(f"CREATE INDEX ON {table.data.as_string()}") == 1
 
 
 def test_column_that_the_table_lacks_is_added() -> None:
@@ -211,7 +216,7 @@ def test_file_names_that_are_the_same_by_collation() -> None:
 
 def test_database_that_cannot_hold_every_text() -> None:
     """A database that cannot hold every text has no remedy, because a database keeps its encoding."""
-    catalog = Catalog(schema=True, data=None, ledger=None, indexed=frozenset(), encoding="LATIN1")
+    catalog = Catalog(schema=True, data=None, ledger=None, rejects=None, indexed=frozenset(), encoding="LATIN1")
     assert "encoded in LATIN1" in sentence(faults(catalog, TABLE), TABLE)
 
 

@@ -54,7 +54,7 @@ def make_hashed(name: str = "a.csv") -> HashedFile:
         RawFiles((RawFile(make_version("حلال 1.csv")), RawFile(make_version()))),
         ValidatedFiles((ValidatedFile(make_version(), "rules", REPORT, MOMENT, 0.25),)),
         HashedFiles((replace(make_hashed(), details=DETAILS),)),
-        HashedFiles((make_hashed().at("gs://bucket/staging/a.parquet"),)),
+        HashedFiles((make_hashed().at("gs://bucket/staging/a.parquet", rejects_uri="gs://bucket/a.rejects.parquet"),)),
         HashedFiles(()),
     ],
     ids=lambda value: type(value).__name__,
@@ -105,12 +105,6 @@ def test_map_makes_files_of_files() -> None:
     files = HashedFiles((make_hashed(),))
     assert [file.uri for file in files.map(lambda file: file.at("gs://b/x"))] == ["gs://b/x"]
     assert [file.uri for file in files] == [""]
-
-
-def test_address_of_a_stored_file() -> None:
-    """The URI gives bucket and object, whose name may have slashes."""
-    file = make_hashed().at("gs://bucket/staging/a b/x.parquet")
-    assert (file.bucket, file.object_name) == ("bucket", "staging/a b/x.parquet")
 
 
 def test_load_record_says_what_a_load_puts_into_a_store() -> None:

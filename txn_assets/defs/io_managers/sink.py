@@ -64,6 +64,8 @@ class SinkIOManager(dg.IOManager):
         materialize_only(context, obj.by_name)
         seconds = time.monotonic() - started
         self._log(context, obj, actions, seconds)
+        for notice in self._store.notices:
+            context.log.warning(notice)
         metadata = speed(sum(file.totals.rows for file in obj), seconds)
         metadata |= {key: value - before[key] for key, value in self._store.costs().items()}
         if inexact := self._inexact_columns():

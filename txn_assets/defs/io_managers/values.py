@@ -67,7 +67,7 @@ class ValuesIOManager(dg.IOManager):
         context.add_output_metadata({MANIFEST: manifest})
 
     def _upload(self, file: HashedFile, run_id: str) -> HashedFile:
-        stored = self._staging.upload(file, self._run_files.hashed_rows(file), run_id)
+        stored = self._staging.upload(file, self._run_files.folder(file.version), run_id)
         self._run_files.drop_clear_text(file.version)
         return stored
 
