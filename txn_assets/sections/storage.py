@@ -67,7 +67,7 @@ class Postgres(Section):
         default="transactions", description="Role, on the gcp target. Its password is in TXN_PG_PASSWORD."
     )
     schema_: Identifier = Field(default="public", alias="schema", description="Schema of the tables.")
-    # PostgreSQL allows 63 characters, and the name of the ledger, <table>_loads, is six longer.
+    # PostgreSQL allows 63 characters, and the longest name made of it, <table>_rejects, is eight longer.
     table: Annotated[Identifier, StringConstraints(max_length=55)] = Field(
         default="transactions",
         description="The PostgreSQL table. Beside it are `<table>_loads` and `<table>_rejects`: at most 55 characters.",
