@@ -35,8 +35,9 @@ def select(table: Table) -> str:
     second_of = "(stage_seconds->>'{stage}')::double precision"
     columns = status_view.select_list(table.feed, table=str(table), second_of=second_of)
     return (
-        f"SELECT {columns} FROM (SELECT DISTINCT ON (source_file) * FROM {table.ledger.as_string()} "  # noqa: S608 - quoted names
-        "ORDER BY source_file, generation DESC) newest"
+        # Name each column: PostgreSQL does not let the owner drop one that a view reads.
+        f"(SELECT DISTINCT ON (source_file) {columns} FROM {table.ledger.as_string()} "  # noqa: S608 - quoted names
+        "ORDER BY source_file, generation DESC)"
     )
 
 

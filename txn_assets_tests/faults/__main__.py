@@ -93,7 +93,10 @@ def run(deployment: Deployment, home: Path, arguments: argparse.Namespace) -> It
 
 def kills(deployment: Deployment, home: Path, draw: random.Random, *, full: bool) -> Iterator[Tally]:
     """Kill each command that loads a file."""
-    versions = (_version(deployment, "killed.csv", 2000, seed=30), _version(deployment, "killed.csv", 1500, seed=31))
+    versions = (
+        _version(deployment, "killed.csv", 2000, seed=30, rejected=7),
+        _version(deployment, "killed.csv", 1500, seed=31),
+    )
     of_file = Kills(deployment, versions, draw)
     with make_run() as command:
         yield of_file.of_command("make run", command, 40 if full else 4)
@@ -150,8 +153,10 @@ def _fresh(versions: tuple[Content, Content]) -> tuple[Content, Content]:
     return first, second
 
 
-def _version(deployment: Deployment, name: str, rows: int, *, seed: int, feed: str = FIRST_FEED) -> Version:
-    content = stage(deployment, name, rows, seed=seed, feed=feed)
+def _version(  # noqa: PLR0913 - see `stage`
+    deployment: Deployment, name: str, rows: int, *, seed: int, feed: str = FIRST_FEED, rejected: int = 0
+) -> Version:
+    content = stage(deployment, name, rows, seed=seed, feed=feed, rejected=rejected)
     return Version(content, deployment.bucket.blob(f"{deployment.feed(feed).landing}/{name}").download_as_bytes())
 
 

@@ -108,9 +108,12 @@ def make_load(store: Store, content: Content, run_id: str = "run") -> Action:
     return actions[content.file.version.name]
 
 
-def stage(deployment: Deployment, name: str, rows: int, *, seed: int, feed: str = FIRST_FEED) -> Content:
-    """Land a file of `rows` rows and run everything upstream of the sinks."""
+def stage(  # noqa: PLR0913 - each is a property of the file
+    deployment: Deployment, name: str, rows: int, *, seed: int, feed: str = FIRST_FEED, rejected: int = 0
+) -> Content:
+    """Land a file of `rows` valid rows and `rejected` empty ones, and run everything upstream of the sinks."""
     data, expected = _MADE[feed](random.Random(seed), rows, seed)
+    data += b",,,,\n" * rejected
     deployment.land(name, data, feed=feed)
     of = deployment.feed(feed)
     asset = asset_key(of, f"hashed_{feed}")
@@ -197,12 +200,18 @@ def _bq_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
     parameters = [bigquery.ScalarQueryParameter("name", "STRING", content.file.version.name)]
     job = deployment.bq.query(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
     yield from _ledger_leftovers([tuple(row.values()) for row in job.result()], content)
+    if content.file.rejected:
+        query = f"SELECT generation, source_row, field FROM `{data}_rejects` WHERE source_file = @name"
+        job = deployment.bq.query(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
+        yield from _rejects_leftovers([tuple(row.values()) for row in job.result()], content)
 
 
 def _pg_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
     data = deployment.pg_table_of(deployment.feed(content.feed))
     query = f"SELECT generation, row_count FROM {data}_loads WHERE source_file = %s"
     yield from _ledger_leftovers(deployment.pg.execute(query, [content.file.version.name]).fetchall(), content)
+    query = f"SELECT generation, source_row, field FROM {data}_rejects WHERE source_file = %s"
+    yield from _rejects_leftovers(deployment.pg.execute(query, [content.file.version.name]).fetchall(), content)
     schema = deployment.config.data_warehouse.postgres.schema_
     # Only runs of this deployment, because other tests share the server.
     held = (
@@ -217,6 +226,15 @@ def _pg_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
     ours = {f"{name}{suffix}" for name in feeds for suffix in ("", "_loads", "_rejects")}
     if unknown := {name for (name,) in tables} - ours:
         yield f"tables {unknown}"
+
+
+def _rejects_leftovers(rows: list[tuple[Any, ...]], content: Content) -> Iterator[str]:
+    """Yield what is wrong with the rejects: each reason of each record of the version is there once."""
+    noted = Counter(row for row in rows if row[0] == content.file.version.generation)
+    if noted.total() != len(noted):
+        yield "rejects that are noted twice"
+    if len({source_row for _, source_row, _ in noted}) != content.file.rejected:
+        yield f"rejects of {len({row for _, row, _ in noted})} instead of {content.file.rejected} records"
 
 
 def _ledger_leftovers(rows: list[tuple[Any, ...]], content: Content) -> Iterator[str]:

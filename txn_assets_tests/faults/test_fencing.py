@@ -13,7 +13,7 @@ from txn_assets.stores.bigquery import BigQueryStore
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import SINKS, Deployment
-from txn_assets_tests.faults.bench import Content, difference, leftovers, make_load, turn_into
+from txn_assets_tests.faults.bench import Content, difference, leftovers, make_load, stage, turn_into
 
 
 class Wakes:
@@ -162,3 +162,50 @@ def test_bigquery_load_table_of_killed_run_expires(
 
 def _stale(sink: Store, successor: Content) -> Store:
     return replace(sink, run_files=Wakes(sink, successor))  # type: ignore[arg-type]  # has what a store uses
+
+
+KILL = """
+CREATE FUNCTION {schema}.kill() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;
+CREATE TRIGGER kill BEFORE INSERT ON {schema}.{table}_loads FOR EACH ROW EXECUTE FUNCTION {schema}.kill();
+"""
+"""Ends the session of a load when it writes its ledger row, after the rows and the rejects."""
+
+
+@pytest.mark.parametrize("store", ["bigquery_raw_transactions", "postgres_transactions"])
+def test_rejects_are_committed_with_the_ledger(
+    deployment: Deployment, stores: dict[str, Store], old: Content, store: str
+) -> None:
+    """A load that dies between the rejects and the ledger notes neither; the next one notes both, once."""
+    new = stage(deployment, "a.csv", 30, seed=2, rejected=5)
+    make_load(stores[store], old)
+    table = deployment.bq_table if store.startswith("bigquery") else deployment.pg_table
+
+    def count_rejects() -> int:
+        if store.startswith("bigquery"):
+            found = deployment.bq.query(f"SELECT source_row FROM `{table}_rejects`").result()
+            return len({row.source_row for row in found})
+        return len(deployment.pg.execute(f"SELECT DISTINCT source_row FROM {table}_rejects").fetchall())
+
+    class Damaged(BigQueryStore):
+        def _fill_load_table(self, jobs: Any, work_id: str, *arguments: Any) -> str | None:
+            filled = super()._fill_load_table(jobs, work_id, *arguments)
+            if not work_id.endswith("_rejects"):
+                deployment.bq.query(f"DELETE FROM {self.tables.quoted(filled or '')} WHERE source_row = 1").result()
+            return filled
+
+    if store.startswith("bigquery"):
+        with pytest.raises(StoreError):
+            make_load(turn_into(Damaged, stores[store]), new, "damaged")
+    else:
+        schema, _, name = table.partition(".")
+        deployment.pg.execute(KILL.format(schema=schema, table=name))
+        with pytest.raises(StoreError):
+            make_load(stores[store], new, "killed")
+        deployment.pg.execute(f"DROP FUNCTION {schema}.kill CASCADE")
+
+    assert count_rejects() == 0
+    assert leftovers(deployment, store, old) == []
+    assert make_load(stores[store], new, "next") is Action.LOAD
+    assert count_rejects() == 5
+    assert leftovers(deployment, store, new) == []

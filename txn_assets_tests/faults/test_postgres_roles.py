@@ -136,6 +136,38 @@ def test_privilege_is_missing(deployment: Deployment, loader: Loader, old: Conte
     assert make_load(loader.sink, new) is Action.LOAD
 
 
+def test_view_is_missing(deployment: Deployment, loader: Loader, old: Content, new: Content) -> None:
+    """A role that may not create the view `file_status` loads, and its run warns with the statement for the owner."""
+    make_load(loader.owner, old)
+    grant_least(deployment, loader)
+    view = f"{deployment.config.data_warehouse.postgres.schema_}.file_status"
+    deployment.pg.execute(f"DROP VIEW {view}")
+
+    assert make_load(loader.sink, new) is Action.LOAD
+    (notice,) = loader.sink.notices
+    assert "permission denied" in notice
+    paste_remedy(loader, notice)
+    loader.sink.notices.clear()
+    assert make_load(loader.sink, new, "again") is Action.KEEP
+
+    assert not loader.sink.notices
+    found = loader.superuser.execute(f"SELECT source_file, valid FROM {view}").fetchall()
+    assert found == [("a.csv", len(list(new.rows.elements())))]
+
+
+def test_something_else_is_named_like_the_view(deployment: Deployment, loader: Loader, old: Content) -> None:
+    """A view of that name that somebody else made is left alone, and the load goes on with a warning."""
+    schema = deployment.config.data_warehouse.postgres.schema_
+    deployment.pg.execute(f"CREATE SCHEMA {schema}")
+    deployment.pg.execute(f"CREATE VIEW {schema}.file_status AS SELECT 1 AS mine")
+
+    assert make_load(loader.owner, old) is Action.LOAD
+
+    (notice,) = loader.owner.notices
+    assert f"{schema}.file_status" in notice
+    assert deployment.pg.execute(f"SELECT * FROM {schema}.file_status").fetchall() == [(1,)]
+
+
 def test_database_in_another_encoding(deployment: Deployment, loader: Loader, old: Content) -> None:
     """A database that cannot hold every text is refused before the first row."""
     database = f"latin_{loader.name}"
