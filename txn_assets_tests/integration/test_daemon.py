@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import psycopg
 
+from txn_assets.environment import txn_home
 from txn_assets.local import ports
 from txn_assets_tests.daemon import dagster_dev
 from txn_assets_tests.deployment import Deployment, make_file, many_rows
@@ -18,16 +20,22 @@ SECONDS = 150.0
 def test_dropped_and_overwritten_file(deployment: Deployment, tmp_path: Path) -> None:
     """A file dropped into the bucket reaches the stores and marts on its own, and so does the version overwriting it.
 
-    A second `make dev` is refused in the meantime; SIGTERM ends the first and leaves no process behind.
+    The check that files land fails until enough have. A second `make dev` is refused in the meantime; SIGTERM ends the
+    first and leaves no process behind.
     """
     # The daemon of another test may have requested the marts of the same instance.
-    deployment.configure({"orchestration": {"mart_minutes": 1}})
+    deployment.configure({"orchestration": {"mart_minutes": 1, "expected": {"every": "1d", "min_files": 3}}})
     with dagster_dev(tmp_path) as daemon:
         deployment.land("a.csv", make_file(*many_rows(3)))
         daemon.wait_until(lambda: _prices(deployment) == ["1.5000"] * 3, seconds=SECONDS)
 
+        # The other file is transactions.csv, which lands when the stack starts.
+        assert _file_expected() == (False, 2)
+
+        deployment.land("b.csv", make_file(*many_rows(1)))
         deployment.land("a.csv", make_file(*many_rows(2, price="2.50")))
         daemon.wait_until(lambda: _prices(deployment) == ["2.5000"] * 2, seconds=SECONDS)
+        assert _file_expected() == (True, 3)
         daemon.wait_until(lambda: _has_marts(deployment), seconds=SECONDS)
 
         second = _dev(ports.choose(("webserver",), {})["webserver"])
@@ -55,6 +63,16 @@ def test_port() -> None:
 def _dev(port: int | str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "txn_assets.defs.dev", str(port)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _file_expected() -> tuple[bool, object]:
+    """Return whether the last evaluation of the check passed, and the number of files that it counted."""
+    with dg.DagsterInstance.from_config(str(txn_home() / "dagster")) as instance:
+        key = dg.AssetCheckKey(dg.AssetKey("landing_zone"), "file_expected")
+        record = instance.get_latest_asset_check_evaluation_record(key)
+    assert record
+    assert record.evaluation
+    return record.evaluation.passed, record.evaluation.metadata["files"].value
 
 
 def _prices(deployment: Deployment) -> list[str]:
