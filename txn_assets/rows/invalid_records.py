@@ -51,8 +51,8 @@ def _first_records(rejected: Path) -> Iterator[dict[str, Any]]:
             column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, quoted_strings_can_be_null=False
         ),
     ) as reader:
-        rows = reader.read_next_batch().slice(0, MAX_RECORDS).to_pylist()
-    for row in rows:
+        first = next(iter(reader), None)
+    for row in first.slice(0, MAX_RECORDS).to_pylist() if first else []:
         source_row, reasons = (row.pop(name) for name in ADDED_COLUMNS)
         fields = {name: value and value[:MAX_CHARACTERS] for name, value in row.items()}
         yield {"source_row": int(source_row), "reasons": json.loads(reasons), "fields": fields}
