@@ -1,17 +1,18 @@
 """The ledger: which version of each file a store holds, and whether a load should replace it.
 
-This module defines file versions, the totals that prove a load, the columns of a ledger, and the load decision. Each
-store writes its own ledger. See docs/reliability.md, 'The ledgers'.
+This module defines file versions, the totals that prove a load, and the load decision. `ledger_columns.py` has the
+columns of a ledger. Each store writes its own. See docs/reliability.md, 'The ledgers'.
 """
 
 import datetime as dt
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from operator import attrgetter
 from typing import Any, Self
+
+from txn_assets.files.ledger_columns import CHANGE_COLUMNS, COLUMNS, DETAIL_COLUMNS, DETAILS, SUM_PREFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +111,6 @@ class Changes:
         return f"{self.added:,} rows added, {self.gone:,} gone, {self.changed:,} changed"
 
 
-CHANGE_COLUMNS = ("rows_added", "rows_gone", "rows_changed")
-"""Columns of a ledger that has `Changes`, in the order of the attributes."""
-
-
 @dataclass(frozen=True, slots=True)
 class LoadDetails:
     """What validation found in a version of a file, and how the load went.
@@ -161,11 +158,11 @@ class LoadRecord:
 
     def to_row(self) -> dict[str, Any]:
         """Return the value of each ledger column; the store itself sets `loaded_at`."""
-        row = {column.name: attrgetter(column.attribute)(self) for column in _COLUMNS}
+        row = {column.name: attrgetter(column.attribute)(self) for column in COLUMNS}
         row |= {f"{SUM_PREFIX}{name}": value for name, value in self.totals.sums.items()}
         if self.details is None:
             return row | dict.fromkeys(DETAIL_COLUMNS)
-        return row | {column.name: column.kind.write(attrgetter(column.attribute)(self)) for column in _DETAILS}
+        return row | {column.name: column.kind.write(attrgetter(column.attribute)(self)) for column in DETAILS}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -174,7 +171,7 @@ class LoadRecord:
         A value is null or missing if the row was written before its column was added.
         """
         parts: dict[str, dict[str, Any]] = {"": {}, "file": {}, "totals": {}, "details": {}}
-        for column in (*_COLUMNS, *_DETAILS):
+        for column in (*COLUMNS, *DETAILS):
             part, _, name = column.attribute.rpartition(".")
             parts[part][name] = column.kind.read(row.get(column.name))
         sums = {
@@ -245,121 +242,6 @@ class Replacement:
         """The change of the sum of each column."""
         before = self.before.totals.sums
         return {name: total - before.get(name, Decimal(0)) for name, total in self.after.totals.sums.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerKind:
-    """What a ledger column holds.
-
-    Attributes:
-        postgres: type and constraints of the column in PostgreSQL.
-        bigquery: type of the column in BigQuery.
-        read: convert a store's value, which may be text or null, to the type in `LoadRecord`; null becomes zero or
-            the empty string, except in the kinds of `LoadDetails`.
-        write: convert a value of `LoadDetails` to one that the clients of the databases take.
-    """
-
-    postgres: str
-    bigquery: str
-    read: Callable[[Any], Any]
-    write: Callable[[Any], Any] = lambda value: value
-
-
-def _read_date(value: dt.date | str | None) -> dt.date | None:
-    if isinstance(value, str):
-        return dt.date.fromisoformat(value) if value else None
-    return value
-
-
-_TEXT = LedgerKind("text NOT NULL", "STRING", lambda value: str(value or ""))
-_WHOLE = LedgerKind("bigint NOT NULL", "INT64", lambda value: int(value or 0))
-_DATE = LedgerKind("date", "DATE", _read_date)
-
-
-def _read_moment(value: dt.datetime | str | None) -> dt.datetime | None:
-    return dt.datetime.fromisoformat(value) if isinstance(value, str) else value
-
-
-def _read_json(value: Mapping[str, Any] | str | None) -> Mapping[str, Any]:
-    return json.loads(value) if isinstance(value, str) else value or {}
-
-
-_COUNT = LedgerKind("bigint", "INT64", lambda value: None if value is None else int(value))
-_MOMENT = LedgerKind("timestamp with time zone", "TIMESTAMP", _read_moment)
-_JSON = LedgerKind("jsonb", "STRING", _read_json, lambda value: json.dumps(dict(value)))
-_NAME = LedgerKind("text", "STRING", lambda value: str(value or ""), lambda value: value or None)
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerColumn:
-    """A column of the ledgers.
-
-    Attributes:
-        name: its name in PostgreSQL and BigQuery.
-        attribute: path of the value in a `LoadRecord`; empty for a sum, whose name says which one it is.
-        kind: what it holds.
-        key: its name in the metadata of an object in the data lake.
-    """
-
-    name: str
-    attribute: str
-    kind: LedgerKind
-    key: str
-
-    @property
-    def is_total(self) -> bool:
-        """Whether the column has one of the totals of a file, in the order of the attributes of `Totals`."""
-        return not self.attribute or self.attribute.startswith("totals.")
-
-
-_BEFORE_SUMS = (
-    LedgerColumn("source_file", "file.name", _TEXT, "source_file"),
-    LedgerColumn("generation", "file.generation", _WHOLE, "source_generation"),
-    LedgerColumn("size", "file.size", _WHOLE, "source_size"),
-    LedgerColumn("crc32c", "file.crc32c", _TEXT, "source_crc32c"),
-    LedgerColumn("run_id", "run_id", _TEXT, "run_id"),
-    LedgerColumn("key_id", "key_id", _TEXT, "key_id"),
-    LedgerColumn("rules_id", "rules_id", _TEXT, "rules_id"),
-    LedgerColumn("row_count", "totals.rows", _WHOLE, "rows"),
-)
-_AFTER_SUMS = (
-    LedgerColumn("min_date", "totals.min_date", _DATE, "min_date"),
-    LedgerColumn("max_date", "totals.max_date", _DATE, "max_date"),
-    LedgerColumn("fingerprint", "totals.fingerprint", _WHOLE, "fingerprint"),
-)
-_COLUMNS = (*_BEFORE_SUMS, *_AFTER_SUMS)
-_DETAILS = (
-    LedgerColumn("records", "details.records", _COUNT, "records"),
-    LedgerColumn("rejected", "details.rejected", _COUNT, "rejected"),
-    LedgerColumn("reasons", "details.reasons", _JSON, "reasons"),
-    LedgerColumn("landed_at", "details.landed_at", _MOMENT, "landed_at"),
-    LedgerColumn("started_at", "details.started_at", _MOMENT, "started_at"),
-    LedgerColumn("stage_seconds", "details.seconds", _JSON, "stage_seconds"),
-    LedgerColumn("replaced_generation", "details.replaced_generation", _COUNT, "replaced_generation"),
-    LedgerColumn("job_id", "details.job_id", _NAME, "job_id"),
-    LedgerColumn("bytes_billed", "details.bytes_billed", _COUNT, "bytes_billed"),
-)
-DETAIL_COLUMNS = tuple(column.name for column in _DETAILS)
-"""Columns of a ledger that have `LoadDetails`; null in rows of earlier releases."""
-
-SUM_PREFIX = "sum_"
-"""What the name of a ledger column with the sum of a column begins with."""
-
-
-def ledger_columns(decimals: Mapping[str, int]) -> tuple[LedgerColumn, ...]:
-    """Return the columns that a load writes to a ledger; both databases add `loaded_at` from their own clocks.
-
-    `decimals` maps each column that has a sum to its number of decimals.
-    """
-    sums = (
-        LedgerColumn(f"{SUM_PREFIX}{name}", "", _sum(places), f"{SUM_PREFIX}{name}")
-        for name, places in decimals.items()
-    )
-    return (*_BEFORE_SUMS, *sums, *_AFTER_SUMS, *_DETAILS)
-
-
-def _sum(places: int) -> LedgerKind:
-    return LedgerKind(f"numeric(38,{places}) NOT NULL", "NUMERIC", lambda value: Decimal(value or 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,11 @@
 """The BigQuery store: one table with exactly the rows of the newest loaded version of each file.
 
 A load job fills a load table, and one transaction replaces the files from it. `bigquery_sql.py` has the SQL,
-`bigquery_tables.py` defines the tables, and `bigquery_jobs.py` runs the jobs. `ledger.decide` chooses between load,
-keep and stand back. See docs/reliability.md.
+`bigquery_plan.py` says what a transaction writes, `bigquery_tables.py` defines the tables, and `bigquery_jobs.py` runs
+the jobs. `ledger.decide` chooses between load, keep and stand back. See docs/reliability.md.
 """
 
 import datetime as dt
-import hashlib
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,8 +29,6 @@ from txn_assets.files.ledger import (
     Replacement,
     Totals,
     decide,
-    is_news,
-    notes_rejects,
     read_holdings,
 )
 from txn_assets.files.ledgers import HeldVersion
@@ -39,6 +36,7 @@ from txn_assets.files.values import HashedFile
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores import bigquery_tables, bigquery_view, google_errors
 from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
+from txn_assets.stores.bigquery_plan import Plan, make_plan
 from txn_assets.stores.bigquery_sql import Tables
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.partition_keys import key_bounds
@@ -51,7 +49,7 @@ LOAD_TABLE_LIFETIME = dt.timedelta(hours=6)
 
 @dataclass(kw_only=True)
 class BigQueryStore(Store):
-    """One table for all files of a feed, and its ledger `<table>_loads`, and why rows were rejected, `<table>_rejects`.
+    """One table for all files of a feed, its ledger `<table>_loads`, and why rows were rejected, `<table>_rejects`.
 
     Attributes:
         neighbors: the tables of all feeds, for the view `file_status`.
@@ -87,7 +85,7 @@ class BigQueryStore(Store):
                 name: decide(record, held.get(name), in_store.get(name, NOTHING.totals), live=live[name])
                 for name, record in incoming.items()
             }
-            self._commit(jobs, _plan(files, incoming, actions, held), types, started)
+            self._commit(jobs, make_plan(files, incoming, actions, held), types, started)
             return actions
 
     @contextmanager
@@ -98,10 +96,10 @@ class BigQueryStore(Store):
         finally:
             self._costs += jobs.costs
 
-    def _commit(self, jobs: Jobs, plan: "_Plan", types: dict[str, str], started: float) -> None:
+    def _commit(self, jobs: Jobs, plan: Plan, types: dict[str, str], started: float) -> None:
         if not plan.records:
             return
-        work_id = _digest(self.tables.dataset, self.tables.name, *plan.identity)
+        work_id = plan.work_id(self.tables)
         load_table = self._fill_load_table(jobs, work_id, [file.uri for file in plan.loads], self.tables.load_columns)
         rejects_table = None
         if plan.rejects:
@@ -131,7 +129,7 @@ class BigQueryStore(Store):
         for table in filter(None, (load_table, rejects_table)):
             jobs.client.delete_table(self.tables.id_of(table), not_found_ok=True, **self.clients.no_retry)
 
-    def _note_replacements(self, jobs: Jobs, plan: "_Plan") -> None:
+    def _note_replacements(self, jobs: Jobs, plan: Plan) -> None:
         noted = self._held(jobs, plan.compared)
         for record in plan.records:
             after = noted.get(record.file.name)
@@ -318,85 +316,8 @@ class BigQueryStore(Store):
         return [bigquery.ScalarQueryParameter(name, kind, value) for name, value in bounds]
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What one transaction writes.
-
-    Attributes:
-        loads: files whose rows are replaced.
-        records: new ledger rows, for `loads` and for files whose rows stay the same under a new version.
-        held: ledger rows of these files as the caller read them, by name.
-        rejects: addresses of why rows were rejected, of the files for which that is noted.
-    """
-
-    loads: tuple[HashedFile, ...]
-    records: tuple[LoadRecord, ...]
-    held: dict[str, LoadRecord]
-    rejects: tuple[str, ...]
-
-    def structs(self, tables: Tables) -> list[bigquery.StructQueryParameter]:
-        """Return the elements of @incoming in `replace_script`."""
-        return [struct(tables, record, self.held.get(record.file.name)) for record in self.records]
-
-    @property
-    def compared(self) -> list[str]:
-        """The files whose rows replace those of other bytes that were hashed with the same key, so ids are comparable.
-
-        The same bytes under other rules are not a new version, and other columns may be hashed.
-        """
-        before = ((file, self.held.get(file.version.name)) for file in self.loads)
-        return [
-            file.version.name
-            for file, held in before
-            if held and held.totals.rows and held.key_id == file.key_id and held.file.crc32c != file.version.crc32c
-        ]
-
-    @property
-    def identity(self) -> list[str]:
-        """Parts of the job id. They include the ledger rows, so an attempt after a rejected commit gets a new id."""
-        seen = [f"{name}@{held.file.generation}/{held.run_id}" for name, held in sorted(self.held.items())]
-        return [record.run_id for record in self.records[:1]] + [str(record.file) for record in self.records] + seen
-
-
-def _plan(
-    files: Sequence[HashedFile],
-    incoming: Mapping[str, LoadRecord],
-    actions: Mapping[str, Action],
-    held: Mapping[str, LoadRecord],
-) -> _Plan:
-    loads = tuple(file for file in files if actions[file.version.name] is Action.LOAD)
-    notes = [name for name, action in actions.items() if action is Action.KEEP]
-    names = [*(file.version.name for file in loads), *notes]
-    records = tuple(
-        incoming[name].replacing(held.get(name))
-        for name in names
-        if is_news(incoming[name], held.get(name), actions[name])
-    )
-    noted = {record.file.name for record in records}
-    rejects = tuple(
-        file.rejects_uri
-        for file in files
-        if file.version.name in noted and notes_rejects(incoming[file.version.name], held.get(file.version.name))
-    )
-    return _Plan(loads, records, {name: record for name, record in held.items() if name in noted}, rejects)
-
-
 def _names(names: Sequence[str]) -> bigquery.ArrayQueryParameter:
     return bigquery.ArrayQueryParameter("names", "STRING", list(names))
-
-
-def struct(tables: Tables, record: LoadRecord, seen: LoadRecord | None) -> bigquery.StructQueryParameter:
-    """Return `record` and what the caller last saw in the ledger, as an element of @incoming in `replace_script`."""
-    values = record.to_row()
-    values |= {"seen_generation": seen.file.generation if seen else 0, "seen_run_id": seen.run_id if seen else ""}
-    kinds = tables.ledger_columns | {"seen_generation": "INT64", "seen_run_id": "STRING"}
-    return bigquery.StructQueryParameter(
-        None, *(bigquery.ScalarQueryParameter(name, kinds[name], value) for name, value in values.items())
-    )
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
 
 
 def make_store(config: PipelineConfig, feed: Feed, clients: Clients, run_files: RunFiles) -> BigQueryStore:

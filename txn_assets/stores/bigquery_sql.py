@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from txn_assets.feeds.feed import Feed
-from txn_assets.files import ledger
+from txn_assets.files.ledger import FLOAT_TOLERANCE
+from txn_assets.files.ledger_columns import CHANGE_COLUMNS, DETAIL_COLUMNS, SUM_PREFIX
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.fingerprint import BIGQUERY, select_days, select_fingerprint, select_totals
 from txn_assets.rows.kinds import DecimalKind
@@ -75,7 +76,7 @@ class Tables:
     def ledger_columns(self) -> dict[str, str]:
         """The columns of the ledger with their types."""
         columns = {column.name: column.kind.bigquery for column in ledger_columns(self.contract)}
-        return columns | dict.fromkeys(ledger.CHANGE_COLUMNS, "INT64") | {"loaded_at": "TIMESTAMP"}
+        return columns | dict.fromkeys(CHANGE_COLUMNS, "INT64") | {"loaded_at": "TIMESTAMP"}
 
     @property
     def partition_type(self) -> str | None:
@@ -211,7 +212,7 @@ def begin_ledger_statement(tables: Tables) -> str:
     whole table, and it runs once per ledger.
     """
     columns = tables.ledger_columns.items()
-    unknown = ("fingerprint", *ledger.CHANGE_COLUMNS, *ledger.DETAIL_COLUMNS)
+    unknown = ("fingerprint", *CHANGE_COLUMNS, *DETAIL_COLUMNS)
     empty = {name: _EMPTY[kind] for name, kind in columns if kind in _EMPTY and name not in unknown}
     lock = empty | {"run_id": "'lock'"}
     first, last = select_days(BIGQUERY, tables.contract)
@@ -273,8 +274,8 @@ def replace_script(
     totals, fingerprint = _verification(tables, inexact) if load_table else ("", "i.fingerprint")
     noted = [{"fingerprint": fingerprint, **_OF_JOB}.get(name, f"i.{name}") for name in names]
     if compares:
-        names += ledger.CHANGE_COLUMNS
-        noted += [f"c.{name}" for name in ledger.CHANGE_COLUMNS]
+        names += CHANGE_COLUMNS
+        noted += [f"c.{name}" for name in CHANGE_COLUMNS]
         totals += f" LEFT JOIN {load_table}_changes AS c ON c.source_file = i.source_file"
     steps += [
         f"DELETE FROM {tables.ledger} AS l WHERE EXISTS (SELECT 1 FROM UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
@@ -315,7 +316,7 @@ def changes_query(tables: Tables, load_table: str, types: Mapping[str, str]) -> 
         "COUNTIF(NOT is_old) AS new_rows, SUM(IF(is_old, 1, -1) * CAST(number AS NUMERIC)) AS difference "
         f"FROM ({' UNION ALL '.join(sides)}) GROUP BY 1, 2"
     )
-    added, gone, changed = ledger.CHANGE_COLUMNS
+    added, gone, changed = CHANGE_COLUMNS
     return (
         f"SELECT source_file, SUM(GREATEST(new_rows - old_rows, 0)) AS {added}, "  # noqa: S608 - quoted names
         f"SUM(GREATEST(old_rows - new_rows, 0)) AS {gone}, "
@@ -348,13 +349,12 @@ def _verification(tables: Tables, inexact: Collection[str]) -> tuple[str, str]:
 
     The check is part of the INSERT, because the embedded server runs a separate SELECT with parameters twice.
     """
-    rounded = [f"{ledger.SUM_PREFIX}{name}" for name in inexact]
+    rounded = [f"{SUM_PREFIX}{name}" for name in inexact]
     numbers = [name for name in total_columns(tables) if name not in (*rounded, "min_date", "max_date")]
     same = [f"IFNULL(t.{name}, 0) = i.{name}" for name in numbers]
     same += [f"t.{name} IS NOT DISTINCT FROM i.{name}" for name in ("min_date", "max_date")]
     same += [
-        f"ABS(IFNULL(t.{name}, 0) - i.{name}) <= {ledger.FLOAT_TOLERANCE} * GREATEST(ABS(i.{name}), 1)"
-        for name in rounded
+        f"ABS(IFNULL(t.{name}, 0) - i.{name}) <= {FLOAT_TOLERANCE} * GREATEST(ABS(i.{name}), 1)" for name in rounded
     ]
     totals = totals_query(tables, is_exact=not inexact, names="@replaced")
     is_right = f"i.source_file NOT IN UNNEST(@replaced) OR ({' AND '.join(same)})"

@@ -17,16 +17,15 @@ from txn_assets.feeds.feed import Feed
 from txn_assets.files import progress
 from txn_assets.files.checksums import crc32c
 from txn_assets.files.ledger import (
-    DETAIL_COLUMNS,
     NOTHING,
     Action,
     FileVersion,
     Holding,
-    LedgerColumn,
     LoadRecord,
     decide,
     is_news,
 )
+from txn_assets.files.ledger_columns import DETAIL_COLUMNS, LedgerColumn
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.report import bounded_reasons
 from txn_assets.files.run_folder import written_whole

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from txn_assets.files.ledger import DETAIL_COLUMNS, LoadRecord
+from txn_assets.files.ledger import LoadRecord
+from txn_assets.files.ledger_columns import DETAIL_COLUMNS
 from txn_assets.stores.status_view import COLUMNS, VIEW
 from txn_assets_tests.deployment import Deployment, make_config, make_file, make_row, many_rows
 from txn_assets_tests.faults.bench import open_stores
@@ -186,8 +187,9 @@ def test_recent_loads_are_newest_first(history: History) -> None:
 
 def test_ledgers_of_an_earlier_release(deployment: Deployment) -> None:
     """Ledgers without details and without a view keep their rows, are completed by a replay, and get the view."""
-    deployment.load("a.csv", *many_rows(3), *BAD)
-    deployment.load("b.csv", *many_rows(2))
+    deployment.land("a.csv", make_file(*many_rows(3), *BAD))
+    deployment.land("b.csv", make_file(*many_rows(2)))
+    assert deployment.materialize_batch("a.csv", "b.csv").success
     before = {engine: query(deployment, engine, "{}_loads") for engine in ENGINES}
     dataset, schema = deployment.bq_table.rpartition(".")[0], deployment.pg_table.rpartition(".")[0]
     drops = [f"DROP COLUMN {name}" for name in DETAIL_COLUMNS]
@@ -201,7 +203,7 @@ def test_ledgers_of_an_earlier_release(deployment: Deployment) -> None:
     with open_stores(deployment.config) as stores:
         for asset in ("bigquery_raw_transactions", "postgres_transactions"):
             loads: list[LoadRecord] = stores[asset].recent_loads(10)  # type: ignore[attr-defined]  # of the databases
-            assert [(record.file.name, record.details) for record in loads] == [("b.csv", None), ("a.csv", None)]
+            assert {record.file.name: record.details for record in loads} == {"a.csv": None, "b.csv": None}
 
     assert deployment.materialize("a.csv").success
 

@@ -18,9 +18,10 @@ from txn_assets.files.ledger import (
     Totals,
     decide,
     is_news,
-    ledger_columns,
+    notes_rejects,
     read_holdings,
 )
+from txn_assets.files.ledger_columns import ledger_columns
 
 SUMS = {"amount": Decimal("1274.96"), "pieces": Decimal(19)}
 TOTALS = Totals(4, SUMS, dt.date(2023, 10, 1), dt.date(2023, 10, 5), 0x123)
@@ -83,6 +84,28 @@ def test_decision(held: LoadRecord | None, in_store: Totals | None, action: Acti
 def test_which_loads_write_a_ledger_row(held: LoadRecord | None, action: Action, is_written: bool) -> None:
     """A load that finds its version already there leaves the ledger row of the load that wrote the rows."""
     assert is_news(make_record(run_id="later", details=DETAILS), held, action) is is_written
+
+
+OTHER_DETAILS = replace(DETAILS, rejected=2, reasons={"price: decimal": 2})
+
+
+@pytest.mark.parametrize(
+    ("held", "is_noted"),
+    [
+        pytest.param(None, True, id="first load"),
+        pytest.param(make_record(details=DETAILS), False, id="loaded again, for its rows or its key"),
+        pytest.param(make_record(details=DETAILS, key_id="2026-01"), False, id="another key rejects the same"),
+        pytest.param(make_record(details=DETAILS, rules_id="other"), True, id="other rules"),
+        pytest.param(make_record(details=OTHER_DETAILS), True, id="other reasons, as a date bound moves with the day"),
+        pytest.param(make_record(), True, id="an earlier release noted none"),
+        pytest.param(make_record(generation=1, details=DETAILS), True, id="another version"),
+    ],
+)
+def test_which_loads_note_rejects(held: LoadRecord | None, is_noted: bool) -> None:
+    """What was rejected in a version is noted once, and again only if something else was rejected."""
+    assert notes_rejects(make_record(details=DETAILS), held) is is_noted
+    assert not notes_rejects(make_record(details=replace(DETAILS, rejected=0, reasons={})), held)
+    assert not notes_rejects(make_record(), held)
 
 
 def test_details_say_what_the_load_did() -> None:

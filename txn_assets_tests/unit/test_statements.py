@@ -11,9 +11,10 @@ from decimal import Decimal
 import pytest
 
 from txn_assets.feeds.refund import Refund
-from txn_assets.files.ledger import CHANGE_COLUMNS, FileVersion, LoadDetails, LoadRecord, Totals
+from txn_assets.files.ledger import FileVersion, LoadDetails, LoadRecord, Totals
+from txn_assets.files.ledger_columns import CHANGE_COLUMNS
 from txn_assets.rows import hashed_rows
-from txn_assets.stores import bigquery, bigquery_sql, gcs, postgres_catalog, postgres_sql
+from txn_assets.stores import bigquery_plan, bigquery_sql, gcs, postgres_catalog, postgres_sql
 from txn_assets.stores.landed_names import object_name
 from txn_assets.stores.ledger_columns import ledger_columns
 from txn_assets.stores.partition_keys import key_bounds
@@ -263,6 +264,6 @@ class TestBigQueryStatements:
 
     def test_numbers_of_the_ledger_are_sent_as_text(self) -> None:
         """Numbers of the ledger travel as text, because a JSON number loses digits beyond 2^53."""
-        values = bigquery.struct(self.TABLES, RECORD, None).to_api_repr()["parameterValue"]["structValues"]
+        values = bigquery_plan.struct(self.TABLES, RECORD, None).to_api_repr()["parameterValue"]["structValues"]
         assert [name for name, value in values.items() if not isinstance(value["value"], str)] == []
         assert values["sum_quantity"]["value"] == str(2**70)
