@@ -71,6 +71,10 @@ bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects, and
 bench-sales: setup ## Measure how fast the marts are read over HTTP, with a million transactions
 	@$(PYTHON) -m benchmarks.sales
 
+.PHONY: bench-marts
+bench-marts: setup ## Measure what a refresh of the marts in PostgreSQL writes, with a million transactions
+	@$(PYTHON) -m benchmarks.refresh
+
 .PHONY: faults
 faults: setup ## Kill, cut, race and retry the loads; count rows lost, rows twice and hung runs (FULL=1: many more)
 	@.venv/bin/pytest -q -n 2 --dist loadfile $(FAULTS)
