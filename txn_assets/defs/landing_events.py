@@ -108,7 +108,7 @@ def changes(instance: dg.DagsterInstance, feed: Feed, tally: Tally, **more: Any)
         return []
     events: list[LandingEvent] = [observation]
     if tally.newest and known.get(NEWEST) != observation.metadata[NEWEST]:
-        events.append(dg.AssetMaterialization(key, metadata={NEWEST: str(tally.newest)}, tags=SAME_DATA))
+        events.append(dg.AssetMaterialization(key, metadata=observation.metadata, tags=SAME_DATA))
     return events
 
 
