@@ -56,7 +56,15 @@ down: ## Stop the local stack; its data stays in .local
 .PHONY: test
 test: setup ## Unit, property and integration tests against the embedded servers, with coverage
 	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered \
-		$(FAULTS:%=--ignore %)
+		$(FAULTS:%=--ignore %) --ignore txn_assets_tests/ui
+
+.PHONY: ui-test
+ui-test: setup ## Use Dagster's UI and the upload page in a real browser, Debian's chromium
+	@.venv/bin/pytest -q txn_assets_tests/ui
+
+.PHONY: screenshots
+screenshots: setup ## Take the pictures of the docs, docs/images/*.png, while `make ui-test` runs
+	@.venv/bin/pytest -q txn_assets_tests/ui --screenshots docs/images
 
 .PHONY: bench
 bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m
