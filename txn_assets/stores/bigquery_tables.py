@@ -108,9 +108,9 @@ def prepare(
     *,
     no_retry: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Create both tables or add what existing ones lack; return the type of each column of the data table.
+    """Create the tables or add what existing ones lack; return the type of each column of the data table.
 
-    The ledger is created last, so if it exists, the data table does too.
+    The ledger is created last, so if it exists with the columns of this release, the other two exist too.
 
     Raises:
         StoreError: a table cannot hold every valid row, or BigQuery would remove rows from it; no row was changed.
@@ -118,7 +118,10 @@ def prepare(
     data = get_or_create(client, data_table(tables, partition_by), no_retry)
     _refuse([*_kind_faults(data, tables.feed), *expiration_faults(data), *column_faults(tables, data.schema)])
     data = _add_columns(client, data, tables.columns, no_retry)
-    ledger = get_or_create(client, ledger_table(tables), no_retry)
+    ledger = _find(client, ledger_table(tables), no_retry)
+    if ledger is None or "records" not in column_types(ledger):
+        get_or_create(client, rejects_table(tables), no_retry)
+    ledger = ledger or _create(client, ledger_table(tables), no_retry)
     _refuse([*expiration_faults(ledger), *ledger_faults(tables, ledger.schema)])
     _add_columns(client, ledger, tables.ledger_columns, no_retry)
     return column_types(data)
@@ -184,10 +187,18 @@ def make_table(table_id: str, columns: Mapping[str, str], options: Mapping[str, 
 
 def get_or_create(client: bigquery.Client, wanted: bigquery.Table, no_retry: Mapping[str, Any]) -> bigquery.Table:
     """Return the table that has the name of `wanted`; create it without expiration if it is missing."""
+    return _find(client, wanted, no_retry) or _create(client, wanted, no_retry)
+
+
+def _find(client: bigquery.Client, wanted: bigquery.Table, no_retry: Mapping[str, Any]) -> bigquery.Table | None:
     try:
         return client.get_table(wanted.reference, **no_retry)
     except NotFound:
-        made = client.create_table(wanted, exists_ok=True, **no_retry)
+        return None
+
+
+def _create(client: bigquery.Client, wanted: bigquery.Table, no_retry: Mapping[str, Any]) -> bigquery.Table:
+    made = client.create_table(wanted, exists_ok=True, **no_retry)
     if not expiration_faults(made):
         return made
     # Expiration cannot be turned off at creation, because null then means the dataset's default.

@@ -111,9 +111,9 @@ def make_load(store: Store, content: Content, run_id: str = "run") -> Action:
 def stage(  # noqa: PLR0913 - each is a property of the file
     deployment: Deployment, name: str, rows: int, *, seed: int, feed: str = FIRST_FEED, rejected: int = 0
 ) -> Content:
-    """Land a file of `rows` valid rows and `rejected` empty ones, and run everything upstream of the sinks."""
+    """Land a file of `rows` valid rows and `rejected` others, and run everything upstream of the sinks."""
     data, expected = _MADE[feed](random.Random(seed), rows, seed)
-    data += b",,,,\n" * rejected
+    data += b"x,,,,\n" * rejected
     deployment.land(name, data, feed=feed)
     of = deployment.feed(feed)
     asset = asset_key(of, f"hashed_{feed}")

@@ -207,8 +207,8 @@ def test_new_table(partition_by: PartitionBy) -> None:
     made = client.tables["raw"]
     assert made["timePartitioning"] == {"type": partition_by.upper(), "field": "date"}
     assert made["clustering"] == {"fields": ["date", "source_file"]}
-    assert [table["defaultCollation"] for table in client.tables.values()] == ["", ""]
-    assert client.created == ["raw", "raw_loads"]
+    assert [table["defaultCollation"] for table in client.tables.values()] == ["", "", ""]
+    assert client.created == ["raw", "raw_rejects", "raw_loads"]
 
 
 @pytest.mark.parametrize(
@@ -230,13 +230,31 @@ def test_layout_follows_the_partition_key(tables: Tables, partitioning: object, 
 
 
 def test_default_expirations_of_the_dataset_are_cleared() -> None:
-    """Both default expirations of the dataset are cleared on both tables."""
+    """Both default expirations of the dataset are cleared on all tables."""
     client = FakeClient({"expirationTime": "1800000000000", "expirationMs": str(60 * DAY_MS)})
 
     prepare_with(client)
 
-    assert [table.get("expirationTime") for table in client.tables.values()] == [None, None]
-    assert client.tables["raw"]["timePartitioning"]["expirationMs"] is None
+    assert [table.get("expirationTime") for table in client.tables.values()] == [None, None, None]
+    for name in ("raw", "raw_rejects"):
+        assert client.tables[name]["timePartitioning"]["expirationMs"] is None
+
+
+def test_ledger_of_an_earlier_release_gets_its_columns_and_the_rejects() -> None:
+    """A ledger that lacks the details gets their columns, and the table of rejects; a complete one gets no request."""
+    client = FakeClient()
+    prepare_with(client)
+    fields = client.tables["raw_loads"]["schema"]["fields"]
+    client.tables["raw_loads"]["schema"]["fields"] = [one for one in fields if one["name"] != "records"]
+    del client.tables["raw_rejects"]
+
+    prepare_with(client)
+
+    assert client.created == ["raw", "raw_rejects", "raw_loads", "raw_rejects"]
+    assert "records" in [one["name"] for one in client.tables["raw_loads"]["schema"]["fields"]]
+    del client.tables["raw_rejects"]
+    prepare_with(client)
+    assert "raw_rejects" not in client.tables
 
 
 def test_expirations_that_cannot_be_cleared_are_refused() -> None:
