@@ -1,7 +1,7 @@
 """Serve the metrics to Prometheus: `txn metrics`. Nothing is counted here, so nothing is lost when this process ends.
 
-A scrape asks each source at most once in `CACHE_SECONDS`, and a slow one less often. It waits `WAIT_SECONDS` for a
-source; one that has not answered is down for this scrape.
+A scrape asks each source at most once in `CACHE_SECONDS`, and a slow or costly one less often. It waits `WAIT_SECONDS`
+for them; one that has not answered is down for this scrape.
 """
 
 import logging
@@ -27,10 +27,20 @@ from txn_assets.marts.mart import marts_of
 from txn_assets.runs.dagster_client import find_dagster
 from txn_assets.stores.clients import Clients
 from txn_assets.target import find_access
-from txn_assets.watch import dagster_figures, ledger_figures
-from txn_assets.watch.metrics import DagsterFigures, LedgerFigures, dagster_metrics, ledger_metrics, source_metrics
+from txn_assets.watch import billing_figures, dagster_figures, ledger_figures
+from txn_assets.watch.metrics import (
+    DagsterFigures,
+    LedgerFigures,
+    billing_metrics,
+    dagster_metrics,
+    ledger_metrics,
+    source_metrics,
+)
 
 CACHE_SECONDS = 10.0
+BILLING_SECONDS = 3600.0
+"""How long a reading of BigQuery's ledgers is good for, because each costs money."""
+
 SPARE_SHARE = 20.0
 """A reading that took a second is good for this many seconds: reading takes at most 5 % of the time."""
 
@@ -45,11 +55,20 @@ class Source[T]:
 
     Attributes:
         name: the value of the label `source`.
+        good_for: how many seconds a reading is used for.
         seconds: how long the last reading took.
     """
 
-    def __init__(self, name: str, read: Callable[[], T], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[], T],
+        *,
+        good_for: float = CACHE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
+        self.good_for = good_for
         self.seconds = 0.0
         self._read = read
         self._clock = clock
@@ -75,7 +94,7 @@ class Source[T]:
             return None
         finally:
             self.seconds = self._clock() - began
-            self._expires = self._clock() + max(CACHE_SECONDS, self.seconds * SPARE_SHARE)
+            self._expires = self._clock() + max(self.good_for, self.seconds * SPARE_SHARE)
 
     def close(self) -> None:
         """Wait for no reading."""
@@ -85,8 +104,14 @@ class Source[T]:
 class PlatformCollector(Collector):
     """Collects the metrics of all sources at each scrape."""
 
-    def __init__(self, ledgers: Source[dict[str, LedgerFigures]], dagster: Source[DagsterFigures]) -> None:
+    def __init__(
+        self,
+        ledgers: Source[dict[str, LedgerFigures]],
+        billing: Source[dict[str, int]],
+        dagster: Source[DagsterFigures],
+    ) -> None:
         self._ledgers = ledgers
+        self._billing = billing
         self._dagster = dagster
 
     def describe(self) -> Iterable[Metric]:
@@ -96,12 +121,18 @@ class PlatformCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of the sources that answer, and which do."""
         end = time.monotonic() + WAIT_SECONDS
-        reading_ledgers, reading_dagster = self._ledgers.begin(), self._dagster.begin()
-        ledgers, dagster = _result(reading_ledgers, end), _result(reading_dagster, end)
+        readings = self._ledgers.begin(), self._billing.begin(), self._dagster.begin()
+        ledgers, billed, dagster = _result(readings[0], end), _result(readings[1], end), _result(readings[2], end)
         yield from ledger_metrics(ledgers or {})
+        yield from billing_metrics(billed or {})
         yield from dagster_metrics(dagster or DagsterFigures())
-        up = {self._ledgers.name: ledgers is not None, self._dagster.name: dagster is not None}
-        seconds = {self._ledgers.name: self._ledgers.seconds, self._dagster.name: self._dagster.seconds}
+        up = {
+            self._ledgers.name: ledgers is not None,
+            self._billing.name: billed is not None,
+            self._dagster.name: dagster is not None,
+        }
+        sources: tuple[Source[Any], ...] = (self._ledgers, self._billing, self._dagster)
+        seconds = {source.name: source.seconds for source in sources}
         yield from source_metrics(up, seconds)
 
 
@@ -145,6 +176,11 @@ def serve(config: PipelineConfig, port: str, *, listen: str = "127.0.0.1") -> in
 
     sources = (
         Source("ledgers", lambda: ledger_figures.read_figures(clients, schema, feeds)),
+        Source(
+            "bigquery",
+            lambda: billing_figures.read_figures(clients, config.data_warehouse, feeds),
+            good_for=BILLING_SECONDS,
+        ),
         Source("dagster", ask_dagster),
     )
     registry = CollectorRegistry()
@@ -156,6 +192,7 @@ def serve(config: PipelineConfig, port: str, *, listen: str = "127.0.0.1") -> in
         server.serve_forever()
     for source in sources:
         source.close()
+    clients.close()
     return 0
 
 

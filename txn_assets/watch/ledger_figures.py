@@ -1,6 +1,6 @@
 """Read the figures of the metrics from PostgreSQL's ledgers: a few rows, however long a ledger is.
 
-BigQuery's ledger is never asked, because each query there costs money.
+BigQuery's ledgers are left to `billing_figures.py`, because each query there costs money.
 """
 
 from collections.abc import Collection, Iterable

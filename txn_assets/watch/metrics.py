@@ -132,9 +132,17 @@ def dagster_metrics(figures: DagsterFigures) -> Iterator[Metric]:
     yield from (files, success, stuck, checked, runs, marts)
 
 
+def billing_metrics(billed: Mapping[str, int]) -> Iterator[Metric]:
+    """Yield what the loads of each feed had billed."""
+    total = _gauge("txn_billed_bytes", "Bytes billed by the loads in BigQuery's ledger.", "feed")
+    for feed, count in billed.items():
+        total.add_metric([feed], count)
+    yield total
+
+
 def source_metrics(up: Mapping[str, bool], seconds: Mapping[str, float]) -> Iterator[Metric]:
     """Yield whether each source answered, and how long it took. Metrics of a source that did not are left out."""
-    is_up = _gauge("txn_up", "Whether the source of metrics answered: ledgers, dagster.", "source")
+    is_up = _gauge("txn_up", "Whether the source of metrics answered: ledgers, bigquery, dagster.", "source")
     took = _gauge("txn_read_seconds", "Seconds that reading the source took.", "source")
     for source, answered in up.items():
         is_up.add_metric([source], answered)

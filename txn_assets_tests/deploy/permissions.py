@@ -27,9 +27,10 @@ from txn_assets.stores.gcs import GcsStore
 from txn_assets.stores.landing import LandingZone
 from txn_assets.stores.quarantine import Quarantine
 from txn_assets.upload import health, idempotency
+from txn_assets.watch import billing_figures
 
 ROOT = Path(__file__).parents[2]
-CODE, CONTROL, UPLOADS, UPLOADERS = "txn-assets", "dagster", "txn-uploads", "uploaders"
+CODE, CONTROL, UPLOADS, METRICS, UPLOADERS = "txn-assets", "dagster", "txn-uploads", "txn-metrics", "uploaders"
 DATA, LOGS, DATASET, PROJECT = "data bucket", "logs bucket", "dataset", "project"
 
 _CLIENTS = (storage.Client, storage.Bucket, storage.Blob, bigquery.Client, bigquery.LoadJob, bigquery.QueryJob)
@@ -169,6 +170,13 @@ def upload_needs() -> list[Need]:
     return [Need(UPLOADS, where, name, ()) for where, name in sorted({(need.where, need.permission) for need in found})]
 
 
+def metrics_needs() -> list[Need]:
+    """Return what `txn metrics` needs: it reads BigQuery's ledgers."""
+    made = calls(inspect.getsource(billing_figures)) & METHODS.keys()
+    read = [need for need in _needs(METRICS, made, DATA) if not need.permission.endswith(".updateData")]
+    return [Need(METRICS, need.where, need.permission, ()) for need in read]
+
+
 def log_calls() -> set[str]:
     """Return the methods that Dagster's compute log manager calls."""
     return calls(inspect.getsource(compute_log_manager))
@@ -187,6 +195,7 @@ def needs() -> list[Need]:
             *_needs(CODE, log_calls(), LOGS),
             *_needs(CONTROL, log_calls(), LOGS),
             *upload_needs(),
+            *metrics_needs(),
         ]
     )
 

@@ -108,6 +108,7 @@ def test_install_options_reach_the_manifests_that_they_mean() -> None:
         "ServiceAccount/txn-uploads": "upload-account",
         "Ingress/txn-uploads": "upload-host",
         "Deployment/txn-metrics": "registry/txn-assets:tag",
+        "ServiceAccount/txn-metrics": "metrics-account",
     }
 
 

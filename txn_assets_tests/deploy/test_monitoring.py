@@ -21,6 +21,7 @@ from txn_assets.watch.metrics import (
     DagsterFigures,
     Durations,
     LedgerFigures,
+    billing_metrics,
     dagster_metrics,
     ledger_metrics,
     source_metrics,
@@ -49,6 +50,7 @@ class _Everything(Collector):
                 marts={"sales_by_product": 1.0},
             )
         )
+        yield from billing_metrics({"transactions": 1})
         yield from source_metrics({"ledgers": True}, {"ledgers": 0.1})
 
 

@@ -27,8 +27,8 @@ OPEN = [
     ("prometheus", "metrics", 9464),
     ("prometheus", "uploads", 8000),
     *((pod, DATABASE, 5432) for pod in ("webserver", "daemon", "code server", "run", "uploads", "metrics")),
-    *((pod, GOOGLE_APIS, 443) for pod in ("webserver", "daemon", "code server", "run", "proxy", "uploads")),
-    *((pod, METADATA_SERVER, 988) for pod in ("webserver", "daemon", "code server", "run", "uploads")),
+    *((pod, GOOGLE_APIS, 443) for pod in ("webserver", "daemon", "code server", "run", "proxy", "uploads", "metrics")),
+    *((pod, METADATA_SERVER, 988) for pod in ("webserver", "daemon", "code server", "run", "uploads", "metrics")),
     *((pod, CLUSTER_DNS, 53) for pod in ("webserver", "daemon", "code server", "run", "proxy", "uploads", "metrics")),
     ("another tenant", DATABASE, 5432),
 ]
