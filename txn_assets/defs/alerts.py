@@ -6,6 +6,7 @@ does not wait for it. `watch/` decides what is news, writes the message, and del
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType as EventType
@@ -26,6 +27,9 @@ TICK_SECONDS = 30
 
 RUNS_PER_TICK = 500
 """Maximum number of ended runs of each kind per tick, because the checks of each are read."""
+
+CHECKS_PER_TICK = 10_000
+"""Maximum number of evaluations of checks per tick, of which only those without a run are kept."""
 
 SETTLE_SECONDS = 2.0
 """Age of an event before it counts: events get their ids before they are committed, so a smaller id may come later."""
@@ -132,26 +136,45 @@ def _send(context: dg.SensorEvaluationContext, receiver: Webhook | Mail, message
 def _ended_runs(
     instance: dg.DagsterInstance, feeds: Sequence[Feed], after: int | None, now: float
 ) -> tuple[list[EndedRun], int | None]:
-    """Return the runs that ended after the event `after`, in order, and the id of the last event among them."""
+    """Return what ended after the event `after`, in order, and the id of the last event among them."""
     ended: dict[int, str] = {}
+    checked: dict[int, EndedRun] = {}
     bounds: list[int] = []
+    window: dict[str, Any] = {"after_timestamp": now - FIRST_LOOK_SECONDS} if after is None else {}
     for kind in (EventType.RUN_FAILURE, EventType.RUN_SUCCESS):
-        since = {"after_timestamp": now - FIRST_LOOK_SECONDS} if after is None else {"after_storage_id": after}
-        changes = dg.RunStatusChangeRecordsFilter(kind, **since)
+        changes = dg.RunStatusChangeRecordsFilter(kind, after_storage_id=after, **window)
         records = instance.fetch_run_status_changes(changes, limit=RUNS_PER_TICK, ascending=True).records
-        if len(records) == RUNS_PER_TICK:
-            bounds.append(records[-1].storage_id)
-        unsettled = (one.storage_id - 1 for one in records if one.timestamp > now - SETTLE_SECONDS)
-        bounds += [first] if (first := next(unsettled, None)) is not None else []
+        bounds += _bounds(records, RUNS_PER_TICK, now)
         ended |= {one.storage_id: one.run_id for one in records}
+    # A sensor may evaluate a check without a run, as that of the landing zone does with `file_expected`.
+    evaluations = dg.EventRecordsFilter(EventType.ASSET_CHECK_EVALUATION, after_cursor=after, **window)
+    records = instance.event_log_storage.get_event_records(evaluations, limit=CHECKS_PER_TICK, ascending=True)
+    bounds += _bounds(records, CHECKS_PER_TICK, now)
+    for one in records:
+        event = one.event_log_entry.dagster_event
+        if not one.run_id and event:
+            result = _result(event.asset_check_evaluation_data)
+            checked[one.storage_id] = EndedRun(run_id="", where="", succeeded=True, checks=(result,))
     bound = min(bounds, default=None)
-    ids = sorted(one for one in ended if bound is None or one <= bound)
-    found = instance.get_run_records(dg.RunsFilter(run_ids=[ended[one] for one in ids])) if ids else []
+    ids = sorted(one for one in (*ended, *checked) if bound is None or one <= bound)
+    wanted = [ended[one] for one in ids if one in ended]
+    found = instance.get_run_records(dg.RunsFilter(run_ids=wanted)) if wanted else []
     runs = {one.dagster_run.run_id: one.dagster_run for one in found}
-    in_order = [runs[ended[one]] for one in ids if ended[one] in runs]
-    final = [run for run in in_order if run.is_success or run.tags.get(WILL_RETRY_TAG) != "true"]
-    keys = {feed: _keys(instance, feed, final) for feed in feeds}
-    return [_ended_run(instance, run, keys) for run in final], ids[-1] if ids else after
+    final = {name: run for name, run in runs.items() if run.is_success or run.tags.get(WILL_RETRY_TAG) != "true"}
+    keys = {feed: _keys(instance, feed, final.values()) for feed in feeds}
+    told = [
+        checked[one] if one in checked else _ended_run(instance, final[ended[one]], keys)
+        for one in ids
+        if one in checked or ended[one] in final
+    ]
+    return told, ids[-1] if ids else after
+
+
+def _bounds(records: Sequence[dg.EventLogRecord], limit: int, now: float) -> list[int]:
+    """Return the ids up to which `records` are complete; none if they all are."""
+    full = [records[-1].storage_id] if len(records) == limit else []
+    unsettled = (one.storage_id - 1 for one in records if one.timestamp > now - SETTLE_SECONDS)
+    return full + [first for first in (next(unsettled, None),) if first is not None]
 
 
 def _keys(instance: dg.DagsterInstance, feed: Feed, runs: Iterable[dg.DagsterRun]) -> Sequence[str]:

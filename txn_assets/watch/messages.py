@@ -91,6 +91,8 @@ class Writer:
         return f"- {text}{self._link(group[-1].run_id) if cause else ''}"
 
     def _link(self, run_id: str) -> str:
+        if not run_id:
+            return ""
         return f" {self.dashboard_url.rstrip('/')}/runs/{run_id}" if self.dashboard_url else f" (run {run_id})"
 
 

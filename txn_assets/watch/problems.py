@@ -52,9 +52,10 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
-    """A run that has ended for good.
+    """A run that has ended for good, or the evaluation of a check without a run.
 
     Attributes:
+        run_id: '' without a run.
         where: the feed whose files it loads, or its job.
         files: the files that it loads.
         steps: the steps that failed, except those that only report a failed check.
@@ -163,7 +164,8 @@ class State:
         recovered: dict[Key, Problem] = {}
         succeeded, failed = self.succeeded, self.failed
         for run in runs:
-            succeeded, failed = succeeded + run.succeeded, failed + (not run.succeeded)
+            if run.run_id:
+                succeeded, failed = succeeded + run.succeeded, failed + (not run.succeeded)
             for key, cause in findings(run).items():
                 known = problems.get(key)
                 if cause is None:

@@ -119,6 +119,26 @@ def test_batch_of_failing_files(deployment: Deployment, receiver: Receiver) -> N
     assert "007.csv" not in lines[0]
 
 
+def test_check_without_a_run(deployment: Deployment, receiver: Receiver) -> None:
+    """A check that a sensor evaluates, as it does with `file_expected`, is told when it fails and when it passes."""
+    deployment.configure({"alerts": {"heartbeat": None}})
+    ticks = Ticks(deployment)
+    for passed in (False, True):
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey("landing_zone"),
+            check_name="file_expected",
+            passed=passed,
+            metadata={"files": 0},
+            severity=dg.AssetCheckSeverity.ERROR,
+        )
+        deployment.instance.report_runless_asset_event(evaluation)
+        ticks.tick()
+    assert [text.partition("\n")[2] for text in receiver.texts] == [
+        "- failed check landing_zone: file_expected",
+        "- check landing_zone: file_expected recovered",
+    ]
+
+
 def test_mail(deployment: Deployment) -> None:
     """Mail has the counts in its subject and the files in its text."""
     mails: list[EmailMessage] = []
