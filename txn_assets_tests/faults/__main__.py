@@ -86,7 +86,7 @@ def run(deployment: Deployment, home: Path, arguments: argparse.Namespace) -> It
                 yield race_different(deployment, kids, store, many)
     if only in (None, "wire"):
         # The short form sends fewer requests to the BigQuery emulator, because a load there takes seconds.
-        steps = dict.fromkeys(SINKS, 1) if full else {LAKE: 1, WAREHOUSE: 8, DATABASE: 4}
+        steps = dict.fromkeys(SINKS, 1) if full else {LAKE: 1, WAREHOUSE: 12, DATABASE: 4}
         for store in SINKS:
             yield from sweep(deployment, store, _fresh(small), step=steps[store], time_out_once=not full)
 
@@ -99,11 +99,11 @@ def kills(deployment: Deployment, home: Path, draw: random.Random, *, full: bool
     )
     of_file = Kills(deployment, versions, draw)
     with make_run() as command:
-        yield of_file.of_command("make run", command, 40 if full else 4)
+        yield of_file.of_command("make run", command, 40 if full else 2)
     with dg.DagsterInstance.from_config(str(prepare(home, deployment.endpoints))) as instance:
         yield of_file.of_daemon(instance, home, 20 if full else 2)
     with asset_materialize(deployment) as command:
-        yield of_file.of_command("dagster asset materialize", command, 40 if full else 2)
+        yield of_file.of_command("dagster asset materialize", command, 40 if full else 1)
 
 
 def kills_of_refunds(deployment: Deployment, draw: random.Random, *, full: bool) -> Iterator[Tally]:
@@ -114,7 +114,7 @@ def kills_of_refunds(deployment: Deployment, draw: random.Random, *, full: bool)
     )
     of_file = Kills(deployment, versions, draw)
     with make_run() as command:
-        yield of_file.of_command("make run FEED=refunds", command, 20 if full else 2)
+        yield of_file.of_command("make run FEED=refunds", command, 20 if full else 1)
     if full:
         with asset_materialize(deployment) as command:
             yield of_file.of_command("asset materialize refunds", command, 20)
