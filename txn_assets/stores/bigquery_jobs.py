@@ -15,6 +15,9 @@ from google.cloud import bigquery
 JOB_SECONDS = 600.0
 """Seconds after which to give up on a job. The job may still finish; the next attempt or run joins it."""
 
+PAGE_ROWS = 100_000
+"""Most rows in a response; BigQuery sends fewer if they have more than 20 MB."""
+
 LABELS = {"app": "txn_assets"}
 
 
@@ -53,7 +56,8 @@ class Jobs:
     def query(self, sql: str, *parameters: Any) -> bigquery.table.RowIterator:  # noqa: ANN401 - three kinds of parameter
         """Run `sql` and return its rows."""
         job = self.client.query(sql, job_config=self._query_config(parameters), job_retry=None, **self.no_retry)
-        return self._finish(job)  # type: ignore[no-any-return]  # google-cloud-bigquery is untyped here
+        # With a page size, the request that asks for the schema brings the rows too.
+        return self._finish(job, page_size=PAGE_ROWS)  # type: ignore[no-any-return]  # google-cloud-bigquery is untyped here
 
     def run_script(self, base: str, sql: str, *parameters: Any) -> str:  # noqa: ANN401 - three kinds of parameter
         """Run `sql` once, as the job that `base` names, and return the id of the job; see `run`."""
@@ -109,9 +113,9 @@ class Jobs:
             time.sleep(pause)
             pause = min(2.0, pause * 1.5)
 
-    def _finish(self, job: bigquery.job.base._AsyncJob) -> Any:  # noqa: ANN401 - rows, or the job
+    def _finish(self, job: bigquery.job.base._AsyncJob, **options: Any) -> Any:  # noqa: ANN401 - rows, or the job
         """Return the result of `job`. Waiting in `job.result` instead would repeat requests within its own budget."""
         self._wait(job)
         # Load jobs have neither number.
         self.costs += Costs(getattr(job, "total_bytes_billed", 0) or 0, getattr(job, "slot_millis", 0) or 0)
-        return job.result(**self.no_retry)
+        return job.result(**self.no_retry, **options)
