@@ -1,4 +1,4 @@
-"""Run local-bigquery with the system variables that a load reads: `python -m txn_assets.local.bigquery_server`.
+"""Run local-bigquery with cheap look-ups and the system variables of a load: `... -m txn_assets.local.bigquery_server`.
 
 It takes the arguments of the command `local-bigquery`, which knows `@@script.job_id` but not the other two variables.
 The supervisor starts it in `.venv-servers`; see bigquery.py.
@@ -12,6 +12,8 @@ from local_bigquery import cli
 from local_bigquery.jobs import query
 from local_bigquery.sql.translate import Context
 
+from txn_assets.local import bigquery_lookups
+
 
 def with_script_variables(*args: Any, system: Mapping[str, Any] | None = None, **options: Any) -> Context:  # noqa: ANN401 - those of `Context`
     """Return the context of a query, which bills nothing."""
@@ -21,4 +23,5 @@ def with_script_variables(*args: Any, system: Mapping[str, Any] | None = None, *
 
 if __name__ == "__main__":
     query.Context = with_script_variables
+    bigquery_lookups.install()
     cli.main()
