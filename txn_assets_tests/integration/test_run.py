@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from txn_assets.cli import main
 from txn_assets.defs.io_managers.values import ValuesIOManager
 from txn_assets.environment import project_root
 from txn_assets.run import run
@@ -24,10 +26,19 @@ def _dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
 
 
-def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "txn_assets.run", *arguments], capture_output=True, text=True, check=False
-    )
+type Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that runs `txn run` in this process; a process of its own takes seconds to start."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code = main(["run", *arguments])
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return call
 
 
 def test_summary(deployment: Deployment) -> None:
@@ -74,7 +85,8 @@ def test_failure_is_one_sentence(deployment: Deployment, tmp_path: Path) -> None
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row(quantity="0")))
 
-    done = _command(str(file))
+    program = [sys.executable, "-m", "txn_assets.run", str(file)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
     summary = done.stdout.partition("\n\n")[2]
@@ -110,7 +122,7 @@ def test_failed_check(deployment: Deployment, tmp_path: Path) -> None:
     ],
 )
 def test_refusals(
-    deployment: Deployment,
+    command: Command,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     environ: dict[str, str],
@@ -120,19 +132,19 @@ def test_refusals(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
 
-    done = _command(*arguments)
+    done = command(*arguments)
 
     assert done.returncode == 1
     assert done.stderr.startswith(sentence) or sentence in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_name_that_the_bucket_refuses(deployment: Deployment, tmp_path: Path) -> None:
+def test_name_that_the_bucket_refuses(command: Command, tmp_path: Path) -> None:
     """A name that the landing zone refuses is reported in one sentence with the cause that the bucket gave."""
     file = tmp_path / f"{'n' * 240}.csv"
     file.write_bytes(make_file(make_row()))
 
-    done = _command(str(file))
+    done = command(str(file))
 
     assert done.returncode == 1
     assert "is not landed" in done.stderr
@@ -140,19 +152,19 @@ def test_name_that_the_bucket_refuses(deployment: Deployment, tmp_path: Path) ->
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_name_that_is_too_long_for_derived_names(deployment: Deployment, tmp_path: Path) -> None:
+def test_name_that_is_too_long_for_derived_names(command: Command, tmp_path: Path) -> None:
     """A file is not landed if its name fits the landing zone but the quarantine's name would be too long."""
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row()))
 
-    done = _command("--name", f"{'d/' * 495}a.csv", str(file))
+    done = command("--name", f"{'d/' * 495}a.csv", str(file))
 
     assert done.returncode == 1
     assert "land the file under a name of at most" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_store_that_refuses_before_the_file_lands(deployment: Deployment, tmp_path: Path) -> None:
+def test_store_that_refuses_before_the_file_lands(deployment: Deployment, command: Command, tmp_path: Path) -> None:
     """If a store cannot say what a file would replace, its cause is reported in one sentence, and nothing lands."""
     deployment.load("a.csv", make_row())
     landed = deployment.objects()
@@ -160,7 +172,7 @@ def test_store_that_refuses_before_the_file_lands(deployment: Deployment, tmp_pa
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row(price="5.00")))
 
-    done = _command(str(file))
+    done = command(str(file))
 
     assert done.returncode == 1
     assert done.stderr.startswith(f"{file} is not landed: PostgreSQL table {deployment.pg_table} cannot be loaded: ")
@@ -168,14 +180,16 @@ def test_store_that_refuses_before_the_file_lands(deployment: Deployment, tmp_pa
     assert deployment.objects() == landed
 
 
-def test_unknown_executor(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_executor(
+    deployment: Deployment, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An unknown value of TXN_EXECUTOR is refused before the file lands."""
     monkeypatch.setenv("TXN_CONFIG", str(deployment.config_path))
     monkeypatch.setenv("TXN_EXECUTOR", "fastest")
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row()))
 
-    done = _command(str(file))
+    done = command(str(file))
 
     assert done.returncode == 1
     assert "TXN_EXECUTOR is 'fastest'" in done.stderr
@@ -187,7 +201,11 @@ def test_unknown_executor(deployment: Deployment, tmp_path: Path, monkeypatch: p
     ("password", "sentence"), [(None, "TXN_PG_PASSWORD is not set"), ("secret", "no usable Google credentials")]
 )
 def test_gcp_without_secrets(
-    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str | None, sentence: str
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    password: str | None,
+    sentence: str,
 ) -> None:
     """On the gcp target, whatever is missing is reported in one sentence."""
     file = tmp_path / "a.csv"
@@ -198,7 +216,7 @@ def test_gcp_without_secrets(
     for name, value in (environ | ({"TXN_PG_PASSWORD": password} if password else {})).items():
         monkeypatch.setenv(name, value)
 
-    done = _command(str(file))
+    done = command(str(file))
 
     assert done.returncode == 1
     assert sentence in done.stderr
@@ -231,14 +249,14 @@ def test_make_takes_name_and_replace() -> None:
     assert both.stdout.split() == ["-m", "txn_assets.cli", "run", "--name", "b$c.csv", "--replace", "--", "a.csv"]
 
 
-def test_missing_key(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_key(deployment: Deployment, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A keyed hash without its key is refused in one sentence that names the variable, before the file lands."""
     monkeypatch.delenv("TXN_HASH_KEY", raising=False)
     deployment.configure({"security": {"hash": {"algorithm": "hmac-sha256", "key_id": "2026-11"}}})
     file = tmp_path / "a.csv"
     file.write_bytes(make_file(make_row()))
 
-    done = _command(str(file))
+    done = command(str(file))
 
     assert done.returncode == 1
     assert "TXN_HASH_KEY has 0 bytes: set it to a secret" in done.stderr
