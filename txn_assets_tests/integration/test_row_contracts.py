@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -174,19 +175,16 @@ def test_dropped_columns_stay_in_the_tables(loader: Loader) -> None:
     assert set(loader.load(new, "a.csv", PARCEL).values()) == {Action.LOAD}
 
 
-@pytest.mark.parametrize(("key", "kinds"), [("bigquery", "NUMERIC instead of STRING"), ("postgres", "instead of text")])
-def test_changed_kind_is_refused(loader: Loader, key: str, kinds: str) -> None:
+def test_changed_kind_is_refused(loader: Loader) -> None:
     """A column whose kind was changed is refused in one sentence, and the rows that are there stay."""
     loader.load(parcels(), "a.csv", PARCEL)
-    new = parcels(RetypedParcel)
-    store = loader.services.of(new).stores[key]
+    new = loader.services.of(parcels(RetypedParcel)).stores
 
-    with pytest.raises(StoreError) as raised:
-        store.retry_transient(lambda: store.load([], "run"))
+    for key, kinds in {"bigquery": "NUMERIC instead of STRING", "postgres": "instead of text"}.items():
+        with pytest.raises(StoreError, match=f"fee .*{kinds}"):
+            new[key].retry_transient(partial(new[key].load, [], "run"))
 
-    assert "fee" in str(raised.value)
-    assert kinds in str(raised.value)
-    assert len(loader.rows(parcels(), "a.csv")[key]) == 1
+    assert [len(rows) for rows in loader.rows(parcels(), "a.csv").values()] == [1, 1, 1]
 
 
 def test_bigquery_reads_only_the_partitions_of_the_days(loader: Loader) -> None:
