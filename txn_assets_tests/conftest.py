@@ -39,5 +39,8 @@ def deployment(stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the daemon's test first: it mostly waits, so the other tests can run at the same time."""
-    items.sort(key=lambda item: item.path.name != "test_daemon.py")
+    """Run the daemon's test first: it mostly waits, so the other tests can run at the same time.
+
+    Run the unit tests last: their files are short, so no worker goes on long after the others have ended.
+    """
+    items.sort(key=lambda item: (item.path.name != "test_daemon.py", item.path.parent.name == "unit"))
