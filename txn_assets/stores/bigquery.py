@@ -323,7 +323,7 @@ def _names(names: Sequence[str]) -> bigquery.ArrayQueryParameter:
 def make_store(config: PipelineConfig, feed: Feed, clients: Clients, run_files: RunFiles) -> BigQueryStore:
     """Return the BigQuery table of `feed`."""
     warehouse = config.data_warehouse
-    tables = {one: Tables(warehouse.project_id, warehouse.dataset, one) for one in feeds_of(config)}
+    tables = {one: Tables(warehouse.project_id, warehouse.dataset, one) for one in (*feeds_of(config), feed)}
     return BigQueryStore(
         clients=clients,
         run_files=run_files,

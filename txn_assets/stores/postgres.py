@@ -351,5 +351,5 @@ def _days_of(files: Sequence[HashedFile]) -> dict[str, list[Any]]:
 
 def make_store(config: PipelineConfig, feed: Feed, clients: Clients, run_files: RunFiles) -> PostgresStore:
     """Return the PostgreSQL table of `feed`."""
-    tables = {one: Table(config.data_warehouse.postgres.schema_, one) for one in feeds_of(config)}
+    tables = {one: Table(config.data_warehouse.postgres.schema_, one) for one in (*feeds_of(config), feed)}
     return PostgresStore(clients=clients, run_files=run_files, table=tables[feed], neighbors=tuple(tables.values()))
