@@ -1,0 +1,55 @@
+"""The embedded BigQuery finds the same tables in the metadata of a lake as in DuckDB's list of all tables."""
+
+import subprocess
+from pathlib import Path
+
+from txn_assets.environment import project_root, servers_environment
+from txn_assets_tests.local.conftest import Stack
+
+PROGRAM = """
+from pathlib import Path
+from local_bigquery.settings import settings
+settings.data_dir, settings.default_project_id = Path(), "a-project"
+from local_bigquery.engine import database
+from txn_assets.local import bigquery_lookups
+
+def found():
+    names = ("kept", "Kept", "empty", "gone", "again", "old", "new", "view", "gone_view", "p:job")
+    places = (("a-project", "local"), ("a-project", "other"), ("a-project", "nowhere"), ("none", "local"))
+    return {
+        (*place, name): database.objects(*place, name)
+        for place in (*places, ("emulator", "_results"))
+        for name in names
+    }
+
+for statement in (
+    "CREATE TABLE {}.kept (a INT NOT NULL)", "INSERT INTO {}.kept VALUES (1), (2)", "DELETE FROM {}.kept WHERE a = 1",
+    "CREATE TABLE {}.empty (a INT)", "CREATE TABLE {}.gone (a INT)", "DROP TABLE {}.gone",
+    "CREATE TABLE {}.again (a INT)", "DROP TABLE {}.again", "CREATE TABLE {}.again AS SELECT 1 AS a",
+    "CREATE TABLE {}.old (a INT)", "ALTER TABLE {}.old RENAME TO new", "ALTER TABLE {}.kept ADD COLUMN b INT",
+    "CREATE VIEW {}.view AS SELECT 1 AS a", "CREATE VIEW {}.gone_view AS SELECT 1 AS a", "DROP VIEW {}.gone_view",
+    'CREATE SCHEMA "a-project".other', 'CREATE TABLE "a-project".other.kept (a INT)',
+    'CREATE TABLE emulator._results."p:job" AS SELECT 1 AS a',
+):
+    database.execute(statement.format('"a-project".local'))
+before = found()
+bigquery_lookups.install()
+assert found() == before, (before, found())
+print(sum(map(bool, before.values())))
+"""
+
+
+def test_same_tables(stack: Stack, tmp_path: Path) -> None:
+    """Tables, views and results are found or not as before, with the same kind and number of rows."""
+    environment = {"HOME": str(stack.home / "stack" / "bigquery-home"), "PYTHONPATH": str(project_root())}
+
+    done = subprocess.run(
+        [servers_environment() / "bin" / "python", "-c", PROGRAM],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
