@@ -21,7 +21,7 @@ from txn_assets.defs.executor import in_process_executor, threaded_executor
 from txn_assets.defs.run_liveness import FOLDER, RunLocks
 from txn_assets.environment import project_root
 from txn_assets.files.arrival import KEY_TAG
-from txn_assets.job import execute
+from txn_assets.job import define_job, execute
 from txn_assets_tests.deployment import SINKS, Deployment, make_file, many_rows
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -335,13 +335,17 @@ def test_lock_of_a_run_in_process(instance: dg.DagsterInstance) -> None:
 
 
 def test_load_in_process(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TXN_EXECUTOR=in_process loads a file into the three stores, in Dagster's own in-process executor."""
+    """TXN_EXECUTOR=in_process loads a file into the three stores, in Dagster's own in-process executor.
+
+    The run defines its job once, however often Dagster asks for it.
+    """
     monkeypatch.setenv("TXN_EXECUTOR", "in_process")
 
     result = deployment.load("a.csv", *many_rows(3))
 
     assert [event for event in result.all_events if "Executing steps in process" in (event.message or "")]
     assert len(deployment.rows_everywhere("a.csv")) == 3
+    assert define_job.cache_info().misses == 1
 
 
 WITHOUT_A_NAME = """
