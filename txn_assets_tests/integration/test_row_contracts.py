@@ -181,7 +181,7 @@ def test_changed_kind_is_refused(loader: Loader) -> None:
     new = loader.services.of(parcels(RetypedParcel)).stores
 
     for key, kinds in {"bigquery": "NUMERIC instead of STRING", "postgres": "instead of text"}.items():
-        with pytest.raises(StoreError, match=f"fee .*{kinds}"):
+        with pytest.raises(StoreError, match=f"fee.*{kinds}"):
             new[key].retry_transient(partial(new[key].load, [], "run"))
 
     assert [len(rows) for rows in loader.rows(parcels(), "a.csv").values()] == [1, 1, 1]
