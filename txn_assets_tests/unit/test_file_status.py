@@ -1,6 +1,7 @@
 """The verdict on a file version, from every combination of facts."""
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from txn_assets.files.file_status import (
     judge,
     refusal_metadata,
 )
-from txn_assets.files.ledger import FileVersion, LoadRecord, Totals
+from txn_assets.files.ledger import FileVersion, LoadDetails, LoadRecord, Totals
 from txn_assets.files.report import ValidationReport
 
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
@@ -63,6 +64,24 @@ def test_all_rows_loaded() -> None:
     assert (status.state, status.rows, status.valid, status.rejected) == (State.LOADED, 4, 4, {})
     assert status.run_id == "run-of-load"
     assert [holding.rows for holding in status.stores.values()] == [4, 4, 4]
+
+
+def test_times_and_reasons_of_a_load() -> None:
+    """The ledger says when and how long, and why rows were rejected; a load is finished once every store has it."""
+    landed = NOW - dt.timedelta(minutes=2)
+    details = LoadDetails(6, 2, {"price: negative": 2}, landed, NOW, {"validate": 1.0, "hash": 0.5, "load": 2.0})
+    held = {label: replace(record(), details=details) for label in STORES}
+    known = Facts(feed="transactions", live=version(), held=held)
+    status = judge(version(), known)
+    assert status
+    assert (status.landed_at, status.started_at, status.loaded_at) == (landed, NOW, NOW)
+    assert (status.rejected, status.size) == ({"price: negative": 2}, 10)
+    assert (status.seconds, status.stores["GCS"].seconds) == ({"validate": 1.0, "hash": 0.5}, 2.0)
+
+    missing = judge(version(), replace(known, held=held | {"GCS": None}))
+    assert missing
+    assert (missing.landed_at, missing.loaded_at) == (landed, None)
+    assert status_of(*STORES).landed_at == NOW
 
 
 def test_some_rows_rejected() -> None:
