@@ -69,7 +69,7 @@ class BigQueryStore(Store):
         started = time.monotonic()
         with self._jobs() as jobs:
             types = self._prepare(jobs)
-            if notice := bigquery_view.keep(jobs.client, self.tables, self.neighbors, self.clients.no_retry):
+            if notice := bigquery_view.keep(jobs, self.tables, self.neighbors):
                 self.notices.add(notice)
             inexact = statements.inexact_columns(self.tables, types)
             files = [self.as_held(file, inexact=inexact) for file in files]

@@ -7,6 +7,7 @@ from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.cloud import bigquery
 
 from txn_assets.stores import bigquery_tables, google_errors, status_view
+from txn_assets.stores.bigquery_jobs import Jobs
 from txn_assets.stores.bigquery_sql import Tables
 from txn_assets.stores.status_view import VIEW
 
@@ -21,13 +22,18 @@ def select(tables: Tables) -> str:
     )
 
 
-def keep(
-    client: bigquery.Client, tables: Tables, neighbors: Sequence[Tables], no_retry: Mapping[str, Any]
-) -> str | None:
+def create(tables: Tables, shown: Sequence[Tables], description: str) -> str:
+    """Return the statement that creates or replaces the view beside `tables` over the ledgers of `shown`."""
+    text = " UNION ALL ".join(map(select, shown))
+    return f"CREATE OR REPLACE VIEW {tables.quoted(VIEW)} OPTIONS (description = '{description}') AS {text}"
+
+
+def keep(jobs: Jobs, tables: Tables, neighbors: Sequence[Tables]) -> str | None:
     """Create or replace the view if it does not show `tables` as it should; `neighbors` are the tables of all feeds.
 
     Return a message if that fails for good, because a load does not need the view.
     """
+    client, no_retry = jobs.client, jobs.no_retry
     place, feeds = tables.id_of(VIEW), [one.feed for one in neighbors]
     try:
         found = client.get_table(place, **no_retry)
@@ -39,19 +45,14 @@ def keep(
     if found and status_view.is_current(found.description, feeds, select(tables)):
         return None
     shown = [one for one in neighbors if _has_details(client, one, no_retry)]
-    view = found or bigquery.Table(place)
-    view.view_query = " UNION ALL ".join(map(select, shown))
-    view.description = status_view.describe(feeds, map(select, shown))
+    # A statement, because local-bigquery keeps the query of a view whose resource is updated.
+    statement = create(tables, shown, status_view.describe(feeds, map(select, shown)))
     try:
-        if found:
-            client.update_table(view, ["view_query", "description"], **no_retry)
-        else:
-            client.create_table(view, exists_ok=True, **no_retry)
+        jobs.query(statement)
     except GoogleAPICallError as error:
-        # 412: the load of another feed has just replaced the view. The next load looks again.
-        if google_errors.is_transient(error) or google_errors.is_precondition_failure(error):
-            return None
-        remedy = f"Its owner can run: CREATE OR REPLACE VIEW `{place}` AS {view.view_query}"
+        if google_errors.is_transient(error):
+            return None  # The next load looks again.
+        remedy = f"The owner of the dataset can run: {statement}"
         return status_view.not_kept(place, google_errors.explain(error, place).rstrip("."), remedy)
     return None
 

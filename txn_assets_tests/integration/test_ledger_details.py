@@ -20,6 +20,11 @@ BAD = (make_row(transaction_id="T9", product="", price="-1"), make_row(transacti
 REASONS = {"product: missing": 2, "price: greater_than_equal": 1}
 REJECTS = [(4, "price", "greater_than_equal"), (4, "product", "missing"), (5, "product", "missing")]
 
+REFUNDS = make_file(
+    "R1,T1,damaged,5.00,2023-10-01T12:00:00+00:00,",
+    header="refund_id,transaction_id,reason,amount,refunded_at,partial",
+)
+
 type Rows = list[dict[str, Any]]
 
 
@@ -61,7 +66,10 @@ class Snapshot:
 
 @dataclass
 class History:
-    """A file that was loaded, replayed, loaded under other rules, and replaced by a version without rejected rows."""
+    """A file that was loaded, replayed, loaded under other rules, and replaced by a version without rejected rows.
+
+    After that, a file of another feed is loaded.
+    """
 
     deployment: Deployment
     generations: list[int] = field(default_factory=list)
@@ -84,7 +92,7 @@ def history(stack_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         patch.setenv("TXN_TARGET", "local")
         config = tmp_path_factory.mktemp("history") / "pipeline_config.yaml"
         patch.setenv("TXN_CONFIG", str(config))
-        make_config(config)
+        make_config(config, {"feeds": {"refunds": {}}})
         with Deployment.temporary(config) as deployment:
             made = History(deployment)
             made.generations.append(deployment.land("a.csv", make_file(*many_rows(3), *BAD)))
@@ -94,6 +102,9 @@ def history(stack_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             made.load()
             made.generations.append(deployment.land("a.csv", make_file(*many_rows(4))))
             made.load()
+            deployment.land("r.csv", REFUNDS, feed="refunds")
+            assert deployment.materialize("r.csv", feed="refunds").success
+            made.snapshots.append(Snapshot.of(deployment))
             yield made
 
 
@@ -137,7 +148,7 @@ class TestHistory:
 
     def test_version_without_rejects_adds_none(self, history: History, engine: str) -> None:
         """A version without rejected rows replaces the earlier one in the ledger, and notes no rejects."""
-        before, after = history.snapshots[2:]
+        before, after = history.snapshots[2:4]
         assert after.rejects[engine] == before.rejects[engine]
         newest = max(after.loads[engine], key=lambda row: row["generation"])
         assert (newest["rejected"], as_json(newest["reasons"])) == (0, {})
@@ -159,6 +170,11 @@ class TestHistory:
         assert first["seconds"] == pytest.approx(sum(as_json(row["stage_seconds"]).values()))
         tables = {"bigquery": history.deployment.bq_table, "postgres": history.deployment.pg_table}
         assert (last["feed"], last["table_name"]) == ("transactions", tables[engine])
+
+    def test_view_shows_the_files_of_all_feeds(self, history: History, engine: str) -> None:
+        """The first load of another feed adds its files to the view."""
+        found = {row["feed"]: (row["source_file"], row["records"]) for row in history.snapshots[4].status[engine]}
+        assert found == {"transactions": ("a.csv", 4), "refunds": ("r.csv", 1)}
 
 
 def test_lake_says_it_too(history: History) -> None:
