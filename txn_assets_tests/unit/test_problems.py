@@ -31,6 +31,7 @@ def test_a_pause_changes_nothing(runs: list[EndedRun], pause: int) -> None:
     second, after = State.parse(first.text()).seen(runs[pause:], after=9, now=NOW)
 
     assert second == at_once
+    assert not {one.key for one in news.recovered} & at_once.problems.keys()
     # What recovers within one look is told once, with the last cause.
     told = {one.key for one in (*before.new, *after.new)}
     assert {one.key for one in news.new} == told
@@ -102,6 +103,12 @@ def test_check_that_is_not_about_files() -> None:
         "- failed check landing_zone: no_stuck_files (stuck files 3) (run r)",
         "- check landing_zone: no_stuck_files recovered",
     ]
+
+
+def test_check_without_a_run_is_no_run() -> None:
+    """The heartbeat counts runs, not the checks that a sensor evaluates."""
+    state, _ = State().seen([EndedRun(run_id="", where="", succeeded=True)], after=1, now=NOW)
+    assert (state.succeeded, state.failed) == (0, 0)
 
 
 def test_one_heartbeat_a_day() -> None:
