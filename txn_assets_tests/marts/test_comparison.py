@@ -1,16 +1,16 @@
-"""A comparison that a refresh overtakes: it reads the mart again, and gives up without an error."""
+"""What a comparison of the engines finds, and what it does when a refresh overtakes it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 
-from txn_assets.marts.comparison import LOOKS, compare
+from txn_assets.marts.comparison import LOOKS, Comparison, compare
 from txn_assets.marts.mart import MARTS, Mart, MartTotals
 from txn_assets.marts.postgres import PostgresMarts
-from txn_assets_tests.deployment import Deployment
+from txn_assets_tests.deployment import Deployment, make_row
 from txn_assets_tests.marts.conftest import opened
 
-SALES = MARTS["pg_sales"]
+SALES, PRODUCTS = MARTS["pg_sales"], MARTS["sales_by_product"]
 
 
 @dataclass(kw_only=True)
@@ -51,3 +51,27 @@ def test_refresh_during_the_comparison(with_marts: Deployment) -> None:
         assert next(looks) == 2
         assert during(refresh) == (["pg_sales was refreshed while it was read: run the check again."], False)
         assert next(rows) == 1 + LOOKS
+
+
+def test_differences(with_marts: Deployment) -> None:
+    """A mart that was never computed, one that somebody changed, and engines with other files are told apart."""
+    with opened(with_marts) as marts:
+        never = "sales_by_product has never been computed in {}: refresh it."
+        assert compare(marts, PRODUCTS) == Comparison([never.format("PostgreSQL"), never.format("BigQuery")])
+
+        with_marts.load("a.csv", make_row())
+        marts.postgres.refresh(PRODUCTS)
+        marts.bigquery.refresh(PRODUCTS)
+        assert compare(marts, PRODUCTS) == Comparison([])
+
+        table = f"{with_marts.config.data_mart.dataset}.{PRODUCTS.name}"
+        with_marts.pg.execute(f"UPDATE {table} SET transaction_count = 2")
+        changed = compare(marts, PRODUCTS)
+        assert changed.is_certain
+        assert changed.wrong[0].startswith("PostgreSQL: sales_by_product counts transactions 2 instead of 1: ")
+
+        with_marts.load("b.csv", make_row(transaction_id="T002"))
+        marts.postgres.refresh(PRODUCTS, force=True)
+        behind = compare(marts, PRODUCTS)
+        assert not behind.is_certain
+        assert behind.wrong[0].startswith("sales_by_product was computed from other versions of the files in BigQuery")
