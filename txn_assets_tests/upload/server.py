@@ -17,7 +17,7 @@ from txn_assets.local import ports
 from txn_assets.local.home import tail
 from txn_assets_tests.deployment import Deployment
 
-START_SECONDS = 150.0
+START_SECONDS = 300.0
 NO_DAGSTER = "http://127.0.0.1:9"
 """The address of a Dagster that does not answer: the service runs none of its own, and leaves files to the sensor."""
 
@@ -82,7 +82,7 @@ class Service:
         """Let `peak_bytes` begin at what is resident now; see proc_pid_clear_refs(5)."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
-    def stop(self, seconds: float = 30.0) -> int:
+    def stop(self, seconds: float = 90.0) -> int:
         """Stop the service in an orderly way and return its exit code; kill it if it takes too long."""
         self.process.send_signal(signal.SIGTERM)
         try:

@@ -2,19 +2,16 @@
 
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
 
-from txn_assets.environment import txn_home
-from txn_assets.local.home import Home
-from txn_assets_tests.deployment import Deployment, make_file, make_row, many_rows
-from txn_assets_tests.upload.many import upload_at_once
+from txn_assets_tests.deployment import Deployment
+from txn_assets_tests.upload.many import big_file, is_spooled, upload_at_once, wait_until
 from txn_assets_tests.upload.server import Service, serving
 from txn_assets_tests.upload.test_receiving import FILE, is_problem
 
@@ -23,28 +20,6 @@ CONFIG = {
     "upload": {"idle_seconds": 3, "max_bytes": 200 << 20, "max_uploads": 100, "max_uploads_per_subject": 100},
 }
 CSV = {"Content-Type": "text/csv", "Prefer": "wait=0"}
-
-
-def big_file(marker: str, mebibytes: int = 10) -> bytes:
-    """Return a file whose first row has `marker`, and that takes more than one chunk."""
-    block = "".join(f"{row}\n" for row in many_rows(20_000)).encode()
-    return make_file(make_row(product=marker)) + block * (mebibytes * (1 << 20) // len(block) + 1)
-
-
-def is_spooled(marker: str) -> bool:
-    """Return whether the local GCS has a session of a resumable upload with `marker` in its first row."""
-    for path in Home(txn_home()).gcs_spool.iterdir():
-        with suppress(FileNotFoundError), path.open("rb") as file:
-            if marker.encode() in file.read(200):
-                return True
-    return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 class Slow:
@@ -158,7 +133,10 @@ def test_upload_ends_before_the_service(
 
 
 def test_concurrent_uploads(service: Service, threads: ThreadPoolExecutor) -> None:
-    """Of 60 uploads at once, six break off and six have a wrong digest. The others land whole, and nothing else."""
+    """Of 60 uploads at once, six break off, six have a wrong digest, and six are overtaken.
+
+    The others land whole, and so do those that overtook, and nothing else lands.
+    """
     before = service.objects()
     accepted = upload_at_once(service, threads, 60)
     assert len(accepted) == 48
