@@ -51,8 +51,10 @@ def test_names_that_begin_alike(orders: Deployment) -> None:
     assert found == {
         ("order", "(source_file)"),
         ("order", "(item_day)"),
+        ("order_rejects", "(source_file)"),
         ("order_item", "(source_file)"),
         ("order_item", "(day)"),
+        ("order_item_rejects", "(source_file)"),
     }
 
 
