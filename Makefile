@@ -59,12 +59,11 @@ test: setup ## Unit, property and integration tests against the embedded servers
 		$(FAULTS:%=--ignore %) --ignore txn_assets_tests/ui
 
 .PHONY: ui-test
-ui-test: setup ## Use Dagster's UI and the upload page in a real browser, Debian's chromium
-	@.venv/bin/pytest -q txn_assets_tests/ui
+ui-test: setup ## Use Dagster's UI and the upload page in Debian's chromium, and take the pictures of the docs again
+	@.venv/bin/pytest -q txn_assets_tests/ui --screenshots docs/images
 
 .PHONY: screenshots
-screenshots: setup ## Take the pictures of the docs, docs/images/*.png, while `make ui-test` runs
-	@.venv/bin/pytest -q txn_assets_tests/ui --screenshots docs/images
+screenshots: ui-test ## The same: docs/images/*.png come out of that test
 
 .PHONY: bench
 bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m
