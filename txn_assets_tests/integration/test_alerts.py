@@ -102,7 +102,7 @@ def test_receiver_that_is_down(deployment: Deployment, receiver: Receiver) -> No
 
 
 def test_batch_of_failing_files(deployment: Deployment, receiver: Receiver) -> None:
-    """A run in which all files but one fail is one message with one line, and the good one is not in it."""
+    """A run in which all files but one fail is one message with one line, and the good file is not in it."""
     names = [f"{n:03}.csv" for n in range(15)]
     for name in names:
         deployment.land(name, make_file(make_row()) if name == "007.csv" else make_file(make_row(price="x")))
