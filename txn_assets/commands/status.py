@@ -117,6 +117,7 @@ def history_as_json(history: "FileHistory") -> dict[str, Any]:
             "rows": one.load.details.records if one.load.details else None,
             "valid": one.load.totals.rows,
             "rejected": dict(one.load.details.reasons) if one.load.details else {},
+            "erased": one.load.details.erased if one.load.details else 0,
             "landed_at": _moment(one.load.details.landed_at if one.load.details else None),
             "loaded_at": _moment(one.load.loaded_at),
             "run_id": one.load.run_id,
@@ -145,6 +146,7 @@ def _as_json(status: "FileStatus") -> dict[str, Any]:
         "rows": status.rows,
         "valid": status.valid,
         "rejected": dict(status.rejected),
+        "erased": status.erased,
         "quarantine": status.quarantine or None,
         "stores": stores,
         "run": {"id": status.run_id, "url": status.url or None} if status.run_id else None,
@@ -175,6 +177,7 @@ def _history_text(history: "FileHistory") -> str:
         rows = f"{status.rows:,} in the file, " if status.rows is not None else ""
         lines.append(f"  rows        {rows}{status.valid:,} valid")
     lines += [f"  rejected    {count:>8,}  {reason}" for reason, count in status.rejected.items()]
+    lines += [f"  erased      {status.erased:>8,}"] if status.erased else []
     lines += [f"  quarantine  {status.quarantine}"] if status.quarantine else []
     for label, one in status.stores.items():
         if one.rows is None:
@@ -188,9 +191,10 @@ def _history_text(history: "FileHistory") -> str:
     for version in history.versions:
         load = version.load
         rejected = f", {load.details.rejected:,} rejected" if load.details and load.details.rejected else ""
+        erased = f", {load.details.erased:,} erased" if load.details and load.details.erased else ""
         held = f"  in {', '.join(version.stores)}" if version.stores else "  replaced"
         loaded = f"loaded {_shown(load.loaded_at)} UTC{held}"
-        lines.append(f"    {load.file.generation}  {_rows(load.totals.rows)}{rejected}, {loaded}")
+        lines.append(f"    {load.file.generation}  {_rows(load.totals.rows)}{rejected}{erased}, {loaded}")
     return "\n".join(lines) + "\n"
 
 
@@ -218,7 +222,7 @@ def _padded(cell: str, width: int) -> str:
 def _row(status: "FileStatus") -> tuple[str, ...]:
     valid = "-" if status.valid is None else f"{status.valid:,}"
     known = status.rows is not None and status.valid is not None
-    rejected = f"{(status.rows or 0) - (status.valid or 0):,}" if known else "-"
+    rejected = f"{(status.rows or 0) - (status.valid or 0) - status.erased:,}" if known else "-"
     feed = "" if status.feed == "transactions" else f" ({status.feed})"
     moments = _shown(status.landed_at), _shown(status.loaded_at)
     return str(status.state), valid, rejected, *moments, f"{status.version.name}{feed}"

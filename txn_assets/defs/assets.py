@@ -187,6 +187,7 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
         "records": report.records,
         "dagster/partition_row_count": report.valid,
         "rejected": report.rejected,
+        "erased": report.erased,
         "generation": str(version.generation),
         "bytes": dg.MetadataValue.int(version.size),
         "reasons": dg.MetadataValue.json(dict(report.reasons)),
@@ -200,6 +201,7 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
     }
     context.add_asset_metadata(metadata, partition_key=version.name)
     counts = {"valid": report.valid, "rejected": report.rejected}
+    counts |= {"erased": report.erased} if report.erased else {}
     log.emit(processed(stage, version.name, report.records, seconds, **counts))
     if report.records and not report.valid:
         message = (
@@ -272,12 +274,14 @@ def _hash(context: dg.AssetExecutionContext, services: Services, file: Validated
             "fingerprint": f"{totals.fingerprint:015x}",
             "key_id": hashed.key_id,
             "generation": str(file.version.generation),
+            "erased": hashed.erased,
             **speed(totals.rows, seconds),
             **overview(services, hashed, file.report, files=log.files),
         },
         partition_key=file.version.name,
     )
-    log.emit(processed(_stage(context), file.version.name, totals.rows, seconds))
+    counts = {"erased": hashed.erased} if hashed.erased else {}
+    log.emit(processed(_stage(context), file.version.name, totals.rows, seconds, **counts))
     return hashed
 
 

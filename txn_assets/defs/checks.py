@@ -87,7 +87,7 @@ def _make_checks_of_valid_rows(feed: Feed, validated: dg.AssetsDefinition) -> It
 
 
 def every_row_accounted_for(files: ValidatedFiles) -> dg.AssetCheckResult:
-    """Check that rows in = valid + rejected."""
+    """Check that rows in = valid + rejected + erased."""
     wrong = _wrong(files, ValidationReport.unaccounted)
     return _result(wrong, severity=ERROR, metadata={"records": sum(file.report.records for file in files)})
 

@@ -33,6 +33,7 @@ class Summary:
     Attributes:
         failures: a sentence for each failed check of severity ERROR and each failed step.
         counts: what `validated_<feed>` recorded; empty if the run did not get that far.
+        erased: rows that were left out because of an erasure request.
         stores: rows that each store was found to have, and what the load did; None for what is not known.
         changes: what the new version changed in the stores that compare it.
         stages: seconds of each stage.
@@ -45,6 +46,7 @@ class Summary:
     failures: tuple[str, ...]
     warnings: tuple[str, ...]
     counts: Mapping[str, Any]
+    erased: int
     stores: Mapping[str, tuple[int | None, str | None]]
     changes: tuple[str, ...]
     stages: Mapping[str, float]
@@ -58,15 +60,21 @@ class Summary:
         actions = {action for _, action in self.stores.values()}
         return next((action.value for action in Action if action.value in actions), "failed")
 
+    @property
+    def valid(self) -> int:
+        """Number of rows to load: what is neither rejected nor erased."""
+        return int(self.counts.get("records", 0) - self.counts.get("rejected", 0)) - self.erased
+
     def text(self) -> str:
         """Return the summary for people: the outcome, then rows, stores, seconds and commands."""
         failures = [f"FAILED  {failure}" for failure in self.failures]
         lines = ["", *(failures or [f"{self.outcome.upper()}  {self._in_words()}"]), "", self.name]
         if self.counts:
             lines.append(f"  rows in   {self.counts['records']:>12,}")
-            lines.append(f"  valid     {self.counts['dagster/partition_row_count']:>12,}")
+            lines.append(f"  valid     {self.valid:>12,}")
             lines.append(f"  rejected  {self.counts['rejected']:>12,}")
             lines += [f"              {row}" for row in self.counts["rejected_rows"]]
+            lines += [f"  erased    {self.erased:>12,}"] if self.erased else []
         lines += [f"  warning     {warning}" for warning in self.warnings]
         for label, (rows, action) in self.stores.items():
             held = f"{'not loaded':>12}" if rows is None else f"{rows:>12,}"
@@ -83,7 +91,7 @@ class Summary:
         labels = list(self.stores)
         where = f"{', '.join(labels[:-1])} and {labels[-1]}"
         rejected = self.counts.get("rejected", 0)
-        valid, records = self.counts.get("dagster/partition_row_count", 0), self.counts.get("records", 0)
+        valid, records = self.valid, self.counts.get("records", 0)
         if self.outcome == Action.STAND_BACK.value:
             return f"{self.name}: the stores hold a newer version."
         quarantine = f"; {rejected:,} rejected, see {self.counts['quarantine']}" if rejected else ""
@@ -97,8 +105,9 @@ class Summary:
             "feed": self.feed.name,
             "run_id": self.run_id,
             "rows": self.counts.get("records"),
-            "valid": self.counts.get("dagster/partition_row_count"),
+            "valid": self.valid if self.counts else None,
             "rejected": self.counts.get("rejected"),
+            "erased": self.erased,
             "reasons": self.counts.get("reasons", {}),
             "quarantine": self.counts.get("quarantine") if self.counts.get("rejected") else None,
             "stores": {label: {"rows": rows, "action": action} for label, (rows, action) in self.stores.items()},
@@ -121,6 +130,7 @@ def summarize(
         if "rows_read_back" in check.metadata
     }
     sinks = {entry.label: _stage(feed, entry.asset(feed)) for entry in STORES}
+    validated = stages.get(_stage(feed, f"validated_{feed.name}"), {})
     return Summary(
         name=name,
         config=config,
@@ -128,7 +138,8 @@ def summarize(
         run_id=result.run_id,
         failures=tuple(failure for one in results for failure in find_failures(one)),
         warnings=tuple(_warnings(checks, name)),
-        counts=stages.get(_stage(feed, f"validated_{feed.name}"), {}),
+        counts=validated,
+        erased=(stages.get(_stage(feed, f"hashed_{feed.name}")) or validated).get("erased", 0),
         stores={
             label: (read_back.get(sink), stages[sink]["action"] if sink in stages else None)
             for label, sink in sinks.items()

@@ -54,6 +54,7 @@ class Findings:
     Attributes:
         rows, valid: number of rows, and of valid ones; None if the file was refused before they were counted.
         rejected: how often each "field: code" rejected a row.
+        erased: how many rows were left out of the rejected ones because of an erasure request.
         refusal: why the file as a whole was refused; '' if it was not.
     """
 
@@ -61,6 +62,7 @@ class Findings:
     valid: int | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
     refusal: str = ""
+    erased: int = 0
 
     @classmethod
     def of_metadata(cls, metadata: Mapping[str, str], generation: int) -> "Findings | None":
@@ -76,6 +78,7 @@ class Findings:
             valid=int(metadata["valid"]) if is_counted else None,
             rejected=json.loads(metadata["reasons"]) if is_counted else {},
             refusal=metadata["refused"] if is_refused else "",
+            erased=int(metadata.get("erased", 0)) if is_counted else 0,
         )
 
 
@@ -86,6 +89,7 @@ def findings_metadata(version: FileVersion, report: ValidationReport) -> dict[st
         "records": str(report.records),
         "valid": str(report.valid),
         "reasons": bounded_reasons(report.reasons, REASONS_BYTES),
+        "erased": str(report.erased),
     }
 
 
@@ -194,6 +198,7 @@ class FileStatus:
         rows: number of rows in the file; None while unknown.
         valid: how many of them are valid.
         rejected: how often each "field: code" rejected a row. A row may have several reasons.
+        erased: how many rows were left out or deleted because of an erasure request.
         stores: what each store has of this version, by label; stores whose ledgers were not read are left out.
         run_id: the run that loaded it or is about to.
         url: the page of the run in Dagster's UI, while Dagster knows it.
@@ -211,6 +216,7 @@ class FileStatus:
     rows: int | None = None
     valid: int | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
+    erased: int = 0
     stores: Mapping[str, StoreHolding] = field(default_factory=dict)
     run_id: str = ""
     url: str = ""
@@ -231,13 +237,14 @@ def judge(version: FileVersion, facts: Facts) -> FileStatus | None:
         return None
     state, message = _state(version, facts, records, run)
     findings = facts.findings or Findings()
-    rows, valid = findings.rows, findings.valid
+    details = next((record.details for record in records.values() if record.details), None)
+    rows, valid, erased = findings.rows, findings.valid, findings.erased
     if records and state in (State.LOADED, State.PARTLY):
         valid = next(iter(records.values())).totals.rows
+        erased = details.erased if details else 0
         # A file without rejected rows has no quarantine object.
-        rows = rows if facts.findings else valid
+        rows = rows if facts.findings else valid + erased
     loaded_by = next((record.run_id for record in records.values()), "")
-    details = next((record.details for record in records.values() if record.details), None)
     known = (facts.live, *(record.file for record in records.values()))
     sizes = (one.size for one in known if one and one.generation == version.generation)
     is_everywhere = not facts.unread and len(records) == len(facts.held)
@@ -249,6 +256,7 @@ def judge(version: FileVersion, facts: Facts) -> FileStatus | None:
         rows=rows,
         valid=valid,
         rejected=findings.rejected or (details.reasons if details else {}),
+        erased=erased,
         stores={label: _holding(records.get(label)) for label in facts.held},
         run_id=run.run_id if run else loaded_by,
         url=run.url if run else "",

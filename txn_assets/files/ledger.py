@@ -125,6 +125,8 @@ class LoadDetails:
         replaced_generation: the generation that the store held before; None if it held none.
         job_id: the BigQuery job that committed the load; '' in the other stores.
         bytes_billed: what that job had billed when it wrote the ledger row; None in the other stores.
+        erased: how many of the records were left out or deleted because of an erasure request: they count neither as
+            rows of the store nor as rejected.
     """
 
     records: int
@@ -136,6 +138,7 @@ class LoadDetails:
     replaced_generation: int | None = None
     job_id: str = ""
     bytes_billed: int | None = None
+    erased: int = 0
 
 
 @dataclass(frozen=True, slots=True)

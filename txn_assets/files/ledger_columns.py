@@ -49,6 +49,8 @@ def _read_json(value: Mapping[str, Any] | str | None) -> Mapping[str, Any]:
 
 
 _COUNT = LedgerKind("bigint", "INT64", lambda value: None if value is None else int(value))
+_NEW_COUNT = LedgerKind("bigint", "INT64", lambda value: int(value or 0))
+"""A count that earlier releases did not have, because there was nothing to count."""
 _MOMENT = LedgerKind("timestamp with time zone", "TIMESTAMP", _read_moment)
 _JSON = LedgerKind("jsonb", "STRING", _read_json, lambda value: json.dumps(dict(value)))
 _NAME = LedgerKind("text", "STRING", lambda value: str(value or ""), lambda value: value or None)
@@ -104,6 +106,7 @@ DETAILS = (
     LedgerColumn("replaced_generation", "details.replaced_generation", _COUNT, "replaced_generation"),
     LedgerColumn("job_id", "details.job_id", _NAME, "job_id"),
     LedgerColumn("bytes_billed", "details.bytes_billed", _COUNT, "bytes_billed"),
+    LedgerColumn("erased", "details.erased", _NEW_COUNT, "erased"),
 )
 DETAIL_COLUMNS = tuple(column.name for column in DETAILS)
 """Columns of a ledger that have `LoadDetails`; null in rows of earlier releases."""

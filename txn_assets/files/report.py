@@ -46,6 +46,7 @@ class ValidationReport:
         repeated_ids: how many row ids appear on more than one valid row.
         bare_quotes: how many rows have a quote inside an unquoted field, such as an inch sign.
         looks_like: what form the file seems to have if most rows are rejected in the configured one, else ''.
+        erased: how many rows would have been rejected, but are left out because of an erasure request.
     """
 
     records: int
@@ -57,12 +58,14 @@ class ValidationReport:
     repeated_ids: int
     bare_quotes: int = 0
     looks_like: str = ""
+    erased: int = 0
 
     def unaccounted(self) -> str | None:
-        """Return a message if a row is neither valid nor rejected, or is both, otherwise None."""
-        if self.records == self.valid + self.rejected:
+        """Return a message unless each row is exactly one of valid, rejected and erased, otherwise None."""
+        if self.records == self.valid + self.rejected + self.erased:
             return None
-        return f"{self.records} in, {self.valid} valid, {self.rejected} rejected"
+        erased = f", {self.erased} erased" if self.erased else ""
+        return f"{self.records} in, {self.valid} valid, {self.rejected} rejected{erased}"
 
     def over_limit(self, limit: Decimal, key: str) -> str | None:
         """Return a message if the share of rejected rows is over `limit`, the value of `key`, otherwise None."""

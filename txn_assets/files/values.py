@@ -63,6 +63,11 @@ class HashedFile:
         """How many rows of the file were rejected, as far as `details` say."""
         return self.details.rejected if self.details else 0
 
+    @property
+    def erased(self) -> int:
+        """How many rows of the file were left out because of an erasure request, as far as `details` say."""
+        return self.details.erased if self.details else 0
+
     def at(self, uri: str, *, rejects_uri: str = "") -> "HashedFile":
         """Return this file, stored at `uri`, and why rows were rejected at `rejects_uri`."""
         return replace(self, uri=uri, rejects_uri=rejects_uri)

@@ -169,7 +169,7 @@ class RunFiles:
             totals=totals,
             lake_fingerprint=lake_fingerprint,
             malformed_digests=malformed_digests,
-            details=_details(file, hash_seconds=time.monotonic() - started),
+            details=_details(file, rows=totals.rows, hash_seconds=time.monotonic() - started),
         )
 
     def hashed_rows(self, file: HashedFile) -> Path:
@@ -205,8 +205,8 @@ class RunFiles:
         return hashed_rows.read([self.hashed_rows(file) for file in files], self.feed.contract)
 
 
-def _details(file: ValidatedFile, *, hash_seconds: float) -> LoadDetails | None:
-    """Return what is known about `file` before its load; None if an earlier release validated it."""
+def _details(file: ValidatedFile, *, rows: int, hash_seconds: float) -> LoadDetails | None:
+    """Return what is known about `file`, of which `rows` were hashed; None if an earlier release validated it."""
     if file.started_at is None:
         return None
     return LoadDetails(
@@ -216,4 +216,5 @@ def _details(file: ValidatedFile, *, hash_seconds: float) -> LoadDetails | None:
         landed_at=landed_at(file.version.generation),
         started_at=file.started_at,
         seconds={"validate": round(file.seconds, 3), "hash": round(hash_seconds, 3)},
+        erased=file.report.erased + file.report.valid - rows,
     )

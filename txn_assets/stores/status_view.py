@@ -33,6 +33,8 @@ COLUMNS = {
     "run_id": "run_id",
     "rules_id": "rules_id",
     "key_id": "key_id",
+    # Not from the column: the ledger of a feed that this release has not loaded yet lacks it.
+    "erased": "records - row_count - rejected",
 }
 """The columns of the view, with the expression of each over a ledger."""
 

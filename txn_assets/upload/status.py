@@ -63,6 +63,7 @@ class StatusAnswer(BaseModel):
     rows: int | None
     valid: int | None
     rejected: dict[str, int]
+    erased: int
     quarantine: str | None
     stores: dict[str, StoreAnswer]
     run: RunAnswer | None
@@ -117,6 +118,7 @@ def _answer(status: FileStatus, quarantine: str) -> StatusAnswer:
         rows=status.rows,
         valid=status.valid,
         rejected=dict(status.rejected),
+        erased=status.erased,
         quarantine=quarantine if status.rejected else None,
         stores={label: StoreAnswer(rows=one.rows, loaded_at=one.loaded_at) for label, one in status.stores.items()},
         run=RunAnswer(id=status.run_id, url=status.url or None) if status.run_id else None,

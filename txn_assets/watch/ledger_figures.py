@@ -12,7 +12,7 @@ from txn_assets.feeds.feed import Feed
 from txn_assets.stores import postgres_catalog as catalog
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.postgres_sql import Table
-from txn_assets.watch.metrics import LAG, SECONDS, Durations, LedgerFigures
+from txn_assets.watch.metrics import LAG, SECONDS, VERDICTS, Durations, LedgerFigures
 
 if TYPE_CHECKING:
     import psycopg
@@ -25,6 +25,7 @@ WINDOW = "24 hours"
 _ADDED = {
     "records": "bigint",
     "rejected": "bigint",
+    "erased": "bigint",
     "landed_at": "timestamptz",
     "stage_seconds": "jsonb",
 }
@@ -53,8 +54,9 @@ def _read(connection: "psycopg.Connection[Any]", table: Table) -> LedgerFigures:
     assert totals, "an aggregate has a row"
     newest = connection.execute(
         sql.SQL(
-            "SELECT coalesce(rejected, 0) > 0, count(*), sum(row_count), sum(coalesce(rejected, 0)) FROM "
-            "(SELECT DISTINCT ON (source_file) row_count, rejected FROM {} ledger "
+            "SELECT coalesce(rejected, 0) > 0, count(*), sum(row_count), sum(coalesce(rejected, 0)), "
+            "sum(coalesce(erased, 0)) FROM "
+            "(SELECT DISTINCT ON (source_file) row_count, rejected, erased FROM {} ledger "
             "ORDER BY source_file, generation DESC) newest GROUP BY 1"
         ).format(ledger)
     ).fetchall()
@@ -63,8 +65,8 @@ def _read(connection: "psycopg.Connection[Any]", table: Table) -> LedgerFigures:
         bytes=int(totals[1]),
         records=int(totals[2]),
         last_load=None if totals[3] is None else float(totals[3]),
-        files={"partly" if is_partly else "loaded": count for is_partly, count, _, _ in newest},
-        rows={"valid": int(sum(row[2] for row in newest)), "rejected": int(sum(row[3] for row in newest))},
+        files={"partly" if is_partly else "loaded": count for is_partly, count, *_ in newest},
+        rows={verdict: int(sum(row[place] for row in newest)) for place, verdict in enumerate(VERDICTS, 2)},
         durations=_durations(connection, ledger),
     )
 

@@ -14,6 +14,9 @@ from prometheus_client.metrics_core import Metric
 SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0)
 """Upper bounds of the buckets."""
 
+VERDICTS = ("valid", "rejected", "erased")
+"""What became of a row."""
+
 LAG = "lag"
 """The stage that stands for the whole time from landing to the end of the load."""
 
@@ -78,7 +81,10 @@ def ledger_metrics(figures: Mapping[str, LedgerFigures]) -> Iterator[Metric]:
         "txn_files", "Files in PostgreSQL, by verdict on their newest version: loaded, partly.", "feed", "verdict"
     )
     rows = _gauge(
-        "txn_rows", "Rows of these files: valid ones are in the table, rejected ones are not.", "feed", "verdict"
+        "txn_rows",
+        "Rows of these files: valid ones are in the table, rejected and erased ones are not.",
+        "feed",
+        "verdict",
     )
     stages = GaugeHistogramMetricFamily(
         "txn_stage_seconds", "Seconds of the stages of the loads of the last 24 hours.", labels=["feed", "stage"]
@@ -96,7 +102,7 @@ def ledger_metrics(figures: Mapping[str, LedgerFigures]) -> Iterator[Metric]:
             last.add_metric([feed], one.last_load)
         for verdict in ("loaded", "partly"):
             files.add_metric([feed, verdict], one.files.get(verdict, 0))
-        for verdict in ("valid", "rejected"):
+        for verdict in VERDICTS:
             rows.add_metric([feed, verdict], one.rows.get(verdict, 0))
         for stage, durations in one.durations.items():
             buckets = _buckets(durations)

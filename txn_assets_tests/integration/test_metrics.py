@@ -64,7 +64,8 @@ def test_loads(deployment: Deployment) -> None:
 
     # A ledger of an earlier release has neither the columns nor what they say.
     deployment.pg.execute(
-        f"ALTER TABLE {deployment.pg_table}_loads DROP COLUMN rejected CASCADE, DROP COLUMN stage_seconds CASCADE"
+        f"ALTER TABLE {deployment.pg_table}_loads DROP COLUMN rejected CASCADE, DROP COLUMN stage_seconds CASCADE, "
+        "DROP COLUMN erased CASCADE"
     )
     older = _scrape(deployment)
     assert older.value("txn_loads_total", feed="transactions") == 3

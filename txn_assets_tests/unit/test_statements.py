@@ -33,7 +33,7 @@ RECORD = LoadRecord(
         2**60 - 1,
     ),
     details=LoadDetails(
-        records=5,
+        records=6,
         rejected=3,
         reasons={"price: decimal": 2, "row: columns": 1},
         landed_at=dt.datetime(2026, 11, 26, 6, tzinfo=dt.UTC),
@@ -42,6 +42,7 @@ RECORD = LoadRecord(
         replaced_generation=6,
         job_id="txn_commit_1_0",
         bytes_billed=10_485_760,
+        erased=1,
     ),
 )
 NO_ROWS = replace(RECORD.totals, rows=0, sums=dict.fromkeys(RECORD.totals.sums, Decimal(0)), min_date=None)
@@ -100,7 +101,7 @@ class TestObjectMetadata:
         ]
         details = ["records", "rejected", "reasons", "landed_at", "started_at", "stage_seconds", "replaced_generation"]
         assert list(gcs.metadata_of(replace(RECORD, details=None), LEDGER_COLUMNS)) == keys
-        assert list(gcs.metadata_of(RECORD, LEDGER_COLUMNS)) == [*keys, *details, "job_id", "bytes_billed"]
+        assert list(gcs.metadata_of(RECORD, LEDGER_COLUMNS)) == [*keys, *details, "job_id", "bytes_billed", "erased"]
 
     def test_metadata_is_bounded(self) -> None:
         """Many reasons are summed up, so that the metadata stays below the limit of GCS."""
