@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from txn_assets.environment import (
     ALERT_WEBHOOK,
     HASH_KEY,
+    HASH_KEY_PREVIOUS,
     JWT_SECRET,
     PG_PASSWORD,
     SMTP_PASSWORD,
@@ -38,6 +39,8 @@ SECRET_VARIABLES = {
     "password": PG_PASSWORD,
     "key": HASH_KEY,
     "hash_key": HASH_KEY,
+    "hash_key_previous": HASH_KEY_PREVIOUS,
+    "security.hash.previous.key": HASH_KEY_PREVIOUS,
     "jwt_secret": JWT_SECRET,
     "webhook": ALERT_WEBHOOK,
     "alerts.smtp.password": SMTP_PASSWORD,

@@ -13,6 +13,7 @@ from txn_assets.errors import UserError
 from txn_assets.files.scratch_space import parse_size
 
 HASH_KEY = "TXN_HASH_KEY"
+HASH_KEY_PREVIOUS = "TXN_HASH_KEY_PREVIOUS"
 PG_PASSWORD = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
 JWT_SECRET = "TXN_JWT_SECRET"  # noqa: S105 - the name of a variable
 SMTP_PASSWORD = "TXN_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
@@ -118,6 +119,11 @@ def bucket_name() -> str | None:
 def hash_key() -> str | None:
     """Return TXN_HASH_KEY, the secret key of hmac-sha256; None if it is not set."""
     return os.environ.get(HASH_KEY)
+
+
+def hash_key_previous() -> str | None:
+    """Return TXN_HASH_KEY_PREVIOUS, the key that a rotation replaces; None if it is not set."""
+    return os.environ.get(HASH_KEY_PREVIOUS)
 
 
 def jwt_secret() -> str | None:

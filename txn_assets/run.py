@@ -24,7 +24,7 @@ from txn_assets.defs.names import prefixed
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.services import share_services
 from txn_assets.defs.summary import summarize, was_interrupted
-from txn_assets.environment import config_path, hash_key, txn_executor, txn_home, txn_target, writes_json
+from txn_assets.environment import config_path, txn_executor, txn_home, txn_target, writes_json
 from txn_assets.errors import UserError
 from txn_assets.feeds.configured import find_feed
 from txn_assets.feeds.feed import Feed
@@ -34,11 +34,11 @@ from txn_assets.job import execute
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
 from txn_assets.marts.mart import marts_of
-from txn_assets.rows.hashing import make_hasher
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.google_errors import FAULTS, explain
 from txn_assets.stores.landed_names import name_limit, too_long
 from txn_assets.stores.services import Services
+from txn_assets.target import hash_keys
 
 NO_RETRIES = {"dagster/max_retries": "0"}
 """Tag of runs started by hand. The daemon of `make dev` does not retry them, because the user can."""
@@ -72,8 +72,7 @@ def run(  # noqa: PLR0913 - one for each option of the command
     of = find_feed(config, feed)
     name = _landed_name(file, name, of)
     # Dagster reports wrong settings too, but in forty lines and only after the file has landed.
-    hash_ = config.security.hash
-    make_hasher((), algorithm=hash_.algorithm, key_id=hash_.key_id, key=hash_key())
+    config.security.hash.hashers((), hash_keys())
     txn_executor()
     started = time.monotonic()
     with showing(sys.stderr if as_json else out, of):

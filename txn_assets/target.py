@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from txn_assets.config import PipelineConfig
-from txn_assets.environment import hash_key, postgres_password, scratch_limit, txn_home, txn_target
+from txn_assets.environment import hash_key, hash_key_previous, postgres_password, scratch_limit, txn_home, txn_target
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
+from txn_assets.rows.hashing import HashKeys
 from txn_assets.stores.access import Access
 from txn_assets.stores.services import AllServices
 
@@ -30,9 +31,14 @@ def open_services(config: PipelineConfig, endpoints: Endpoints | None = None) ->
 
     access = find_access(config, endpoints)
     with assemble.open_services(
-        config, access, home=txn_home(), scratch_limit=scratch_limit(), hash_key=hash_key()
+        config, access, home=txn_home(), scratch_limit=scratch_limit(), hash_keys=hash_keys()
     ) as opened:
         yield opened
+
+
+def hash_keys() -> HashKeys:
+    """Return the secret keys in the environment."""
+    return HashKeys(hash_key(), hash_key_previous())
 
 
 def find_access(config: PipelineConfig, endpoints: Endpoints | None = None) -> Access:

@@ -29,7 +29,7 @@ def deployment(stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Yield a deployment with its own bucket, dataset and schema."""
     monkeypatch.setenv("TXN_HOME", str(stack_home))
     monkeypatch.setenv("TXN_TARGET", "local")
-    for name in ("BUCKET_NAME", "TXN_EXECUTOR", "TXN_HASH_KEY", "TXN_LOG_FORMAT"):
+    for name in ("BUCKET_NAME", "TXN_EXECUTOR", "TXN_HASH_KEY", "TXN_HASH_KEY_PREVIOUS", "TXN_LOG_FORMAT"):
         monkeypatch.delenv(name, raising=False)
     config = tmp_path / "pipeline_config.yaml"
     monkeypatch.setenv("TXN_CONFIG", str(config))

@@ -22,6 +22,7 @@ from txn_assets.rows.contract import (
     Timestamp,
     Whole,
 )
+from txn_assets.rows.hashing import HashKeys
 from txn_assets.rows.kinds import EnumerationKind
 from txn_assets.stores.assemble import open_services
 from txn_assets.stores.services import AllServices
@@ -68,7 +69,7 @@ class Loader:
         """Open the stores of `deployment`, with the files of the run in `home`."""
         config = deployment.config
         access = to_access(deployment.endpoints, config.data_warehouse.project_id, config.data_warehouse.location)
-        with open_services(config, access, home=home, scratch_limit=None, hash_key=None) as services:
+        with open_services(config, access, home=home, scratch_limit=None, hash_keys=HashKeys()) as services:
             yield cls(services, deployment)
 
     def stage(self, feed: Feed, name: str, *rows: Mapping[str, str], columns: tuple[str, ...] = ()) -> HashedFile:

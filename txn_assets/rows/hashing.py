@@ -10,10 +10,13 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from txn_assets.environment import HASH_KEY, ConfigError
+from txn_assets.environment import HASH_KEY, HASH_KEY_PREVIOUS, ConfigError
 
 MIN_KEY_BYTES = 32
 """Minimum length of the key: that of the digest, because a shorter key is easier to guess (RFC 2104, section 3)."""
+
+PLAIN = "sha256"
+"""Name of the plain hash in the ledgers, where a keyed one has the id of its key."""
 
 _BLOCK_BYTES = 64  # the block of SHA-256; RFC 2104 pads the key to this length
 
@@ -62,23 +65,45 @@ class Hasher:
         return {"inner": bytes(byte ^ 0x36 for byte in block), "outer": bytes(byte ^ 0x5C for byte in block)}
 
 
-def make_hasher(pii_fields: Sequence[str], *, algorithm: str, key_id: str, key: str | None) -> Hasher:
-    """Return the hasher of `pii_fields`, for the algorithm and key id of `security.hash`; `key` is TXN_HASH_KEY.
+@dataclass(frozen=True, slots=True)
+class HashKeys:
+    """The secret keys, None if their variables are not set: TXN_HASH_KEY and TXN_HASH_KEY_PREVIOUS."""
+
+    current: str | None = field(default=None, repr=False)
+    previous: str | None = field(default=None, repr=False)
+
+
+VARIABLES = {"security.hash": HASH_KEY, "security.hash.previous": HASH_KEY_PREVIOUS}
+"""The environment variable with the key of each section."""
+
+
+def make_hasher(
+    pii_fields: Sequence[str],
+    *,
+    algorithm: str,
+    key_id: str,
+    key: str | None,
+    section: str = "security.hash",
+) -> Hasher:
+    """Return the hasher of `pii_fields`, for the algorithm and key id in `section`; `key` is the value of its variable.
 
     Raises:
-        ConfigError: the keyed algorithm is configured, but the key is missing, too short or has no name.
+        ConfigError: the keyed algorithm is configured, but the key is missing, too short or has no name of its own.
     """
     if algorithm == "sha256":
-        return Hasher(pii_fields, None, "sha256")
+        return Hasher(pii_fields, None, PLAIN)
     # Non-UTF-8 bytes in the variable arrive as surrogate escapes; turn them back into bytes.
     data = (key or "").encode("utf-8", "surrogateescape")
     if len(data) < MIN_KEY_BYTES:
         message = (
-            f"security.hash.algorithm is hmac-sha256, but {HASH_KEY} has {len(data)} bytes: "
+            f"{section}.algorithm is hmac-sha256, but {VARIABLES[section]} has {len(data)} bytes: "
             f"set it to a secret of at least {MIN_KEY_BYTES} bytes, for example from `openssl rand -hex 32`."
         )
         raise ConfigError(message)
     if key_id == "none":
-        message = "security.hash.key_id is missing: give the key a name, so that the ledger can tell keys apart."
+        message = f"{section}.key_id is missing: give the key a name, so that the ledger can tell keys apart."
+        raise ConfigError(message)
+    if key_id == PLAIN:
+        message = f"{section}.key_id is {PLAIN!r}, the name of the plain hash in the ledgers: choose another name."
         raise ConfigError(message)
     return Hasher(pii_fields, data, key_id)

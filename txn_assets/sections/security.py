@@ -1,11 +1,25 @@
 """Which fields are hashed and how, how connections are secured, and who may upload."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from txn_assets.environment import HASH_KEY, HASH_KEY_PREVIOUS, ConfigError
 from txn_assets.feeds.section import Section
 from txn_assets.feeds.transaction import CONTRACT
+from txn_assets.rows.hashing import Hasher, HashKeys, make_hasher
+
+KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class PreviousHash(Section):
+    """The key that a rotation replaces, a secret in the environment variable TXN_HASH_KEY_PREVIOUS."""
+
+    algorithm: Literal["sha256", "hmac-sha256"] = Field(
+        default="hmac-sha256", description="How PII was hashed before. `sha256` has no key."
+    )
+    key_id: KeyId = Field(default="none", description="Name of the key in the ledgers.")
 
 
 class Hash(Section):
@@ -14,9 +28,43 @@ class Hash(Section):
     algorithm: Literal["sha256", "hmac-sha256"] = Field(
         default="sha256", description="`hmac-sha256` is keyed with TXN_HASH_KEY: use it in production."
     )
-    key_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+    key_id: KeyId = Field(
         default="none", description="Name of the key. The ledgers have it, so that a rotation is visible."
     )
+    previous: PreviousHash | None = Field(
+        default=None,
+        description="How PII was hashed before, until no file and no erasure request needs it: `txn rotate status`.",
+    )
+
+    def hashers(self, pii_fields: Sequence[str], keys: HashKeys) -> tuple[Hasher, ...]:
+        """Return the hashers of `pii_fields` with the current key and, during a rotation, with the previous one.
+
+        Raises:
+            ConfigError: a key is missing, too short or has no name, or both are the same or have the same name.
+        """
+        current = make_hasher(pii_fields, algorithm=self.algorithm, key_id=self.key_id, key=keys.current)
+        if self.previous is None:
+            return (current,)
+        before = make_hasher(
+            pii_fields,
+            algorithm=self.previous.algorithm,
+            key_id=self.previous.key_id,
+            key=keys.previous,
+            section="security.hash.previous",
+        )
+        if before.key_id == current.key_id:
+            message = (
+                f"security.hash and security.hash.previous are both named {current.key_id!r}: give each key a name of "
+                "its own, so that the ledger can tell them apart."
+            )
+            raise ConfigError(message)
+        if before.key is not None and before.key == current.key:
+            message = (
+                f"{HASH_KEY_PREVIOUS} is the same key as {HASH_KEY}: set it to the key that was used before, or remove "
+                "security.hash.previous."
+            )
+            raise ConfigError(message)
+        return current, before
 
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#]+[^\s?#]*$")]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
+from txn_assets.rows.hashing import HashKeys
 from txn_assets.stores.access import Access
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.landed_names import name_limit
@@ -17,11 +18,11 @@ from txn_assets.stores.staging import Staging
 
 @contextmanager
 def open_services(
-    config: PipelineConfig, access: Access, *, home: Path, scratch_limit: int | None, hash_key: str | None
+    config: PipelineConfig, access: Access, *, home: Path, scratch_limit: int | None, hash_keys: HashKeys
 ) -> Iterator[AllServices]:
     """Yield the services of each feed of `config`; close the clients and remove the run's files afterwards.
 
-    See `RunFiles` for `home`, `scratch_limit` and `hash_key`.
+    See `RunFiles` for `home`, `scratch_limit` and `hash_keys`.
     """
     clients = Clients(access=access)
 
@@ -36,7 +37,7 @@ def open_services(
             staging=Staging(clients, bucket, feed.staging),
             home=home,
             scratch_limit=scratch_limit,
-            hash_key=hash_key,
+            hash_keys=hash_keys,
         )
 
     services = AllServices(config, make)

@@ -20,7 +20,7 @@ from txn_assets.files.retention import landed_at
 from txn_assets.files.run_folder import RunFolder, written_whole
 from txn_assets.files.values import HashedFile, ValidatedFile
 from txn_assets.rows import hashed_rows, overview, processing
-from txn_assets.rows.hashing import Hasher, make_hasher
+from txn_assets.rows.hashing import Hasher, HashKeys
 from txn_assets.rows.reader import compression
 from txn_assets.rows.reading import Reading
 from txn_assets.rows.rejects import write_rejects
@@ -44,7 +44,7 @@ class RunFiles:
     Attributes:
         home: folder to create the files in.
         scratch_limit: maximum bytes of the files; None if only the disk limits them.
-        hash_key: key for hmac-sha256.
+        hash_keys: keys for hmac-sha256.
         partition_by: how BigQuery partitions the rows, `month` or `day`.
     """
 
@@ -54,7 +54,7 @@ class RunFiles:
     security: Security
     home: Path
     scratch_limit: int | None = None
-    hash_key: str | None = field(default=None, repr=False)
+    hash_keys: HashKeys = field(default=HashKeys(), repr=False)
     partition_by: str = "month"
 
     _unpacked: dict[FileVersion, int] = field(default_factory=dict, init=False)
@@ -67,14 +67,18 @@ class RunFiles:
         self._open.close()
 
     @cached_property
-    def hasher(self) -> Hasher:
-        """Hasher for the configured algorithm and key, and the PII fields of the feed.
+    def hashers(self) -> tuple[Hasher, ...]:
+        """Hashers of the PII fields of the feed: with the current key and, during a rotation, with the previous one.
 
         Raises:
-            ConfigError: the key is missing or too short.
+            ConfigError: a key is missing, too short or has no name, or both are the same or have the same name.
         """
-        hash_ = self.security.hash
-        return make_hasher(self.feed.pii_fields, algorithm=hash_.algorithm, key_id=hash_.key_id, key=self.hash_key)
+        return self.security.hash.hashers(self.feed.pii_fields, self.hash_keys)
+
+    @property
+    def hasher(self) -> Hasher:
+        """Hasher with the current key; see `hashers`."""
+        return self.hashers[0]
 
     @cached_property
     def _reading(self) -> Reading:

@@ -17,6 +17,7 @@ from txn_assets.stores.registry import STORES
 if TYPE_CHECKING:
     from txn_assets.config import PipelineConfig
     from txn_assets.feeds.feed import Feed
+    from txn_assets.rows.hashing import HashKeys
     from txn_assets.stores.clients import Clients
     from txn_assets.stores.landing import LandingZone
     from txn_assets.stores.quarantine import Quarantine
@@ -33,7 +34,7 @@ class Services:
     Arrow, DuckDB and two more clients, which take a hundred megabytes.
 
     Attributes:
-        home, scratch_limit, hash_key: see `RunFiles`.
+        home, scratch_limit, hash_keys: see `RunFiles`.
     """
 
     config: "PipelineConfig"
@@ -44,7 +45,7 @@ class Services:
     staging: "Staging"
     home: Path
     scratch_limit: int | None
-    hash_key: str | None = field(repr=False)
+    hash_keys: "HashKeys" = field(repr=False)
 
     @cached_property
     def run_files(self) -> "RunFiles":
@@ -58,7 +59,7 @@ class Services:
             security=self.config.security,
             home=self.home,
             scratch_limit=self.scratch_limit,
-            hash_key=self.hash_key,
+            hash_keys=self.hash_keys,
             partition_by=self.config.data_warehouse.partition_by,
         )
 

@@ -243,6 +243,7 @@ class TestKeys:
             ("data_warehouse__postgres__password", "TXN_PG_PASSWORD"),
             ("data_warehouse__postgres__PASSWORD", "TXN_PG_PASSWORD"),
             ("security__hash__key", "TXN_HASH_KEY"),
+            ("security__hash__previous__key", "TXN_HASH_KEY_PREVIOUS"),
             ("security__jwt_secret", "TXN_JWT_SECRET"),
         ],
     )

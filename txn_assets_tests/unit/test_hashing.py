@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from txn_assets.environment import ConfigError
 from txn_assets.rows.duckdb_session import connect
-from txn_assets.rows.hashing import Hasher, make_hasher
-from txn_assets.sections.security import Hash, Security
+from txn_assets.rows.hashing import Hasher, HashKeys
+from txn_assets.sections.security import Hash, PreviousHash, Security
 from txn_assets_tests.unit.rows import FIELDS, make_row
 
 T001 = "e78d6e358171a045d54a628e52c664755d2003250e554d6490a2e3b5794d20a2"
@@ -24,8 +24,7 @@ TEXTS = st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_charac
 
 def make(security: Security, key: str | None) -> Hasher:
     """Return the hasher of `security`."""
-    hash_ = security.hash
-    return make_hasher(security.pii_fields, algorithm=hash_.algorithm, key_id=hash_.key_id, key=key)
+    return security.hash.hashers(security.pii_fields, HashKeys(key))[0]
 
 
 def hashed(rows: pa.Table, hasher: Hasher) -> pa.Table:
@@ -117,3 +116,53 @@ def test_key_of_any_bytes() -> None:
     """Non-UTF-8 bytes in the environment variable are part of the key unchanged."""
     raw = b"\xff\xfe" + b"k" * 30
     assert make(KEYED, raw.decode("utf-8", "surrogateescape")).key == raw
+
+
+@pytest.mark.parametrize(
+    ("previous", "key", "expected"),
+    [
+        (PreviousHash(key_id="2025-07"), "p" * 32, ["2026-01", "2025-07"]),
+        (PreviousHash(algorithm="sha256"), None, ["2026-01", "sha256"]),
+    ],
+)
+def test_previous_key_lives_beside_the_current_one(
+    previous: PreviousHash, key: str | None, expected: list[str]
+) -> None:
+    """The current key comes first, and the previous hash may be the plain one."""
+    hash_ = KEYED.hash.model_copy(update={"previous": previous})
+    hashers = hash_.hashers(("transaction_id",), HashKeys("k" * 32, key))
+    assert [hasher.key_id for hasher in hashers] == expected
+    assert len({hasher.hexdigest("T001") for hasher in hashers}) == 2
+
+
+@pytest.mark.parametrize(
+    ("previous", "key", "message"),
+    [
+        (PreviousHash(key_id="2026-01"), "p" * 32, "both named '2026-01': give each key a name of its own"),
+        (PreviousHash(key_id="2025-07"), "k" * 32, "TXN_HASH_KEY_PREVIOUS is the same key as TXN_HASH_KEY: set it"),
+        (
+            PreviousHash(key_id="2025-07"),
+            "p" * 31,
+            r"hash\.previous\..* but TXN_HASH_KEY_PREVIOUS has 31 bytes: set it",
+        ),
+        (PreviousHash(key_id="2025-07"), None, r"hash\.previous\..* but TXN_HASH_KEY_PREVIOUS has 0 bytes: set it"),
+        (PreviousHash(), "p" * 32, r"security\.hash\.previous\.key_id is missing: give the key a name"),
+        (
+            PreviousHash(key_id="sha256"),
+            "p" * 32,
+            "'sha256', the name of the plain hash in the ledgers: choose another",
+        ),
+    ],
+)
+def test_previous_key_is_refused(previous: PreviousHash, key: str | None, message: str) -> None:
+    """A previous key is refused if it is short, has no name, or cannot be told from the current one."""
+    hash_ = KEYED.hash.model_copy(update={"previous": previous})
+    with pytest.raises(ConfigError, match=message) as caught:
+        hash_.hashers(("transaction_id",), HashKeys("k" * 32, key))
+    assert not key or key not in str(caught.value)
+
+
+def test_plain_hash_does_not_replace_itself() -> None:
+    """Plain SHA-256 before and after is no rotation."""
+    with pytest.raises(ConfigError, match="both named 'sha256'"):
+        Hash(previous=PreviousHash(algorithm="sha256")).hashers((), HashKeys())
