@@ -27,6 +27,7 @@ from txn_assets.environment import (
 )
 from txn_assets.feeds.own_defs import read_sections
 from txn_assets.feeds.section import PREFIXES, FeedName, FeedSection, Section
+from txn_assets.rows.reader.limits import DEFAULT_LIMITS, FileLimits
 from txn_assets.sections.alerts import Alerts
 from txn_assets.sections.ingestion import Ingestion
 from txn_assets.sections.marts import DataMart, Transformation
@@ -68,6 +69,7 @@ class PipelineConfig(Section):
     feeds: dict[FeedName, FeedSection] = Field(default_factory=dict)
     data_mart: DataMart = DataMart()
     ingestion: Ingestion = Ingestion()
+    limits: FileLimits = DEFAULT_LIMITS
     upload: Upload = Upload()
     alerts: Alerts = Alerts()
     transformation: Transformation = Transformation()
@@ -102,6 +104,11 @@ class PipelineConfig(Section):
         tables |= {f"feeds.{name}.postgres_table": str(one.postgres_table) for name, one in self.feeds.items()}
         _refuse_shared(tables)
         return self
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """Maximum size of an uploaded file. A larger one than the limits allow would be refused once it has landed."""
+        return min(self.upload.max_bytes, self.limits.file_bytes)
 
     def __hash__(self) -> int:
         # Not of everything: feeds have sections that cannot be hashed, and the JSON of a set has no fixed order.

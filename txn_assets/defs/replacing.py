@@ -88,7 +88,7 @@ def _first_ids(file: Path, feed: Feed, hasher: Hasher) -> list[str]:
     convert = hasher.hexdigest if row_id in hasher.pii_fields else str
     try:
         with file.open("rb") as stream:
-            rows = CsvFile(stream, contract, feed.file_format)
+            rows = CsvFile(stream, contract, feed.file_format, feed.limits)
             for verdict in validate(rows, contract, batch_size=feed.batch_size, threads=2):
                 for value in verdict.valid.column(row_id):
                     if len(ids) == COMPARED_IDS or characters > COMPARED_CHARACTERS:

@@ -17,7 +17,7 @@ def feeds_of(config: PipelineConfig) -> tuple[Feed, ...]:
     """Return the feeds of `config`, the first feed first."""
     return (
         _first(config),
-        *(make_feed(name, section, config.orchestration.owners) for name, section in config.feeds.items()),
+        *(make_feed(name, section, config) for name, section in config.feeds.items()),
     )
 
 
@@ -61,14 +61,15 @@ def _first(config: PipelineConfig) -> Feed:
         max_shared_ids=ingestion.max_shared_ids,
         unknown_columns=ingestion.unknown_columns,
         file_format=ingestion.format,
+        limits=config.limits,
         amount=AMOUNT,
         expected=config.orchestration.expected,
         owners=config.orchestration.owners,
     )
 
 
-def make_feed(name: str, section: FeedSection, owners: tuple[str, ...]) -> Feed:
-    """Return the feed `name` that `section` configures; `owners` are those of a feed that names none.
+def make_feed(name: str, section: FeedSection, config: PipelineConfig) -> Feed:
+    """Return the feed `name` that `section` of `config` configures.
 
     Raises:
         ValueError: the row model does not exist or cannot be used.
@@ -93,7 +94,8 @@ def make_feed(name: str, section: FeedSection, owners: tuple[str, ...]) -> Feed:
         max_shared_ids=section.max_shared_ids,
         unknown_columns=section.unknown_columns,
         file_format=section.format,
+        limits=config.limits,
         amount=contract.of_kind(MoneyKind)[:1],
         expected=section.expected,
-        owners=owners if section.owners is None else section.owners,
+        owners=config.orchestration.owners if section.owners is None else section.owners,
     )

@@ -11,6 +11,7 @@ from typing import Literal
 from txn_assets.files.expected import Expected
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.limits import DEFAULT_LIMITS, FileLimits
 from txn_assets.rows.reading import Reading
 
 FIRST_FEED = "transactions"
@@ -38,6 +39,7 @@ class Feed:
         max_shared_ids: maximum share of row ids that files under other names may already have.
         unknown_columns: what to do with columns that are not in the contract.
         file_format: the form of the files.
+        limits: how large a file and its parts may be.
         amount: the columns whose product is the amount of a row, for charts; () if it has none.
         expected: when files must land; None if that is not known.
         owners: who owns the assets: addresses, and names of teams after `team:`.
@@ -60,6 +62,7 @@ class Feed:
     max_shared_ids: Decimal = Decimal("0.5")
     unknown_columns: Literal["ignore", "refuse"] = "ignore"
     file_format: FileFormat = DEFAULT_FORMAT
+    limits: FileLimits = DEFAULT_LIMITS
     amount: tuple[str, ...] = ()
     expected: Expected | None = None
     owners: tuple[str, ...] = ()
@@ -101,17 +104,21 @@ class Feed:
         return Reading(
             contract=self.contract.on(today),
             file_format=self.file_format,
+            limits=self.limits,
             batch_size=self.batch_size,
             unknown_columns_key=self.key("unknown_columns") if self.unknown_columns == "refuse" else "",
         )
 
     @cached_property
     def rules_id(self) -> str:
-        """The id of the columns, the rules, the hashed columns and the format. The ledgers record it.
+        """The id of the columns, the rules, the hashed columns, the format and row limits. The ledgers record it.
 
         Stores reload a file that was loaded under another id.
         """
         parts = [CONTRACT_VERSION, *self.contract.identity(), self.file_format.model_dump_json(exclude_defaults=True)]
+        # Lower limits reject other rows. The default is left out, so that ids from before there were limits hold.
+        if row_limits := self.limits.model_dump(include={"line_bytes", "field_bytes"}, exclude_defaults=True):
+            parts.append(json.dumps(row_limits))
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def key(self, name: str) -> str:

@@ -48,7 +48,7 @@ def read_header(stream: Readable, reading: Reading, *, block_bytes: int = 1 << 1
         UnreadableFileError: the file does not have the columns and the form of the feed.
     """
     with described(stream, reading) as head:
-        file = CsvFile(head, reading.contract, reading.file_format, Sizes(block_bytes=block_bytes))
+        file = CsvFile(head, reading.contract, reading.file_format, reading.limits, Sizes(block_bytes=block_bytes))
         _check_columns(file, reading)
     return file.header.columns
 
@@ -70,7 +70,7 @@ def validate_file(stream: BinaryIO, folder: RunFolder, *, reading: Reading, hash
 
 def _validate_file(stream: Readable, folder: RunFolder, reading: Reading, hasher: Hasher) -> ValidationReport:
     contract = reading.contract
-    file = CsvFile(stream, contract, reading.file_format)
+    file = CsvFile(stream, contract, reading.file_format, reading.limits)
     _check_columns(file, reading)
     records = valid = rejected = other_decimals = three_decimals = bare_quotes = 0
     reasons: Counter[tuple[str, str]] = Counter()
@@ -119,7 +119,7 @@ def find_record(stream: BinaryIO, source_row: int, *, reading: Reading) -> Verdi
     Raises:
         UnreadableFileError: the file as a whole does not have the columns and the form of the feed.
     """
-    file = CsvFile(stream, reading.contract, reading.file_format)
+    file = CsvFile(stream, reading.contract, reading.file_format, reading.limits)
     _check_columns(file, reading)
     records = 0
     for verdict in validate(file, reading.contract, batch_size=reading.batch_size, threads=THREADS):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.limits import DEFAULT_LIMITS, FileLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,5 +20,6 @@ class Reading:
 
     contract: RowContract
     file_format: FileFormat = DEFAULT_FORMAT
+    limits: FileLimits = DEFAULT_LIMITS
     batch_size: int = 10_000
     unknown_columns_key: str = ""

@@ -6,12 +6,13 @@ temporary folder. docs/how-to/check-in-the-senders-ci.md documents the output an
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from txn_assets.errors import UserError
 from txn_assets.feeds.feed import Feed
+from txn_assets.files import scratch_space
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.run_folder import RunFolder
 from txn_assets.rows.hashing import Hasher
@@ -117,10 +118,12 @@ def check(file: Path, feed: Feed) -> Outcome:
     # The rejected rows are deleted with the folder, so their hash needs no key.
     hasher = Hasher(feed.pii_fields, None, "sha256")
     with open_file(file, feed) as stream, tempfile.TemporaryDirectory(prefix="txn-check-") as folder:
-        compression = Unpacked(stream).compression
+        compression = Unpacked(stream, feed.limits).compression
         stream.seek(0)
         columns = read_header(stream, reading)
         stream.seek(0)
+        room = scratch_space.capacity(Path(folder), None) // scratch_space.SCRATCH_FACTOR
+        reading = replace(reading, limits=feed.limits.within(room))
         report = validate_file(stream, RunFolder(Path(folder)), reading=reading, hasher=hasher)
     return Outcome(
         file=file.name,

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from txn_assets.files.values import HashedFile, ValidatedFile
 from txn_assets.rows import hashed_rows, overview, processing
 from txn_assets.rows.hashing import Hasher, HashKeys
 from txn_assets.rows.reader import compression
+from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.reading import Reading
 from txn_assets.rows.rejects import write_rejects
 from txn_assets.sections.security import Security
@@ -106,6 +107,8 @@ class RunFiles:
             UnreadableFileError: the file cannot be read as rows of the feed.
             LandedFileError: the landed file is gone.
         """
+        if version.size > self.feed.limits.file_bytes:
+            raise UnreadableFileError(compression.too_large(self.feed.limits))
         with self.landing.open(version) as stream:
             return processing.read_header(stream, self._reading)
 
@@ -117,11 +120,14 @@ class RunFiles:
             UnusableFileError: the scratch space is too small for the file.
             LandedFileError: the landed file is gone, or was damaged in transit.
         """
-        self._reserve(version)
+        room = self._reserve(version)
+        # The estimate may be wrong: a hostile file begins harmlessly.
+        reading = replace(self._reading, limits=self.feed.limits.within(room))
         with self.landing.open(version) as stream:
-            return processing.validate_file(stream, self.folder(version), reading=self._reading, hasher=self.hasher)
+            return processing.validate_file(stream, self.folder(version), reading=reading, hasher=self.hasher)
 
-    def _reserve(self, version: FileVersion) -> None:
+    def _reserve(self, version: FileVersion) -> int:
+        """Reserve scratch space for `version`, and return how many unpacked bytes there is room for."""
         unpacked = version.size
         # Read the head only if the file might not fit: small files are not worth a request.
         most = compression.max_expansion(version.name) * version.size
@@ -131,6 +137,7 @@ class RunFiles:
         if message := scratch_space.refusal(version.name, unpacked=unpacked, before=before, available=self._available):
             raise UnusableFileError(message)
         self._unpacked[version] = unpacked
+        return self._available // scratch_space.SCRATCH_FACTOR - before
 
     def valid_rows(self, file: ValidatedFile) -> Path:
         """Return the path of the Arrow stream with the valid rows of `file`, in clear text."""

@@ -92,8 +92,8 @@ def read_request(request: Request, config: PipelineConfig, *, name: str | None, 
     """
     headers = request.headers
     length = int(headers.get("Content-Length") or 0)
-    if length > config.upload.max_bytes + FORM_BYTES:
-        raise too_large(config.upload.max_bytes)
+    if length > config.max_upload_bytes + FORM_BYTES:
+        raise too_large(config.max_upload_bytes)
     if headers.get("Content-Encoding", "identity") != "identity":
         raise Problem(415, "Content-Encoding is not supported: send the compressed file as the file.")
     content = parse_digests(headers.get("Content-Digest"), "Content-Digest")

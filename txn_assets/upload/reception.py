@@ -36,7 +36,7 @@ class Reception:
         self._content = content
         self._file = file
         self._claim = claim
-        self._max_bytes = services.config.upload.max_bytes
+        self._max_bytes = services.config.max_upload_bytes
         self._head = bytearray()
         self._size = 0
         self._name: str | None = None

@@ -17,6 +17,7 @@ from txn_assets.files.report import Reason
 from txn_assets.rows.reader.columns import parse
 from txn_assets.rows.reader.csv_file import CsvFile, Sizes
 from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
+from txn_assets.rows.reader.limits import FileLimits
 from txn_assets.rows.validation import RejectedRows
 
 FIELDS = CONTRACT.names
@@ -46,9 +47,20 @@ def csv_bytes(rows: Iterable[Mapping[str, str]], *, columns: Sequence[str] = FIE
     return text.getvalue().encode()
 
 
-def open_csv(data: bytes, file_format: FileFormat = DEFAULT_FORMAT, /, **sizes: int) -> CsvFile:
+RECORD_FIELDS = 32
+"""Maximum size of a record in tests, in multiples of that of a field, as in the default limits."""
+
+
+def limited(field_bytes: int = 1 << 20) -> FileLimits:
+    """Return limits for small fields, and rows that are `RECORD_FIELDS` times as long."""
+    return FileLimits(field_bytes=field_bytes, line_bytes=RECORD_FIELDS * field_bytes)
+
+
+def open_csv(
+    data: bytes, file_format: FileFormat = DEFAULT_FORMAT, /, *, field_bytes: int = 1 << 20, **sizes: int
+) -> CsvFile:
     """Open `data` as a file of the form `file_format`, read in blocks of `sizes`."""
-    return CsvFile(io.BytesIO(data), CONTRACT, file_format, Sizes(**sizes))
+    return CsvFile(io.BytesIO(data), CONTRACT, file_format, limited(field_bytes), Sizes(**sizes))
 
 
 @dataclass(frozen=True)

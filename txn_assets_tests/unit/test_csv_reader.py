@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.rows.reader.columns import RegularRun, parse
-from txn_assets.rows.reader.csv_file import RECORD_FIELDS, CsvFile, Sizes
+from txn_assets.rows.reader.csv_file import CsvFile, Sizes
 from txn_assets.rows.reader.file_format import FileFormat
 from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.reader.records import Limits, Unreadable, read_records
 from txn_assets_tests.unit.csv_files import LINE, ROW, lines, refusal
-from txn_assets_tests.unit.rows import FIELDS, HEADER, contents, hostile_csv, open_csv, read_all
+from txn_assets_tests.unit.rows import FIELDS, HEADER, RECORD_FIELDS, contents, hostile_csv, limited, open_csv, read_all
 
 SMALLEST_FIELD = len(HEADER) + len(",note") + 2
 """Smallest usable limit for fields: the header counts as a field, so no test may set a tighter one."""
@@ -118,7 +118,7 @@ class TestBlocks:
     def test_giant_record_is_not_kept(self, filler: bytes, extra: str) -> None:
         """A single endless line is skipped in steps, however many columns the header has."""
         endless = _Endless(f"{HEADER}{extra}\n".encode(), filler, count=100_000)
-        file = CsvFile(endless, CONTRACT, sizes=Sizes(block_bytes=1000, field_bytes=1000))  # type: ignore[arg-type]  # `read` is enough
+        file = CsvFile(endless, CONTRACT, limits=limited(1000), sizes=Sizes(block_bytes=1000))  # type: ignore[arg-type]  # `read` is enough
         tracemalloc.start()
         try:
             unreadable = [record for block in file.blocks() for record in parse(block, file.header).unreadable]
@@ -134,7 +134,7 @@ class TestBlocks:
             def read(self, size: int | None = -1, /) -> bytes:
                 return super().read(min(size or 0, 3))
 
-        file = CsvFile(Socket(lines(LINE, LINE)), CONTRACT, sizes=Sizes(block_bytes=50, field_bytes=50))
+        file = CsvFile(Socket(lines(LINE, LINE)), CONTRACT, limits=limited(50), sizes=Sizes(block_bytes=50))
         assert sum(parse(block, file.header).fields.num_rows for block in file.blocks()) == 2
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from txn_assets.rows.reader.header import COMPRESSED, OtherFormatError, UnreadableFileError
+from txn_assets.rows.reader.limits import DEFAULT_LIMITS, FREE_BYTES, FileLimits, shown_bytes
 
 HEAD_BYTES = 1 << 18
 """Number of bytes to read from a file to estimate its unpacked size."""
@@ -52,12 +53,16 @@ class Unpacked:
         compression: the name of the compression, or "".
 
     Raises:
-        UnreadableFileError: on creation and from `read`: the data is damaged, or an archive is not one plain file.
+        UnreadableFileError: on creation and from `read`: the data is damaged, an archive is not one plain file, or the
+            file is larger than `limits` allow.
     """
 
-    def __init__(self, stream: Readable) -> None:
-        start = read_full(stream, max(map(len, COMPRESSED)))
-        source = Prefixed(start, stream)
+    def __init__(self, stream: Readable, limits: FileLimits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._size = 0
+        self._packed = _Counted(stream, limits)
+        start = read_full(self._packed, max(map(len, COMPRESSED)))
+        source = Prefixed(start, self._packed)
         self.compression = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), "")
         self._stream: Readable = source
         if self.compression == "gzip":
@@ -69,6 +74,24 @@ class Unpacked:
 
     def read(self, size: int = -1, /) -> bytes:
         """Return `size` bytes, or fewer at the end."""
+        data = self._unpacked(size)
+        self._size += len(data)
+        if self._size > self._limits.expanded_bytes:
+            does = "unpacks to" if self.compression else "has"
+            message = (
+                f"it {does} more than {shown_bytes(self._limits.expanded_bytes)}, what limits.expanded_bytes and the "
+                "scratch space (TXN_SCRATCH_LIMIT) allow: send it in parts, or raise the limit"
+            )
+            raise UnreadableFileError(message)
+        if self._size > max(FREE_BYTES, self._limits.expansion_ratio * self._packed.size) and self.compression:
+            message = (
+                f"its {self.compression} data unpacks to more than {self._limits.expansion_ratio} times its size, the "
+                "limit of limits.expansion_ratio: send it without compression, or raise the limit"
+            )
+            raise UnreadableFileError(message)
+        return data
+
+    def _unpacked(self, size: int) -> bytes:
         try:
             return read_full(self._stream, size)
         except OSError as error:
@@ -99,6 +122,14 @@ def unpacked_size(size: int, head: bytes) -> int:
             unpacked += len(data)
             read = packed.tell()
     return max(size, size * unpacked // read)
+
+
+def too_large(limits: FileLimits) -> str:
+    """Return why a file with more than `limits.file_bytes` is refused, as the end of a sentence."""
+    return (
+        f"it has more than {shown_bytes(limits.file_bytes)}, the limit of limits.file_bytes: "
+        "send it in parts, or raise the limit"
+    )
 
 
 def max_expansion(name: str) -> int:
@@ -221,6 +252,24 @@ class Prefixed:
 
     def close(self) -> None:
         """Leave the stream to its owner; Arrow calls this."""
+
+
+class _Counted:
+    """A stream that counts its bytes, in `size`, and refuses too many."""
+
+    closed = False
+
+    def __init__(self, stream: Readable, limits: FileLimits) -> None:
+        self._stream = stream
+        self._limits = limits
+        self.size = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        self.size += len(data)
+        if self.size > self._limits.file_bytes:
+            raise UnreadableFileError(too_large(self._limits))
+        return data
 
 
 class _Trickle:

@@ -24,6 +24,7 @@ from txn_assets.rows.reader.header import (
     header_by_position,
     read_header,
 )
+from txn_assets.rows.reader.limits import DEFAULT_LIMITS, HEADER_BYTES, FileLimits
 from txn_assets.rows.reader.records import (
     MARK,
     Dialect,
@@ -39,24 +40,23 @@ from txn_assets.rows.reader.runs import Runs
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much to read and parse at once. Only `field_bytes` changes the result; the others change memory and time.
+    """How much to read and parse at once. Only `header_bytes` changes the result; the others change memory and time.
 
     Attributes:
         block_bytes: bytes in a block. Two blocks being validated and one being read take far less than a pod's memory.
         block_lines: lines in a block, because each line may be a rejected row and take far more memory than its bytes.
         step_bytes: how many bytes to read record by record, after an irregular record, before looking for regular ones.
-        field_bytes: maximum size of a field, and of the header.
+        header_bytes: maximum size of the header.
     """
 
     block_bytes: int = 8 << 20
     block_lines: int = 1 << 18
     step_bytes: int = 1 << 14
-    field_bytes: int = 1 << 20
+    header_bytes: int = HEADER_BYTES
 
 
 _DEFAULT_SIZES = Sizes()
-RECORD_FIELDS = 32
-"""Maximum size of a record, in multiples of `Sizes.field_bytes`. A quote still open there counts as never closed."""
+_SEARCHED_BYTES = 1 << 19
 
 
 class CsvFile:
@@ -66,7 +66,8 @@ class CsvFile:
     needs only a `read` method.
 
     Raises:
-        UnreadableFileError: the file has no header, its header lacks or repeats a column, or it is not CSV at all.
+        UnreadableFileError: the file has no header, its header lacks or repeats a column, it is not CSV at all, or it
+            is larger than `limits` allow.
     """
 
     header: Header
@@ -77,13 +78,15 @@ class CsvFile:
         stream: Readable,
         contract: RowContract,
         file_format: FileFormat = DEFAULT_FORMAT,
+        limits: FileLimits = DEFAULT_LIMITS,
         sizes: Sizes = _DEFAULT_SIZES,
     ) -> None:
         self._contract = contract
         self.file_format = file_format
         self._sizes = sizes
         self._dialect = _dialect(file_format)
-        unpacked = Unpacked(stream)
+        self._max_columns = limits.columns
+        unpacked = Unpacked(stream, limits)
         start = unpacked.read(sizes.block_bytes)
         check_format(start, compression=unpacked.compression, encoding=file_format.encoding)
         source = Prefixed(start, unpacked)
@@ -91,8 +94,7 @@ class CsvFile:
         self._data = self._read(sizes.block_bytes)
         self._skip_lines()
         self.header = self._take_header()
-        field_bytes = sizes.field_bytes
-        self._limits = Limits(len(self.header.columns), field_bytes, RECORD_FIELDS * field_bytes, self._dialect)
+        self._limits = Limits(len(self.header.columns), limits.field_bytes, limits.line_bytes, self._dialect)
 
     def _read(self, size: int) -> bytes:
         return read_full(self._stream, size)
@@ -122,7 +124,7 @@ class CsvFile:
         if self.file_format.header == "none":
             return header_by_position(self._contract, self.file_format, self._dialect)
         beginning = data = self._data
-        most = self._sizes.field_bytes
+        most = self._sizes.header_bytes
         limits = Limits(most, most, most, self._dialect)
         at, final = 0, False
         while True:
@@ -137,6 +139,12 @@ class CsvFile:
                 final = len(more) < size
                 data, at = data[at:] + more, 0
                 continue
+            if fields.count > self._max_columns:
+                message = (
+                    f"its header has {fields.count:,} columns, more than the {self._max_columns:,} of limits.columns: "
+                    "send only the columns of the feed"
+                )
+                raise UnreadableFileError(message)
             record = fields.record(fields.count)
             end = len(data) if fields.end is None else fields.end
             if record is not None:
@@ -148,7 +156,7 @@ class CsvFile:
         """Yield the records after the header, in order.
 
         Raises:
-            UnreadableFileError: compressed data is damaged.
+            UnreadableFileError: compressed data is damaged, or the file is larger than the limits allow.
         """
         data, self._data = self._data, b""
         final = False
@@ -190,18 +198,24 @@ class CsvFile:
 
     def _piece_end(self, data: bytes) -> int:
         """Return how many bytes of `data` go into one block."""
-        size, lines = self._sizes.block_bytes, self._sizes.block_lines
-        bytes_ = np.frombuffer(data[:size], dtype=np.uint8)
-        line_ends = bytes_ == ord("\n")
-        if b"\r" in data:
-            line_ends |= bytes_ == ord("\r")
-        if np.count_nonzero(line_ends) <= lines:
-            return size
-        return int(np.flatnonzero(line_ends)[lines - 1]) + 1
+        size, left = self._sizes.block_bytes, self._sizes.block_lines
+        has_returns = b"\r" in data
+        # Look at the data in steps, because a block of very short lines ends early.
+        for start in range(0, min(size, len(data)), _SEARCHED_BYTES):
+            bytes_ = np.frombuffer(data[start : min(start + _SEARCHED_BYTES, size)], dtype=np.uint8)
+            line_ends = bytes_ == ord("\n")
+            if has_returns:
+                line_ends |= bytes_ == ord("\r")
+            found = int(np.count_nonzero(line_ends))
+            if found > left:
+                return start + int(np.flatnonzero(line_ends)[left - 1]) + 1 if left else start
+            left -= found
+        return size
 
     def _cut_piece(self, data: bytes, *, final: bool) -> tuple[Block, int | None]:
         block: list[RegularRun | Records] = []
-        runs = Runs(data, final=final, max_record_bytes=self._limits.field_bytes, dialect=self._dialect)
+        max_record_bytes = min(self._limits.field_bytes, self._limits.record_bytes)
+        runs = Runs(data, final=final, max_record_bytes=max_record_bytes, dialect=self._dialect)
         at = 0
         ahead = len(data)
         while at < len(data):

@@ -236,7 +236,7 @@ def _completed(data: bytes, layout: Mapping[str, Any], reading: Reading) -> list
 
 
 def _columns(data: bytes, form: FileFormat, contract: RowContract) -> pa.Table:
-    file = CsvFile(io.BytesIO(data), contract, form, Sizes(block_bytes=HEAD_BYTES))
+    file = CsvFile(io.BytesIO(data), contract, form, sizes=Sizes(block_bytes=HEAD_BYTES))
     batches = [parse(block, file.header).fields for block in file.blocks()]
     if not batches:
         raise UnreadableFileError("it has no rows")
@@ -290,7 +290,7 @@ def _share(data: bytes, form: FileFormat, reading: Reading) -> float:
     """Return the share of valid rows in `data` if it has this form."""
     records = valid = 0
     try:
-        file = CsvFile(io.BytesIO(data), reading.contract, form, Sizes(block_bytes=HEAD_BYTES))
+        file = CsvFile(io.BytesIO(data), reading.contract, form, reading.limits, Sizes(block_bytes=HEAD_BYTES))
         for verdict in validate(file, reading.contract, batch_size=reading.batch_size, threads=1):
             records += verdict.records
             valid += verdict.valid.num_rows

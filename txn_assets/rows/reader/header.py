@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.reader.file_format import DELIMITERS, FileFormat
+from txn_assets.rows.reader.limits import HEADER_BYTES, shown_bytes
 from txn_assets.rows.reader.records import MARK, STANDARD, Dialect, Record, Unreadable
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "ZIP", b"\x28\xb5\x2f\xfd": "Zstandard"}
@@ -129,7 +130,7 @@ def read_header(
     if isinstance(record, Unreadable):
         fault = record.message[:1].lower() + record.message[1:]
         if record.code == "record_too_long":
-            fault = "it is longer than 1 MiB"
+            fault = f"it is longer than {shown_bytes(HEADER_BYTES)}"
         elif elsewhere := _header_elsewhere(start, names, first=""):
             fault = elsewhere
         message = f"its first line is not a header: {fault}"

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from txn_assets.rows.reader.file_format import DELIMITERS
+from txn_assets.rows.reader.limits import shown_bytes
 
 MARK = b"\xef\xbb\xbf"
 """The UTF-8 byte order mark. Some exported files begin with it, so concatenated exports also have it in the middle."""
@@ -23,7 +24,8 @@ _MESSAGES = {
     "unclosed_quote": "A quoted field is not closed",
     "malformed_quotes": "A quoted field goes on after its closing quote, or there is a quote inside an unquoted field: "
     "quote the whole field and double the quotes inside it",
-    "record_too_long": "The row is too long: a field may have 1 MiB, a row 32 MiB",
+    "record_too_long": "The row is too long: a field may have {field} (limits.field_bytes), a row {record} "
+    "(limits.line_bytes)",
 }
 
 
@@ -112,6 +114,7 @@ class Fields:
         bare: the unquoted fields that contain a quote.
         empty: whether all fields are empty.
         ends_in_delimiter: whether the last field is empty and unquoted.
+        limits: how it was read.
     """
 
     values: list[bytes]
@@ -121,19 +124,20 @@ class Fields:
     bare: list[bytes]
     empty: bool
     ends_in_delimiter: bool
-    dialect: Dialect
+    limits: Limits
 
     def record(self, width: int) -> Record | None:
         """Return the record under a header of `width` columns; None if all fields are empty, as in a blank line."""
         if self.code:
-            return unreadable(self.code)
-        if self.bare and (self.count != width or _misplaced(self.bare, self.dialect)):
-            return unreadable("malformed_quotes")
+            return unreadable(self.code, self.limits)
+        dialect = self.limits.dialect
+        if self.bare and (self.count != width or _misplaced(self.bare, dialect)):
+            return unreadable("malformed_quotes", self.limits)
         if self.empty:
             return None
         if self.count == width:
             return self.values
-        return wrong_width(self.count, width, self.dialect.delimiter if self.ends_in_delimiter else b"")
+        return wrong_width(self.count, width, dialect.delimiter if self.ends_in_delimiter else b"")
 
 
 class Records(NamedTuple):
@@ -152,10 +156,11 @@ class Records(NamedTuple):
     bare_quotes: int
 
 
-@functools.cache
-def unreadable(code: str) -> Unreadable:
+@functools.lru_cache(maxsize=64)
+def unreadable(code: str, limits: Limits) -> Unreadable:
     """Return `code` with its message."""
-    return Unreadable(code, _MESSAGES[code])
+    field, record = shown_bytes(limits.field_bytes), shown_bytes(limits.record_bytes)
+    return Unreadable(code, _MESSAGES[code].format(field=field, record=record))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -224,7 +229,7 @@ def read_fields(data: bytes, start: int, *, final: bool, limits: Limits) -> Fiel
     """
     dialect = limits.dialect
     delimiter, quote = dialect.delimiter, dialect.quote
-    result = Fields([], 0, None, "", [], empty=True, ends_in_delimiter=False, dialect=dialect)
+    result = Fields([], 0, None, "", [], empty=True, ends_in_delimiter=False, limits=limits)
     size = len(data)
     at = start
     if dialect.comment and data.startswith(dialect.comment, start) and size - start <= limits.record_bytes:
