@@ -29,6 +29,7 @@ from txn_assets.feeds.own_defs import read_sections
 from txn_assets.feeds.section import PREFIXES, FeedName, FeedSection, Section
 from txn_assets.rows.reader.limits import DEFAULT_LIMITS, FileLimits
 from txn_assets.sections.alerts import Alerts
+from txn_assets.sections.erasure import Erasure
 from txn_assets.sections.ingestion import Ingestion
 from txn_assets.sections.marts import DataMart, Transformation
 from txn_assets.sections.operation import Kubernetes, Orchestration, Pipeline, Retention
@@ -75,6 +76,7 @@ class PipelineConfig(Section):
     transformation: Transformation = Transformation()
     orchestration: Orchestration = Orchestration()
     retention: Retention = Retention()
+    erasure: Erasure = Erasure()
     security: Security = Security()
     kubernetes: Kubernetes = Kubernetes()
 
@@ -95,6 +97,7 @@ class PipelineConfig(Section):
     @model_validator(mode="after")
     def _feeds_do_not_meet(self) -> Self:
         prefixes = {f"data_lake.{key}": getattr(self.data_lake, key) for key in (*PREFIXES, "marts")}
+        prefixes["erasure.path"] = self.erasure.path
         prefixes |= {f"feeds.{name}.{key}": getattr(one, key) for name, one in self.feeds.items() for key in PREFIXES}
         refuse_nested(prefixes)
         tables = {"data_warehouse.table": self.data_warehouse.table}

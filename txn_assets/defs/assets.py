@@ -204,14 +204,15 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
     counts |= {"erased": report.erased} if report.erased else {}
     log.emit(processed(stage, version.name, report.records, seconds, **counts))
     if report.records and not report.valid:
+        where = f"{report.rejected} rejected rows with their reasons are in {place}." if place else "All are erased."
         message = (
-            f"No valid {services.feed.name} in {version.name}. {report.rejected} rejected rows with their reasons "
-            f"are in {place}. The stores keep what they had{report.hint()}."
+            f"No valid {services.feed.name} in {version.name}. {where} The stores keep what they had{report.hint()}."
         )
         raise _refusal(services, version, message, metadata)
     if not report.records:
         _refuse_to_empty(services, version)
-    return ValidatedFile(version, services.feed.rules_id, report, started_at, seconds)
+    known = run_files.erasure_requests.last
+    return ValidatedFile(version, services.feed.rules_id, report, started_at, seconds, known)
 
 
 def _refuse_to_empty(services: Services, version: FileVersion) -> None:

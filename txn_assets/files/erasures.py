@@ -93,6 +93,10 @@ class ErasureRequests:
                 found.setdefault(request.field, set()).add(request.digests[key_id])
         return found
 
+    def up_to(self, number: int) -> Self:
+        """Return only the requests with a number of at most `number`."""
+        return replace(self, requests=self.requests[:number])
+
     def without(self, key_id: str) -> "ErasureRequests":
         """Return only the requests that have an effect and no hash under the key `key_id`."""
         return replace(self, requests=tuple(one for one in self.in_force if key_id not in one.digests))

@@ -29,6 +29,7 @@ class ValidatedFile:
 
     Attributes:
         started_at, seconds: when the validation began and how long it took; None if an earlier release validated it.
+        erasures: the number of the newest erasure request that was known.
     """
 
     version: FileVersion
@@ -36,6 +37,7 @@ class ValidatedFile:
     report: ValidationReport
     started_at: dt.datetime | None = None
     seconds: float = 0.0
+    erasures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class HashedFile:
     `lake_fingerprint` is the fingerprint of the rows without source_row, as in the lake; see `hashed_rows.totals`.
     `uri` is empty until the file is stored, and so is `rejects_uri`, the address of why rows were rejected, which stays
     empty if none was. `details` is what is known before the load; None if an earlier release
-    validated the file.
+    validated the file. `erasures` is the number of the newest erasure request whose person is in no row, valid or
+    rejected, because it was known then.
     """
 
     version: FileVersion
@@ -57,6 +60,7 @@ class HashedFile:
     uri: str = ""
     details: LoadDetails | None = None
     rejects_uri: str = ""
+    erasures: int = 0
 
     @property
     def rejected(self) -> int:

@@ -5,7 +5,7 @@ hashed files.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +16,7 @@ from txn_assets.files import progress
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, RejectedSample, ValidationReport, mixed_amounts
 from txn_assets.files.run_folder import RunFolder
+from txn_assets.rows import erasing
 from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.quarantine import QuarantineWriter
@@ -53,26 +54,31 @@ def read_header(stream: Readable, reading: Reading, *, block_bytes: int = 1 << 1
     return file.header.columns
 
 
-def validate_file(stream: BinaryIO, folder: RunFolder, *, reading: Reading, hasher: Hasher) -> ValidationReport:
+def validate_file(
+    stream: BinaryIO, folder: RunFolder, *, reading: Reading, hasher: Hasher, erased: erasing.Erased = ()
+) -> ValidationReport:
     """Split the CSV file in `stream` into valid and rejected rows, and write both to `folder`.
 
     The valid rows are an Arrow IPC stream of `valid_schema(contract)` in clear text. PII of rejected rows is hashed.
+    Rejected rows of the persons `erased` are left out; `hash_file` leaves out the valid ones.
 
     Raises:
         UnreadableFileError: the file as a whole does not have the columns and the form of the feed.
     """
     with described(stream, reading) as head:
-        report = _validate_file(head, folder, reading, hasher)
+        report = _validate_file(head, folder, reading, hasher, erased)
     if 2 * report.valid < report.records:
         report = replace(report, looks_like=looks_like(head.data, reading))
     return report
 
 
-def _validate_file(stream: Readable, folder: RunFolder, reading: Reading, hasher: Hasher) -> ValidationReport:
+def _validate_file(
+    stream: Readable, folder: RunFolder, reading: Reading, hasher: Hasher, erased: erasing.Erased
+) -> ValidationReport:
     contract = reading.contract
     file = CsvFile(stream, contract, reading.file_format, reading.limits)
     _check_columns(file, reading)
-    records = valid = rejected = other_decimals = three_decimals = bare_quotes = 0
+    records = valid = rejected = left_out = other_decimals = three_decimals = bare_quotes = 0
     reasons: Counter[tuple[str, str]] = Counter()
     sample: list[RejectedSample] = []
     with (
@@ -85,18 +91,20 @@ def _validate_file(stream: Readable, folder: RunFolder, reading: Reading, hasher
         quarantine = QuarantineWriter(file_of_rejected, contract.names, hasher)
         for verdict in validate(file, contract, batch_size=reading.batch_size, threads=THREADS):
             writer.write_table(pa.Table.from_batches([verdict.valid]), max_chunksize=BATCH_ROWS)
-            quarantine.write(verdict.rejected)
-            if len(verdict.rejected):
-                writer_of_reasons.write_batch(reasons_of(verdict.rejected))
+            shown = erasing.leave_out(verdict.rejected, erased)
+            quarantine.write(shown)
+            if len(shown):
+                writer_of_reasons.write_batch(reasons_of(shown))
             progress.count_rows(verdict.records)
             records += verdict.records
             valid += verdict.valid.num_rows
-            rejected += len(verdict.rejected)
+            rejected += len(shown)
+            left_out += len(verdict.rejected) - len(shown)
             other_decimals += count_other_decimals(verdict.rejected, contract, reading.file_format)
             three_decimals += verdict.three_decimals
             bare_quotes += verdict.bare_quotes
-            reasons += count_reasons(verdict.rejected)
-            sample += _sample(verdict.rejected, SAMPLE_ROWS - len(sample))
+            reasons += count_reasons(shown)
+            sample += _sample(shown, SAMPLE_ROWS - len(sample))
     if refusal := mixed_amounts(
         reading.file_format.decimal, other_decimals=other_decimals, three_decimals=three_decimals
     ):
@@ -110,6 +118,7 @@ def _validate_file(stream: Readable, folder: RunFolder, reading: Reading, hasher
         extra_columns=file.header.extra,
         repeated_ids=_repeated_ids(folder.valid, contract.row_id) if contract.row_id else 0,
         bare_quotes=bare_quotes,
+        erased=left_out,
     )
 
 
@@ -134,12 +143,24 @@ def _sample(rejected: RejectedRows, rows: int) -> list[RejectedSample]:
     return list(map(RejectedSample, rejected.source_row.slice(0, rows).to_pylist(), rejected.reasons[:rows]))
 
 
-def hash_file(valid: Path, hashed: Path, *, file: FileVersion, names: Sequence[str], hasher: Hasher) -> None:
-    """Write `hashed`, a Parquet file with the staged columns, from the output of `validate_file` for fields `names`."""
+def hash_file(  # noqa: PLR0913 - what to read, to write and to leave out
+    valid: Path,
+    hashed: Path,
+    *,
+    file: FileVersion,
+    names: Sequence[str],
+    hasher: Hasher,
+    erased: Mapping[str, Collection[str]] | None = None,
+) -> None:
+    """Write `hashed`, a Parquet file with the staged columns, from the output of `validate_file` for fields `names`.
+
+    Leave out the rows that have one of the hashes in `erased`, by field.
+    """
     with connect(hashed.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
         connection.register("valid", pa.RecordBatchReader.from_batches(rows.schema, progress.counted(rows)))
+        query = f"SELECT $name AS source_file, source_row, {hasher.select_list(names)} FROM valid"  # noqa: S608 - fixed column names
         connection.execute(
-            f"COPY (SELECT $name AS source_file, source_row, {hasher.select_list(names)} FROM valid) "  # noqa: S608 - fixed column names
+            f"COPY ({erasing.anti_join(connection, query, erased or {})}) "
             # Most of a row is its hex digests, which no level compresses below half, so use the fastest level.
             f"TO {_quoted(hashed)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)",
             {"name": file.name, **hasher.parameters()},

@@ -45,11 +45,14 @@ class QuarantineWriter:
         pyarrow.csv.write_csv(batch, self._file, pyarrow.csv.WriteOptions(include_header=False))
 
     def _shown(self, name: str, values: pa.StringArray) -> pa.StringArray:
-        if name not in self._hasher.pii_fields:
-            return formula_safe(values)
-        # Strip the value as the row contract does, so that its hash is the same as in the stores.
-        stripped = [value and value.strip() for value in values.to_pylist()]
-        return pa.array([self._hasher.hexdigest(value) if value else value for value in stripped], pa.string())
+        return digests_of(values, self._hasher) if name in self._hasher.pii_fields else formula_safe(values)
+
+
+def digests_of(values: pa.StringArray, hasher: Hasher) -> pa.StringArray:
+    """Return the hashes of `values` as sent; what is blank or null stays so."""
+    # Strip the value as the row contract does, so that its hash is the same as in the stores.
+    stripped = [value and value.strip() for value in values.to_pylist()]
+    return pa.array([hasher.hexdigest(value) if value else value for value in stripped], pa.string())
 
 
 def formula_safe(values: pa.StringArray) -> pa.StringArray:

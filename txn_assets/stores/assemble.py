@@ -9,6 +9,7 @@ from txn_assets.feeds.feed import Feed
 from txn_assets.rows.hashing import HashKeys
 from txn_assets.stores.access import Access
 from txn_assets.stores.clients import Clients
+from txn_assets.stores.erasures import ErasureRegister
 from txn_assets.stores.landed_names import name_limit
 from txn_assets.stores.landing import LandingZone
 from txn_assets.stores.quarantine import Quarantine
@@ -35,6 +36,7 @@ def open_services(
             landing=make_landing_zone(config, feed, clients),
             quarantine=Quarantine(clients, bucket, feed.quarantine),
             staging=Staging(clients, bucket, feed.staging),
+            erasures=ErasureRegister(clients, bucket, config.erasure.path, feed.name),
             home=home,
             scratch_limit=scratch_limit,
             hash_keys=hash_keys,

@@ -7,19 +7,21 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
 
+from txn_assets.environment import HASH_KEY_PREVIOUS, ConfigError
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import scratch_space
+from txn_assets.files.erasures import ErasureRequest, ErasureRequests
 from txn_assets.files.ledger import FileVersion, LoadDetails
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.retention import landed_at
 from txn_assets.files.run_folder import RunFolder, written_whole
 from txn_assets.files.values import HashedFile, ValidatedFile
-from txn_assets.rows import hashed_rows, overview, processing
+from txn_assets.rows import erasing, hashed_rows, overview, processing
 from txn_assets.rows.hashing import Hasher, HashKeys
 from txn_assets.rows.reader import compression
 from txn_assets.rows.reader.header import UnreadableFileError
@@ -27,6 +29,7 @@ from txn_assets.rows.reading import Reading
 from txn_assets.rows.rejects import write_rejects
 from txn_assets.sections.security import Security
 from txn_assets.stores.clients import Clients
+from txn_assets.stores.erasures import ErasureRegister
 from txn_assets.stores.errors import UnusableFileError
 from txn_assets.stores.landing import LandingZone
 from txn_assets.stores.scratch import open_scratch
@@ -51,6 +54,7 @@ class RunFiles:
 
     clients: Clients
     landing: LandingZone
+    erasures: ErasureRegister
     feed: Feed
     security: Security
     home: Path
@@ -80,6 +84,46 @@ class RunFiles:
     def hasher(self) -> Hasher:
         """Hasher with the current key; see `hashers`."""
         return self.hashers[0]
+
+    @cached_property
+    def erasure_requests(self) -> ErasureRequests:
+        """The erasure requests of the feed as this run began: what comes later, the stores notice.
+
+        Raises:
+            ConfigError: rows of a request cannot be told from others, because its key is not alive.
+            ErasureError: the register of the requests is damaged.
+        """
+        requests = self.erasures.read()
+        alive = {hasher.key_id for hasher in self.hashers}
+        for request in requests.in_force:
+            if not alive & set(request.digests) or request.field not in self.feed.pii_fields:
+                raise ConfigError(_not_found_again(request))
+        return requests
+
+    @property
+    def _erased(self) -> erasing.Erased:
+        """The hashes of the persons to leave out, under the current key or, where that is missing, an older one."""
+        current, *older = self.hashers
+        rest = self.erasure_requests.without(current.key_id)
+        found = [(current, self.erasure_requests.digests(current.key_id))]
+        found += [(hasher, rest.digests(hasher.key_id)) for hasher in older]
+        return [(hasher, digests) for hasher, digests in found if digests]
+
+    def _erased_in(self, valid: Path) -> dict[str, set[str]]:
+        """Return the hashes under the current key of the persons to leave out, by field.
+
+        A person of whom only older hashes are known is looked for in the rows of `valid`; the request of one who is
+        found gets the current hash.
+        """
+        for hasher, digests in self._erased:
+            if hasher.key_id == self.hasher.key_id:
+                continue
+            known = erasing.rehash(valid, digests, old=hasher, new=self.hasher)
+            if known:
+                extend = partial(ErasureRequests.extending, key_id=self.hasher.key_id, known=known, under=hasher.key_id)
+                # Without requests that came meanwhile: rejected rows of those persons may be in the quarantine.
+                self.erasure_requests = self.erasures.update(extend).up_to(self.erasure_requests.last)
+        return self.erasure_requests.digests(self.hasher.key_id)
 
     @cached_property
     def _reading(self) -> Reading:
@@ -124,7 +168,9 @@ class RunFiles:
         # The estimate may be wrong: a hostile file begins harmlessly.
         reading = replace(self._reading, limits=self.feed.limits.within(room))
         with self.landing.open(version) as stream:
-            return processing.validate_file(stream, self.folder(version), reading=reading, hasher=self.hasher)
+            return processing.validate_file(
+                stream, self.folder(version), reading=reading, hasher=self.hasher, erased=self._erased
+            )
 
     def _reserve(self, version: FileVersion) -> int:
         """Reserve scratch space for `version`, and return how many unpacked bytes there is room for."""
@@ -159,7 +205,9 @@ class RunFiles:
         started = time.monotonic()
         path = self.folder(file.version).hashed
         contract = self.feed.contract
-        processing.hash_file(self.valid_rows(file), path, file=file.version, names=contract.names, hasher=self.hasher)
+        valid = self.valid_rows(file)
+        erased = self._erased_in(valid)
+        processing.hash_file(valid, path, file=file.version, names=contract.names, hasher=self.hasher, erased=erased)
         if file.report.rejected:
             folder = self.folder(file.version)
             write_rejects(folder.reasons, folder.rejects, file=file.version)
@@ -181,6 +229,7 @@ class RunFiles:
             lake_fingerprint=lake_fingerprint,
             malformed_digests=malformed_digests,
             details=_details(file, rows=totals.rows, hash_seconds=time.monotonic() - started),
+            erasures=min(file.erasures, self.erasure_requests.last),
         )
 
     def hashed_rows(self, file: HashedFile) -> Path:
@@ -214,6 +263,17 @@ class RunFiles:
     def read_hashed(self, files: Sequence[HashedFile]) -> pa.RecordBatchReader:
         """Return the hashed rows of `files`."""
         return hashed_rows.read([self.hashed_rows(file) for file in files], self.feed.contract)
+
+
+def _not_found_again(request: ErasureRequest) -> str:
+    """Return the message for a request whose rows cannot be told from others with the keys and fields of now."""
+    keys = " or ".join(sorted(request.digests))
+    return (
+        f"The erasure request {request.id} knows the hash of a {request.field} under the key {keys}, and this "
+        f"configuration hashes no {request.field} with it, so the rows would come back. Name the key in "
+        f"security.hash.previous and set {HASH_KEY_PREVIOUS}, keep {request.field} among the PII fields, or withdraw "
+        f"the request with `txn erase withdraw {request.id}`."
+    )
 
 
 def _details(file: ValidatedFile, *, rows: int, hash_seconds: float) -> LoadDetails | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from txn_assets.feeds.feed import Feed
     from txn_assets.rows.hashing import HashKeys
     from txn_assets.stores.clients import Clients
+    from txn_assets.stores.erasures import ErasureRegister
     from txn_assets.stores.landing import LandingZone
     from txn_assets.stores.quarantine import Quarantine
     from txn_assets.stores.run_files import RunFiles
@@ -43,6 +44,7 @@ class Services:
     landing: "LandingZone"
     quarantine: "Quarantine"
     staging: "Staging"
+    erasures: "ErasureRegister"
     home: Path
     scratch_limit: int | None
     hash_keys: "HashKeys" = field(repr=False)
@@ -55,6 +57,7 @@ class Services:
         return RunFiles(
             clients=self.clients,
             landing=self.landing,
+            erasures=self.erasures,
             feed=self.feed,
             security=self.config.security,
             home=self.home,
