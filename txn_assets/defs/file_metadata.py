@@ -61,12 +61,12 @@ def first_rows(contract: RowContract, rows: Sequence[dict[str, str | None]]) -> 
 def overview(services: Services, hashed: HashedFile, report: ValidationReport, *, files: int) -> dict[str, Any]:
     """Return the first rows of a hashed file and, in a run of at most `FEW_FILES` files, its chart.
 
-    A chart takes longer than loading a small file, and tens of kilobytes of Dagster's storage.
+    A chart takes tens of kilobytes of Dagster's storage.
     """
     feed, run_files = services.feed, services.run_files
     metadata = first_rows(feed.contract, run_files.first_rows(hashed))
     if files <= FEW_FILES:
-        chart = draw_file(hashed.version.name, run_files.by_day(hashed), report.reasons, amount=_amount(feed))
+        chart = draw_file(run_files.by_day(hashed), report.reasons, amount=_amount(feed))
         metadata |= {"chart": dg.MetadataValue.md(chart)} if chart else {}
     return metadata
 
