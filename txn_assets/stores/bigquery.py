@@ -33,15 +33,21 @@ from txn_assets.files.ledger import (
 )
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
+from txn_assets.rows.rejects import read_rejects
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores import bigquery_tables, bigquery_view, google_errors
 from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
-from txn_assets.stores.bigquery_plan import Plan, make_plan
+from txn_assets.stores.bigquery_plan import Plan, make_plan, reject_structs
 from txn_assets.stores.bigquery_sql import Tables
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.partition_keys import key_bounds
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
+
+MAX_BOUND_REJECTS = 500
+"""Maximum number of reasons that the transaction gets as a parameter. A request may have 10 MB
+(https://cloud.google.com/bigquery/quotas#query_jobs), and a reason takes at most a few hundred bytes, most of them the
+name of the file."""
 
 LOAD_TABLE_LIFETIME = dt.timedelta(hours=6)
 """Age at which BigQuery deletes a load table that a dead run left behind."""
@@ -101,26 +107,30 @@ class BigQueryStore(Store):
             return
         work_id = plan.work_id(self.tables)
         load_table = self._fill_load_table(jobs, work_id, [file.uri for file in plan.loads], self.tables.load_columns)
-        rejects_table = None
+        rejects_table, rejects, bound = None, None, []
         if plan.rejects:
             bigquery_tables.get_or_create(
                 jobs.client, bigquery_tables.rejects_table(self.tables), self.clients.no_retry
             )
-            rejects_table = self._fill_load_table(jobs, f"{work_id}_rejects", plan.rejects, statements.STAGED_REJECTS)
+            if plan.reasons <= MAX_BOUND_REJECTS:
+                rejects, bound = statements.BOUND_REJECTS, self._bind_rejects(plan)
+            else:
+                uris = [file.rejects_uri for file in plan.rejects]
+                rejects_table = self._fill_load_table(jobs, f"{work_id}_rejects", uris, statements.STAGED_REJECTS)
+                rejects = self.tables.quoted(str(rejects_table))
         progress.say("replacing the rows in a transaction")
         replaced = [file.version.name for file in plan.loads]
         touched = [record for record in (*plan.records, *plan.held.values()) if record.file.name in replaced]
         compared = plan.compared
         job_id = jobs.run_script(
             f"txn_commit_{work_id}",
-            statements.replace_script(
-                self.tables, load_table, types, compares=bool(compared), rejects_table=rejects_table
-            ),
+            statements.replace_script(self.tables, load_table, types, compares=bool(compared), rejects=rejects),
             bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
             bigquery.ScalarQueryParameter("load_seconds", "FLOAT64", round(time.monotonic() - started, 3)),
             bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
             *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
             *([bigquery.ScalarQueryParameter("run_id", "STRING", plan.records[0].run_id)] if plan.rejects else []),
+            *bound,
             *self._bounds(touched),
         )
         self.job_ids |= dict.fromkeys((record.file.name for record in plan.records), job_id)
@@ -128,6 +138,11 @@ class BigQueryStore(Store):
             self._note_replacements(jobs, plan)
         for table in filter(None, (load_table, rejects_table)):
             jobs.client.delete_table(self.tables.id_of(table), not_found_ok=True, **self.clients.no_retry)
+
+    def _bind_rejects(self, plan: Plan) -> list[bigquery.ArrayQueryParameter]:
+        paths = filter(None, map(self.run_files.rejects, plan.rejects))
+        rows = (row for path in paths for batch in read_rejects(path, "") for row in batch.to_pylist())
+        return [bigquery.ArrayQueryParameter("rejects", "STRUCT", reject_structs(rows))]
 
     def _note_replacements(self, jobs: Jobs, plan: Plan) -> None:
         noted = self._held(jobs, plan.compared)

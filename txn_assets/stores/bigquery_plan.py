@@ -4,14 +4,15 @@
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from google.cloud import bigquery
 
 from txn_assets.files.ledger import Action, LoadRecord, is_news, notes_rejects
 from txn_assets.files.values import HashedFile
-from txn_assets.stores.bigquery_sql import Tables
+from txn_assets.stores.bigquery_sql import STAGED_REJECTS, Tables
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,13 @@ class Plan:
         loads: files whose rows are replaced.
         records: new ledger rows, for `loads` and for files whose rows stay the same under a new version.
         held: ledger rows of these files as the caller read them, by name.
-        rejects: addresses of why rows were rejected, of the files for which that is noted.
+        rejects: files for which it is noted why rows were rejected.
     """
 
     loads: tuple[HashedFile, ...]
     records: tuple[LoadRecord, ...]
     held: dict[str, LoadRecord]
-    rejects: tuple[str, ...]
+    rejects: tuple[HashedFile, ...]
 
     def structs(self, tables: Tables) -> list[bigquery.StructQueryParameter]:
         """Return the elements of @incoming in `replace_script`."""
@@ -46,6 +47,11 @@ class Plan:
             for file, held in before
             if held and held.totals.rows and held.key_id == file.key_id and held.file.crc32c != file.version.crc32c
         ]
+
+    @property
+    def reasons(self) -> int:
+        """How many rows `rejects` have: one for each reason of each rejected record."""
+        return sum(sum(file.details.reasons.values()) for file in self.rejects if file.details)
 
     def work_id(self, tables: Tables) -> str:
         """Return the name of the jobs. It covers the ledger rows, so it is a new one after a rejected commit."""
@@ -72,11 +78,21 @@ def make_plan(
     )
     noted = {record.file.name for record in records}
     rejects = tuple(
-        file.rejects_uri
+        file
         for file in files
         if file.version.name in noted and notes_rejects(incoming[file.version.name], held.get(file.version.name))
     )
     return Plan(loads, records, {name: record for name, record in held.items() if name in noted}, rejects)
+
+
+def reject_structs(rows: Iterable[Mapping[str, Any]]) -> list[bigquery.StructQueryParameter]:
+    """Return `rows`, which say why records were rejected, as the elements of @rejects in `replace_script`."""
+    return [
+        bigquery.StructQueryParameter(
+            None, *(bigquery.ScalarQueryParameter(name, kind, row[name]) for name, kind in STAGED_REJECTS.items())
+        )
+        for row in rows
+    ]
 
 
 def struct(tables: Tables, record: LoadRecord, seen: LoadRecord | None) -> bigquery.StructQueryParameter:

@@ -31,6 +31,9 @@ STAGED_REJECTS = {
 }
 """The columns of staged rejects with their types; see `rejects.REJECTS`."""
 
+BOUND_REJECTS = "UNNEST(@rejects)"
+"""A few reasons as a query parameter, which saves a load job."""
+
 REJECTS_COLUMNS = STAGED_REJECTS | {"run_id": "STRING", "noted_at": "TIMESTAMP"}
 """The columns of the table of rejects with their types."""
 
@@ -231,7 +234,7 @@ def replace_script(
     types: Mapping[str, str],
     *,
     compares: bool = False,
-    rejects_table: str | None = None,
+    rejects: str | None = None,
 ) -> str:
     """Return the transaction that replaces files and writes their ledger rows, all or nothing.
 
@@ -239,8 +242,8 @@ def replace_script(
     long the load has taken before the script), @replaced (the files of `load_table`, including those that are not in
     the ledger), and @first_key and @last_key (the bounds of the partition keys in old and new rows). Without
     `load_table`, only the ledger rows are written. If the script `compares` rows, it also binds @compared, the files
-    whose ledger row says what changed; see `changes_query`. With `rejects_table`, it also notes why rows were rejected,
-    and binds @run_id.
+    whose ledger row says what changed; see `changes_query`. With `rejects`, it also notes why rows were rejected, and
+    binds @run_id: `rejects` is the quoted ID of a load table, or `BOUND_REJECTS`, which binds @rejects.
 
     A transaction allows SELECT, DML and temporary tables, but not ASSERT
     (https://cloud.google.com/bigquery/docs/transactions#statements_supported_in_transactions). Instead, a SELECT that
@@ -264,11 +267,11 @@ def replace_script(
             f"DELETE FROM {tables.data} WHERE source_file IN UNNEST(@replaced){within(tables)}",  # noqa: S608 - quoted names
             f"INSERT INTO {tables.data} ({_names(columns)}) SELECT {values} FROM {tables.quoted(load_table)}",  # noqa: S608 - quoted names
         ]
-    if rejects_table is not None:
-        staged = ", ".join(STAGED_REJECTS)
+    if rejects is not None:
+        staged = ", ".join(f"r.{name}" for name in STAGED_REJECTS)
         steps.append(
             f"INSERT INTO {tables.rejects} ({', '.join(REJECTS_COLUMNS)}) "  # noqa: S608 - quoted names
-            f"SELECT {staged}, @run_id, CURRENT_TIMESTAMP() FROM {tables.quoted(rejects_table)}"
+            f"SELECT {staged}, @run_id, CURRENT_TIMESTAMP() FROM {rejects} AS r"
         )
     inexact = inexact_columns(tables, types)
     totals, fingerprint = _verification(tables, inexact) if load_table else ("", "i.fingerprint")

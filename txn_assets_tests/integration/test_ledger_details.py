@@ -11,6 +11,7 @@ import pytest
 
 from txn_assets.files.ledger import LoadRecord
 from txn_assets.files.ledger_columns import DETAIL_COLUMNS
+from txn_assets.stores.bigquery import MAX_BOUND_REJECTS
 from txn_assets.stores.status_view import COLUMNS, VIEW
 from txn_assets_tests.deployment import Deployment, make_config, make_file, make_row, many_rows
 from txn_assets_tests.faults.bench import open_stores
@@ -199,6 +200,26 @@ def test_recent_loads_are_newest_first(history: History) -> None:
             loads: list[LoadRecord] = stores[asset].recent_loads(10)  # type: ignore[attr-defined]  # of the databases
             assert [record.file.generation for record in loads] == sorted(history.generations, reverse=True)
             assert stores[asset].recent_loads(1) == loads[:1]  # type: ignore[attr-defined]  # of the databases
+
+
+def test_many_rejects(history: History) -> None:
+    """More rejects than BigQuery takes as a parameter are noted all the same, as in PostgreSQL."""
+    bad = MAX_BOUND_REJECTS + 1
+    deployment = history.deployment
+    good, wrong = (f"R2,T2,damaged,{amount},2023-10-01T12:00:00+00:00,\n".encode() * bad for amount in (1, -1))
+    deployment.land("many.csv", REFUNDS + good + wrong, feed="refunds")
+    assert deployment.materialize("many.csv", feed="refunds").success
+    tables = {"bigquery": "raw_refunds_rejects", "postgres": "refunds_rejects"}
+    found = {
+        engine: {
+            (row["source_row"], row["field"], row["code"], row["run_id"])
+            for row in query(deployment, engine, table)
+            if row["source_file"] == "many.csv"
+        }
+        for engine, table in tables.items()
+    }
+    assert found["bigquery"] == found["postgres"]
+    assert len(found["bigquery"]) == bad
 
 
 def test_ledgers_of_an_earlier_release(deployment: Deployment) -> None:
