@@ -18,7 +18,6 @@ from txn_assets.config import PipelineConfig
 from txn_assets.defs.dagster_home import prepare
 from txn_assets.defs.events import LOGGER, write_line
 from txn_assets.defs.jobs import LOAD
-from txn_assets.defs.mart_rows import show_marts
 from txn_assets.defs.marts import REFRESH
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.replacing import ReplacementError, check_replacement
@@ -89,6 +88,9 @@ def run(  # noqa: PLR0913 - one for each option of the command
                 results, rows = [result], ""
                 if of.is_first and marts_of(config) and result.success:
                     results.append(execute(config, instance, job=REFRESH, tags=NO_RETRIES))
+                    # It imports both databases' clients, which a run does only when it loads.
+                    from txn_assets.defs.mart_rows import show_marts  # noqa: PLC0415
+
                     rows = show_marts(services.of(of), config) if results[-1].success else ""
     if any(map(was_interrupted, results)):
         raise KeyboardInterrupt

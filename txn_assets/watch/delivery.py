@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from urllib.parse import urlsplit
 
-import requests
-
 from txn_assets.watch.messages import Message
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 10.0
@@ -34,6 +32,8 @@ class Webhook:
         Raises:
             DeliveryError: the receiver does not answer, or not with a status of success.
         """
+        import requests  # noqa: PLC0415 - a tenth of a second, and only an alert needs it
+
         host = urlsplit(self.url).hostname
         try:
             # A redirect would take the message to another host.
