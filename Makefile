@@ -30,6 +30,11 @@ setup: .venv/.installed .venv-servers/.installed ## Create both virtual environm
 	@./setup.sh .venv-bench requirements-bench.lock editable
 	@touch $@
 
+# What the image installs: the lock, without the tools that `.venv` has.
+.venv-image/.installed: requirements.lock setup.sh
+	@./setup.sh .venv-image requirements.lock
+	@touch $@
+
 # Pass file names through the environment as typed, so that neither make nor the shell expands them.
 run: override export FILE := $(value FILE)
 # Only from the command line, because some systems have a NAME in their environment.
@@ -107,6 +112,18 @@ docs: setup ## Build the site of docs/ in site/, and fail on a broken link
 .PHONY: lock
 lock: setup ## Resolve the dependencies again and write the hashed lock files
 	@./setup.sh lock
+
+.PHONY: sbom
+sbom: setup .venv-image/.installed ## Write the CycloneDX documents of requirements.lock and of the image's Python environment to sbom/
+	@$(PYTHON) -m txn_assets_tests.supply_chain.sbom sbom .venv-image
+
+.PHONY: licenses
+licenses: setup ## List the licenses of requirements.lock, and fail on one that pyproject.toml does not allow
+	@$(PYTHON) -m txn_assets_tests.supply_chain.licenses
+
+.PHONY: audit
+audit: setup ## Ask for known vulnerabilities of requirements.lock; fail if there are some, or nobody answers
+	@$(PYTHON) -m txn_assets_tests.supply_chain.audit
 
 .PHONY: deploy-check
 deploy-check: setup ## Check image, Helm values and run Job without a cluster, and print what was checked
