@@ -136,6 +136,32 @@ def test_page_names_objects_that_exist() -> None:
     assert {f"{kinds[kind]}/{name}" for kind, name in named} <= made
 
 
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_publish_pins_what_it_signed(is_signed: bool, tmp_path: Path) -> None:
+    """`publish` signs and verifies the digest that was pushed, and pins it only if the signature holds."""
+    stubs = f"""
+    REGISTRY=registry TAG=1.0 WORK={tmp_path} SIGNING_KEY=key
+    podman() {{ echo sha256:abc >"$3"; }}
+    make() {{ :; }}
+    cosign() {{ echo "$1 ${{!#}}" >>{tmp_path}/log; [ "$1" != verify ] || [ {is_signed} = True ]; }}
+    """
+    script = "\n".join(
+        [stubs, function("publish"), function("verify_image"), "publish; code=$?; echo $TAG; exit $code"]
+    )
+    done = subprocess.run(["bash", "-u"], input=script, text=True, capture_output=True, check=False)
+    expected = "1.0@sha256:abc" if is_signed else "1.0"
+    assert (done.returncode == 0, done.stdout.strip()) == (is_signed, expected), done.stderr
+    signed = (tmp_path / "log").read_text().splitlines()
+    assert signed[:3] == [f"{verb} registry/txn-assets@sha256:abc" for verb in ("sign", "attest", "verify")]
+    # Each release does it before it deploys.
+    assert [
+        block.index("publish\n") < block.index("deploy\n")
+        for block in BLOCKS
+        if "\ndeploy\n" in block and "make image" in block
+    ]
+    assert SCRIPT.count("podman push") == 1
+
+
 @pytest.mark.parametrize("image", ["registry/txn-assets:new", "registry/txn-assets:old"])
 def test_deploy_asks_each_webserver_for_its_definitions(image: str, tmp_path: Path) -> None:
     """`deploy` restarts the webservers, waits, asks each of them, and fails if one has other definitions."""
