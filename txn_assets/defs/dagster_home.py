@@ -6,6 +6,7 @@ and `run.py` start Dagster. See docs/operations.md.
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 import yaml
@@ -25,7 +26,11 @@ def prepare(home: Path, endpoints: Endpoints) -> Path:
     # Each run of this instance is a process on this machine and holds a lock in this folder.
     (dagster_home / FOLDER).mkdir(parents=True, exist_ok=True)
     settings = Path(__file__).with_name("dagster.yaml").read_text()
-    url = {"postgres_url": endpoints.dagster_dsn}
+    # Dagster shows its settings in the UI, and passes them to its processes as arguments. So the password is not among
+    # them, but in a file that libpq reads (https://www.postgresql.org/docs/current/libpq-pgpass.html).
+    passfile = dagster_home / "pgpass"
+    write_private(passfile, f"*:*:*:*:{endpoints.postgres_password}\n")
+    url = {"postgres_url": f"{endpoints.dagster_dsn}?passfile={quote(str(passfile))}"}
     storage = {
         "run_storage": {"module": "dagster_postgres", "class": "PostgresRunStorage", "config": url},
         "schedule_storage": {"module": "dagster_postgres", "class": "PostgresScheduleStorage", "config": url},
@@ -35,7 +40,6 @@ def prepare(home: Path, endpoints: Endpoints) -> Path:
             "config": url,
         },
     }
-    # The file contains a password.
     write_private(dagster_home / "dagster.yaml", f"{settings}\n{yaml.safe_dump(storage | _run_launcher())}")
     return dagster_home
 

@@ -5,7 +5,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,22 +29,20 @@ class Endpoints:
     postgres_host: str
     postgres_port: int
     postgres_user: str
-    postgres_password: str
+    postgres_password: str = field(repr=False)
     postgres_dbname: str
 
     @property
     def postgres_dsn(self) -> str:
         """The database as a URI for psql, psycopg and SQLAlchemy."""
-        return self._dsn(self.postgres_user, self.postgres_dbname)
+        parts = (self.postgres_user, self.postgres_password, self.postgres_dbname)
+        user, password, dbname = (quote(part, safe="") for part in parts)
+        return f"postgresql://{user}:{password}@{self.postgres_host}:{self.postgres_port}/{dbname}"
 
     @property
     def dagster_dsn(self) -> str:
-        """The database of Dagster's own storage as a URI for psql, psycopg and SQLAlchemy."""
-        return self._dsn(DAGSTER, DAGSTER)
-
-    def _dsn(self, user: str, dbname: str) -> str:
-        user, password, dbname = (quote(part, safe="") for part in (user, self.postgres_password, dbname))
-        return f"postgresql://{user}:{password}@{self.postgres_host}:{self.postgres_port}/{dbname}"
+        """The database of Dagster's own storage as a URI without the password, which a `passfile` has."""
+        return f"postgresql://{DAGSTER}@{self.postgres_host}:{self.postgres_port}/{DAGSTER}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
+from dagster._serdes import serialize_value
 
 from txn_assets.defs.dagster_home import prepare
 from txn_assets_tests.local.conftest import Stack
@@ -36,9 +37,19 @@ def test_second_run_at_a_new_pool(instance: dg.DagsterInstance) -> None:
 
 
 def test_settings_are_private(instance: dg.DagsterInstance, stack: Stack) -> None:
-    """The file with the database password is readable only by its owner."""
+    """The files with the settings and with the database password are readable only by their owner."""
     assert instance.root_directory == str(stack.home / "dagster")
-    assert (stack.home / "dagster" / "dagster.yaml").stat().st_mode & 0o077 == 0
+    for name in ("dagster.yaml", "pgpass"):
+        assert (stack.home / "dagster" / name).stat().st_mode & 0o077 == 0
+
+
+def test_password_is_not_in_the_settings(instance: dg.DagsterInstance, stack: Stack) -> None:
+    """Neither the settings in the UI nor the arguments of Dagster's processes have the password of the database."""
+    arguments = serialize_value(instance.get_ref())
+
+    assert "dagster_postgres" in instance.info_str()
+    assert "dagster_postgres" in arguments
+    assert stack.endpoints.postgres_password not in instance.info_str() + arguments
 
 
 def test_run_monitoring_checks_processes(instance: dg.DagsterInstance) -> None:
