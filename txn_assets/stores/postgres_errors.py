@@ -12,6 +12,7 @@ from psycopg import sql
 
 from txn_assets.stores import postgres_sql as statements
 from txn_assets.stores.postgres_sql import Table
+from txn_assets.stores.postgres_tls import certificate_fault
 
 _TRANSIENT = ("08", "40001", "40P01", "53300", "55P03", "57P")
 """SQLSTATEs: lost connection, serialization failure, deadlock, too many connections, lock timeout, shutdown."""
@@ -25,10 +26,21 @@ _CONNECT_REMEDIES = {
     "password authentication failed": _REMEDIES["28"],
     "does not exist": "Check dbname and user in data_warehouse.postgres.",
     "no pg_hba.conf entry": "Let the server accept this host, user and database with TLS.",
+    "server does not support SSL": "Turn on TLS at the server (`ssl = on`): data_warehouse.postgres.sslmode or "
+    "security.encryption requires it.",
+    "root certificate file": "Set PGSSLROOTCERT to the file with the CA of the server's certificate.",
+    "server certificate for": "Set data_warehouse.postgres.host to a name in the certificate, or give the server a "
+    "certificate for this host.",
+    "certificate verify failed": "Set PGSSLROOTCERT to the file with the CA of the server's certificate.",
     "certificate": "Check sslmode in data_warehouse.postgres and the root certificate (PGSSLROOTCERT).",
     "could not translate host name": "Check data_warehouse.postgres.host.",
 }
 _REFUSALS = re.compile("|".join(_CONNECT_REMEDIES))
+_RENEW = {
+    "certificate has expired": "Renew the certificate of the server: it has expired.",
+    "certificate is not yet valid": "The certificate of the server is not valid yet: correct the clock of the server "
+    "that issued it, or of this machine.",
+}
 
 _REFUSED_VALUE = ("22", "42804")
 """SQLSTATEs of data exceptions and a type mismatch: the column does not accept a value."""
@@ -74,13 +86,17 @@ def copied_column(context: str | None, columns: Iterable[str]) -> str | None:
 
 
 def _primary(error: psycopg.Error) -> str:
-    return error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # libpq may add advice in further lines.
+    refused = next((line for line in lines if not error.sqlstate and _REFUSALS.search(line)), lines[-1])
+    return error.diag.message_primary or refused
 
 
 def _remedy(error: psycopg.Error, table: Table) -> str:
     state = error.sqlstate or ""
     if not state and (refusal := _REFUSALS.search(str(error))):
-        return _CONNECT_REMEDIES[refusal[0]]
+        fault = certificate_fault(error.pgconn) if refusal[0] == "certificate verify failed" and error.pgconn else ""
+        return _RENEW.get(fault) or _CONNECT_REMEDIES[refusal[0]]
     if state.startswith(_REFUSED_VALUE):
         return _widen(error, table)
     if state == "23502":
