@@ -24,6 +24,7 @@ from txn_assets.environment import (
     ConfigError,
     bucket_name,
     config_path,
+    find_secret,
 )
 from txn_assets.feeds.own_defs import read_sections
 from txn_assets.feeds.section import PREFIXES, FeedName, FeedSection, Section
@@ -48,6 +49,9 @@ SECRET_VARIABLES = {
     "alerts.smtp.password": SMTP_PASSWORD,
 }
 """Keys that look like secrets, with their sections where these matter, and the environment variable to set instead."""
+
+_MAX_SHOWN = 20
+"""Length of a wrong value that a message repeats. Keys and passwords are longer."""
 
 
 def _refuse_shared(tables: Mapping[str, str]) -> None:
@@ -140,7 +144,9 @@ def load_config(path: Path | None = None) -> PipelineConfig:
     """
     path = path or config_path()
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        text = path.read_text(encoding="utf-8")
+        _refuse_secrets(text, path)
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         message = f"Cannot read the configuration {path}: {error.strerror}. Set TXN_CONFIG to the file to use."
         raise ConfigError(message) from error
@@ -169,6 +175,17 @@ def load_config(path: Path | None = None) -> PipelineConfig:
         faults = "\n".join(f"  - {line}" for line in _faults(error.errors(include_url=False)))
         message = f"{sources} cannot be used:\n{faults}"
         raise ConfigError(message) from error
+
+
+def _refuse_secrets(text: str, path: Path) -> None:
+    """Raise a ConfigError if a line of the configuration has the value of a secret, under whatever key."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if name := find_secret(line):
+            message = (
+                f"{path} line {number} has the value of {name}, which is a secret: remove it from the file, and use "
+                f"a new value, because the file may have been copied."
+            )
+            raise ConfigError(message)
 
 
 _MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -201,9 +218,10 @@ def _faults(errors: Iterable[ErrorDetails]) -> Iterable[str]:
         elif error["type"] == "value_error":
             yield str(error["ctx"]["error"])
         else:
-            # A value given instead of a section may be a URL with a password in it.
-            hidden = error["type"] == "model_type" or isinstance(error["input"], dict)
-            shown = "" if hidden else f", not {error['input']!r}"
+            # A value given instead of a section may be a URL with a password in it, and a long one may be a key.
+            value = error["input"]
+            hidden = error["type"] == "model_type" or isinstance(value, dict) or len(str(value)) > _MAX_SHOWN
+            shown = "" if hidden else f", not {value!r}"
             yield f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{shown}"
 
 

@@ -18,7 +18,11 @@ PG_PASSWORD = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
 JWT_SECRET = "TXN_JWT_SECRET"  # noqa: S105 - the name of a variable
 SMTP_PASSWORD = "TXN_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
 ALERT_WEBHOOK = "TXN_ALERT_WEBHOOK"
+SECRETS = (HASH_KEY, HASH_KEY_PREVIOUS, PG_PASSWORD, JWT_SECRET, SMTP_PASSWORD, ALERT_WEBHOOK)
+"""Variables whose values must appear nowhere else."""
 
+_MIN_SECRET = 16
+"""Length of a secret that is no word by chance."""
 
 _PACKAGED = Path(__file__).resolve().parent / "project"
 """Copies of the project's files in an installed wheel; pyproject.toml lists them. A checkout has no such folder."""
@@ -139,6 +143,12 @@ def alert_webhook() -> str | None:
 def smtp_password() -> str | None:
     """Return TXN_SMTP_PASSWORD, the password of `alerts.smtp.user`; None if it is not set."""
     return os.environ.get(SMTP_PASSWORD) or None
+
+
+def find_secret(text: str) -> str | None:
+    """Return the variable whose value is in `text`, if it is a secret and long enough to be one."""
+    values = {name: os.environ.get(name, "") for name in SECRETS}
+    return next((name for name, value in values.items() if len(value) >= _MIN_SECRET and value in text), None)
 
 
 def dagster_url() -> str | None:

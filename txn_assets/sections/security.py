@@ -67,7 +67,8 @@ class Hash(Section):
         return current, before
 
 
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#]+[^\s?#]*$")]
+# Without `user:password@`.
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#@]+(/[^\s?#]*)?$")]
 
 
 class OAuth2(Section):

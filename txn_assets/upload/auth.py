@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
@@ -56,7 +56,7 @@ class TokenVerifier:
 
     keys: IssuerKeys | None
     issuer: str | None
-    secret: bytes | None
+    secret: bytes | None = field(repr=False)
     settings: OAuth2
 
     async def subject_of(self, token: str) -> Subject:

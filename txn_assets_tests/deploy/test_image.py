@@ -1,19 +1,25 @@
 """The image, judged by its files without building it.
 
-Only statements about Dockerfile, .dockerignore and the production lock. `make image` and `make image-run` really build
-and run it.
+Only statements about Dockerfile, .dockerignore and the production lock; the layers of an image are scanned if `make
+image` has built one. `make image` and `make image-run` really build and run it.
 """
 
+import io
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 from packaging.version import Version
 
+from txn_assets.environment import SECRETS
 from txn_assets_tests.deploy.conftest import ROOT
+from txn_assets_tests.deploy.layers import find_secrets
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -82,3 +88,73 @@ def test_only_listed_files_enter_the_build() -> None:
         "!data",
         "!data/pipeline_config.yaml",
     }
+
+
+def test_only_tracked_files_enter_the_build() -> None:
+    """What the Dockerfile copies is in git, compiled code aside: no key, password or data of whoever builds it."""
+    lines = DOCKERFILE.splitlines()
+    copied = [line.split()[1] for line in lines if line.startswith("COPY ") and "--from=" not in line]
+    assert copied == ["requirements.lock", "txn_assets", "data/pipeline_config.yaml"]
+    # The other two are single files.
+    present = {str(path.relative_to(ROOT)) for path in (ROOT / "txn_assets").rglob("*") if path.is_file()}
+    tracked = subprocess.run(["git", "ls-files", "-z", "txn_assets"], cwd=ROOT, capture_output=True, check=True).stdout
+    others = present - {*tracked.decode().split("\0")}
+
+    assert {path for path in others if "__pycache__" not in path} == set()
+
+
+def test_build_takes_no_secret() -> None:
+    """No instruction names a secret, so that none is in a layer or in the history of the image."""
+    assert [name for name in SECRETS if name in DOCKERFILE] == []
+    assert "--mount=type=secret" not in DOCKERFILE
+
+
+def _image(files: dict[str, bytes], env: list[str]) -> tarfile.TarFile:
+    """Return an image with one layer, as `podman save` writes it."""
+    manifest = json.dumps([{"Config": "config.json", "Layers": ["layer.tar"]}]).encode()
+    config = json.dumps({"config": {"Env": env}, "history": []}).encode()
+    saved = _tar({"manifest.json": manifest, "config.json": config, "layer.tar": _tar(files)})
+    return tarfile.open(fileobj=io.BytesIO(saved))
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("files", "env", "found"),
+    [
+        ({"app/a.py": b"PASSWORD = None"}, ["PATH=/bin"], []),
+        ({"app/a.py": b"x = 'hunter2hunter2'"}, [], ["the value of a secret in app/a.py"]),
+        ({"app/.env": b""}, [], ["credentials in app/.env"]),
+        ({"app/k": b"-----BEGIN PRIVATE KEY-----\n" + b"A" * 64}, [], ["credentials in app/k"]),
+        ({}, ["TXN_PG_PASSWORD=x"], ["variable TXN_PG_PASSWORD in the settings"]),
+    ],
+)
+def test_secret_in_a_layer_is_found(files: dict[str, bytes], env: list[str], found: list[str]) -> None:
+    """The scan finds a value, a file and a variable."""
+    assert find_secrets(_image(files, env), ["hunter2hunter2"]) == found
+
+
+def test_layers_have_no_secret(tmp_path: Path) -> None:
+    """The image that `make image` built last has no secret in any layer."""
+    tag = ROOT / ".local" / "image-tag"
+    tool = next((tool for tool in ("podman", "docker") if shutil.which(tool)), None)
+    if tool is None or not tag.exists():
+        pytest.skip("no image to scan: `make image` needs podman or docker, and has not built one here")
+    saved = tmp_path / "image.tar"
+    with saved.open("wb") as output:
+        subprocess.run(
+            [tool, "save", f"{os.environ.get('IMAGE', 'txn-assets')}:{tag.read_text().strip()}"],
+            stdout=output,
+            check=True,
+        )
+
+    with tarfile.open(saved) as image:
+        assert find_secrets(image, [os.environ[name] for name in SECRETS if os.environ.get(name)]) == []
