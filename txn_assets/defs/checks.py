@@ -22,6 +22,7 @@ from txn_assets.files.arrival import left_alone, list_left_alone
 from txn_assets.files.ledger import describe, supersedes
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.retention import landed_at
+from txn_assets.files.rotation import find_rotation
 from txn_assets.files.values import HashedFiles, ValidatedFiles
 from txn_assets.sections.operation import Orchestration
 from txn_assets.stores.errors import StoreError
@@ -38,6 +39,7 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 def make_checks(feed: Feed, assets: FeedAssets, orchestration: Orchestration) -> Iterable[dg.AssetChecksDefinition]:
     """Yield the checks of the assets of `feed`."""
     yield make_no_stuck_files(feed, assets.landing_zone, orchestration.stuck_after_minutes)
+    yield make_under_current_key(feed, assets.landing_zone)
     if feed.expected:
         yield _make_file_expected(feed, assets.landing_zone)
     yield from _make_checks_of_valid_rows(feed, assets.validated)
@@ -193,6 +195,33 @@ def make_no_stuck_files(feed: Feed, landing_zone: dg.AssetSpec, minutes: int) ->
         )
 
     return no_stuck_files
+
+
+def make_under_current_key(feed: Feed, landing_zone: dg.AssetSpec) -> dg.AssetChecksDefinition:
+    """Return the check that no store holds files that are hashed with another key than the current one."""
+
+    @dg.asset_check(asset=landing_zone.key)
+    def under_current_key(services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
+        """Check that no file is still under an old key: its hashes do not join with those of the current key."""
+        own = services.of(feed)
+        landed = (version for version in own.landing.versions() if left_alone(version) is None)
+        rotation = find_rotation(landed, read_ledgers(own), current=own.run_files.hasher.key_id)
+        return dg.AssetCheckResult(
+            passed=not rotation.old_files,
+            severity=WARN,
+            description=rotation.sentence() or None,
+            metadata={
+                "files_under_old_keys": rotation.old_files,
+                "to_load_again": len(rotation.reloadable),
+                "no_longer_landed": len(rotation.gone),
+                "files_by_key": dg.MetadataValue.json(
+                    {label: {key: use.files for key, use in uses.items()} for label, uses in rotation.stores.items()}
+                ),
+                "oldest_files": dg.MetadataValue.json([str(one) for one in rotation.reloadable[:SHOWN_FILES]]),
+            },
+        )
+
+    return under_current_key
 
 
 def _make_file_expected(feed: Feed, landing_zone: dg.AssetSpec) -> dg.AssetChecksDefinition:

@@ -1,18 +1,19 @@
 """The ledgers of all stores together: which version of each file every store holds, and how it was loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from txn_assets.files.ledger import FileVersion
 
 
 @dataclass(frozen=True, slots=True)
 class HeldVersion:
-    """The newest version of a file in a ledger: its generation, and the rules and the key of its load."""
+    """The newest version of a file in a ledger: its generation, the rules and the key of its load, and its rows."""
 
     generation: int
     rules_id: str
     key_id: str
+    rows: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,17 @@ class Ledgers:
         """
         return [label for label in self.versions if self._generation(label, version.name) != version.generation]
 
-    def outdated_in(self, version: FileVersion, *, rules_id: str, key_id: str) -> list[str]:
-        """Return the labels of the stores that hold `version` under other rules, or hashed with another key."""
-        current = HeldVersion(version.generation, rules_id, key_id)
+    def outdated_in(self, version: FileVersion, *, rules_id: str | None, key_id: str) -> list[str]:
+        """Return the labels of the stores that hold `version` under other rules, or hashed with another key.
+
+        Without `rules_id`, any rules will do.
+        """
         return [
             label
-            for label, held in self.versions.items()
-            if self._generation(label, version.name) == version.generation and held[version.name] != current
+            for label, versions in self.versions.items()
+            if (held := versions.get(version.name))
+            and held.generation == version.generation
+            and (held.key_id != key_id or rules_id not in (None, held.rules_id))
         ]
 
     def held(self, name: str) -> list[int]:

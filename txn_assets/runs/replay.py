@@ -7,13 +7,14 @@ are left to it.
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import batched
 
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import RELOAD_TAG, RUN_KEY_TAG, batches, left_alone, outdated_versions, run_key
 from txn_assets.files.file_status import RunState
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.retention import landed_at
-from txn_assets.runs.dagster_client import DagsterClient
+from txn_assets.runs.dagster_client import RUNS_PER_QUESTION, DagsterClient
 from txn_assets.runs.files import find_missing, postgres_of
 from txn_assets.stores.services import Services
 
@@ -39,6 +40,26 @@ def choose_outdated(services: Services, dagster: DagsterClient) -> Choice:
     rules_id, key_id = services.feed.rules_id, services.run_files.hasher.key_id
     outdated = outdated_versions(landed, services.read_ledgers(), rules_id=rules_id, key_id=key_id)
     return _without_runs(outdated, _runs_of(dagster, services.feed, outdated))
+
+
+def choose_rotated(services: Services, versions: Sequence[FileVersion], dagster: DagsterClient, limit: int) -> Choice:
+    """Choose up to `limit` of `versions`, which are hashed with another key, in their order.
+
+    Those whose newest run failed come last, because they would otherwise keep the others waiting.
+
+    Raises:
+        DagsterError: Dagster does not answer.
+    """
+    chosen: list[FileVersion] = []
+    failed: list[FileVersion] = []
+    in_runs: list[FileVersion] = []
+    for some in batched(versions, RUNS_PER_QUESTION, strict=False):
+        for version, run in zip(some, _runs_of(dagster, services.feed, some), strict=True):
+            of = chosen if run is None or run.status == "SUCCESS" else failed if run.has_ended else in_runs
+            of.append(version)
+        if len(chosen) >= limit:
+            break
+    return Choice(tuple([*chosen, *failed][:limit]), tuple(in_runs))
 
 
 def choose_failed(services: Services, dagster: DagsterClient) -> Choice:

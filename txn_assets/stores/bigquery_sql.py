@@ -144,9 +144,9 @@ def recent_query(tables: Tables, columns: Iterable[str]) -> str:
 
 
 def versions_query(tables: Tables) -> str:
-    """Return the query for the newest version of each file in the ledger, with its rules and key."""
+    """Return the query for the newest version of each file in the ledger, with its rules, key and rows."""
     return (
-        f"SELECT source_file, generation, rules_id, key_id FROM {tables.ledger} WHERE source_file != '' "  # noqa: S608 - quoted names
+        f"SELECT source_file, generation, rules_id, key_id, row_count FROM {tables.ledger} WHERE source_file != '' "  # noqa: S608 - quoted names
         "QUALIFY ROW_NUMBER() OVER (PARTITION BY source_file ORDER BY generation DESC) = 1"
     )
 

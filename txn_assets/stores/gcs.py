@@ -166,7 +166,8 @@ class GcsStore(Store):
             if is_lake_object(blob.name, self.file_format) and "source_generation" in metadata:
                 name, generation = metadata["source_file"], int(metadata["source_generation"])
                 if name not in held or generation > held[name].generation:
-                    held[name] = HeldVersion(generation, metadata.get("rules_id", ""), metadata.get("key_id", ""))
+                    rules_id, key_id = metadata.get("rules_id", ""), metadata.get("key_id", "")
+                    held[name] = HeldVersion(generation, rules_id, key_id, int(metadata.get("rows", 0)))
         return held
 
     def read_rows(self, names: Sequence[str]) -> pa.Table:

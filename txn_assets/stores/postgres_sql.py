@@ -177,9 +177,9 @@ def recent_query(table: Table, columns: Collection[str]) -> sql.Composed:
 
 
 def versions_query(table: Table) -> sql.Composed:
-    """Return the query for the newest version of each file in the ledger, with its rules and key."""
+    """Return the query for the newest version of each file in the ledger, with its rules, key and rows."""
     return sql.SQL(
-        "SELECT DISTINCT ON (source_file) source_file, generation, rules_id, key_id FROM {} "
+        "SELECT DISTINCT ON (source_file) source_file, generation, rules_id, key_id, row_count FROM {} "
         "ORDER BY source_file, generation DESC"
     ).format(table.ledger)
 

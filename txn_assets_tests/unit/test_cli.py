@@ -14,7 +14,8 @@ def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    for command in ("run", "status", "replay", "check", "contract", "dev", "upload", "up", "env", "token", "down"):
+    named = ("run", "status", "replay", "rotate", "check", "contract", "dev", "upload", "up", "env", "token", "down")
+    for command in named:
         (line,) = [line for line in lines if line.startswith(f"  {command} ")]
         assert f"txn {command}" in line
 

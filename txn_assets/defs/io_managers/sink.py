@@ -26,6 +26,7 @@ CHANGE_OF = "change_of_"
 """What the metadata keys begin with that have the changes of sums."""
 
 if TYPE_CHECKING:
+    from txn_assets.stores.run_files import RunFiles
     from txn_assets.stores.store import Store
 
 
@@ -34,7 +35,8 @@ def make_sink_io_manager(feed: Feed, entry: StoreEntry) -> dg.IOManagerDefinitio
 
     @dg.io_manager(required_resource_keys={"services"}, description=f"Loads files into {entry.label}.")
     def sink(context: dg.InitResourceContext) -> SinkIOManager:
-        return SinkIOManager(entry, context.resources.services.of(feed).stores[entry.key])
+        services = context.resources.services.of(feed)
+        return SinkIOManager(entry, services.stores[entry.key], services.run_files)
 
     return sink
 
@@ -42,9 +44,10 @@ def make_sink_io_manager(feed: Feed, entry: StoreEntry) -> dg.IOManagerDefinitio
 class SinkIOManager(dg.IOManager):
     """Loads files into a store, replacing their earlier versions, and reads their rows back."""
 
-    def __init__(self, entry: StoreEntry, store: "Store") -> None:
+    def __init__(self, entry: StoreEntry, store: "Store", run_files: "RunFiles") -> None:
         self._label = entry.label
         self._store = store
+        self._run_files = run_files
 
     def handle_output(self, context: dg.OutputContext, obj: HashedFiles) -> None:
         """Load `obj`; leave out files that cannot be loaded, without recording them as materialized.
@@ -54,8 +57,11 @@ class SinkIOManager(dg.IOManager):
         """
         started = time.monotonic()
         before = self._store.costs()
+        forgotten = self._under_forgotten_keys(obj.files)
+        usable = [file for file in obj.files if file.version.name not in {one.name for one in forgotten}]
         with self._following(context, obj):
-            actions, failed = self._load_each(obj.files, context.run_id)
+            actions, failed = self._load_each(usable, context.run_id) if usable else ({}, ())
+        failed = (*forgotten, *failed)
         for one in failed:
             context.log.error(str(one))
         if not actions:
@@ -72,6 +78,19 @@ class SinkIOManager(dg.IOManager):
             metadata["not exact"] = f"{inexact}: a binary floating-point column of an older table"
             context.log.warning(f"{self._label} keeps {inexact} as binary floating-point numbers, which are not exact.")
         self._record(context, obj, actions, metadata)
+
+    def _under_forgotten_keys(self, files: Sequence[HashedFile]) -> tuple[FailedFile, ...]:
+        """Return the files that were staged before a rotation whose old key is gone: nobody could be found in them."""
+        alive = {hasher.key_id for hasher in self._run_files.hashers}
+        return tuple(
+            FailedFile(
+                file.version.name,
+                f"{file.version.name} was hashed with the key {file.key_id}, which is no longer configured: "
+                "materialize hashed_transactions again.",
+            )
+            for file in files
+            if file.key_id not in alive
+        )
 
     def _following(self, context: dg.OutputContext, files: HashedFiles) -> AbstractContextManager[Stage]:
         log = StageLog(context.log, context.run_id, files=len(context.asset_partition_keys))

@@ -1,0 +1,181 @@
+"""`txn rotate`: how far a rotation of the hash key is, and the loads that continue it.
+
+`runs/rotation.py` reads the ledgers, and `runs/replay.py` requests the runs.
+"""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from txn_assets.commands import Commands
+from txn_assets.commands.options import as_json, positive
+from txn_assets.errors import UserError
+
+if TYPE_CHECKING:
+    from txn_assets.commands.asking import Asked
+    from txn_assets.files.rotation import Rotation
+    from txn_assets.runs.replay import Choice
+    from txn_assets.stores.services import Services
+
+SHOWN_FILES = 20
+
+UNFINISHED = 3
+"""Exit code while files are under another key than the current one."""
+
+
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    rotate = commands.add_parser(
+        "rotate",
+        description="Replace the hash key: see how many files and rows each store has under which key, and have files "
+        "under another key than the current one loaded again.",
+    )
+    which = rotate.add_subparsers(dest="rotate", metavar="COMMAND", required=True)
+    status = which.add_parser(
+        "status",
+        description="Show files and rows of each store by key, which files are under another key than the current one, "
+        "and whether the previous key is still needed.",
+        epilog="exit code: 0 if every file is under the current key and the previous key is not needed, "
+        f"1 if the command failed, else {UNFINISHED}",
+    )
+    run = which.add_parser(
+        "run",
+        description="Have Dagster load files under another key again, the oldest first.",
+        epilog="exit code: 0 if the runs are requested, or there is nothing to load again, else 1",
+    )
+    run.add_argument(
+        "--limit",
+        type=positive,
+        metavar="N",
+        help="at most N files of each feed (default: orchestration.reload_limit)",
+    )
+    for command, call in ((status, _status), (run, _run)):
+        command.add_argument("--feed", help="only this feed (default: all feeds)")
+        command.add_argument("--json", action="store_true", help="print an object for programs")
+        command.set_defaults(call=call)
+
+
+def _status(given: argparse.Namespace) -> int:
+    from txn_assets.commands.asking import asking  # noqa: PLC0415 - imports the clients
+    from txn_assets.runs.rotation import read_rotation  # noqa: PLC0415 - as above
+
+    with asking(given) as asked:
+        rotations = {feed.name: read_rotation(asked.services.of(feed)) for feed in asked.feeds}
+        previous = _previous(asked)
+    reasons = _reasons(rotations, previous)
+    if given.json:
+        content = {
+            "feeds": {name: _as_json(rotation) for name, rotation in rotations.items()},
+            "previous": previous,
+            "previous_needed_by": reasons,
+        }
+        sys.stdout.write(as_json(content))
+    else:
+        sys.stdout.writelines(_text(name, rotation, previous) for name, rotation in rotations.items())
+        sys.stdout.write(_verdict(previous, reasons))
+    is_done = not reasons and not any(rotation.old_files for rotation in rotations.values())
+    return 0 if is_done else UNFINISHED
+
+
+def _previous(asked: "Asked") -> str | None:
+    """Return the id of the previous key; None if none is configured."""
+    _, *before = asked.services.of(asked.feeds[0]).run_files.hashers
+    return before[0].key_id if before else None
+
+
+def _reasons(rotations: "dict[str, Rotation]", previous: str | None) -> list[str]:
+    """Return why the previous key is still needed."""
+    if previous is None:
+        return []
+    counts = {name: rotation.files_under(previous) for name, rotation in rotations.items()}
+    return [f"{count:,} {'file' if count == 1 else 'files'} of {name}" for name, count in counts.items() if count]
+
+
+def _verdict(previous: str | None, reasons: list[str]) -> str:
+    if previous is None:
+        return "No previous key is configured.\n"
+    if reasons:
+        return f"The previous key {previous} is still needed: {', '.join(reasons)}.\n"
+    return (
+        f"The previous key {previous} is no longer needed: remove security.hash.previous and TXN_HASH_KEY_PREVIOUS.\n"
+    )
+
+
+def _text(feed: str, rotation: "Rotation", previous: str | None) -> str:
+    """Return the figures of a feed as a table, and which files are under another key."""
+    ids = list(dict.fromkeys([rotation.current, *(key for uses in rotation.stores.values() for key in sorted(uses))]))
+    roles = {rotation.current: "current"} | ({previous: "previous"} if previous else {})
+    lines = [feed, f"  {'store':<12}{'key':<24}{'files':>10}{'rows':>16}"]
+    for label, uses in rotation.stores.items():
+        for key_id in ids:
+            if use := uses.get(key_id):
+                role = f" ({roles[key_id]})" if key_id in roles else ""
+                lines.append(f"  {label:<12}{key_id + role:<24}{use.files:>10,}{use.rows:>16,}")
+    lines.append(f"  {rotation.sentence() or 'Every file is hashed with the current key.'}")
+    files = [f"    {name}  {', '.join(keys)}" for name, keys in rotation.keys.items()]
+    lines += files[:SHOWN_FILES]
+    lines += [f"    and {len(files) - SHOWN_FILES:,} more, all with --json"] if len(files) > SHOWN_FILES else []
+    return "\n".join(lines) + "\n\n"
+
+
+def _as_json(rotation: "Rotation") -> dict[str, Any]:
+    return {
+        "current": rotation.current,
+        "stores": {
+            label: {key_id: {"files": use.files, "rows": use.rows} for key_id, use in uses.items()}
+            for label, uses in rotation.stores.items()
+        },
+        "to_load": [str(version) for version in rotation.reloadable],
+        "waiting": list(rotation.waiting),
+        "gone": list(rotation.gone),
+        "files": {name: list(keys) for name, keys in rotation.keys.items()},
+    }
+
+
+def _run(given: argparse.Namespace) -> int:
+    from txn_assets.commands.asking import NO_DAGSTER, asking  # noqa: PLC0415 - imports the clients
+    from txn_assets.runs.replay import choose_rotated, request_runs  # noqa: PLC0415 - as above
+    from txn_assets.runs.rotation import read_rotation  # noqa: PLC0415 - as above
+
+    content: dict[str, Any] = {}
+    with asking(given) as asked:
+        dagster = asked.dagster
+        if dagster is None:
+            message = f"{NO_DAGSTER}: it runs the loads. The nightly sweep loads such files again, too."
+            raise UserError(message)
+        limit = given.limit or asked.services.config.orchestration.reload_limit
+        for feed in asked.feeds:
+            services = asked.services.of(feed)
+            rotation = read_rotation(services)
+            choice = choose_rotated(services, rotation.reloadable, dagster, limit)
+            urls = []
+            if not given.json:
+                sys.stdout.write(_chosen(services, rotation, choice))
+            for url in request_runs(dagster, services, choice.versions, is_reload=True) if choice.versions else ():
+                urls.append(url)
+                if not given.json:
+                    sys.stdout.write(f"  run {url}\n")
+            content[feed.name] = {
+                "files": [str(version) for version in choice.versions],
+                "in_runs": [str(version) for version in choice.in_runs],
+                "runs": urls,
+                "left": len(rotation.reloadable) - len(choice.versions) - len(choice.in_runs),
+            }
+    if given.json:
+        sys.stdout.write(as_json({"feeds": content}))
+    return 0
+
+
+def _chosen(services: "Services", rotation: "Rotation", choice: "Choice") -> str:
+    """Return which files of a feed are loaded again now, and how many are left for later."""
+    name, count = services.feed.name, len(choice.versions)
+    lines = [f"A run is about to load {version}." for version in choice.in_runs]
+    if count:
+        left = len(rotation.reloadable) - count - len(choice.in_runs)
+        later = f", {left:,} more later" if left else ""
+        lines.append(f"Load again from {name} under key {rotation.current} (files: {count:,}{later})")
+        lines += [f"  {version}" for version in choice.versions[:SHOWN_FILES]]
+        lines += [f"  and {count - SHOWN_FILES:,} more"] if count > SHOWN_FILES else []
+    elif not choice.in_runs:
+        lines.append(f"Nothing to load again in {name}.")
+    return "\n".join(lines) + "\n"
