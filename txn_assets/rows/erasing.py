@@ -3,12 +3,12 @@
 `files/erasures.py` has the requests, and `processing.py` calls this for valid and for rejected rows.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,16 +21,19 @@ type Erased = Sequence[tuple[Hasher, Mapping[str, Collection[str]]]]
 """The hashes of the persons to leave out, by field, with the hasher that makes them."""
 
 
-def anti_join(connection: duckdb.DuckDBPyConnection, rows: str, erased: Mapping[str, Collection[str]]) -> str:
-    """Return the query for the hashed `rows`, a query, that have none of the hashes in `erased`, by field.
+def without_erased(
+    valid: Path, batches: Iterable[pa.RecordBatch], erased: Mapping[str, Collection[str]], *, hasher: Hasher
+) -> Iterable[pa.RecordBatch]:
+    """Return the `batches` of the Arrow stream `valid` without the rows that have a hash in `erased`, by field.
 
-    A join, because DuckDB would move a condition below the hashing and hash each value twice.
+    The rows are looked for first, which hashes the field once more: a join in the query that writes the rows would lose
+    their order, and with it the same bytes for the same file.
     """
-    joins = ""
-    for number, (name, digests) in enumerate(erased.items()):
-        connection.register(f"erased_{number}", pa.table({"digest": sorted(digests)}))
-        joins += f' ANTI JOIN erased_{number} ON hashed."{name}" = erased_{number}.digest'
-    return f"SELECT hashed.* FROM ({rows}) AS hashed{joins}" if joins else rows  # noqa: S608 - columns of the contract
+    found = [_matches(valid, "source_row", name, digests, hasher) for name, digests in erased.items()]
+    numbers = pa.array([number for of_field in found for number in of_field], pa.int64())
+    if not len(numbers):
+        return batches
+    return (batch.filter(pc.invert(pc.is_in(batch["source_row"], numbers))) for batch in batches)
 
 
 def rehash(valid: Path, digests: Mapping[str, Collection[str]], *, old: Hasher, new: Hasher) -> dict[str, str]:
@@ -38,18 +41,22 @@ def rehash(valid: Path, digests: Mapping[str, Collection[str]], *, old: Hasher, 
 
     They are keyed by the hash by `old`.
     """
-    found: dict[str, str] = {}
-    for name, of_field in digests.items():
-        with connect(valid.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
-            connection.register("valid", rows)
-            connection.register("wanted", pa.table({"digest": sorted(of_field)}))
-            values = connection.execute(
-                f'SELECT DISTINCT clear FROM (SELECT "{name}" AS clear, {old.select_list([name])} '  # noqa: S608 - a column of the contract
-                f'FROM valid) AS hashed SEMI JOIN wanted ON hashed."{name}" = wanted.digest',
-                old.parameters(),
-            ).fetchall()
-        found |= {old.hexdigest(value): new.hexdigest(value) for (value,) in values}
-    return found
+    values = (value for name, of_field in digests.items() for value in _matches(valid, name, name, of_field, old))
+    return {old.hexdigest(value): new.hexdigest(value) for value in values}
+
+
+def _matches(valid: Path, column: str, field: str, digests: Collection[str], hasher: Hasher) -> list[Any]:
+    """Return the distinct values of `column` in the rows of `valid` whose `field` has one of the hashes `digests`."""
+    with connect(valid.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
+        connection.register("valid", rows)
+        connection.register("wanted", pa.table({"digest": sorted(digests)}))
+        found = connection.execute(
+            f'SELECT DISTINCT found FROM (SELECT "{column}" AS found, {hasher.select_list([field])} FROM valid) '  # noqa: S608 - columns of the contract
+            # coalesce, because DuckDB would make a plain IN a join whose hash table has the rows of the file.
+            f'AS hashed WHERE coalesce(hashed."{field}" IN (SELECT digest FROM wanted), false)',
+            hasher.parameters(),
+        ).fetchall()
+    return [value for (value,) in found]
 
 
 def leave_out(rejected: RejectedRows, erased: Erased) -> RejectedRows:

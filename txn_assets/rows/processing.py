@@ -157,10 +157,10 @@ def hash_file(  # noqa: PLR0913 - what to read, to write and to leave out
     Leave out the rows that have one of the hashes in `erased`, by field.
     """
     with connect(hashed.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
-        connection.register("valid", pa.RecordBatchReader.from_batches(rows.schema, progress.counted(rows)))
-        query = f"SELECT $name AS source_file, source_row, {hasher.select_list(names)} FROM valid"  # noqa: S608 - fixed column names
+        batches = erasing.without_erased(valid, progress.counted(rows), erased or {}, hasher=hasher)
+        connection.register("valid", pa.RecordBatchReader.from_batches(rows.schema, batches))
         connection.execute(
-            f"COPY ({erasing.anti_join(connection, query, erased or {})}) "
+            f"COPY (SELECT $name AS source_file, source_row, {hasher.select_list(names)} FROM valid) "  # noqa: S608 - fixed column names
             # Most of a row is its hex digests, which no level compresses below half, so use the fastest level.
             f"TO {_quoted(hashed)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)",
             {"name": file.name, **hasher.parameters()},
