@@ -101,10 +101,10 @@ def _make_asset(feed: Feed, mart: Mart, config: PipelineConfig) -> dg.AssetsDefi
     ) -> dg.MaterializeResult[None]:
         opened = _open(services, feed)
         try:
-            done = {engine: opened.of(engine).refresh(mart, force=config.force) for engine in mart.engines}
+            done = opened.refresh(mart, force=config.force)
             shown = opened.of(mart.engines[0])
             rows, sums = shown.rows(mart, limit=SHOWN_ROWS), shown.sums(mart, limit=MAX_POINTS)
-            exports = opened.exports.write(mart, done[mart.engines[0]].version, shown.stream(mart))
+            exports = opened.export(mart, done)
         except StoreError as error:
             raise as_failure(error) from error.__cause__
         for engine, one in done.items():

@@ -116,9 +116,9 @@ def view_mark(query: str) -> str:
 
 
 def state_query(names: Names) -> str:
-    """Return the query for a number that changes with every load, and one for the versions of the files alone."""
+    """Return the query for a number that changes with every load and erasure, and one for the versions of the files."""
     version = "source_file, '@', CAST(generation AS STRING), '/', "
-    state = _number(f"{version}COALESCE(run_id, '')")
+    state = _number(f"{version}COALESCE(run_id, ''), '/', COALESCE(CAST(row_count AS STRING), '')")
     files = _number(f"{version}COALESCE(rules_id, ''), '/', COALESCE(key_id, '')")
     return f"SELECT {state} AS state, {files} AS files FROM ({_newest(names)}) AS newest"  # noqa: S608 - quoted names
 

@@ -218,7 +218,8 @@ class MartVersion:
 
     Attributes:
         mart: the name of the mart.
-        version: changes with the rows of the ledger, the definition of the mart and the rules.
+        version: changes with the versions of the files and their number of rows, the definition of the mart and the
+            rules.
         files: a number that is equal in both engines if their ledgers have the same versions of the same files.
         rows: number of rows of the mart.
         ledger_rows, ledger_quantity: what the ledger says was loaded.

@@ -141,11 +141,11 @@ def relations_query() -> str:
 
 
 def state_query(names: Names) -> sql.Composed:
-    """Return the query for a number that changes with every load, and one for the versions of the files alone."""
+    """Return the query for a number that changes with every load and erasure, and one for the versions of the files."""
     return sql.SQL("SELECT {}, {} FROM ({}) AS newest").format(
-        _number("source_file, '@', generation, '/', run_id"),
+        _number("source_file, '@', generation, '/', run_id, '/', row_count"),
         _number("source_file, '@', generation, '/', rules_id, '/', key_id"),
-        _newest(names, ("run_id", "rules_id", "key_id")),
+        _newest(names, ("run_id", "rules_id", "key_id", "row_count")),
     )
 
 
