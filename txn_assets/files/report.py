@@ -119,6 +119,15 @@ def bounded_reasons(reasons: Mapping[str, int], max_bytes: int) -> str:
     return text
 
 
+def fewer_reasons(reasons: Mapping[str, int], removed: Mapping[str, int]) -> dict[str, int]:
+    """Return `reasons`, which `bounded_reasons` may have summed up, without those `removed`."""
+    left = dict(reasons)
+    for name, count in removed.items():
+        known = name if name in left else OTHER_REASONS
+        left[known] = left.get(known, 0) - count
+    return {name: count for name, count in left.items() if count > 0}
+
+
 def mixed_amounts(decimal: str, *, other_decimals: int, three_decimals: int) -> str | None:
     """Return why to refuse a file in which some amounts may be grouped thousands, or None if none can be.
 

@@ -5,7 +5,7 @@
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from txn_assets.rows.fingerprint import DUCKDB, select_fingerprint, select_total
 from txn_assets.rows.kinds.date import DayBounds
 from txn_assets.rows.schemas import make_schema, valid_schema
 
-_BUFFER_BYTES = 32_000_000
+BUFFER_BYTES = 32_000_000
 """DuckDB's default buffer size. Set it, because otherwise it grows with `max_line_size`."""
 
 
@@ -52,6 +52,17 @@ def malformed_digests(path: Path, *, pii_fields: Sequence[str]) -> int:
     return int(row[0]) if row else 0
 
 
+def count_rows(path: Path, digests: Mapping[str, Collection[str]]) -> int:
+    """Return how many rows of the Parquet file at `path` have one of `digests` in a column, given by column."""
+    conditions = [f'list_contains($"{name}", "{name}")' for name in digests]
+    with connect(path.parent) as connection:
+        row = connection.execute(
+            f"SELECT count(*) FROM read_parquet($path) WHERE {' OR '.join(conditions)}",  # noqa: S608 - columns of the contract
+            {"path": str(path), **{name: list(values) for name, values in digests.items()}},
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def count_partitions(path: Path, contract: RowContract, *, partition_by: str) -> int:
     """Return how many months or days (`partition_by`) the Parquet file at `path` has rows in; null counts as one."""
     key = contract.partition_key
@@ -80,7 +91,7 @@ def write_lake(path: Path, target: Path, contract: RowContract, *, file_format: 
         select, options = _field_list(contract), "FORMAT parquet"
     with connect(target.parent) as connection:
         connection.execute(
-            f"COPY (SELECT {select} FROM read_parquet($path)) TO {_literal(str(target))} ({options})",  # noqa: S608 - columns of the contract
+            f"COPY (SELECT {select} FROM read_parquet($path)) TO {literal(str(target))} ({options})",  # noqa: S608 - columns of the contract
             {"path": str(path)},
         )
 
@@ -116,7 +127,7 @@ def _field_list(contract: RowContract) -> str:
 def _lake_source(path: Path, contract: RowContract, file_format: str) -> str:
     """Return the SQL of the rows of a file of the lake; columns that were added since it was written are null."""
     if file_format == "parquet":
-        source, there = "read_parquet($path)", _parquet_columns(path)
+        source, there = "read_parquet($path)", parquet_columns(path)
     else:
         with path.open(encoding="utf-8") as file:
             there = tuple(file.readline().rstrip("\r\n").split(","))
@@ -125,7 +136,8 @@ def _lake_source(path: Path, contract: RowContract, file_format: str) -> str:
     return f"(SELECT {', '.join(['*', *added])} FROM {source})" if added else source  # noqa: S608 - columns of the contract
 
 
-def _parquet_columns(path: Path) -> tuple[str, ...]:
+def parquet_columns(path: Path) -> tuple[str, ...]:
+    """Return the names of the columns of the Parquet file at `path`."""
     import pyarrow.parquet  # noqa: PLC0415 - a tenth of a second that only readers pay
 
     return tuple(pyarrow.parquet.read_schema(path).names)
@@ -135,16 +147,17 @@ def _csv_source(contract: RowContract, there: Sequence[str]) -> str:
     # A column that the feed no longer has may be anything.
     kinds = {name: contract.kinds[name].duckdb if name in contract.kinds else "VARCHAR" for name in there}
     # The names come from an object, which somebody else may have written.
-    types = ", ".join(f"{_literal(name)}: '{kind}'" for name, kind in kinds.items())
+    types = ", ".join(f"{literal(name)}: '{kind}'" for name, kind in kinds.items())
     # Room for text fields of 1 MiB in which every character is an escaped quote, and for the rest of the row.
     max_line_bytes = 2_500_000 * max(list(kinds.values()).count("VARCHAR"), 1)
     return (
         f"read_csv($path, header = true, auto_detect = false, delim = ',', quote = '\"', columns = {{{types}}}, "
-        f"max_line_size = {max_line_bytes}, buffer_size = {_BUFFER_BYTES})"
+        f"max_line_size = {max_line_bytes}, buffer_size = {BUFFER_BYTES})"
     )
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return `text` as a literal of SQL."""
     return f"'{text.replace("'", "''")}'"
 
 

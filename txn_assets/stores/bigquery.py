@@ -20,6 +20,7 @@ from txn_assets.config import PipelineConfig
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import progress
+from txn_assets.files.erasures import ErasureRequest
 from txn_assets.files.ledger import (
     NOTHING,
     Action,
@@ -36,6 +37,7 @@ from txn_assets.files.values import HashedFile
 from txn_assets.rows.rejects import read_rejects
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores import bigquery_tables, bigquery_view, google_errors
+from txn_assets.stores.bigquery_erasure import Erasure
 from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
 from txn_assets.stores.bigquery_plan import Plan, make_plan, reject_structs
 from txn_assets.stores.bigquery_sql import Tables
@@ -78,6 +80,7 @@ class BigQueryStore(Store):
             if notice := bigquery_view.keep(jobs, self.tables, self.neighbors):
                 self.notices.add(notice)
             inexact = statements.inexact_columns(self.tables, types)
+            known = self.refuse_erased(files)
             files = [self.as_held(file, inexact=inexact) for file in files]
             incoming = {file.version.name: file.load_record(run_id) for file in files}
             held = self._held(jobs, list(incoming))
@@ -91,7 +94,7 @@ class BigQueryStore(Store):
                 name: decide(record, held.get(name), in_store.get(name, NOTHING.totals), live=live[name])
                 for name, record in incoming.items()
             }
-            self._commit(jobs, make_plan(files, incoming, actions, held), types, started)
+            self._commit(jobs, make_plan(files, incoming, actions, held), types, started, known)
             return actions
 
     @contextmanager
@@ -102,7 +105,7 @@ class BigQueryStore(Store):
         finally:
             self._costs += jobs.costs
 
-    def _commit(self, jobs: Jobs, plan: Plan, types: dict[str, str], started: float) -> None:
+    def _commit(self, jobs: Jobs, plan: Plan, types: dict[str, str], started: float, known: int) -> None:
         if not plan.records:
             return
         work_id = plan.work_id(self.tables)
@@ -126,6 +129,7 @@ class BigQueryStore(Store):
             f"txn_commit_{work_id}",
             statements.replace_script(self.tables, load_table, types, compares=bool(compared), rejects=rejects),
             bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
+            bigquery.ScalarQueryParameter("known", "INT64", known),
             bigquery.ScalarQueryParameter("load_seconds", "FLOAT64", round(time.monotonic() - started, 3)),
             bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
             *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
@@ -242,6 +246,31 @@ class BigQueryStore(Store):
             rows = jobs.query(statements.rows_query(self.tables), _names(names), *bounds)
             return rows.to_arrow(create_bqstorage_client=False)
 
+    def erase(self, request: ErasureRequest) -> int:
+        """Delete the rows of the person in `request`, in one transaction with the ledger rows of their files."""
+        with self._jobs() as jobs:
+            erasure = Erasure(jobs, self.tables, request, self.clients.no_retry)
+            if not erasure.has_table():
+                return 0
+            types = self._prepare(jobs)
+            # The lock row of the ledger has to be there.
+            self._held(jobs, [])
+            erasure.begin()
+            removed = 0
+            # A load that was about to commit may have added rows since they were looked for, but only once.
+            while found := erasure.find():
+                held = list(self._held(jobs, [one.name for one in found if one.name]).values())
+                bounds = self._bounds(held, [key for one in found for key in (one.first, one.last) if key])
+                erasure.erase_from(found, held, types, bounds)
+                removed += sum(one.rows for one in found)
+            erasure.finish()
+            return removed
+
+    def count_erased_rows(self, request: ErasureRequest) -> int:
+        """Return how many rows of the person in `request` the table and the load tables of killed runs have."""
+        with self._jobs() as jobs:
+            return Erasure(jobs, self.tables, request, self.clients.no_retry).count()
+
     def costs(self) -> dict[str, int]:
         """Return the bytes billed and the slot milliseconds of the queries so far."""
         return {"bytes_billed": self._costs.bytes_billed, "slot_milliseconds": self._costs.slot_milliseconds}
@@ -304,11 +333,14 @@ class BigQueryStore(Store):
         rows = jobs.query(query, _names(names), *self._bounds(records))
         return {name: Totals.of_row(totals, self.contract.summed) for name, *totals in (row.values() for row in rows)}
 
-    def _bounds(self, records: Iterable[LoadRecord]) -> list[bigquery.ScalarQueryParameter]:
-        """Return the bounds of the days of `records` as parameters, or null if no record has a day."""
+    def _bounds(
+        self, records: Iterable[LoadRecord], keys: Iterable[dt.date] = ()
+    ) -> list[bigquery.ScalarQueryParameter]:
+        """Return the bounds of the days of `records` and `keys` as parameters, or null if there is no day."""
         if not self._is_partitioned_by_key:
             return self._keys(dt.date.min, dt.date.max)
         days = [day for record in records for day in (record.totals.min_date, record.totals.max_date) if day]
+        days += [key.date() if isinstance(key, dt.datetime) else key for key in keys]
         return self._keys(min(days, default=None), max(days, default=None))
 
     @cached_property

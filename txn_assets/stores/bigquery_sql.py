@@ -103,6 +103,11 @@ class Tables:
         return self.id_of(f"{self.name}_rejects")
 
     @property
+    def erasures_id(self) -> str:
+        """The ID of the table of erasures, `<table>_erasures`."""
+        return self.id_of(f"{self.name}_erasures")
+
+    @property
     def data(self) -> str:
         """The quoted ID of the data table."""
         return self.quoted(self.name)
@@ -116,6 +121,11 @@ class Tables:
     def rejects(self) -> str:
         """The quoted ID of the table of rejects."""
         return self.quoted(f"{self.name}_rejects")
+
+    @property
+    def erasures(self) -> str:
+        """The quoted ID of the table of erasures."""
+        return self.quoted(f"{self.name}_erasures")
 
     def id_of(self, table: str) -> str:
         """Return the ID of a table in the dataset."""
@@ -160,7 +170,7 @@ def within(tables: Tables) -> str:
     return _between(tables, "@first_key", "@last_key")
 
 
-def _any_key(tables: Tables) -> str:
+def any_key(tables: Tables) -> str:
     """Return the condition for every row, in a form that satisfies a required filter."""
     first, last = (
         f"{tables.partition_type} '{bound}'" for bound in key_bounds(tables.contract, dt.date.min, dt.date.max)
@@ -224,7 +234,7 @@ def begin_ledger_statement(tables: Tables) -> str:
     return (
         f"INSERT INTO {tables.ledger} ({', '.join(empty)}) SELECT {', '.join(lock.values())} "  # noqa: S608 - quoted names
         f"UNION ALL SELECT {', '.join(lost.values())} FROM {tables.data} "
-        f"WHERE source_file IS NOT NULL{_any_key(tables)} GROUP BY source_file"
+        f"WHERE source_file IS NOT NULL{any_key(tables)} GROUP BY source_file"
     )
 
 
@@ -238,7 +248,8 @@ def replace_script(
 ) -> str:
     """Return the transaction that replaces files and writes their ledger rows, all or nothing.
 
-    Binds @incoming (the ledger rows, each with the generation and run that the caller last read), @load_seconds (how
+    Binds @incoming (the ledger rows, each with the generation and run that the caller last read), @known (the newest
+    erasure request that the files were checked for, see `bigquery_erasure.note_script`), @load_seconds (how
     long the load has taken before the script), @replaced (the files of `load_table`, including those that are not in
     the ledger), and @first_key and @last_key (the bounds of the partition keys in old and new rows). Without
     `load_table`, only the ledger rows are written. If the script `compares` rows, it also binds @compared, the files
@@ -256,7 +267,8 @@ def replace_script(
         f"UPDATE {tables.ledger} SET loaded_at = CURRENT_TIMESTAMP() WHERE source_file = ''",  # noqa: S608 - quoted names
         f"SELECT IF(EXISTS (SELECT 1 FROM {tables.ledger} AS l JOIN UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
         "ON l.source_file = i.source_file WHERE l.generation > i.seen_generation "
-        f"OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)), ERROR('{LEDGER_CHANGED}'), TRUE)",
+        "OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)) OR EXISTS (SELECT 1 "
+        f"FROM {tables.ledger} WHERE source_file = '' AND erased > @known), ERROR('{LEDGER_CHANGED}'), TRUE)",
     ]
     if load_table is not None:
         if compares:

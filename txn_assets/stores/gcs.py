@@ -16,6 +16,7 @@ from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import progress
 from txn_assets.files.checksums import crc32c
+from txn_assets.files.erasures import ErasureRequest
 from txn_assets.files.ledger import (
     NOTHING,
     Action,
@@ -31,10 +32,12 @@ from txn_assets.files.report import bounded_reasons
 from txn_assets.files.run_folder import written_whole
 from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
+from txn_assets.rows.removing import Removed
 from txn_assets.stores import google_errors
 from txn_assets.stores.clients import REQUESTS_AT_ONCE, Clients
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.landed_names import is_lake_object, object_name
+from txn_assets.stores.gcs_erasure import Objects
+from txn_assets.stores.landed_names import is_lake_object, lake_format, object_name
 from txn_assets.stores.ledger_columns import ledger_columns
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
@@ -86,7 +89,24 @@ class GcsStore(Store):
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         """Replace the object of each file."""
         bucket = self.clients.storage.bucket(self.bucket)
-        return {file.version.name: self._replace(bucket, self.as_held(file, inexact=()), run_id) for file in files}
+        self.refuse_erased(files)
+        actions = {file.version.name: self._replace(bucket, self.as_held(file, inexact=()), run_id) for file in files}
+        self._undo_erased(files)
+        return actions
+
+    def _undo_erased(self, files: Sequence[HashedFile]) -> None:
+        """Look again whether a person was erased: a precondition cannot compare the requests, which are an object too.
+
+        Raises:
+            StoreError: a file has rows of that person, which are removed from its object.
+        """
+        try:
+            self.refuse_erased(files)
+        except StoreError:
+            for request in self.run_files.erasures.read().in_force:
+                for file in files:
+                    self._objects.erase_from(object_name(self.path, file.version.name, self.file_format), request)
+            raise
 
     def _replace(self, bucket: storage.Bucket, file: HashedFile, run_id: str) -> Action:
         incoming = file.load_record(run_id)
@@ -179,6 +199,38 @@ class GcsStore(Store):
             data = blob.download_as_bytes(**self.clients.no_retry)
             tables.append(hashed_rows.read_lake(data, self.contract, file_format=self.file_format))
         return pa.concat_tables(tables)
+
+    def erase(self, request: ErasureRequest) -> int:
+        """Write each object again without the rows of the person in `request`; delete old versions that have them."""
+        return self._objects.erase(request)
+
+    def count_erased_rows(self, request: ErasureRequest) -> int:
+        """Return how many rows of the person in `request` the objects have, old versions included."""
+        return self._objects.count(request)
+
+    @property
+    def _objects(self) -> Objects:
+        return Objects(
+            clients=self.clients,
+            bucket=self.bucket,
+            prefix=self.path,
+            format_of=lake_format,
+            correct=self._correct,
+            folder=self.run_files.workspace(),
+        )
+
+    def _correct(self, blob: storage.Blob, left: Path, removed: Removed) -> dict[str, str]:
+        """Return the metadata of `blob` without the rows that were removed."""
+        before = dict(blob.metadata or {})
+        if "source_generation" not in before:
+            # Objects that the original pipeline wrote have no metadata about their source.
+            return before
+        totals = hashed_rows.lake_totals(left, self.contract, file_format=lake_format(blob.name) or "")
+        columns = ledger_columns(self.contract)
+        row = replace(record_of(before, columns), totals=totals).to_row()
+        row["erased"] = int(before.get("erased", 0)) + removed.rows
+        changed = [column for column in columns if column.is_total or column.name == "erased"]
+        return before | {column.key: "" if row[column.name] is None else str(row[column.name]) for column in changed}
 
     def address(self, version: FileVersion) -> str:
         """Return the gs:// address of the object."""

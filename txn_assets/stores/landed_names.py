@@ -16,13 +16,26 @@ def is_lake_object(name: str, file_format: str) -> bool:
     return name.endswith(f"/{_lake_file(file_format)}")
 
 
+def lake_format(name: str) -> str | None:
+    """Return the format of the data lake object called `name`, or None if it is none."""
+    return next((one for one in ("csv", "parquet") if is_lake_object(name, one)), None)
+
+
 def _lake_file(file_format: str) -> str:
     return f"processed.{file_format}"
 
 
 def quarantine_name(prefix: str, partition: str) -> str:
     """Return the name of the object with the rejected rows of a landed file."""
-    return f"{prefix}/{partition}/rejected.csv"
+    return f"{prefix}/{partition}/{_REJECTED}"
+
+
+def is_quarantine_object(name: str) -> bool:
+    """Return whether an object called `name` has the rejected rows of a landed file."""
+    return name.endswith(f"/{_REJECTED}")
+
+
+_REJECTED = "rejected.csv"
 
 
 def name_limit(feed: Feed) -> int:

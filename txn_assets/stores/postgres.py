@@ -20,6 +20,7 @@ from txn_assets.config import PipelineConfig
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import progress
+from txn_assets.files.erasures import ErasureRequest
 from txn_assets.files.ledger import (
     NOTHING,
     Action,
@@ -39,9 +40,9 @@ from txn_assets.rows import hashed_rows
 from txn_assets.rows.rejects import read_rejects
 from txn_assets.rows.schemas import make_schema
 from txn_assets.stores import postgres_catalog as catalog
+from txn_assets.stores import postgres_erasure, postgres_view
 from txn_assets.stores import postgres_errors as errors
 from txn_assets.stores import postgres_sql as statements
-from txn_assets.stores import postgres_view
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.partition_keys import key_bounds
@@ -91,7 +92,11 @@ class PostgresStore(Store):
             if notice := postgres_view.keep(connection, self.table, self.neighbors):
                 self.notices.add(notice)
             connection.commit()
-            return {file.version.name: self._replace(connection, file, run_id, inexact=inexact) for file in files}
+            known = self.refuse_erased(files)
+            return {
+                file.version.name: self._replace(connection, file, run_id, inexact=inexact, known=known)
+                for file in files
+            }
 
     def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:
         """Return the generation in the ledger and the totals in the table, by file name."""
@@ -195,6 +200,22 @@ class PostgresStore(Store):
             return make_schema(self.contract.table_columns).empty_table()
         return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
 
+    def erase(self, request: ErasureRequest) -> int:
+        """Delete the rows of the person in `request`, one file per transaction, and correct the ledger."""
+        with self._connect() as connection:
+            if catalog.read(connection, self.table).data is None:
+                return 0
+            inexact = self._prepare(connection).inexact(self.table)
+            connection.commit()
+            return postgres_erasure.erase(connection, self.table, request, is_exact=not inexact)
+
+    def count_erased_rows(self, request: ErasureRequest) -> int:
+        """Return how many rows of the person in `request` the table has."""
+        with self._connect() as connection:
+            if catalog.read(connection, self.table).data is None:
+                return 0
+            return postgres_erasure.count(connection, self.table, request)
+
     def address(self, version: FileVersion) -> str:  # noqa: ARG002 - GCS has one object per file
         """Return the name of the table, as psql takes it."""
         return str(self.table)
@@ -241,8 +262,15 @@ class PostgresStore(Store):
         return found
 
     def _replace(
-        self, connection: psycopg.Connection[Any], file: HashedFile, run_id: str, *, inexact: Collection[str]
+        self,
+        connection: psycopg.Connection[Any],
+        file: HashedFile,
+        run_id: str,
+        *,
+        inexact: Collection[str],
+        known: int,
     ) -> Action:
+        """Replace `file` in a transaction; it has no person of the erasure requests up to the number `known`."""
         started = time.monotonic()
         name = file.version.name
         file = self.as_held(file, inexact=inexact)
@@ -251,7 +279,7 @@ class PostgresStore(Store):
         path, rejects = self.run_files.hashed_rows(file), self.run_files.rejects(file)
         with connection.transaction():
             # Loads of the same file take turns; other files are not affected. The lock ends with the transaction.
-            lock = f"{self.table}/{name}"
+            lock = statements.lock_name(self.table, name)
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
             held = self._held(connection, [name]).get(name)
             in_store = None
@@ -264,6 +292,8 @@ class PostgresStore(Store):
                 connection.execute(statements.delete_statement(self.table), [name])
                 self._copy(connection, file, path)
                 self._verify(connection, file, inexact=inexact)
+                if postgres_erasure.newest_number(connection, self.table) > known:
+                    self.refuse_erased([file])
             if is_news(incoming, held, action):
                 if held and held.file.generation > file.version.generation:
                     # The live version may have a smaller generation, so forget the larger ones:

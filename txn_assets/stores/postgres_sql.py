@@ -70,6 +70,16 @@ class Table:
         """The name of the table of rejects, `<table>_rejects`."""
         return f"{self.name}_rejects"
 
+    @property
+    def erasures(self) -> sql.Identifier:
+        """The identifier of the table of erasures, `<table>_erasures`."""
+        return sql.Identifier(self.schema, f"{self.name}_erasures")
+
+
+def lock_name(table: Table, name: str | None) -> str:
+    """Return the name of the lock for changing the rows of the file `name`, or those that belong to no file."""
+    return f"{table}/{name or ''}"
+
 
 def create_schema(table: Table) -> sql.Composed:
     """Return the statement that creates the schema."""

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -143,6 +144,10 @@ class RunFiles:
             folder = self._scratch / hashlib.sha256(str(version).encode()).hexdigest()[:16]
             folder.mkdir(mode=0o700, exist_ok=True)
         return RunFolder(folder)
+
+    def workspace(self) -> Path:
+        """Return a new folder for the objects that persons are removed from."""
+        return Path(tempfile.mkdtemp(prefix="erasing-", dir=self._scratch))
 
     def read_header(self, version: FileVersion) -> tuple[str, ...]:
         """Return the columns of `version`; see `processing.read_header`.

@@ -4,19 +4,20 @@ This module has what the stores share. Each subclass replaces files in its own w
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from txn_assets.files.erasures import ErasureError, ErasureRequest, ErasureRequests
 from txn_assets.files.ledger import Action, FileVersion, Holding, LoadRecord, Replacement
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
+from txn_assets.rows import hashed_rows
 from txn_assets.rows.contract import RowContract
-from txn_assets.rows.hashed_rows import inexact_totals
 from txn_assets.stores import google_errors
 from txn_assets.stores.clients import Clients
-from txn_assets.stores.errors import StoreUnavailableError
+from txn_assets.stores.errors import StoreError, StoreUnavailableError
 from txn_assets.stores.retries import Budget, retry_transient
 from txn_assets.stores.run_files import RunFiles
 
@@ -79,6 +80,18 @@ class Store(ABC):
         """Return the rows that the store holds for the files in `names`."""
 
     @abstractmethod
+    def erase(self, request: ErasureRequest) -> int:
+        """Remove the rows of the person in `request` from each file, and return how many this call removed.
+
+        The ledger row of each file changes with its rows: totals, fingerprint and `erased`. A call that was killed is
+        finished by the next one.
+        """
+
+    @abstractmethod
+    def count_erased_rows(self, request: ErasureRequest) -> int:
+        """Return how many rows of the person in `request` the store still has, under any of the request's hashes."""
+
+    @abstractmethod
     def address(self, version: FileVersion) -> str:
         """Return where the rows of `version` are, for messages and metadata."""
 
@@ -102,7 +115,38 @@ class Store(ABC):
         """Return `file` with the totals that the store computes after loading it; see `inexact_columns`."""
         if not inexact:
             return file
-        return replace(file, totals=inexact_totals(self.run_files.hashed_rows(file), self.contract))
+        return replace(file, totals=hashed_rows.inexact_totals(self.run_files.hashed_rows(file), self.contract))
+
+    def refuse_erased(self, files: Iterable[HashedFile]) -> int:
+        """Refuse files with rows of a person whose erasure was requested after the file was hashed.
+
+        Return the number of the newest request.
+
+        Raises:
+            StoreError: a file has such rows; the message does not say whose.
+            StoreUnavailableError: the bucket with the requests does not respond.
+        """
+        requests = self._erasure_requests()
+        for file in files:
+            digests = requests.digests(file.key_id) if file.erasures < requests.last else {}
+            if digests and hashed_rows.count_rows(self.run_files.hashed_rows(file), digests):
+                message = (
+                    f"{file.version} was hashed before an erasure request, and has rows of that person: materialize "
+                    f"hashed_{self.run_files.feed.name} again, which leaves them out."
+                )
+                raise StoreError(message)
+        return requests.last
+
+    def _erasure_requests(self) -> ErasureRequests:
+        register = self.run_files.erasures
+        try:
+            return register.read()
+        except ErasureError as error:
+            raise StoreError(str(error)) from error
+        except Exception as error:
+            if not google_errors.is_out_of_reach(error):
+                raise
+            raise StoreUnavailableError(google_errors.explain(error, register.address)) from error
 
     def live_generation(self, version: FileVersion, held: int | None) -> int | None:
         """Return the live generation in the landing zone; look it up only if the store holds a different one.
