@@ -37,8 +37,8 @@ def open_services(config: PipelineConfig, endpoints: Endpoints | None = None) ->
 
 
 def hash_keys() -> HashKeys:
-    """Return the secret keys in the environment."""
-    return HashKeys(hash_key(), hash_key_previous())
+    """Return the secret keys in the environment; the gcp target requires one."""
+    return HashKeys(hash_key(), hash_key_previous(), required=txn_target() == "gcp")
 
 
 def find_access(config: PipelineConfig, endpoints: Endpoints | None = None) -> Access:

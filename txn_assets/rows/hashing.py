@@ -67,10 +67,14 @@ class Hasher:
 
 @dataclass(frozen=True, slots=True)
 class HashKeys:
-    """The secret keys, None if their variables are not set: TXN_HASH_KEY and TXN_HASH_KEY_PREVIOUS."""
+    """The secret keys, None if their variables are not set: TXN_HASH_KEY and TXN_HASH_KEY_PREVIOUS.
+
+    `required` says that a plain hash needs the permission of the configuration, as on the gcp target.
+    """
 
     current: str | None = field(default=None, repr=False)
     previous: str | None = field(default=None, repr=False)
+    required: bool = False
 
 
 VARIABLES = {"security.hash": HASH_KEY, "security.hash.previous": HASH_KEY_PREVIOUS}

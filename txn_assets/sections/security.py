@@ -31,6 +31,11 @@ class Hash(Section):
     key_id: KeyId = Field(
         default="none", description="Name of the key. The ledgers have it, so that a rotation is visible."
     )
+    allow_unkeyed: bool = Field(
+        default=False,
+        description="Whether the gcp target may hash with plain `sha256`, which whoever has the hashes can reverse by "
+        "trying all ids.",
+    )
     previous: PreviousHash | None = Field(
         default=None,
         description="How PII was hashed before, until no file and no erasure request needs it: `txn rotate status`.",
@@ -42,6 +47,12 @@ class Hash(Section):
         Raises:
             ConfigError: a key is missing, too short or has no name, or both are the same or have the same name.
         """
+        if self.algorithm == "sha256" and keys.required and not self.allow_unkeyed:
+            message = (
+                "security.hash.algorithm is sha256, which anybody reverses by trying all ids: set it to hmac-sha256, "
+                f"with security.hash.key_id and {HASH_KEY}, or set security.hash.allow_unkeyed to true."
+            )
+            raise ConfigError(message)
         current = make_hasher(pii_fields, algorithm=self.algorithm, key_id=self.key_id, key=keys.current)
         if self.previous is None:
             return (current,)

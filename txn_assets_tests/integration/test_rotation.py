@@ -3,6 +3,7 @@
 import hmac
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -124,6 +125,21 @@ def test_run_that_began_before_the_rotation(keyed: Deployment, monkeypatch: pyte
         "1 file is not hashed with the current key k2, but with k1; 1 to load again with `txn rotate run` or by the "
         "nightly sweep."
     )
+
+
+def test_plain_hash_on_gcp(
+    deployment: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the gcp target a load with the plain hash is refused in one sentence; trying a file and reading are not."""
+    monkeypatch.setenv("TXN_TARGET", "gcp")
+    file = tmp_path / "a.csv"
+    file.write_bytes(make_file(make_row()))
+
+    code, text = txn(capsys, f"run {file}")
+
+    assert (code, text.count("\n")) == (1, 1)
+    assert text.startswith("security.hash.algorithm is sha256, which anybody reverses by trying all ids: set it to ")
+    assert txn(capsys, f"check {file}")[0] == 0
 
 
 def _continued(deployment: Deployment, failed: dg.JobExecutionResult) -> dg.JobExecutionResult:

@@ -14,7 +14,7 @@ from txn_assets.cli import main
 from txn_assets.defs.io_managers.values import ValuesIOManager
 from txn_assets.environment import project_root
 from txn_assets.run import run
-from txn_assets_tests.deployment import Deployment, make_file, make_row
+from txn_assets_tests.deployment import Deployment, make_config, make_file, make_row
 
 CASES = Path(__file__).parents[1] / "cases"
 
@@ -212,7 +212,10 @@ def test_gcp_without_secrets(
     file.write_bytes(make_file(make_row()))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     monkeypatch.delenv("TXN_PG_PASSWORD", raising=False)
+    config = tmp_path / "config.yaml"
+    make_config(config, {"security": {"hash": {"allow_unkeyed": True}}})
     environ = {"TXN_TARGET": "gcp", "NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": str(tmp_path / "none")}
+    monkeypatch.setenv("TXN_CONFIG", str(config))
     for name, value in (environ | ({"TXN_PG_PASSWORD": password} if password else {})).items():
         monkeypatch.setenv(name, value)
 

@@ -30,6 +30,7 @@ def test_gcp_target_loads_a_file_through_the_second_address(home: Path, cli: Run
     credentials = json.loads((home / "stack" / "credentials.json").read_text().replace("127.0.0.1", ADDRESS))
     (tmp_path / "credentials.json").write_text(json.dumps(credentials))
     config = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
+    config["security"]["hash"] = {"algorithm": "hmac-sha256", "key_id": "local"}
     config["data_warehouse"]["postgres"] = {
         "host": ADDRESS,
         "port": int(variables["PGPORT"]),
@@ -47,6 +48,7 @@ def test_gcp_target_loads_a_file_through_the_second_address(home: Path, cli: Run
             "PATH": os.defpath,
             "DAGSTER_HOME": str(tmp_path),
             "TXN_TARGET": "gcp",
+            "TXN_HASH_KEY": "k" * 32,
             "TXN_HOME": str(tmp_path / "scratch"),
             "TXN_CONFIG": str(tmp_path / "pipeline_config.yaml"),
             "TXN_PG_PASSWORD": variables["PGPASSWORD"],

@@ -166,3 +166,13 @@ def test_plain_hash_does_not_replace_itself() -> None:
     """Plain SHA-256 before and after is no rotation."""
     with pytest.raises(ConfigError, match="both named 'sha256'"):
         Hash(previous=PreviousHash(algorithm="sha256")).hashers((), HashKeys())
+
+
+def test_plain_hash_needs_permission_on_gcp() -> None:
+    """Where a key is required, the plain hash is refused unless the configuration allows it."""
+    required = HashKeys(required=True)
+    with pytest.raises(ConfigError, match=r"allow_unkeyed to true\.$") as caught:
+        Hash().hashers((), required)
+    assert "\n" not in str(caught.value)
+    assert Hash(allow_unkeyed=True).hashers((), required)[0].key is None
+    assert Hash(algorithm="hmac-sha256", key_id="k1").hashers((), HashKeys("k" * 32, required=True))[0].key
