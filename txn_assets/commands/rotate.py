@@ -12,7 +12,7 @@ from txn_assets.commands.options import as_json, positive
 from txn_assets.errors import UserError
 
 if TYPE_CHECKING:
-    from txn_assets.commands.asking import Asked
+    from txn_assets.files.erasures import ErasureRequest
     from txn_assets.files.rotation import Rotation
     from txn_assets.runs.replay import Choice
     from txn_assets.stores.services import Services
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
         "status",
         description="Show files and rows of each store by key, which files are under another key than the current one, "
         "and whether the previous key is still needed.",
-        epilog="exit code: 0 if every file is under the current key and the previous key is not needed, "
+        epilog="exit code: 0 if every file and every erasure request is under the current key, "
         f"1 if the command failed, else {UNFINISHED}",
     )
     run = which.add_parser(
@@ -57,48 +57,58 @@ def add(commands: Commands) -> None:
 
 def _status(given: argparse.Namespace) -> int:
     from txn_assets.commands.asking import asking  # noqa: PLC0415 - imports the clients
-    from txn_assets.runs.rotation import read_rotation  # noqa: PLC0415 - as above
+    from txn_assets.runs.rotation import read_rotation, requests_under_old_keys  # noqa: PLC0415 - as above
 
+    requests: list[ErasureRequest] = []
     with asking(given) as asked:
         rotations = {feed.name: read_rotation(asked.services.of(feed)) for feed in asked.feeds}
-        previous = _previous(asked)
-    reasons = _reasons(rotations, previous)
+        for feed in asked.feeds:
+            requests += requests_under_old_keys(asked.services.of(feed))
+        _, *before = asked.services.of(asked.feeds[0]).run_files.hashers
+    previous = before[0].key_id if before else None
     if given.json:
         content = {
             "feeds": {name: _as_json(rotation) for name, rotation in rotations.items()},
+            "requests": {request.id: sorted(request.digests) for request in requests},
             "previous": previous,
-            "previous_needed_by": reasons,
+            "previous_needed_by": _needs(previous, rotations, requests) if previous else [],
         }
         sys.stdout.write(as_json(content))
     else:
         sys.stdout.writelines(_text(name, rotation, previous) for name, rotation in rotations.items())
-        sys.stdout.write(_verdict(previous, reasons))
-    is_done = not reasons and not any(rotation.old_files for rotation in rotations.values())
-    return 0 if is_done else UNFINISHED
+        sys.stdout.write(_verdict(previous, rotations, requests))
+    return UNFINISHED if requests or any(rotation.old_files for rotation in rotations.values()) else 0
 
 
-def _previous(asked: "Asked") -> str | None:
-    """Return the id of the previous key; None if none is configured."""
-    _, *before = asked.services.of(asked.feeds[0]).run_files.hashers
-    return before[0].key_id if before else None
+def _needs(key_id: str, rotations: "dict[str, Rotation]", requests: "list[ErasureRequest]") -> list[str]:
+    """Return what still needs the old key `key_id`."""
+    counts = {name: rotation.files_under(key_id) for name, rotation in rotations.items()}
+    needs = [f"{count:,} {'file' if count == 1 else 'files'} of {name}" for name, count in counts.items() if count]
+    if ids := [request.id for request in requests if key_id in request.digests]:
+        needs.append(f"erasure requests without a hash under the current key: {', '.join(ids)}")
+    return needs
 
 
-def _reasons(rotations: "dict[str, Rotation]", previous: str | None) -> list[str]:
-    """Return why the previous key is still needed."""
+def _verdict(previous: str | None, rotations: "dict[str, Rotation]", requests: "list[ErasureRequest]") -> str:
+    """Return whether the previous key is still needed, and which older one is."""
+    lines = []
     if previous is None:
-        return []
-    counts = {name: rotation.files_under(previous) for name, rotation in rotations.items()}
-    return [f"{count:,} {'file' if count == 1 else 'files'} of {name}" for name, count in counts.items() if count]
-
-
-def _verdict(previous: str | None, reasons: list[str]) -> str:
-    if previous is None:
-        return "No previous key is configured.\n"
-    if reasons:
-        return f"The previous key {previous} is still needed: {', '.join(reasons)}.\n"
-    return (
-        f"The previous key {previous} is no longer needed: remove security.hash.previous and TXN_HASH_KEY_PREVIOUS.\n"
-    )
+        lines.append("No previous key is configured.")
+    elif needs := _needs(previous, rotations, requests):
+        lines.append(f"The previous key {previous} is still needed: {'; '.join(needs)}.")
+    else:
+        lines.append(
+            f"The previous key {previous} is no longer needed: remove security.hash.previous and TXN_HASH_KEY_PREVIOUS."
+        )
+    if requests:
+        lines.append("A request gets such a hash when a load meets the person, or `txn erase` the value again.")
+    if lost := [request for request in requests if previous not in request.digests]:
+        keys = ", ".join(sorted({key for request in lost for key in request.digests}))
+        lines.append(
+            f"{', '.join(request.id for request in lost)}: known only under {keys}, which is not configured, so that "
+            "loads stop. Name the key in security.hash.previous."
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _text(feed: str, rotation: "Rotation", previous: str | None) -> str:

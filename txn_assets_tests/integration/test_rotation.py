@@ -1,8 +1,10 @@
 """A rotation of the hash key: what each store has under which key, what is still to do, and runs in between."""
 
+import datetime as dt
 import hmac
 import json
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 
 from txn_assets.cli import main
 from txn_assets.files.arrival import KEY_TAG
+from txn_assets.files.erasures import ErasureRequests
 from txn_assets.job import execute
+from txn_assets.target import open_services
 from txn_assets_tests.deployment import Deployment, failed_checks, failure, make_file, make_row
 
 OLD, NEW = "old-key-" * 4, "new-key-" * 4
@@ -125,6 +129,34 @@ def test_run_that_began_before_the_rotation(keyed: Deployment, monkeypatch: pyte
         "1 file is not hashed with the current key k2, but with k1; 1 to load again with `txn rotate run` or by the "
         "nightly sweep."
     )
+
+
+def test_erasure_request_needs_its_key(
+    keyed: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old key is needed until each erasure request has a hash under the new one, and missed if it is dropped."""
+    request(keyed, {"k1": digest("T009", OLD)})
+    rotate(keyed, monkeypatch, drop=True)
+    code, text = txn(capsys, "rotate status")
+    assert code == 3
+    assert "transactions-1: known only under k1, which is not configured, so that loads stop." in text
+
+    rotate(keyed, monkeypatch)
+    code, found = status(capsys)
+    assert (code, found["needed_by"]) == (3, ["erasure requests without a hash under the current key: transactions-1"])
+
+    request(keyed, {"k1": digest("T009", OLD), "k2": digest("T009", NEW)})
+    code, found = status(capsys)
+    assert (code, found["needed_by"]) == (0, [])
+
+
+def request(deployment: Deployment, digests: dict[str, str]) -> None:
+    """Make an erasure request for the person with these hashes, or complete the one that there is."""
+    add = partial(
+        ErasureRequests.adding, column="transaction_id", digests=digests, by="test", at=dt.datetime.now(dt.UTC)
+    )
+    with open_services(deployment.config) as services:
+        services.of(deployment.feed()).erasures.update(add)
 
 
 def test_plain_hash_on_gcp(
