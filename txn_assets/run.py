@@ -29,6 +29,7 @@ from txn_assets.feeds.configured import find_feed
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
 from txn_assets.files.checksums import crc32c
+from txn_assets.files.shown import unshowable
 from txn_assets.job import execute
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
@@ -138,9 +139,10 @@ def _landed_name(file: Path, name: str | None, feed: Feed) -> str:
         message = f"{file} cannot be read: its permissions do not allow it."
         raise UsageError(message)
     name = file.name if name is None else name
-    if not name.lower().endswith(SUFFIXES) or not is_partition_key(name):
+    if not name.lower().endswith(SUFFIXES) or not is_partition_key(name) or unshowable(name):
         message = (
-            f"{name!r} cannot be landed. Names end in {', '.join(SUFFIXES)}, fit on one line, and do not contain '...'."
+            f"{name!r} cannot be landed. Names end in {', '.join(SUFFIXES)}, fit on one line, do not contain "
+            "'...', and have no invisible characters."
         )
         raise UsageError(message)
     if refusal := too_long(name, name_limit(feed)):

@@ -39,6 +39,7 @@ from txn_assets.environment import ConfigError
 from txn_assets.errors import RowModelError
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import FileVersion
+from txn_assets.files.shown import disguised, listed, shown_name, unshowable
 from txn_assets.files.values import (
     FailedFile,
     HashedFile,
@@ -138,13 +139,19 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
     version = landing.latest(name)
     if version is None:
         raise dg.Failure(landing.not_landed(name), allow_retries=False)
+    if hidden := unshowable(name):
+        message = f"{name!r} is not loaded: its name has the invisible character {hidden}. Land it under another name."
+        raise dg.Failure(message, allow_retries=False)
+    if disguised(name):
+        message = f"Letters of the name {name!r} only look like others: {shown_name(name)}. Check who sent it."
+        context.log.warning(message)
     with _failures_of(version, services):
         columns = services.run_files.read_header(version)
     metadata = {
         "generation": str(version.generation),
         "crc32c": version.crc32c,
         "size": dg.MetadataValue.int(version.size),
-        "columns": ", ".join(columns),
+        "columns": listed(columns),
     }
     seconds = time.monotonic() - started
     context.add_asset_metadata(metadata | {"seconds": round(seconds, 3)}, partition_key=name)
@@ -195,7 +202,7 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
         "rejected_rows": dg.MetadataValue.json([event.message for event in rejections(stage, version.name, report)]),
         "quarantine": place or "empty",
         **({"quarantine_link": object_link(services.clients.access, place)} if place else {}),
-        "extra_columns": ", ".join(report.extra_columns),
+        "extra_columns": listed(report.extra_columns),
         "repeated_ids": report.repeated_ids,
         **speed(report.records, seconds),
     }

@@ -22,6 +22,7 @@ from typing import Self
 
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.ledgers import Ledgers
+from txn_assets.files.shown import unshowable
 
 LOOKBACK = 3600 * 1_000_000
 """One hour in microseconds, the unit of a generation."""
@@ -88,11 +89,17 @@ def left_alone(version: FileVersion) -> LeftAlone | None:
         return LeftAlone(version, f"a name that begins with {starts} is not finished", is_meant=True)
     if not base.lower().endswith(SUFFIXES):
         return LeftAlone(version, f"its name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    if not is_partition_key(version.name):
-        return LeftAlone(version, "Dagster does not allow a partition key with a line break or '...'")
-    if not version.size:
-        return LeftAlone(version, "it is empty")
-    return None
+    if why := _unusable(version.name):
+        return LeftAlone(version, why)
+    return None if version.size else LeftAlone(version, "it is empty")
+
+
+def _unusable(name: str) -> str:
+    if not is_partition_key(name):
+        return "Dagster does not allow a partition key with a line break or '...'"
+    if hidden := unshowable(name):
+        return f"its name has the invisible character {hidden}: land it under another name"
+    return ""
 
 
 def list_left_alone(objects: Sequence[LeftAlone], *, shown: int) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from txn_assets.files.shown import listed
+
 SAMPLE_ROWS = 20
 """Maximum number of rejected rows in the sample."""
 
@@ -96,7 +98,7 @@ class ValidationReport:
 
     def unknown_columns(self) -> str | None:
         """Return a message if the header has unknown columns, otherwise None."""
-        return f"unknown columns, not loaded: {', '.join(self.extra_columns)}" if self.extra_columns else None
+        return f"unknown columns, not loaded: {listed(self.extra_columns)}" if self.extra_columns else None
 
     def stray_quotes(self) -> str | None:
         """Return a message if quotes are inside unquoted fields, otherwise None."""

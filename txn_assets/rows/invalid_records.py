@@ -16,6 +16,7 @@ import pyarrow.csv
 
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.log_files import LogFile
+from txn_assets.files.shown import printable
 from txn_assets.rows.quarantine import ADDED_COLUMNS
 
 MAX_RECORDS = 1000
@@ -35,7 +36,7 @@ def log_invalid_records(log: LogFile, version: FileVersion, rejected: Path, *, r
     now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
     known = {"time": now, "run_id": run_id, "file": version.name, "generation": str(version.generation)}
     with contextlib.suppress(OSError, pa.ArrowInvalid):
-        lines = [json.dumps(known | record, ensure_ascii=False) for record in _first_records(rejected)]
+        lines = [printable(json.dumps(known | record, ensure_ascii=False)) for record in _first_records(rejected)]
         if lines:
             log.append("\n".join(lines) + "\n")
 

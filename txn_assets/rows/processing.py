@@ -16,6 +16,7 @@ from txn_assets.files import progress
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import SAMPLE_ROWS, RejectedSample, ValidationReport, mixed_amounts
 from txn_assets.files.run_folder import RunFolder
+from txn_assets.files.shown import listed
 from txn_assets.rows import erasing
 from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.hashing import Hasher
@@ -170,7 +171,7 @@ def hash_file(  # noqa: PLR0913 - what to read, to write and to leave out
 def _check_columns(file: CsvFile, reading: Reading) -> None:
     extra = file.header.extra
     if extra and (key := reading.unknown_columns_key):
-        message = f"it has {len(extra)} unknown columns ({', '.join(extra)}), and {key} is 'refuse'"
+        message = f"it has {len(extra)} unknown columns ({listed(extra)}), and {key} is 'refuse'"
         raise UnreadableFileError(message)
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.report import Reason
+from txn_assets.files.shown import printable
 from txn_assets.rows.processing import find_record
 from txn_assets.rows.reader.normalization import own_rule
 from txn_assets.rows.validation import Verdict
@@ -135,4 +136,4 @@ def _shown(value: str | None) -> str:
     if value is None:
         return "(empty)"
     # As JSON, because a value may contain line breaks and control characters.
-    return value if value == HIDDEN else json.dumps(value, ensure_ascii=False)
+    return value if value == HIDDEN else printable(json.dumps(value, ensure_ascii=False))

@@ -160,6 +160,14 @@ def test_no_value_is_shown() -> None:
     assert not any(value in sentence for value in ("SECRET", "3,95", "31.01"))
 
 
+def test_names_are_shown_as_what_they_are() -> None:
+    """A name with a character that would not show, or reorder the sentence, is escaped, and is still that name."""
+    name = 'produc\u202et\u00a0\U000e0041"\\'
+    sentence = looks_like(file_of("T1,Desk,1.50,1,2024-01-31", header=HEADER.replace("product", name)), reading())
+    assert sentence.isprintable()
+    assert suggested(sentence).columns == {name: "product"}
+
+
 @pytest.mark.parametrize(
     ("encoding", "words"),
     [

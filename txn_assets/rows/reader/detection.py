@@ -350,4 +350,12 @@ def _as_yaml(value: Any) -> str:  # noqa: ANN401 - a value of a configuration
         return "tab"
     if _PLAIN.fullmatch(value) and value.lower() not in _YAML_WORDS:
         return str(value)
-    return f"'{value.replace("'", "''")}'"
+    single, double = f"'{value.replace("'", "''")}'", f'"{"".join(map(_in_double_quotes, value))}"'
+    return single if value.isprintable() else double
+
+
+def _in_double_quotes(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    code = ord(character)
+    return character if character.isprintable() else f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"

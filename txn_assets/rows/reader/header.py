@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from txn_assets.files.shown import shown_name
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.reader.file_format import DELIMITERS, FileFormat
 from txn_assets.rows.reader.limits import HEADER_BYTES, shown_bytes
@@ -158,13 +159,13 @@ def read_header(
 
 
 def _without_values(columns: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:
-    """Return `columns`, with unknown ones named by position if one of them is a number or a date.
+    """Return `columns` for messages, with unknown ones named by position if one of them is a number or a date.
 
     A number or a date means that a line of data was joined to the header.
     """
     hidden = any(_VALUE.fullmatch(name) for name in columns)
     return tuple(
-        f"column {place}" if name not in fields and (hidden or not name) else name
+        f"column {place}" if name not in fields and (hidden or not name) else shown_name(name)
         for place, name in enumerate(columns, start=1)
     )
 
