@@ -96,6 +96,10 @@ faults: setup ## Kill, cut, race and retry the loads; count rows lost, rows twic
 soak: setup ## Let files come and go while Dagster is killed ten times, and compare the stores: make soak MINUTES=30 SEED=1
 	@$(PYTHON) -m txn_assets_tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+.PHONY: fuzz
+fuzz: setup ## Send files that nobody should send through validation and hashing: make fuzz MINUTES=10 SEED=1
+	@$(PYTHON) -m txn_assets_tests.fuzz $(if $(filter command,$(origin MINUTES)),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
 .PHONY: check
 check: setup ## Lint, types, and the definitions as Dagster loads them
 	@.venv/bin/ruff check
