@@ -1,4 +1,4 @@
-"""The places where a feed has rows of a person: its stores, the quarantine and staged rows.
+"""The places where a feed has rows of a person: its stores, the quarantine, staged rows and the landing zone.
 
 `erasure/` goes through them. Import this only to erase or to verify, because it imports DuckDB.
 """
@@ -16,6 +16,7 @@ from txn_assets.rows.removing import Removed
 from txn_assets.stores import google_errors
 from txn_assets.stores.gcs_erasure import Objects
 from txn_assets.stores.landed_names import is_quarantine_object
+from txn_assets.stores.landing_erasure import LandedFiles
 from txn_assets.stores.registry import STORES
 from txn_assets.stores.retries import Budget, retry_transient
 from txn_assets.stores.services import Services
@@ -39,12 +40,20 @@ class Place:
 
 
 def places(services: Services) -> list[Place]:
-    """Return the places of a feed, in the order in which they are erased."""
-    return [
+    """Return the places of a feed, in the order in which they are erased.
+
+    The landing zone is left out if the configuration keeps landed files.
+    """
+    found = [
         *(_of_store(entry.label, services.stores[entry.key]) for entry in STORES),
-        _of_objects("quarantine", _quarantine(services)),
-        _of_objects("staged rows", _staging(services)),
+        _of_objects("quarantine", _quarantine(services), services.quarantine.bucket),
+        _of_objects("staged rows", _staging(services), services.staging.bucket),
     ]
+    policy = services.config.erasure.landing
+    if policy != "keep":
+        landed = LandedFiles(run_files=services.run_files, deletes=policy == "delete")
+        found.append(_of_objects("landing zone", landed, services.landing.bucket))
+    return found
 
 
 def _of_store(label: str, store: Store) -> Place:
@@ -55,12 +64,12 @@ def _of_store(label: str, store: Store) -> Place:
     )
 
 
-def _of_objects(label: str, objects: Objects) -> Place:
+def _of_objects(label: str, objects: Objects | LandedFiles, bucket: str) -> Place:
     def retried(attempt: Callable[[], int]) -> int:
         return retry_transient(
             attempt,
             is_transient=google_errors.is_transient,
-            explain=lambda error: google_errors.explain(error, f"gs://{objects.bucket}/{objects.prefix}/"),
+            explain=lambda error: google_errors.explain(error, f"GCS bucket {bucket} ({label})"),
             budget=Budget(),
         )
 

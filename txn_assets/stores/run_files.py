@@ -127,7 +127,8 @@ class RunFiles:
         return self.erasure_requests.digests(self.hasher.key_id)
 
     @cached_property
-    def _reading(self) -> Reading:
+    def reading(self) -> Reading:
+        """How the files of the feed are read."""
         return self.feed.reading(dt.datetime.now(dt.UTC).date())
 
     @cached_property
@@ -159,7 +160,7 @@ class RunFiles:
         if version.size > self.feed.limits.file_bytes:
             raise UnreadableFileError(compression.too_large(self.feed.limits))
         with self.landing.open(version) as stream:
-            return processing.read_header(stream, self._reading)
+            return processing.read_header(stream, self.reading)
 
     def validate_file(self, version: FileVersion) -> ValidationReport:
         """Validate `version` and write its valid rows into its folder; see `processing.validate_file`.
@@ -171,7 +172,7 @@ class RunFiles:
         """
         room = self._reserve(version)
         # The estimate may be wrong: a hostile file begins harmlessly.
-        reading = replace(self._reading, limits=self.feed.limits.within(room))
+        reading = replace(self.reading, limits=self.feed.limits.within(room))
         with self.landing.open(version) as stream:
             return processing.validate_file(
                 stream, self.folder(version), reading=reading, hasher=self.hasher, erased=self._erased

@@ -72,6 +72,7 @@ class CsvFile:
 
     header: Header
     file_format: FileFormat
+    record_limits: Limits
 
     def __init__(
         self,
@@ -94,7 +95,12 @@ class CsvFile:
         self._data = self._read(sizes.block_bytes)
         self._skip_lines()
         self.header = self._take_header()
-        self._limits = Limits(len(self.header.columns), limits.field_bytes, limits.line_bytes, self._dialect)
+        self.record_limits = Limits(len(self.header.columns), limits.field_bytes, limits.line_bytes, self._dialect)
+
+    @property
+    def unread(self) -> bytes:
+        """What was read from the stream after the header and is in no block yet, in UTF-8."""
+        return self._data
 
     def _read(self, size: int) -> bytes:
         return read_full(self._stream, size)
@@ -214,7 +220,7 @@ class CsvFile:
 
     def _cut_piece(self, data: bytes, *, final: bool) -> tuple[Block, int | None]:
         block: list[RegularRun | Records] = []
-        max_record_bytes = min(self._limits.field_bytes, self._limits.record_bytes)
+        max_record_bytes = min(self.record_limits.field_bytes, self.record_limits.record_bytes)
         runs = Runs(data, final=final, max_record_bytes=max_record_bytes, dialect=self._dialect)
         at = 0
         ahead = len(data)
@@ -239,7 +245,7 @@ class CsvFile:
         return block, at
 
     def _read_records(self, data: bytes, start: int, stop: int, *, final: bool) -> Records:
-        return read_records(data, start, stop, final=final, limits=self._limits)
+        return read_records(data, start, stop, final=final, limits=self.record_limits)
 
     def _after_line(self) -> bytes:
         """Skip the rest of the stream's current line without keeping it, and return what was read after it."""

@@ -5,6 +5,7 @@ in and not the file.
 """
 
 import codecs
+from collections.abc import Callable
 
 from txn_assets.rows.reader.compression import Readable
 from txn_assets.rows.reader.header import UnreadableFileError, is_utf16
@@ -20,6 +21,20 @@ def in_utf8(stream: Readable, encoding: str) -> Readable:
     if encoding.startswith("utf-8"):
         return stream
     return _Utf16(stream) if encoding == "utf-16" else _SingleBytes(stream, _CODECS[encoding])
+
+
+def out_of_utf8(start: bytes, encoding: str) -> Callable[[bytes], bytes]:
+    """Return a function that encodes whole characters of what `in_utf8` returns as they were.
+
+    `start` is the beginning of the text in `encoding`, which may say the order of the bytes.
+    """
+    if encoding.startswith("utf-8"):
+        return lambda text: text
+    if encoding == "utf-16":
+        codec = _order(start[:_START_BYTES])
+        return lambda text: text.decode(errors="surrogatepass").encode(codec, "surrogatepass")
+    codec = _CODECS[encoding]
+    return lambda text: text.decode(errors="surrogateescape").encode(codec, "surrogateescape")
 
 
 class _SingleBytes:
