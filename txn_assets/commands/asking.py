@@ -1,4 +1,4 @@
-"""What `txn status` and `txn replay` have in common: the stores, the feeds and Dagster that they ask."""
+"""What the commands that ask about files have in common: the stores, the feeds and Dagster that they ask."""
 
 import argparse
 from collections.abc import Iterator
@@ -34,11 +34,23 @@ def asking(given: argparse.Namespace) -> Iterator[Asked]:
     Raises:
         UserError: there is no such feed, or a store or Dagster cannot be asked.
     """
+    with opened() as services:
+        config = services.config
+        feeds = (find_feed(config, given.feed),) if given.feed else feeds_of(config)
+        yield Asked(services, feeds, _answering(feeds[0]))
+
+
+@contextmanager
+def opened() -> Iterator[AllServices]:
+    """Yield the services of all feeds.
+
+    Raises:
+        UserError: a store or Dagster cannot be asked.
+    """
     config = load_config()
-    feeds = (find_feed(config, given.feed),) if given.feed else feeds_of(config)
     try:
         with open_services(config) as services:
-            yield Asked(services, feeds, _answering(feeds[0]))
+            yield services
     except (StoreError, DagsterError) as error:
         raise UserError(str(error)) from error
     except FAULTS as error:

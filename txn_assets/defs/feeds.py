@@ -5,6 +5,7 @@ import dagster as dg
 from txn_assets.config import PipelineConfig
 from txn_assets.defs.assets import make_assets
 from txn_assets.defs.checks import make_checks
+from txn_assets.defs.erasing import define_erasure
 from txn_assets.defs.io_managers.sink import make_sink_io_manager
 from txn_assets.defs.io_managers.values import make_values_io_manager
 from txn_assets.defs.jobs import make_jobs
@@ -29,4 +30,4 @@ def define_feed(feed: Feed, config: PipelineConfig) -> dg.Definitions:
             **{prefixed(feed, entry.key): make_sink_io_manager(feed, entry) for entry in STORES},
         },
     )
-    return dg.Definitions.merge(own, make_jobs(feed, assets, config.retention))
+    return dg.Definitions.merge(own, make_jobs(feed, assets, config.retention), define_erasure(feed))
