@@ -37,7 +37,7 @@ from txn_assets.files.values import HashedFile
 from txn_assets.rows.rejects import read_rejects
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores import bigquery_tables, bigquery_view, google_errors
-from txn_assets.stores.bigquery_erasure import Erasure
+from txn_assets.stores.bigquery_erasure import Erasure, read_finished
 from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
 from txn_assets.stores.bigquery_plan import Plan, make_plan, reject_structs
 from txn_assets.stores.bigquery_sql import Tables
@@ -270,6 +270,11 @@ class BigQueryStore(Store):
         """Return how many rows of the person in `request` the table and the load tables of killed runs have."""
         with self._jobs() as jobs:
             return Erasure(jobs, self.tables, request, self.clients.no_retry).count()
+
+    def finished_erasures(self) -> frozenset[int] | None:
+        """Return the numbers of the requests that the table of erasures has as finished."""
+        with self._jobs() as jobs:
+            return read_finished(jobs, self.tables)
 
     def costs(self) -> dict[str, int]:
         """Return the bytes billed and the slot milliseconds of the queries so far."""

@@ -140,6 +140,19 @@ class Erasure:
         return bigquery.ArrayQueryParameter("digests", "STRING", list(self.request.digests.values()))
 
 
+def read_finished(jobs: Jobs, tables: Tables) -> frozenset[int]:
+    """Return the numbers of the requests that are finished; none before the first request."""
+    try:
+        return frozenset(int(row.number) for row in jobs.query(finished_query(tables)))
+    except NotFound:
+        return frozenset()
+
+
+def finished_query(tables: Tables) -> str:
+    """Return the query for the numbers of the requests that are finished."""
+    return f"SELECT number FROM {tables.erasures} WHERE finished_at IS NOT NULL"  # noqa: S608 - quoted names
+
+
 def erasures_table(tables: Tables) -> bigquery.Table:
     """Return the definition of a new table of erasures."""
     return bigquery_tables.make_table(tables.erasures_id, COLUMNS, {})

@@ -216,6 +216,13 @@ class PostgresStore(Store):
                 return 0
             return postgres_erasure.count(connection, self.table, request)
 
+    def finished_erasures(self) -> frozenset[int] | None:
+        """Return the numbers of the requests that the table of erasures has as finished."""
+        with self._connect() as connection:
+            if catalog.read(connection, self.table).data is None:
+                return None
+            return postgres_erasure.finished(connection, self.table)
+
     def address(self, version: FileVersion) -> str:  # noqa: ARG002 - GCS has one object per file
         """Return the name of the table, as psql takes it."""
         return str(self.table)

@@ -76,6 +76,14 @@ def count(connection: "psycopg.Connection[Any]", table: Table, request: ErasureR
     return int(row[0]) if row else 0
 
 
+def finished(connection: "psycopg.Connection[Any]", table: Table) -> frozenset[int]:
+    """Return the numbers of the requests that are finished."""
+    if not _has_erasures(connection, table):
+        return frozenset()
+    query = sql.SQL("SELECT number FROM {} WHERE finished_at IS NOT NULL").format(table.erasures)
+    return frozenset(number for (number,) in connection.execute(query))
+
+
 def _note(connection: "psycopg.Connection[Any]", table: Table, request: ErasureRequest) -> None:
     """Write the request down, so that no load that does not know it commits after this."""
     if not _has_erasures(connection, table):

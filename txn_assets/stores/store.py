@@ -91,6 +91,13 @@ class Store(ABC):
     def count_erased_rows(self, request: ErasureRequest) -> int:
         """Return how many rows of the person in `request` the store still has, under any of the request's hashes."""
 
+    def finished_erasures(self) -> frozenset[int] | None:
+        """Return the numbers of the requests that the store knows to be finished; None if it keeps no such table.
+
+        One that is missing although it was finished is a sign that the store was restored from a backup.
+        """
+        return None
+
     @abstractmethod
     def address(self, version: FileVersion) -> str:
         """Return where the rows of `version` are, for messages and metadata."""

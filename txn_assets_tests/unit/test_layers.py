@@ -12,7 +12,21 @@ import pytest
 
 from txn_assets.environment import project_root
 
-LAYERS = ("files", "rows", "feeds", "senders", "stores", "marts", "erasure", "local", "runs", "watch", "upload", "defs", "entry")
+LAYERS = (
+    "files",
+    "rows",
+    "feeds",
+    "senders",
+    "stores",
+    "marts",
+    "erasure",
+    "local",
+    "runs",
+    "watch",
+    "upload",
+    "defs",
+    "entry",
+)
 """Layers from bottom to top."""
 ENTRY = ("cli", "commands", "definitions", "job", "own_defs", "run")
 SAME_LAYER = {
