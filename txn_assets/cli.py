@@ -24,7 +24,7 @@ commands:
   status   say what became of a file, or of the last ones  txn status orders.csv
   replay   have Dagster load files again                   txn replay --failed
   rotate   replace the hash key, and see how far that is    txn rotate status
-  erase    erase a person's rows, for good                  txn erase --field transaction_id
+  erase    erase a person's rows, for good                  txn erase list
   check    try a file: show what a load would find         txn check orders.csv
   contract print what a valid file of a feed is            txn contract --format markdown
   dev      run the Dagster UI and daemon until Ctrl-C      txn dev 3001

@@ -37,7 +37,7 @@ from txn_assets.files.values import HashedFile
 from txn_assets.rows.rejects import read_rejects
 from txn_assets.stores import bigquery_sql as statements
 from txn_assets.stores import bigquery_tables, bigquery_view, google_errors
-from txn_assets.stores.bigquery_erasure import Erasure, read_finished
+from txn_assets.stores.bigquery_erasure import Erasure, has_data, read_finished
 from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
 from txn_assets.stores.bigquery_plan import Plan, make_plan, reject_structs
 from txn_assets.stores.bigquery_sql import Tables
@@ -274,7 +274,7 @@ class BigQueryStore(Store):
     def finished_erasures(self) -> frozenset[int] | None:
         """Return the numbers of the requests that the table of erasures has as finished."""
         with self._jobs() as jobs:
-            return read_finished(jobs, self.tables)
+            return read_finished(jobs, self.tables) if has_data(jobs, self.tables, self.clients.no_retry) else None
 
     def costs(self) -> dict[str, int]:
         """Return the bytes billed and the slot milliseconds of the queries so far."""

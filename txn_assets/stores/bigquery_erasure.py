@@ -59,11 +59,7 @@ class Erasure:
 
     def has_table(self) -> bool:
         """Return whether the data table exists."""
-        try:
-            self.jobs.client.get_table(self.tables.data_id, **self.no_retry)
-        except NotFound:
-            return False
-        return True
+        return has_data(self.jobs, self.tables, self.no_retry)
 
     def begin(self) -> None:
         """Write the request down, so that no load that does not know it commits after this."""
@@ -138,6 +134,15 @@ class Erasure:
     @property
     def _digests(self) -> bigquery.ArrayQueryParameter:
         return bigquery.ArrayQueryParameter("digests", "STRING", list(self.request.digests.values()))
+
+
+def has_data(jobs: Jobs, tables: Tables, no_retry: Mapping[str, Any]) -> bool:
+    """Return whether the data table exists."""
+    try:
+        jobs.client.get_table(tables.data_id, **no_retry)
+    except NotFound:
+        return False
+    return True
 
 
 def read_finished(jobs: Jobs, tables: Tables) -> frozenset[int]:

@@ -1,0 +1,224 @@
+"""A person who is erased stays erased: after replays, a new version, a backfill, a restored database and a rotation."""
+
+import hmac
+import io
+import json
+import shlex
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from txn_assets.cli import main
+from txn_assets.definitions import build
+from txn_assets.defs.summary import find_failures
+from txn_assets.environment import txn_home
+from txn_assets_tests.deployment import Deployment, Row, make_file, make_row
+
+PERSON = "PERSON-4711"
+KEYS = {"k1": "first-key-" * 4, "k2": "second-key" * 4}
+NAMES = [f"day{number:02}.csv" for number in range(10)]
+
+
+def digest(text: str, key_id: str) -> str:
+    """Return what the stores have of an id."""
+    return hmac.digest(KEYS[key_id].encode(), text.encode(), "sha256").hex()
+
+
+def give(monkeypatch: pytest.MonkeyPatch, value: bytes) -> None:
+    """Put `value` on standard input."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(value)))
+
+
+def txn(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, str]:
+    """Run a command of `txn` and return its exit code and what it printed."""
+    capsys.readouterr()
+    code = main(shlex.split(command))
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def use_key(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, key_id: str, previous: str = "") -> None:
+    """Hash with the key `key_id` from now on, while `previous` is alive too."""
+    older = {"previous": {"key_id": previous}} if previous else {}
+    deployment.configure({"security": {"hash": {"algorithm": "hmac-sha256", "key_id": key_id} | older}})
+    monkeypatch.setenv("TXN_HASH_KEY", KEYS[key_id])
+    if previous:
+        monkeypatch.setenv("TXN_HASH_KEY_PREVIOUS", KEYS[previous])
+
+
+def rows_of(name: str, *, version: int = 1) -> list[tuple[str, str, str, str, str]]:
+    """Return the rows of a file, some of the person: valid ones, and one that is rejected because it has no product."""
+    number = NAMES.index(name)
+    own = [(f"T{number:02}{place}", "Rug", f"{version}.50", str(place + 1), "2023-10-01") for place in range(4)]
+    of_person = [(PERSON, f"Lamp {number}", "7.00", str(version), f"2023-{number + 1:02}-02")]
+    rejected = [(PERSON, "", "1.00", "1", "2023-10-01"), (f"B{number}", "", "1.00", "1", "2023-10-01")]
+    return own[:2] + of_person * (number % 3) + own[2:] + (rejected if number % 4 == 0 else [])
+
+
+def land(deployment: Deployment, name: str, *, version: int = 1) -> None:
+    """Land a file."""
+    columns = ("transaction_id", "product", "price", "quantity", "date")
+    rows = [make_row(**dict(zip(columns, row, strict=True))) for row in rows_of(name, version=version)]
+    deployment.land(name, make_file(*rows))
+
+
+def expected(name: str, *, version: int, key_id: str) -> list[Row]:
+    """Return the rows of a file that every store must have, computed here: those of the person are left out."""
+    rows = [row for row in rows_of(name, version=version) if row[0] != PERSON and row[1]]
+    return sorted(
+        (digest(id_, key_id), product, Decimal(price), int(quantity), day)
+        for id_, product, price, quantity, day in rows
+    )
+
+
+def counts_in(deployment: Deployment) -> dict[str, dict[str, list[int]]]:
+    """Return records, rows, rejected and erased rows of the newest version of each file, in each ledger."""
+    columns = "source_file, records, row_count, rejected, erased"
+    newest = f"SELECT {columns} FROM {{}} l WHERE generation = (SELECT max(generation) FROM {{}} m WHERE {{}})"
+    same = "m.source_file = l.source_file AND l.source_file != ''"
+    table = f"`{deployment.bq_table}_loads`"
+    of_bigquery = [tuple(row.values()) for row in deployment.bq.query(newest.format(table, table, same)).result()]
+    table = f"{deployment.pg_table}_loads"
+    of_postgres = deployment.pg.execute(newest.format(table, table, same)).fetchall()
+    objects = deployment.gcs.list_blobs(deployment.bucket, prefix=f"{deployment.feed().path}/")
+    keys = ("records", "rows", "rejected", "erased")
+    of_lake = [(blob.metadata["source_file"], *(int(blob.metadata[key]) for key in keys)) for blob in objects]
+    ledgers = {"GCS": of_lake, "BigQuery": of_bigquery, "PostgreSQL": of_postgres}
+    return {label: {str(name): counts for name, *counts in map(tuple, rows)} for label, rows in ledgers.items()}
+
+
+def expected_counts(name: str, version: int) -> list[int]:
+    """Return what `counts_in` must say of a file."""
+    rows = rows_of(name, version=version)
+    of_others = [row for row in rows if row[0] != PERSON]
+    loaded = sum(bool(row[1]) for row in of_others)
+    return [len(rows), loaded, len(of_others) - loaded, len(rows) - len(of_others)]
+
+
+def postgres_programs() -> Path:
+    """Return the folder with the client programs of the embedded server."""
+    (folder,) = txn_home().glob("stack/postgres/postgresql-*/bin")
+    return folder
+
+
+def dump(deployment: Deployment, path: Path) -> None:
+    """Back up the schema of the deployment."""
+    schema = deployment.config.data_warehouse.postgres.schema_
+    command = [postgres_programs() / "pg_dump", deployment.endpoints.postgres_dsn, "--schema", schema, "--file", path]
+    subprocess.run([*map(str, command)], check=True, capture_output=True)
+
+
+def restore(deployment: Deployment, path: Path) -> None:
+    """Replace the schema of the deployment by its backup."""
+    deployment.pg.execute(f"DROP SCHEMA {deployment.config.data_warehouse.postgres.schema_} CASCADE")
+    command = [postgres_programs() / "psql", deployment.endpoints.postgres_dsn, "--file", path]
+    subprocess.run([*map(str, command), "--quiet", "--set", "ON_ERROR_STOP=1"], check=True, capture_output=True)
+
+
+def run_daily_job(deployment: Deployment) -> dg.ExecuteInProcessResult:
+    """Run the job that does what requests still have to do."""
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    job = build(deployment.config).resolve_job_def("erase")
+    return job.execute_in_process(instance=deployment.instance, run_config=quiet)
+
+
+def test_erased_for_good(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The person is in no store under any key, whatever is loaded and restored afterwards, and every other row is.
+
+    The landed files keep the person, so that each load meets the rows again.
+    """
+    deployment.configure({"erasure": {"landing": "keep"}})
+    use_key(deployment, monkeypatch, "k1")
+    for name in NAMES:
+        land(deployment, name)
+    deployment.materialize_batch(*NAMES)
+    dump(deployment, tmp_path / "before.sql")
+
+    give(monkeypatch, f"{PERSON}\n".encode())
+    code, text = txn(capsys, "erase --field transaction_id --by 'Data protection'")
+    assert (code, text.splitlines()[-1]) == (0, "ERASED  transactions-1: no place has rows of the person.")
+    assert (code, PERSON in text) == (0, False)
+    deployment.rows_everywhere(NAMES[1])
+
+    # Three replays, an overwritten version, and a backfill.
+    for name in NAMES[:3]:
+        deployment.materialize(name)
+    land(deployment, NAMES[4], version=2)
+    deployment.materialize(NAMES[4])
+    deployment.materialize_batch(*NAMES)
+    assert txn(capsys, "erase verify") == (0, "transactions-1  in no place\n")
+
+    restore(deployment, tmp_path / "before.sql")
+    code, text = txn(capsys, "erase verify")
+    assert (code, text) == (1, "transactions-1  rows left: PostgreSQL 9\n")
+    run_daily_job(deployment)
+    assert txn(capsys, "erase finish") == (0, "Every erasure request is finished.\n")
+
+    # A rotation, and loads after it, when the first key is gone.
+    use_key(deployment, monkeypatch, "k2", previous="k1")
+    deployment.materialize_batch(*NAMES)
+    deployment.configure({"security": {"hash": {"previous": None}}})
+    deployment.materialize(NAMES[2])
+
+    assert txn(capsys, "erase verify") == (0, "transactions-1  in no place\n")
+    versions = {name: 2 if name == NAMES[4] else 1 for name in NAMES}
+    for name, version in versions.items():
+        assert deployment.rows_everywhere(name) == expected(name, version=version, key_id="k2")
+    for counts in counts_in(deployment).values():
+        assert counts == {name: expected_counts(name, version) for name, version in versions.items()}
+    of_person = [PERSON.encode(), *(digest(PERSON, key_id).encode() for key_id in KEYS)]
+    objects = {n: c for n, c in deployment.objects().items() if not n.startswith(("landing/", "erasures/"))}
+    assert len(objects) > len(NAMES)
+    assert [name for name, content in objects.items() if any(one in content for one in of_person)] == []
+    code, text = txn(capsys, "erase list --json")
+    (request,) = json.loads(text)["requests"]
+    assert (request["state"], request["keys"], request["requested_by"]) == ("finished", ["k1", "k2"], "Data protection")
+    status = json.loads(txn(capsys, f"status {NAMES[8]} --json")[1])["files"][0]
+    assert (status["rows"], status["valid"], status["rejected"], status["erased"]) == (8, 4, {"product: missing": 1}, 3)
+
+
+def test_request_that_no_key_can_find(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the key of a request, nothing is loaded, until the request is withdrawn."""
+    use_key(deployment, monkeypatch, "k1")
+    give(monkeypatch, PERSON.encode())
+    assert txn(capsys, "erase --field transaction_id")[0] == 0
+    use_key(deployment, monkeypatch, "k2")
+    land(deployment, NAMES[1])
+
+    result = deployment.materialize(NAMES[1], raise_on_error=False)
+    (why,) = find_failures(result)
+    assert "transactions-1 knows the hash of a transaction_id under the key k1" in why
+
+    code, text = txn(capsys, "erase withdraw transactions-1")
+    assert (code, "is withdrawn" in text) == (0, True)
+    deployment.materialize(NAMES[1])
+    assert len(deployment.rows_everywhere(NAMES[1])) == 5
+    assert txn(capsys, "erase verify")[0] == 0
+    assert "withdrawn" in txn(capsys, "erase list")[1]
+
+
+REFUSED = [
+    ("--field product", PERSON, "product is not a PII field of the feed transactions"),
+    ("--field transaction_id", " \n", "The value of transaction_id is empty."),
+    ("--field transaction_id", f"{PERSON}\n{PERSON}2\n", "The value of transaction_id has several lines."),
+    ("--field transaction_id", f"{PERSON}\udcff", "is not UTF-8 text."),
+    ("--field transaction_id --feed sales", PERSON, "There is no feed 'sales'"),
+    ("", PERSON, "Name the PII field that identifies the person with --field"),
+    ("verify transactions-7", "", "There is no erasure request 'transactions-7'."),
+]
+
+
+def test_refusals(deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be erased is refused in a sentence, which never has the value, and no request is written."""
+    for command, value, message in REFUSED:
+        give(monkeypatch, value.encode("utf-8", "surrogateescape"))
+        code, text = txn(capsys, f"erase {command}")
+        assert (code, message in text, PERSON in text) == (1, True, False)
+    assert [name for name in deployment.objects() if name.startswith("erasures/")] == []
