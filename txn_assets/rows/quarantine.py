@@ -21,8 +21,16 @@ ADDED_COLUMNS = ("source_row", "reasons")
 """The first columns of the quarantine. `reasons` is a JSON list of objects with field, code and message. The other
 columns are those of the feed, and hold what was sent, with PII hashed."""
 
-_FORMULA_START = r"\A[=+\-@\t\r]"
-"""First characters of a spreadsheet formula; see OWASP, 'CSV Injection'."""
+_FORMULA = r"[=+\-@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
+"""First characters of a spreadsheet formula, also full-width ones; see OWASP, 'CSV Injection'."""
+
+_FORMULA_START = rf"\A(?:[\pZ\pC]*{_FORMULA}|[\t\r\n])"
+
+_FORMULA_INSIDE = rf"([;\t\r\n][\pZ\pC]*)({_FORMULA})"
+"""A formula that begins a cell if the spreadsheet separates cells in another way than with commas.
+
+Quotes do not hold a value together then. Some languages of Excel separate with semicolons.
+"""
 
 
 class QuarantineWriter:
@@ -39,7 +47,8 @@ class QuarantineWriter:
 
     def write(self, rows: RejectedRows) -> None:
         """Append `rows`."""
-        reasons = pa.array([_as_json(reasons) for reasons in rows.reasons], pa.string())
+        # A validator of the user's may quote a value in its message.
+        reasons = formula_safe(pa.array([_as_json(reasons) for reasons in rows.reasons], pa.string()))
         columns = [rows.source_row, reasons, *(self._shown(name, rows.fields[name]) for name in self._names)]
         batch = pa.RecordBatch.from_arrays(columns, names=[*ADDED_COLUMNS, *self._names])
         pyarrow.csv.write_csv(batch, self._file, pyarrow.csv.WriteOptions(include_header=False))
@@ -57,6 +66,7 @@ def digests_of(values: pa.StringArray, hasher: Hasher) -> pa.StringArray:
 
 def formula_safe(values: pa.StringArray) -> pa.StringArray:
     """Return `values` with formulas quoted, so that a spreadsheet shows them as text instead of running them."""
+    values = pc.replace_substring_regex(values, _FORMULA_INSIDE, r"\1'\2")
     return pc.if_else(
         pc.match_substring_regex(values, _FORMULA_START), pc.binary_join_element_wise("'", values, ""), values
     )

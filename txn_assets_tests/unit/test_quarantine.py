@@ -3,10 +3,11 @@
 import csv
 import io
 import json
+import re
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from txn_assets.files.report import Reason
@@ -85,17 +86,35 @@ def test_unreadable_row_shows_no_field() -> None:
     assert [row[name] for name in make_row()] == [""] * 5
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize(
+    "start",
+    ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", " =", "\u00a0=", "\0=", "\u200b="],
+)
 def test_no_cell_runs_as_a_formula(start: str) -> None:
     """A cell that a spreadsheet would run as a formula gets a leading quote."""
     (row,) = read(written(make_rejected(product=f"{start}cmd|' /C calc'!A0", price=f"{start}1")))
     assert (row["product"], row["price"]) == (f"'{start}cmd|' /C calc'!A0", f"'{start}1")
 
 
-@pytest.mark.parametrize("value", ["", "x", "a=b", "5", " =1"])
+@pytest.mark.parametrize("value", ["", "x", "a=b", "5", "Desk, -10 °C", "a; b", "a\nb", "x - y"])
 def test_other_text_is_left_alone(value: str) -> None:
     """Other text is shown as sent."""
     assert formula_safe(pa.array([value])).to_pylist() == [value]
+
+
+@given(st.lists(st.text(st.sampled_from(";,\t\r\n\"' =+-@\uff1dx\0\u00a0\u200b"), max_size=12), min_size=5, max_size=5))
+@example([";=1+1", "a\n=1", "x\t @SUM(A1)", "x;\n=1", '";=1'])
+@settings(max_examples=300, deadline=None)
+def test_no_cell_is_a_formula_however_cells_are_separated(values: list[str]) -> None:
+    """Where the spreadsheet separates with semicolons or tabs, quotes begin no cell and hold nothing together."""
+    reason = Reason("price", "value_error", f"refused: {values[0]}")
+    text = written(Rejected(1, tuple(values), (reason,)), hasher=Hasher((), None, "sha256"))
+    lines = re.split(r"[\r\n]", text)
+    cells = [cell for separator in ";\t" for line in lines for cell in line.split(separator)]
+    cells += [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
+    visible = ("".join(one for one in cell if one.isprintable() and one != " ") for cell in cells)
+    assert [cell for cell in visible if cell.startswith(("=", "+", "-", "@", "\uff1d"))] == []
+    assert json.loads(read(text)[0]["reasons"])[0]["message"].replace("'", "") == reason.message.replace("'", "")
 
 
 @given(
