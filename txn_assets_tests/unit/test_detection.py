@@ -168,6 +168,14 @@ def test_names_are_shown_as_what_they_are() -> None:
     assert suggested(sentence).columns == {name: "product"}
 
 
+def test_long_names_are_not_suggested() -> None:
+    """A form is suggested in a sentence, not in the kilobytes that a name may have."""
+    header = ",".join("abcde")
+    assert "columns: {a: transaction_id" in looks_like(file_of("T1,Desk,1.50,1,2024-01-31", header=header), reading())
+    header = header.replace("a", "a" * 5000)
+    assert not looks_like(file_of("T1,Desk,1.50,1,2024-01-31", header=header), reading())
+
+
 @pytest.mark.parametrize(
     ("encoding", "words"),
     [

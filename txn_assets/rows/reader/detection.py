@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from charset_normalizer import from_bytes
 
+from txn_assets.files.shown import MAX_NAME
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.kinds import BooleanKind, DateKind, DecimalKind, Kind, TimestampKind, WholeKind
 from txn_assets.rows.reader.columns import parse
@@ -180,6 +181,9 @@ def _by_position(first: Sequence[str], contract: RowContract) -> Mapping[str, An
     is_header = any(of_numbers) and not any(_DIGIT.search(name) for name in of_numbers) and len({*sent}) == len(sent)
     if not is_header or not all(sent):
         return {"header": "none"}
+    if any(len(name) > MAX_NAME for name in sent):
+        # The sentence would not fit on a screen.
+        return {}
     return {"columns": {name: field for name, field in zip(sent, contract.names, strict=True) if name != field}}
 
 
