@@ -166,7 +166,10 @@ class PostgresMarts:
                     "rows: drop it or rename it, or name another schema in data_mart.dataset."
                 )
                 raise StoreError(message)
-        missing = [] if VERSIONS in there else [statements.create_schema(names), statements.create_versions(names)]
+        missing = [] if VERSIONS in there else [statements.create_versions(names)]
+        # A role that may not create schemas is refused even if the schema is there.
+        if not there and not connection.execute(statements.schema_query(), [names.schema]).fetchone():
+            missing.insert(0, statements.create_schema(names))
         mark = statements.view_mark(view)
         if there.get(CURRENT) != mark:
             missing += [view, statements.comment_on_view(names, mark)]

@@ -80,6 +80,11 @@ def create_schema(names: Names) -> sql.Composed:
     return sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(names.schema))
 
 
+def schema_query() -> str:
+    """Return the query for a schema, if it is there; binds its name."""
+    return "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+
+
 def create_versions(names: Names) -> sql.Composed:
     """Return the statement that creates `mart_versions`."""
     columns = sql.SQL(", ".join(f"{name} {kind}" for name, kind in VERSION_COLUMNS.items()))
