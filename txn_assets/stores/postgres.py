@@ -6,7 +6,7 @@ existing tables, and `postgres_errors.py` explains errors. See docs/reliability.
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import psycopg
 import pyarrow as pa
+from psycopg import sql
 
 from txn_assets.config import PipelineConfig
 from txn_assets.feeds.configured import feeds_of
@@ -202,7 +203,7 @@ class PostgresStore(Store):
 
     def erase(self, request: ErasureRequest) -> int:
         """Delete the rows of the person in `request`, one file per transaction, and correct the ledger."""
-        with self._connect() as connection:
+        with self._connect(needs=statements.erasure_grants) as connection:
             if catalog.read(connection, self.table).data is None:
                 return 0
             inexact = self._prepare(connection).inexact(self.table)
@@ -238,12 +239,16 @@ class PostgresStore(Store):
         return f"PostgreSQL table {self.table} cannot be loaded: {type(error).__name__}, see the log of the run."
 
     @contextmanager
-    def _connect(self) -> Iterator[psycopg.Connection[Any]]:
+    def _connect(
+        self, needs: Callable[[Table, str], list[sql.Composed]] = statements.grants
+    ) -> Iterator[psycopg.Connection[Any]]:
         with self.clients.postgres() as connection:
             try:
                 yield connection
             except psycopg.errors.InsufficientPrivilege as error:
-                raise StoreError(errors.explain_denial(error, self.table, connection.info.user)) from error
+                raise StoreError(
+                    errors.explain_denial(error, self.table, needs(self.table, connection.info.user))
+                ) from error
 
     def _prepare(self, connection: psycopg.Connection[Any]) -> catalog.Catalog:
         """Create what is missing and return the earlier catalog. If nothing is missing, run no DDL and take no lock."""

@@ -23,15 +23,6 @@ _LOCK = "pg_advisory_xact_lock{}(hashtextextended(%s, 2))"
 """Loads hold this lock together from their last look at the requests to their commit; a new request waits for them."""
 
 
-def create_erasures(table: Table) -> sql.Composed:
-    """Return the statement that creates the table of erasures."""
-    return sql.SQL(
-        "CREATE TABLE IF NOT EXISTS {} (request_id text PRIMARY KEY, number bigint NOT NULL, field text NOT NULL, "
-        "digests jsonb NOT NULL, requested_at timestamptz NOT NULL, requested_by text NOT NULL, "
-        "rows_removed bigint NOT NULL DEFAULT 0, finished_at timestamptz)"
-    ).format(table.erasures)
-
-
 def newest_number(connection: "psycopg.Connection[Any]", table: Table) -> int:
     """Return the number of the newest request that the table knows; no newer one can begin before the commit."""
     connection.execute(sql.SQL("SELECT " + _LOCK.format("_shared")), [str(table)])
@@ -87,7 +78,7 @@ def finished(connection: "psycopg.Connection[Any]", table: Table) -> frozenset[i
 def _note(connection: "psycopg.Connection[Any]", table: Table, request: ErasureRequest) -> None:
     """Write the request down, so that no load that does not know it commits after this."""
     if not _has_erasures(connection, table):
-        connection.execute(create_erasures(table))
+        connection.execute(statements.create_erasures(table))
         connection.commit()
     connection.execute(sql.SQL("SELECT " + _LOCK.format("")), [str(table)])
     note = sql.SQL(

@@ -61,9 +61,9 @@ def explain(error: psycopg.Error, table: Table) -> str:
     return f"PostgreSQL table {table} cannot be loaded: {_primary(error)}. {_remedy(error, table)}".strip()
 
 
-def explain_denial(error: psycopg.Error, table: Table, role: str) -> str:
-    """Return a message for a missing privilege, with the statements that grant `role` what it needs."""
-    script = statements.script(statements.grants(table, role))
+def explain_denial(error: psycopg.Error, table: Table, grants: list[sql.Composed]) -> str:
+    """Return a message for a missing privilege, with the statements that grant it."""
+    script = statements.script(grants)
     return f"PostgreSQL table {table} cannot be loaded: {_primary(error)}. The owner of the table can run: {script}"
 
 

@@ -121,6 +121,15 @@ def create_rejects(table: Table) -> list[sql.Composed]:
     ]
 
 
+def create_erasures(table: Table) -> sql.Composed:
+    """Return the statement that creates the table of erasures."""
+    return sql.SQL(
+        "CREATE TABLE IF NOT EXISTS {} (request_id text PRIMARY KEY, number bigint NOT NULL, field text NOT NULL, "
+        "digests jsonb NOT NULL, requested_at timestamptz NOT NULL, requested_by text NOT NULL, "
+        "rows_removed bigint NOT NULL DEFAULT 0, finished_at timestamptz)"
+    ).format(table.erasures)
+
+
 def add_columns(table: sql.Identifier, columns: Mapping[str, str]) -> sql.Composed:
     """Return the statement that adds `columns` to `table`; the rows that are there get null, or the default."""
     additions = [sql.SQL("ADD COLUMN IF NOT EXISTS ") + _definition(name, kind) for name, kind in columns.items()]
@@ -157,6 +166,21 @@ def grants(table: Table, role: str) -> list[sql.Composed]:
         sql.SQL("GRANT SELECT, INSERT, DELETE ON {} TO {}").format(table.data, user),
         sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table.ledger, user),
         sql.SQL("GRANT INSERT ON {} TO {}").format(table.rejects, user),
+        # The first erasure would create it, and each load after that reads it.
+        create_erasures(table),
+        sql.SQL("GRANT SELECT ON {} TO {}").format(table.erasures, user),
+    ]
+
+
+def erasure_grants(table: Table, role: str) -> list[sql.Composed]:
+    """Return the statements that give `role` the rights that an erasure needs, and no more."""
+    user = sql.Identifier(role)
+    return [
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(table.schema), user),
+        sql.SQL("GRANT SELECT, DELETE ON {} TO {}").format(table.data, user),
+        sql.SQL("GRANT SELECT, UPDATE ON {} TO {}").format(table.ledger, user),
+        create_erasures(table),
+        sql.SQL("GRANT SELECT, INSERT, UPDATE ON {} TO {}").format(table.erasures, user),
     ]
 
 
