@@ -3,6 +3,7 @@
 import datetime as dt
 import hmac
 import json
+import re
 import shlex
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import dagster as dg
 import pytest
 
 from txn_assets.cli import main
+from txn_assets.environment import project_root
 from txn_assets.files.arrival import KEY_TAG
 from txn_assets.files.erasures import ErasureRequests
 from txn_assets.job import execute
@@ -52,6 +54,13 @@ def txn(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, str]:
     return code, printed.out + printed.err
 
 
+def documented_sql() -> str:
+    """Return the query of the how-to page about rows under both keys."""
+    page = (project_root() / "docs" / "how-to" / "rotate-the-key.md").read_text()
+    (statement,) = re.findall(r"^```sql\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    return str(statement)
+
+
 def status(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
     """Return the exit code of `txn rotate status --json`, and what it says about transactions."""
     code, text = txn(capsys, "rotate status --json")
@@ -88,6 +97,8 @@ def test_life_of_a_rotation(
     code, found = status(capsys)
     assert (code, found["to_load"], found["files"]) == (3, [], {"gone.csv": ["k1"]})
     assert found["stores"]["BigQuery"] == {"k2": {"files": 1, "rows": 2}, "k1": {"files": 1, "rows": 1}}
+    keyed.pg.execute(f"SET search_path = {keyed.pg_table.partition('.')[0]}")
+    assert keyed.pg.execute(documented_sql()).fetchall() == [("k1", 1, 1), ("k2", 2, 2)]
     _, text = txn(capsys, "rotate status")
     assert "1 file is not hashed with the current key k2, but with k1; 1 no longer in the landing zone" in text
     assert text.endswith("The previous key k1 is still needed: 1 file of transactions.\n")
