@@ -27,10 +27,17 @@ from txn_assets.rows.reader.file_format import FileFormat
 NAME = "bench.csv"
 
 
-def validate_and_hash(timer: Timer, *, path: str, folder: str, file_format: dict[str, str] | None = None) -> Totals:
-    """Turn the CSV file, in `file_format` or the default form, into hashed.parquet and rejected.csv in `folder`."""
+def validate_and_hash(
+    timer: Timer, *, path: str, folder: str, file_format: dict[str, str] | None = None, key: str | None = None
+) -> Totals:
+    """Turn the CSV file, in `file_format` or the default form, into hashed.parquet and rejected.csv in `folder`.
+
+    Hash with `key`, or plainly.
+    """
     feed = feeds_of(load_config())[0]
-    hasher = make_hasher(feed.pii_fields, algorithm="sha256", key_id="none", key=None)
+    hasher = make_hasher(
+        feed.pii_fields, algorithm="hmac-sha256" if key else "sha256", key_id="k1" if key else "none", key=key
+    )
     feed = replace(feed, file_format=FileFormat.model_validate(file_format or {}))
     reading = feed.reading(dt.datetime.now(dt.UTC).date())
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Point 1: validation and hashing to Parquet, against a bare DuckDB pass and row loops."""
+"""Point 1: validation and hashing to Parquet, against a bare DuckDB pass and row loops; with a key against without."""
 
 import shutil
 from typing import Any
@@ -12,6 +12,7 @@ def measure(bench: Bench) -> None:
     """Measure a file with few bad rows, then one in which every row is bad."""
     few = min(bench.rows, PEER_ROWS)
     _mostly_valid(bench, few)
+    _keyed(bench)
     _as_excel(bench)
     _all_bad(bench, few)
 
@@ -34,6 +35,20 @@ def _mostly_valid(bench: Bench, few: int) -> None:
     ours, duckdb, loop = taken["ours"], taken["duckdb"], _scaled(loop, few, bench.rows)
     bench.results.at_most(1, "validate and hash, 1 % bad; bare DuckDB pass", ours, duckdb, 1.5)
     bench.results.faster(1, "validate and hash, 1 % bad; row loop", ours, loop, 40)
+
+
+def _keyed(bench: Bench) -> None:
+    path, folder = bench.file(bench.rows), str(bench.home / "stages")
+
+    def run(key: str | None) -> Measurement:
+        measurement = function("benchmarks.ours:validate_and_hash", path=path, folder=folder, key=key)
+        # The fingerprint is about the hashes, which differ.
+        compare("hashed.parquet", measurement.result[:3], bench.expected(bench.rows)[:3])
+        return measurement
+
+    taken = in_turn(bench.rounds_for(bench.rows), keyed=lambda _: run("k" * 32), plain=lambda _: run(None))
+    what = "validate and hash, 1 % bad, keyed (hmac-sha256); the same with plain sha256"
+    bench.results.at_most(1, what, taken["keyed"], taken["plain"], 1.5)
 
 
 def _as_excel(bench: Bench) -> None:
