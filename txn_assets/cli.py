@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from txn_assets.commands import erase, files, replay, rotate, servers, services, status
+from txn_assets.commands import erase, files, replay, restore, rotate, servers, services, status
 from txn_assets.environment import config_path, servers_environment, txn_home
 from txn_assets.errors import UserError
 
@@ -24,6 +24,7 @@ commands:
   status   say what became of a file, or of the last ones  txn status orders.csv
   replay   have Dagster load files again                   txn replay --failed
   rotate   replace the hash key, and see how far that is    txn rotate status
+  restore  land an archived file again                     txn restore orders.csv
   erase    erase a person's rows, for good                  txn erase list
   check    try a file: show what a load would find         txn check orders.csv
   contract print what a valid file of a feed is            txn contract --format markdown
@@ -97,7 +98,7 @@ def _parser() -> _Parser:
     parser = _Parser(prog="txn", usage=_USAGE, description=_DESCRIPTION, epilog=settings)
     # Hide argparse's own list, because the description lists the commands.
     commands = parser.add_subparsers(prog="txn", dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
-    for module in (files, status, replay, rotate, erase, services, servers):
+    for module in (files, status, replay, restore, rotate, erase, services, servers):
         module.add(commands)
     return parser
 

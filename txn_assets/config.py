@@ -104,6 +104,9 @@ class PipelineConfig(Section):
         prefixes["erasure.path"] = self.erasure.path
         prefixes |= {f"feeds.{name}.{key}": getattr(one, key) for name, one in self.feeds.items() for key in PREFIXES}
         refuse_nested(prefixes)
+        if self.retention.archive_bucket == self.data_lake.gcs_bucket:
+            message = "retention.archive_bucket is the bucket of the landing zone: name another one"
+            raise ValueError(message)
         tables = {"data_warehouse.table": self.data_warehouse.table}
         tables |= {f"feeds.{name}.table": str(one.table) for name, one in self.feeds.items()}
         _refuse_shared(tables)

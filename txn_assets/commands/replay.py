@@ -101,14 +101,14 @@ def _find_named(asked: "Asked", names: list[str]) -> "dict[str, list[FileVersion
     Raises:
         UserError: one of them is not in a landing zone.
     """
-    from txn_assets.runs.files import unknown_file  # noqa: PLC0415 - imports the clients
+    from txn_assets.runs.files import gone_file, unknown_file  # noqa: PLC0415 - imports the clients
 
     found: dict[str, list[FileVersion]] = {}
     for name in dict.fromkeys(names):
         versions = {feed.name: asked.services.of(feed).landing.latest(name) for feed in asked.feeds}
         landed = {feed: version for feed, version in versions.items() if version}
         if not landed:
-            raise unknown_file(asked.services, asked.feeds, name)
+            raise gone_file(asked.services, asked.feeds, name) or unknown_file(asked.services, asked.feeds, name)
         if len(landed) > 1:
             message = f"{name!r} has landed in several feeds: choose one with --feed {' or '.join(landed)}."
             raise UserError(message)

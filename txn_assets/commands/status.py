@@ -125,7 +125,12 @@ def history_as_json(history: "FileHistory") -> dict[str, Any]:
         }
         for one in history.versions
     ]
-    return {**_as_json(history.status), "is_landed": history.is_landed, "versions": versions}
+    return {
+        **_as_json(history.status),
+        "is_landed": history.is_landed,
+        "archive": history.archive or None,
+        "versions": versions,
+    }
 
 
 def _as_json(status: "FileStatus") -> dict[str, Any]:
@@ -165,6 +170,7 @@ def _shown(moment: dt.datetime | None) -> str:
 def _history_text(history: "FileHistory") -> str:
     status = history.status
     where = "in the landing zone" if history.is_landed else "no longer in the landing zone"
+    where = f"archived as {history.archive}" if history.archive else where
     size = "" if status.size is None else f", {status.size:,} bytes"
     lines = [f"{status.state.upper()}  {status.version.name}"]
     lines += [f"  {status.message}"] if status.message else []

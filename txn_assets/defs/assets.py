@@ -138,7 +138,7 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
         raise dg.Failure(refusal, allow_retries=False)
     version = landing.latest(name)
     if version is None:
-        raise dg.Failure(landing.not_landed(name), allow_retries=False)
+        raise dg.Failure(services.not_landed(name), allow_retries=False)
     if hidden := unshowable(name):
         message = f"{name!r} is not loaded: its name has the invisible character {hidden}. Land it under another name."
         raise dg.Failure(message, allow_retries=False)

@@ -1,4 +1,4 @@
-"""The jobs: load landed files, check for stuck files, and remove old partition keys and staged values.
+"""The jobs: load landed files, check for stuck files, and remove what is old.
 
 The sensor and the schedules that start them are in `sensors.py`. See docs/operations.md.
 """
@@ -8,22 +8,15 @@ import datetime as dt
 import dagster as dg
 
 from txn_assets.defs.assets import FeedAssets
+from txn_assets.defs.landing_retention import make_remove_old_landed_objects
 from txn_assets.defs.names import prefixed
-from txn_assets.defs.partitions import partitions_name
+from txn_assets.defs.partitions import names_in_unfinished_runs, partitions_name
 from txn_assets.defs.services import read_ledgers
 from txn_assets.feeds.feed import Feed
-from txn_assets.files.arrival import LOAD_JOB, names_in_runs
+from txn_assets.files.arrival import LOAD_JOB
 from txn_assets.files.retention import outdated_keys, outdated_objects
 from txn_assets.sections.operation import Retention
 from txn_assets.stores.services import AllServices
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 LOAD, WATCH, REMOVE_OLD = LOAD_JOB, "watch_landing_zone", "remove_old"
 """Names of the jobs of the first feed."""
@@ -49,7 +42,7 @@ def make_jobs(feed: Feed, assets: FeedAssets, retention: Retention) -> dg.Defini
 
 
 def _make_remove_old(feed: Feed, retention: Retention) -> dg.JobDefinition:
-    """Return the job that removes partition keys and staged values of `feed` older than `retention` allows."""
+    """Return the job that removes what is older than `retention` allows: keys, staged values and landed objects."""
 
     @dg.op(name=prefixed(feed, "remove_old_partition_keys"))
     def remove_old_partition_keys(context: dg.OpExecutionContext, services: dg.ResourceParam[AllServices]) -> None:
@@ -60,9 +53,7 @@ def _make_remove_old(feed: Feed, retention: Retention) -> dg.JobDefinition:
         landed = {version.name: version.generation for version in own.landing.versions()}
         ledgers = read_ledgers(own)
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.partition_days)
-        unfinished = dg.RunsFilter(job_name=prefixed(feed, LOAD), statuses=UNFINISHED)
-        # A run names only the first and last key of its files, so pass all keys to find the ones in between.
-        in_runs = names_in_runs([run.tags for run in context.instance.get_runs(filters=unfinished)], keys)
+        in_runs = names_in_unfinished_runs(context.instance, feed, keys)
         outdated = [key for key in outdated_keys(keys, landed, ledgers, before=before) if key not in in_runs]
         for key in outdated:
             context.instance.delete_dynamic_partition(partitions_name(feed), key)
@@ -76,12 +67,17 @@ def _make_remove_old(feed: Feed, retention: Retention) -> dg.JobDefinition:
         removed = staging.remove(outdated_objects(staging.written(), before=before))
         context.log.info(f"removed {removed} staged objects (cutoff: {before:%Y-%m-%d})")
 
+    remove_old_landed_objects = make_remove_old_landed_objects(feed, retention)
+
     @dg.job(
         name=prefixed(feed, REMOVE_OLD),
-        description="Removes old partition keys and staged values. The ledgers keep the load history.",
+        description="Removes old partition keys and staged values, and landed objects if `retention.landing_days` is "
+        "set. The ledgers keep the load history.",
     )
     def remove_old() -> None:
         remove_old_partition_keys()
         remove_old_staging()
+        if retention.landing_days is not None:
+            remove_old_landed_objects()
 
     return remove_old

@@ -12,7 +12,15 @@ from txn_assets.config import PipelineConfig
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.services import open_services
 from txn_assets.feeds.feed import Feed
-from txn_assets.files.arrival import PARTITIONS
+from txn_assets.files.arrival import LOAD_JOB, PARTITIONS, names_in_runs
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 class LandedFilePartitions(dg.DynamicPartitionsDefinition):
@@ -69,10 +77,10 @@ class _Landed:
     def has(self, name: str) -> bool:
         """Ask the landing zone, and log an error if the file is not there."""
         with open_services(self.config) as services:
-            landing = services.of(self.feed).landing
-            if landing.latest(name) is not None:
+            own = services.of(self.feed)
+            if own.landing.latest(name) is not None:
                 return True
-            dg.get_dagster_logger().error(landing.not_landed(name))
+            dg.get_dagster_logger().error(own.not_landed(name))
         return False
 
 
@@ -100,6 +108,13 @@ def landed_files_of(feed: Feed) -> LandedFilePartitions:
 
 landed_files = LandedFilePartitions(name=PARTITIONS)
 """The partitions of the first feed, for assets of your own."""
+
+
+def names_in_unfinished_runs(instance: dg.DagsterInstance, feed: Feed, keys: Sequence[str]) -> set[str]:
+    """Return the files of `feed` that a run loads or is about to load; `keys` are all partition keys in order."""
+    unfinished = dg.RunsFilter(job_name=prefixed(feed, LOAD_JOB), statuses=UNFINISHED)
+    # A run names only the first and last key of its files, so pass all keys to find the ones in between.
+    return names_in_runs([run.tags for run in instance.get_runs(filters=unfinished)], keys)
 
 
 def materialize_only(context: dg.OutputContext, names: Iterable[str]) -> None:

@@ -183,7 +183,7 @@ def _report(log: logging.Logger, objects: Sequence[LeftAlone]) -> str:
 
 
 def upkeep_schedules(feed: Feed) -> list[dg.ScheduleDefinition]:
-    """Return the schedules that look for stuck files of `feed` every hour and remove its old data every week."""
+    """Return the schedules that look for stuck files of `feed` every hour and remove its old data every day."""
     running = dg.DefaultScheduleStatus.RUNNING
     return [
         dg.ScheduleDefinition(
@@ -194,9 +194,9 @@ def upkeep_schedules(feed: Feed) -> list[dg.ScheduleDefinition]:
         ),
         dg.ScheduleDefinition(
             job_name=prefixed(feed, REMOVE_OLD),
-            cron_schedule="30 3 * * 0",
+            cron_schedule="30 3 * * *",
             default_status=running,
-            description="Removes old partition keys and staged values.",
+            description="Removes old partition keys, staged values and, if so configured, landed objects.",
         ),
     ]
 

@@ -1,12 +1,13 @@
-"""Choose which partition keys and staged values are old enough to delete. The ledgers are kept forever.
+"""Choose which partition keys, staged values and landed objects are old enough. The ledgers are kept forever.
 
 These functions are pure: the caller lists what exists and deletes what they return. See
 docs/operations.md, 'What is kept'.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from txn_assets.files.ledger import FileVersion
 from txn_assets.files.ledgers import Ledgers
 
 
@@ -33,6 +34,23 @@ def outdated_keys(
         return generation <= min(held, default=0) and landed_at(max(generation, *held, 0)) < before
 
     return [key for key in keys if is_done(key)]
+
+
+def proven_versions(
+    landed: Iterable[FileVersion], ledgers: Ledgers, *, rules_id: str, key_id: str, in_runs: Collection[str]
+) -> list[FileVersion]:
+    """Return the `landed` versions that nothing needs any more: every store holds this very generation.
+
+    A version that a store holds under other rules or another key is still to be loaded again, and a run that loads one
+    of the files `in_runs` is about to read it.
+    """
+    return [
+        version
+        for version in landed
+        if not ledgers.missing_in(version)
+        and not ledgers.outdated_in(version, rules_id=rules_id, key_id=key_id)
+        and version.name not in in_runs
+    ]
 
 
 def outdated_objects(objects: Iterable[tuple[str, dt.datetime]], *, before: dt.datetime) -> list[str]:

@@ -62,6 +62,12 @@ class Seed:
     postgres_user: str
     postgres_dbname: str
     data: Path
+    archive_bucket: str | None = None
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """The buckets to create; the files land in the first."""
+        return (self.bucket, *([self.archive_bucket] if self.archive_bucket else []))
 
     def files(self) -> dict[Path, str]:
         """Return the files to land, each with its object name.
@@ -89,6 +95,7 @@ def seed_from(config: PipelineConfig) -> Seed:
     warehouse = config.data_warehouse
     return Seed(
         bucket=config.data_lake.gcs_bucket,
+        archive_bucket=config.retention.archive_bucket,
         landing={feed.name: feed.landing for feed in feeds_of(config)},
         project_id=warehouse.project_id,
         dataset=warehouse.dataset,

@@ -1,4 +1,4 @@
-"""Create the contents of a new stack: the bucket, the dataset, the databases and the landed files.
+"""Create the contents of a new stack: the buckets, the dataset, the databases and the landed files.
 
 Provisioning is idempotent and creates only what is missing. Keep tables out: the sinks create their own. GCS and
 BigQuery are called over plain HTTP, because importing their client libraries takes three seconds, half of a cold start.
@@ -33,7 +33,8 @@ def provide(seed: Seed, endpoints: Endpoints) -> None:
     _databases(seed, endpoints)
     body = {"datasetReference": {"projectId": seed.project_id, "datasetId": seed.dataset}, "location": seed.location}
     _create(endpoints.bigquery_url, f"/bigquery/v2/projects/{quote(seed.project_id, safe='')}/datasets", body)
-    _create(endpoints.gcs_url, f"/storage/v1/b?{urlencode({'project': seed.project_id})}", {"name": seed.bucket})
+    for bucket in seed.buckets:
+        _create(endpoints.gcs_url, f"/storage/v1/b?{urlencode({'project': seed.project_id})}", {"name": bucket})
     for path, name in seed.files().items():
         _land(path, name, seed.bucket, endpoints.gcs_url)
 

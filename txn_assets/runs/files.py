@@ -6,6 +6,7 @@ it a file that is not loaded counts as landed. `commands/status.py` prints what 
 
 import datetime as dt
 import difflib
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -48,10 +49,12 @@ class FileHistory:
 
     Attributes:
         is_landed: whether the current version is in the landing zone.
+        archive: where retention has moved its landed object; '' if it is not there.
     """
 
     status: FileStatus
     is_landed: bool
+    archive: str
     versions: tuple[EarlierVersion, ...]
 
 
@@ -96,7 +99,8 @@ def find_history(services: Services, name: str, dagster: DagsterClient | None) -
         EarlierVersion(load, tuple(held) if load.file.generation == current.generation else ()) for load in loads
     )
     in_order = sorted(versions, key=lambda version: -version.load.file.generation)
-    return FileHistory(status=status, is_landed=live is not None, versions=tuple(in_order))
+    archived = None if live or services.archive is None else services.archive.find(current)
+    return FileHistory(status=status, is_landed=live is not None, archive=archived or "", versions=tuple(in_order))
 
 
 def find_overview(all_services: AllServices, feeds: Sequence[Feed], dagster: DagsterClient | None) -> Overview:
@@ -171,6 +175,22 @@ def find_runs(feed: Feed, versions: Sequence[FileVersion], dagster: DagsterClien
         return [None] * len(versions)
     runs = dagster.runs_of([(feed, version.name) for version in versions])
     return [run and dagster.with_reason(run) for run in runs]
+
+
+def gone_file(all_services: AllServices, feeds: Iterable[Feed], name: str) -> UserError | None:
+    """Return the error for a file that was loaded and whose landed object is gone; None if no ledger knows it."""
+    for feed in feeds:
+        services = all_services.of(feed)
+        if services.archive and (archived := services.archive.newest(name)):
+            return UserError(services.archive.archived(archived, feed))
+        for load in postgres_of(services).recent_loads(1, name=name):
+            landing = services.landing
+            return UserError(
+                f"{load.file} is loaded, but its landed object is gone from {landing.address}. Land it there again to "
+                f"load it again. For some days after it was deleted, the bucket may still have it: `gcloud storage "
+                f"restore {shlex.quote(f'{landing.address}{name}#{load.file.generation}')}`."
+            )
+    return None
 
 
 def unknown_file(all_services: AllServices, feeds: Iterable[Feed], name: str) -> UserError:

@@ -1,10 +1,10 @@
 """How the platform is operated: its name, schedules, retention, and where it is deployed."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
-from txn_assets.feeds.section import Owner, Section
+from txn_assets.feeds.section import BucketName, Owner, Section
 from txn_assets.files.expected import Expected
 
 
@@ -51,6 +51,30 @@ class Retention(Section):
         default=400,
         description="The partition key of a loaded file is removed after this many days. Ledgers and rows stay.",
     )
+    landing_days: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="A landed object leaves the landing zone this many days after it landed, if every store has loaded "
+        "this very generation under the current rules and key. Not set: never.",
+    )
+    landing: Literal["archive", "delete"] = Field(
+        default="archive",
+        description="What becomes of such an object: it moves to `archive_bucket`, or is deleted.",
+    )
+    archive_bucket: BucketName | None = Field(
+        default=None,
+        description="Bucket of the archived objects, `<landing prefix>/<name>@<generation>`. They hold clear PII, as "
+        "the landing zone does.",
+    )
+
+    @model_validator(mode="after")
+    def _archive_is_named(self) -> Self:
+        if self.landing_days is not None and self.landing == "archive" and self.archive_bucket is None:
+            message = (
+                "retention.landing_days needs retention.archive_bucket, the bucket to move landed objects to; "
+                "to delete them instead, set retention.landing: delete"
+            )
+            raise ValueError(message)
+        return self
 
 
 class Resources(Section):

@@ -11,6 +11,7 @@ from txn_assets.feeds.section import (
     LANDING_DATES,
     LANDING_LATE_DAYS,
     PREFIXES,
+    BucketName,
     Identifier,
     Prefix,
     Section,
@@ -30,9 +31,7 @@ def refuse_nested(prefixes: Mapping[str, str]) -> None:
 class DataLake(Section):
     """The bucket and its prefixes. Objects land below `landing`; the platform writes everything else."""
 
-    gcs_bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")] = Field(
-        description="The bucket. The environment variable BUCKET_NAME overrides it."
-    )
+    gcs_bucket: BucketName = Field(description="The bucket. The environment variable BUCKET_NAME overrides it.")
     path: Prefix = Field(description="Prefix of the objects of `gcs_raw`.")
     landing: Prefix = Field(default="landing/transactions", description="Prefix where files land.")
     landing_dates: Annotated[str, StringConstraints(pattern=DATES)] | None = Field(

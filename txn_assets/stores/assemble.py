@@ -12,6 +12,7 @@ from txn_assets.stores.clients import Clients
 from txn_assets.stores.erasures import ErasureRegister
 from txn_assets.stores.landed_names import name_limit
 from txn_assets.stores.landing import LandingZone
+from txn_assets.stores.landing_archive import LandingArchive
 from txn_assets.stores.quarantine import Quarantine
 from txn_assets.stores.services import AllServices, Services
 from txn_assets.stores.staging import Staging
@@ -35,6 +36,7 @@ def open_services(
             clients=clients,
             landing=make_landing_zone(config, feed, clients),
             quarantine=Quarantine(clients, bucket, feed.quarantine),
+            archive=_make_archive(config, feed, clients),
             staging=Staging(clients, bucket, feed.staging),
             erasures=ErasureRegister(clients, bucket, config.erasure.path, feed.name),
             home=home,
@@ -60,3 +62,9 @@ def make_landing_zone(config: PipelineConfig, feed: Feed, clients: Clients) -> L
         late_days=feed.landing_late_days,
         max_name_bytes=name_limit(feed),
     )
+
+
+def _make_archive(config: PipelineConfig, feed: Feed, clients: Clients) -> LandingArchive | None:
+    """Return the archive of the landing zone of `feed`; None without a bucket for it."""
+    bucket = config.retention.archive_bucket
+    return LandingArchive(clients, bucket, feed.landing) if bucket else None

@@ -38,6 +38,17 @@ def is_quarantine_object(name: str) -> bool:
 _REJECTED = "rejected.csv"
 
 
+def archived_name(prefix: str, partition: str, generation: int) -> str:
+    """Return the name of an archived version of a landed file; one name for each, so that none replaces another."""
+    return f"{prefix}/{partition}@{generation}"
+
+
+def archived_version(prefix: str, name: str) -> tuple[str, int] | None:
+    """Return the file and the generation of the archived object called `name`; None for any other object."""
+    partition, _, generation = name.removeprefix(f"{prefix}/").rpartition("@")
+    return (partition, int(generation)) if partition and generation.isascii() and generation.isdigit() else None
+
+
 def name_limit(feed: Feed) -> int:
     """Return the maximum length of a landed file's name in bytes, so that no derived name exceeds GCS's limit."""
     lake_object = object_name(feed.path, "", feed.lake_format)

@@ -70,6 +70,22 @@ class LandingZone:
             name = blob.name.removeprefix(f"{self.prefix}/")
             yield FileVersion(name, int(blob.generation), int(blob.size or 0), str(blob.crc32c))
 
+    def landed_before(self, moment: dt.datetime) -> Iterator[FileVersion]:
+        """Yield the current version of each object that was created before `moment`."""
+        blobs = self.clients.storage.list_blobs(
+            self.bucket, prefix=f"{self.prefix}/", fields="items(name,generation,size,crc32c,timeCreated),nextPageToken"
+        )
+        for blob in blobs:
+            if blob.time_created < moment:
+                name = blob.name.removeprefix(f"{self.prefix}/")
+                yield FileVersion(name, int(blob.generation), int(blob.size or 0), str(blob.crc32c))
+
+    def find(self, version: FileVersion) -> storage.Blob | None:
+        """Return the object of exactly `version` with its metadata, or None if it is gone."""
+        return self.clients.storage.bucket(self.bucket).get_blob(
+            f"{self.prefix}/{version.name}", generation=version.generation
+        )
+
     def upload(self, path: Path, name: str) -> FileVersion:
         """Upload the file at `path` as `name` and return its version."""
         blob = self.clients.storage.bucket(self.bucket).blob(f"{self.prefix}/{name}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from txn_assets.stores.clients import Clients
     from txn_assets.stores.erasures import ErasureRegister
     from txn_assets.stores.landing import LandingZone
+    from txn_assets.stores.landing_archive import LandingArchive
     from txn_assets.stores.quarantine import Quarantine
     from txn_assets.stores.run_files import RunFiles
     from txn_assets.stores.staging import Staging
@@ -35,6 +36,7 @@ class Services:
     Arrow, DuckDB and two more clients, which take a hundred megabytes.
 
     Attributes:
+        archive: where old landed objects go; None if the configuration names no bucket for them.
         home, scratch_limit, hash_keys: see `RunFiles`.
     """
 
@@ -42,6 +44,7 @@ class Services:
     feed: "Feed"
     clients: "Clients"
     landing: "LandingZone"
+    archive: "LandingArchive | None"
     quarantine: "Quarantine"
     staging: "Staging"
     erasures: "ErasureRegister"
@@ -82,6 +85,16 @@ class Services:
         """
         stores = {entry.label: self.stores[entry.key] for entry in STORES}
         return Ledgers({label: store.retry_transient(store.held_versions) for label, store in stores.items()})
+
+    def not_landed(self, name: str) -> str:
+        """Return the message for a file that is not in the landing zone: where it is, if that is known."""
+        archived = self.archive and self.archive.newest(name)
+        if self.archive and archived:
+            return self.archive.archived(archived, self.feed)
+        message = self.landing.not_landed(name)
+        if self.config.retention.landing_days is None:
+            return message
+        return f"{message} Files that every store has loaded leave it after retention.landing_days days."
 
     def close(self) -> None:
         """Remove the files of the run."""

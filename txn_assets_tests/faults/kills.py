@@ -20,7 +20,7 @@ from pathlib import Path
 import dagster as dg
 from google.cloud import storage
 
-from txn_assets.defs.jobs import UNFINISHED
+from txn_assets.defs.partitions import UNFINISHED
 from txn_assets.environment import project_root
 from txn_assets.feeds.feed import FIRST_FEED
 from txn_assets_tests.daemon import Daemon, DaemonError, dagster_dev

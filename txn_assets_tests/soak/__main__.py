@@ -21,7 +21,7 @@ import dagster as dg
 
 from txn_assets.config import load_config
 from txn_assets.defs.dagster_home import prepare
-from txn_assets.defs.jobs import UNFINISHED
+from txn_assets.defs.partitions import UNFINISHED
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.stack import down, ensure_up
 from txn_assets_tests.daemon import DaemonError, dagster_dev

@@ -3,9 +3,12 @@
 import datetime as dt
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from txn_assets.files.ledger import FileVersion
 from txn_assets.files.ledgers import HeldVersion, Ledgers
-from txn_assets.files.retention import landed_at, outdated_keys, outdated_objects
+from txn_assets.files.retention import landed_at, outdated_keys, outdated_objects, proven_versions
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 BEFORE = NOW - dt.timedelta(days=400)
@@ -44,3 +47,29 @@ def test_staged_objects_are_removed_by_age() -> None:
     objects = [("old", BEFORE - dt.timedelta(seconds=1)), ("new", BEFORE)]
 
     assert outdated_objects(objects, before=BEFORE) == ["old"]
+
+
+NAMES = st.sampled_from(["a.csv", "b.csv", "c.csv"])
+HELD = st.sampled_from([HeldVersion(n, rules, key) for n in (1, 2) for rules in ("rules", "x") for key in ("key", "x")])
+
+
+@given(
+    landed=st.dictionaries(NAMES, st.sampled_from([1, 2])),
+    stores=st.lists(st.dictionaries(NAMES, HELD), min_size=1, max_size=3),
+    in_runs=st.sets(NAMES),
+)
+def test_only_proven_versions_leave_the_landing_zone(
+    landed: dict[str, int], stores: list[dict[str, HeldVersion]], in_runs: set[str]
+) -> None:
+    """A version leaves only if each store holds that generation as it would be loaded today, and no run reads it."""
+    versions = [FileVersion(name, generation, 1, "") for name, generation in landed.items()]
+    ledgers = Ledgers({str(n): each for n, each in enumerate(stores)})
+
+    proven = proven_versions(versions, ledgers, rules_id="rules", key_id="key", in_runs=in_runs)
+
+    assert proven == [
+        version
+        for version in versions
+        if version.name not in in_runs
+        and all(store.get(version.name) == HeldVersion(version.generation, "rules", "key") for store in stores)
+    ]
