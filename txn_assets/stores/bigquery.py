@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import pyarrow as pa
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.cloud import bigquery
 
 from txn_assets.config import PipelineConfig
@@ -125,22 +125,31 @@ class BigQueryStore(Store):
         replaced = [file.version.name for file in plan.loads]
         touched = [record for record in (*plan.records, *plan.held.values()) if record.file.name in replaced]
         compared = plan.compared
-        job_id = jobs.run_script(
-            f"txn_commit_{work_id}",
-            statements.replace_script(self.tables, load_table, types, compares=bool(compared), rejects=rejects),
-            bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
-            bigquery.ScalarQueryParameter("known", "INT64", known),
-            bigquery.ScalarQueryParameter("load_seconds", "FLOAT64", round(time.monotonic() - started, 3)),
-            bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
-            *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
-            *([bigquery.ScalarQueryParameter("run_id", "STRING", plan.records[0].run_id)] if plan.rejects else []),
-            *bound,
-            *self._bounds(touched),
-        )
+        try:
+            job_id = jobs.run_script(
+                f"txn_commit_{work_id}",
+                statements.replace_script(self.tables, load_table, types, compares=bool(compared), rejects=rejects),
+                bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
+                bigquery.ScalarQueryParameter("known", "INT64", known),
+                bigquery.ScalarQueryParameter("load_seconds", "FLOAT64", round(time.monotonic() - started, 3)),
+                bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
+                *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
+                *([bigquery.ScalarQueryParameter("run_id", "STRING", plan.records[0].run_id)] if plan.rejects else []),
+                *bound,
+                *self._bounds(touched),
+            )
+        except GoogleAPICallError as error:
+            if statements.LEDGER_CHANGED in str(error):
+                # The next attempt looks again what to load: perhaps nothing, because a person was erased.
+                self._drop(jobs, load_table, rejects_table)
+            raise
         self.job_ids |= dict.fromkeys((record.file.name for record in plan.records), job_id)
         if compared:
             self._note_replacements(jobs, plan)
-        for table in filter(None, (load_table, rejects_table)):
+        self._drop(jobs, load_table, rejects_table)
+
+    def _drop(self, jobs: Jobs, *load_tables: str | None) -> None:
+        for table in filter(None, load_tables):
             jobs.client.delete_table(self.tables.id_of(table), not_found_ok=True, **self.clients.no_retry)
 
     def _bind_rejects(self, plan: Plan) -> list[bigquery.ArrayQueryParameter]:

@@ -160,7 +160,7 @@ def finished_query(tables: Tables) -> str:
 
 def erasures_table(tables: Tables) -> bigquery.Table:
     """Return the definition of a new table of erasures."""
-    return bigquery_tables.make_table(tables.erasures_id, COLUMNS, {})
+    return bigquery_tables.make_table(tables.id_of(f"{tables.name}_erasures"), COLUMNS, {})
 
 
 def note_script(tables: Tables) -> str:

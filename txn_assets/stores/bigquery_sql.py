@@ -103,11 +103,6 @@ class Tables:
         return self.id_of(f"{self.name}_rejects")
 
     @property
-    def erasures_id(self) -> str:
-        """The ID of the table of erasures, `<table>_erasures`."""
-        return self.id_of(f"{self.name}_erasures")
-
-    @property
     def data(self) -> str:
         """The quoted ID of the data table."""
         return self.quoted(self.name)
@@ -124,7 +119,7 @@ class Tables:
 
     @property
     def erasures(self) -> str:
-        """The quoted ID of the table of erasures."""
+        """The quoted ID of the table of erasures, `<table>_erasures`."""
         return self.quoted(f"{self.name}_erasures")
 
     def id_of(self, table: str) -> str:

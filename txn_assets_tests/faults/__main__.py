@@ -20,7 +20,7 @@ from txn_assets.feeds.feed import FIRST_FEED
 from txn_assets.local.endpoints import seed_from
 from txn_assets.local.stack import down, ensure_up
 from txn_assets_tests.deployment import SINKS, Deployment, make_config
-from txn_assets_tests.faults import uploads
+from txn_assets_tests.faults import erasures, uploads
 from txn_assets_tests.faults.bench import Content, Tally, stage
 from txn_assets_tests.faults.child import children
 from txn_assets_tests.faults.kills import Kills, Version, asset_materialize, make_run
@@ -36,7 +36,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Breaks loads and counts what was lost or duplicated.")
     parser.add_argument("--full", action="store_true", help="40 instants a command, and every request")
     parser.add_argument("--seed", type=int, default=1, help="draws other instants")
-    parser.add_argument("--only", choices=["kills", "races", "wire", "uploads"], help="leave the other parts out")
+    parser.add_argument(
+        "--only", choices=["kills", "races", "wire", "uploads", "erasures"], help="leave the other parts out"
+    )
     arguments = parser.parse_args()
     kept = os.environ.get("TXN_TEST_HOME")
     with tempfile.TemporaryDirectory(prefix="txn-faults-") as folder:
@@ -59,6 +61,9 @@ def run(deployment: Deployment, home: Path, arguments: argparse.Namespace) -> It
     draw = random.Random(arguments.seed)
     if only in (None, "kills"):
         yield from kills(deployment, home, draw, full=full)
+    if only in (None, "erasures"):
+        yield erasures.kill_erasures(deployment, draw, tries=30 if full else 3)
+        yield erasures.kill_erasures_during_loads(deployment, draw, tries=15 if full else 2)
     if only in (None, "uploads"):
         deployment.configure(uploads.SETTINGS)
         yield uploads.kill_uploads(deployment, draw, tries=20 if full else 5)

@@ -136,7 +136,7 @@ def _make_transactions(draw: random.Random, rows: int, seed: int) -> tuple[bytes
         for id_, product, price, quantity in records
     ]
     expected = Counter(
-        (_hash(id_), product, Decimal(price), quantity, day) for id_, product, price, quantity in records
+        (digest(id_), product, Decimal(price), quantity, day) for id_, product, price, quantity in records
     )
     return make_file(*lines), expected
 
@@ -154,14 +154,15 @@ def _make_refunds(draw: random.Random, rows: int, seed: int) -> tuple[bytes, Cou
         partial = draw.choice((True, False, None))
         text = "" if partial is None else str(partial).lower()
         lines.append(",".join((*ids, reason, amount, at.isoformat(), text)))
-        expected[*map(_hash, ids), reason, Decimal(amount), at, partial] += 1
+        expected[*map(digest, ids), reason, Decimal(amount), at, partial] += 1
     return make_file(*lines, header="refund_id,transaction_id,reason,amount,refunded_at,partial"), expected
 
 
 _MADE = {FIRST_FEED: _make_transactions, "refunds": _make_refunds}
 
 
-def _hash(text: str) -> str:
+def digest(text: str) -> str:
+    """Return what the stores have of an id."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -223,7 +224,7 @@ def _pg_leftovers(deployment: Deployment, content: Content) -> Iterator[str]:
         yield f"{locks} advisory locks"
     tables = deployment.pg.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
     feeds = [feed.postgres_table for feed in feeds_of(deployment.config)]
-    ours = {f"{name}{suffix}" for name in feeds for suffix in ("", "_loads", "_rejects")}
+    ours = {f"{name}{suffix}" for name in feeds for suffix in ("", "_loads", "_rejects", "_erasures")}
     if unknown := {name for (name,) in tables} - ours:
         yield f"tables {unknown}"
 

@@ -106,7 +106,7 @@ def measure(command: Command, versions: tuple[Version, Version]) -> float:
     spent = 0.0
     for version in versions:
         started = time.monotonic()
-        with _started(command(version)) as process:
+        with running(command(version)) as process:
             assert process.wait(HUNG_SECONDS) == 0
         spent = time.monotonic() - started
     return spent
@@ -124,12 +124,12 @@ class Kills:
         """Kill the process group of a command `kills` times, and run the same command again each time."""
         tally = Tally(name, "SIGKILL")
         for instant, before, after in self._tries(measure(command, self.versions), kills):
-            with _started(command(after)):
+            with running(command(after)):
                 time.sleep(instant)
             halves = self._differences(before, after.content)
             started = time.monotonic()
             note, hung = "", False
-            with _started(command(after)) as process:
+            with running(command(after)) as process:
                 try:
                     if process.wait(HUNG_SECONDS):
                         note = f"the second run ended with {process.returncode}"
@@ -235,7 +235,7 @@ def _kill_run(landed: _Landed, home: Path, daemon: Daemon, instant: float, *, to
 
 
 @contextmanager
-def _started(command: Typed) -> Iterator["subprocess.Popen[bytes]"]:
+def running(command: Typed) -> Iterator["subprocess.Popen[bytes]"]:
     """Start the command in its own process group and kill that at the end."""
     arguments, environ = command
     inherited = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
