@@ -28,6 +28,7 @@ def module_deployment(
             "BUCKET_NAME",
             "TXN_EXECUTOR",
             "TXN_HASH_KEY",
+            "TXN_HASH_KEY_PREVIOUS",
             "TXN_LOG_FORMAT",
             "TXN_DAGSTER_URL",
             "TXN_JWT_SECRET",

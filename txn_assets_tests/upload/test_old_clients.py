@@ -14,8 +14,9 @@ import pytest
 import requests
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 
+from txn_assets.cli import main
 from txn_assets.environment import project_root, txn_home
-from txn_assets.files.arrival import RUN_KEY_TAG, SENSOR
+from txn_assets.files.arrival import RELOAD_TAG, RUN_KEY_TAG, SENSOR
 from txn_assets.files.ledger import FileVersion
 from txn_assets.local import dagster_dev
 from txn_assets.local.home import locked
@@ -164,3 +165,27 @@ def _is_loaded(deployment: Deployment, name: str) -> bool:
     query = f"SELECT count(*) FROM {deployment.pg_table}_loads WHERE source_file = %s"
     row = deployment.pg.execute(query, [name]).fetchone()
     return bool(row and row[0])
+
+
+def test_rotation(with_dagster: Service, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]) -> None:
+    """`txn rotate run` has that Dagster load a file under another key again, as the nightly sweep would."""
+    deployment = with_dagster.deployment
+    assert upload(with_dagster, "rotated.csv", make_file(make_row(transaction_id="T003"))).ok
+    ledger = f"{deployment.pg_table}_loads"
+    deployment.pg.execute(f"UPDATE {ledger} SET key_id = 'older' WHERE source_file = 'local/rotated.csv'")
+    assert main(["rotate", "status"]) == 3
+    capsys.readouterr()
+
+    assert main(["rotate", "run", "--limit", "1"]) == 0
+
+    heading, version, address = capsys.readouterr().out.splitlines()
+    assert heading == "Load again from transactions under key sha256 (files: 1)"
+    assert version.startswith("  local/rotated.csv@")
+    run = instance.get_run_by_id(address.rpartition("/")[2])
+    assert run
+    assert run.tags[RELOAD_TAG] == f"{deployment.feed().rules_id}/sha256"
+    older = f"SELECT FROM {ledger} WHERE key_id = 'older'"
+    wait_until(lambda: not deployment.pg.execute(older).fetchall())
+    assert main(["rotate", "status"]) == 0
+    assert main(["rotate", "run"]) == 0
+    assert capsys.readouterr().out.endswith("Nothing to load again in transactions.\n")
