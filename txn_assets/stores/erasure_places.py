@@ -51,8 +51,11 @@ def places(services: Services) -> list[Place]:
     ]
     policy = services.config.erasure.landing
     if policy != "keep":
-        landed = LandedFiles(run_files=services.run_files, deletes=policy == "delete")
-        found.append(_of_objects("landing zone", landed, services.landing.bucket))
+        # The archive last: an object that is being archived is in the landing zone until it is in the archive.
+        zones = {"landing zone": services.landing} | ({"archive": services.archive.zone} if services.archive else {})
+        for label, zone in zones.items():
+            landed = LandedFiles(run_files=services.run_files, landing=zone, deletes=policy == "delete")
+            found.append(_of_objects(label, landed, zone.bucket))
     return found
 
 

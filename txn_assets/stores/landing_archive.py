@@ -29,6 +29,11 @@ class LandingArchive:
     bucket: str
     prefix: str
 
+    @property
+    def zone(self) -> LandingZone:
+        """The archive as a landing zone whose names end with generations, to read its objects as files."""
+        return LandingZone(self.clients, self.bucket, self.prefix)
+
     def versions(self, name: str = "") -> Iterator[FileVersion]:
         """Yield the archived versions of the file `name`, or of all files, in the order of the objects' names."""
         prefix = f"{self.prefix}/{name}@" if name else f"{self.prefix}/"
@@ -59,8 +64,10 @@ class LandingArchive:
             f"bring it back with `txn restore{of_feed} {shlex.quote(version.name)}`; it lands as a new version."
         )
 
-    def keep(self, source: storage.Blob, version: FileVersion) -> None:
+    def keep(self, source: storage.Blob, version: FileVersion) -> bool:
         """Copy the landed object `source` here, unless an earlier call did, and compare the checksums.
+
+        Return whether this call made the copy.
 
         Raises:
             LandedFileError: the object is no longer the live one.
@@ -69,6 +76,7 @@ class LandingArchive:
         target = self._blob(version)
         target.content_type, target.content_encoding = source.content_type, source.content_encoding
         target.metadata = source.metadata
+        is_new = True
         try:
             rewrite(source, target, source_generation=version.generation)
         except PreconditionFailed as error:
@@ -77,10 +85,15 @@ class LandingArchive:
             if found is None:
                 message = f"{version} was overwritten."
                 raise LandedFileError(message) from error
-            target = found
+            target, is_new = found, False
         if (target.crc32c, target.size) != (version.crc32c, version.size):
             message = f"{self.address(version)} is not a copy of {version}: its checksum differs. Remove it."
             raise StoreError(message)
+        return is_new
+
+    def discard(self, version: FileVersion) -> None:
+        """Remove a copy whose original was overwritten or deleted while it was made."""
+        self._blob(version).delete()
 
     def bring_back(self, version: FileVersion, landing: LandingZone) -> FileVersion:
         """Land an archived version again and return the new version. The archived object stays.

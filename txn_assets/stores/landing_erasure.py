@@ -30,13 +30,15 @@ _KEPT = ("content_type", "content_encoding", "content_disposition", "content_lan
 
 @dataclass(frozen=True, kw_only=True)
 class LandedFiles:
-    """The landed files of a feed.
+    """The landed files of a feed, in its landing zone or in the archive.
 
     Attributes:
+        landing: the zone, or the archive as one.
         deletes: whether a file with a person is deleted, instead of landed again without the person.
     """
 
     run_files: RunFiles
+    landing: LandingZone
     deletes: bool
     _unreadable: set[str] = field(default_factory=set)
 
@@ -62,16 +64,12 @@ class LandedFiles:
         return sum(len(found.persons) for blob in self._versions() if (found := self._survey(blob, erased)))
 
     @property
-    def _landing(self) -> LandingZone:
-        return self.run_files.landing
-
-    @property
     def _bucket(self) -> storage.Bucket:
-        return self._landing.clients.storage.bucket(self._landing.bucket)
+        return self.landing.clients.storage.bucket(self.landing.bucket)
 
     def _versions(self) -> Iterator[storage.Blob]:
         """Yield each landed object, old versions included."""
-        clients, landing = self._landing.clients, self._landing
+        clients, landing = self.landing.clients, self.landing
         blobs = clients.storage.list_blobs(
             landing.bucket, prefix=f"{landing.prefix}/", versions=True, **clients.no_retry
         )
@@ -97,20 +95,20 @@ class LandedFiles:
         return found
 
     def _name(self, blob: storage.Blob) -> str:
-        return str(blob.name).removeprefix(f"{self._landing.prefix}/")
+        return str(blob.name).removeprefix(f"{self.landing.prefix}/")
 
     def _survey(self, blob: storage.Blob, erased: Erased) -> Survey | None:
         """Return the survey of `blob`; None if it cannot be read, or is gone."""
         name = self._name(blob)
         version = FileVersion(name, int(blob.generation), int(blob.size), str(blob.crc32c))
         try:
-            with self._landing.open(version) as stream:
+            with self.landing.open(version) as stream:
                 return rewriting.survey(stream, self.run_files.reading, erased, self.run_files.workspace())
         except UnreadableFileError:
             if name not in self._unreadable:
                 LOGGER.warning(
                     "%s%s cannot be read as rows, so nobody knows whether the person is in it: correct or delete it.",
-                    self._landing.address,
+                    self.landing.address,
                     name,
                 )
             self._unreadable.add(name)
@@ -120,7 +118,7 @@ class LandedFiles:
 
     def _erase(self, blob: storage.Blob, request: ErasureRequest) -> int:
         """Remove the person from `blob`; if somebody lands the file again meanwhile, from its live version instead."""
-        no_retry = self._landing.clients.no_retry
+        no_retry = self.landing.clients.no_retry
         erased = self._erased(request)
         latest: storage.Blob | None = blob
         for _ in range(ATTEMPTS):
@@ -139,13 +137,13 @@ class LandedFiles:
                 latest = self._bucket.get_blob(blob.name, **no_retry)
             else:
                 return len(before.persons)
-        message = f"gs://{self._landing.bucket}/{blob.name} is written by others all the time. Run this again."
+        message = f"gs://{self.landing.bucket}/{blob.name} is written by others all the time. Run this again."
         raise StoreUnavailableError(message)
 
     def _replace(self, blob: storage.Blob, before: Survey, erased: Erased) -> None:
         folder = self.run_files.workspace()
         source, target = folder / "before", folder / "left"
-        blob.download_to_filename(str(source), raw_download=True, **self._landing.clients.no_retry)
+        blob.download_to_filename(str(source), raw_download=True, **self.landing.clients.no_retry)
         try:
             self._write(source, target, before, erased)
             written = self._bucket.blob(blob.name)
@@ -156,11 +154,11 @@ class LandedFiles:
                 content_type=blob.content_type,
                 checksum="crc32c",
                 if_generation_match=blob.generation,
-                **self._landing.clients.no_retry,
+                **self.landing.clients.no_retry,
             )
         except _CannotRewriteError as error:
             message = (
-                f"gs://{self._landing.bucket}/{blob.name} has a record of the person and cannot be written again "
+                f"gs://{self.landing.bucket}/{blob.name} has a record of the person and cannot be written again "
                 f"without it ({error}): delete the object and ask the sender for a file without the person, or set "
                 "erasure.landing to delete."
             )

@@ -61,8 +61,9 @@ def remove_landed(services: Services, version: FileVersion, *, archives: bool, n
         if stays := refused or protection(blob, now):
             return Removal(version, stays=stays)
         if archive:
-            _archive(services, archive, blob, version)
-        _delete(services, blob, version)
+            _move(services, archive, blob, version)
+        else:
+            _delete(services, blob, version)
     except _StaysError as error:
         return Removal(version, stays=str(error))
     except (LandedFileError, NotFound, PreconditionFailed):
@@ -73,11 +74,22 @@ def remove_landed(services: Services, version: FileVersion, *, archives: bool, n
     return Removal(version, is_removed=True, archive=archive.address(version) if archive else "")
 
 
-def _archive(services: Services, archive: LandingArchive, blob: storage.Blob, version: FileVersion) -> None:
+def _move(services: Services, archive: LandingArchive, blob: storage.Blob, version: FileVersion) -> None:
+    is_copied = _archive(services, archive, blob, version)
+    try:
+        _delete(services, blob, version)
+    except (NotFound, PreconditionFailed):
+        # Perhaps an erasure changed it, which did not see the copy, because it was not finished yet.
+        if is_copied:
+            archive.discard(version)
+        raise
+
+
+def _archive(services: Services, archive: LandingArchive, blob: storage.Blob, version: FileVersion) -> bool:
     if len(archived_name(archive.prefix, version.name, version.generation).encode()) > MAX_OBJECT_NAME_BYTES:
         raise _StaysError("its name is too long for the archive, which adds the generation")
     try:
-        archive.keep(blob, version)
+        return archive.keep(blob, version)
     except (Forbidden, NotFound) as error:
         # A landed object that is gone is a 404 too.
         if isinstance(error, NotFound) and services.landing.find(version) is None:
@@ -87,9 +99,15 @@ def _archive(services: Services, archive: LandingArchive, blob: storage.Blob, ve
 
 def _delete(services: Services, blob: storage.Blob, version: FileVersion) -> None:
     try:
-        # `blob` names its generation, so nothing of it stays as a noncurrent version of a bucket with versioning.
-        blob.delete(if_generation_match=version.generation)
-    except Forbidden as error:
+        # `blob` names its generation, so that a bucket with versioning keeps no noncurrent version of it. Without the
+        # client's retries a 404 means that somebody else deleted it.
+        blob.delete(if_generation_match=version.generation, **services.clients.no_retry)
+    except google_errors.FAULTS as error:
+        if google_errors.is_transient(error):
+            message = (
+                f"{google_errors.explain(error, f'Landing zone {services.landing.address}')} The next run goes on."
+            )
+            raise _StaysError(message) from error
         if google_errors.reasons_of(error) & PROTECTED:
             raise _StaysError(google_errors.explain(error, f"Landing zone {services.landing.address}")) from error
         raise

@@ -2,12 +2,14 @@
 
 import argparse
 import datetime as dt
+import io
 import json
 import os
 import shlex
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -22,6 +24,8 @@ from txn_assets.environment import txn_home
 from txn_assets.errors import UserError
 from txn_assets.files.arrival import KEY_TAG
 from txn_assets.files.ledger import FileVersion
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.landing_archive import LandingArchive
 from txn_assets.stores.landing_retention import remove_landed
 from txn_assets_tests.deployment import SINKS, Deployment, failure, make_file, make_row
 
@@ -155,32 +159,66 @@ def test_delete(deployment: Deployment, archive: storage.Bucket, capsys: pytest.
 
 def test_copy_that_differs(deployment: Deployment, archive: storage.Bucket) -> None:
     """Without an exact copy in the archive nothing is deleted, and the sentence names what is in the way."""
-    deployment.load("a.csv", make_row())
-    _age(deployment, "a.csv")
-    generation = deployment.bucket.get_blob(f"{LANDING}/a.csv").generation
-    archive.blob(f"{LANDING}/a.csv@{generation}").upload_from_string(b"something else")
-
-    result = _remove_old(deployment)
-
-    address = f"gs://{archive.name}/{LANDING}/a.csv@{generation}"
-    assert f"{address} is not a copy of a.csv@{generation}: its checksum differs" in failure(result)
-    assert _landed(deployment) == {"a.csv"}
-    archive.delete_blobs(list(archive.list_blobs()))
-    archive.delete()
-    assert f"Archive bucket {archive.name} cannot be used" in failure(_remove_old(deployment))
-    assert _landed(deployment) == {"a.csv"}
-
-
-def test_overwritten_object_stays(deployment: Deployment, archive: storage.Bucket) -> None:
-    """An object that is overwritten after it was chosen stays, and its earlier version is not what is archived."""
-    chosen = deployment.land("a.csv", make_file(make_row()))
-    deployment.land("a.csv", make_file(make_row(product="new")))
+    generation = deployment.land("a.csv", make_file(make_row()))
+    archived = archive.blob(f"{LANDING}/a.csv@{generation}")
+    archived.upload_from_string(b"something else")
     with open_services(deployment.config) as services:
         own = services.of(deployment.feed())
-        removal = remove_landed(own, FileVersion("a.csv", chosen, 1, ""), archives=True, now=NOW)
-    assert (removal.is_removed, removal.stays) == (False, "")
+        version = own.landing.latest("a.csv")
+        assert version
+        with pytest.raises(StoreError, match=r"a.csv@\d+ is not a copy of a.csv@\d+: its checksum differs"):
+            remove_landed(own, version, archives=True, now=NOW)
+        archived.delete()
+        archive.delete()
+        with pytest.raises(StoreError, match=f"Archive bucket {archive.name} cannot be used"):
+            remove_landed(own, version, archives=True, now=NOW)
     assert _landed(deployment) == {"a.csv"}
+
+
+class Overtaken(LandingArchive):
+    """An archive during whose copies somebody lands the file again."""
+
+    def keep(self, source: storage.Blob, version: FileVersion) -> bool:
+        is_new = super().keep(source, version)
+        source.bucket.blob(source.name).upload_from_string(b"newer")
+        return is_new
+
+
+@pytest.mark.parametrize("is_overtaken", [False, True])
+def test_overwritten_object_stays(deployment: Deployment, archive: storage.Bucket, is_overtaken: bool) -> None:
+    """An object that is overwritten after it was chosen, or while it is copied, stays, and so does no copy of it."""
+    chosen = deployment.land("a.csv", make_file(make_row()))
+    if not is_overtaken:
+        deployment.land("a.csv", b"newer")
+    with open_services(deployment.config) as services:
+        own = services.of(deployment.feed())
+        assert own.archive
+        if is_overtaken:
+            own = replace(own, archive=Overtaken(own.clients, own.archive.bucket, own.archive.prefix))
+        version = own.landing.latest("a.csv")
+        assert version
+        removal = remove_landed(own, replace(version, generation=chosen), archives=True, now=NOW)
+    assert (removal.is_removed, removal.stays) == (False, "")
+    assert deployment.bucket.blob(f"{LANDING}/a.csv").download_as_bytes() == b"newer"
     assert list(archive.list_blobs()) == []
+
+
+def test_erasure_reaches_the_archive(
+    deployment: Deployment,
+    archive: storage.Bucket,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An erased person is in no archived object, whose other rows stay."""
+    name = f"{LANDING}/a.csv@1700000000000000"
+    content = make_file(make_row(transaction_id="PERSON-4711"), make_row(transaction_id="T002"))
+    archive.blob(name).upload_from_string(content, content_type="text/csv")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"PERSON-4711\n")))
+
+    code, text = _txn(capsys, "erase --field transaction_id --by us")
+
+    assert (code, text.splitlines()[-1]) == (0, "ERASED  transactions-1: no place has rows of the person.")
+    assert archive.blob(name).download_as_bytes() == make_file(make_row(transaction_id="T002"))
 
 
 KILLED = """
@@ -188,6 +226,8 @@ import datetime as dt
 from txn_assets.config import load_config
 from txn_assets.defs.services import open_services
 from txn_assets.feeds.configured import feeds_of
+from txn_assets.stores.errors import StoreError
+from txn_assets.stores.landing_archive import LandingArchive
 from txn_assets.stores.landing_retention import remove_landed
 
 with open_services(load_config()) as services:
