@@ -55,10 +55,10 @@ _MAX_SHOWN = 20
 
 
 def _refuse_shared(tables: Mapping[str, str]) -> None:
-    # The names of the ledger and of the rejects are taken too, and that of the view over the ledgers.
+    # The names of the tables beside it are taken too, and that of the view over the ledgers.
     taken = {"file_status": "the view file_status"}
     for key, table in tables.items():
-        for name in (table.casefold(), f"{table}_loads".casefold(), f"{table}_rejects".casefold()):
+        for name in (f"{table}{suffix}".casefold() for suffix in ("", "_loads", "_rejects", "_erasures")):
             if name in taken:
                 message = f"{key} and {taken[name]} share the table {table}: give each feed its own"
                 raise ValueError(message)

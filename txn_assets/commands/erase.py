@@ -161,6 +161,8 @@ def _carry_out(services: "Services", request: "ErasureRequest") -> int:
     done = carry_out(services, request, say=_say)
     if done.is_complete:
         sys.stdout.write(f"ERASED  {request}: no place has rows of the person.\n")
+        if services.config.erasure.landing == "keep":
+            sys.stdout.write("Landed files may have the person in clear text: erasure.landing is keep.\n")
         return 0
     left = ", ".join(f"{label} {count:,}" for label, count in done.left.items() if count)
     sys.stdout.write(f"OPEN  {request}: rows left: {left}. `txn erase finish {request}` goes on.\n")

@@ -104,7 +104,7 @@ class FeedSection(FileSettings):
     table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1000}$")] | None = Field(
         default=None, description="Table in the dataset of `data_warehouse`. By default `raw_<name>`."
     )
-    postgres_table: Annotated[Identifier, StringConstraints(max_length=55)] | None = Field(
+    postgres_table: Annotated[Identifier, StringConstraints(max_length=54)] | None = Field(
         default=None, description="Table in the schema of `data_warehouse.postgres`. By default `<name>`."
     )
     expected: Expected | None = Field(default=None, description="When files must land. Without it, any time will do.")

@@ -66,10 +66,11 @@ class Postgres(Section):
         default="transactions", description="Role, on the gcp target. Its password is in TXN_PG_PASSWORD."
     )
     schema_: Identifier = Field(default="public", alias="schema", description="Schema of the tables.")
-    # PostgreSQL allows 63 characters, and the longest name made of it, <table>_rejects, is eight longer.
-    table: Annotated[Identifier, StringConstraints(max_length=55)] = Field(
+    # PostgreSQL allows 63 characters, and the longest name made of it, <table>_erasures, is nine longer.
+    table: Annotated[Identifier, StringConstraints(max_length=54)] = Field(
         default="transactions",
-        description="The PostgreSQL table. Beside it are `<table>_loads` and `<table>_rejects`: at most 55 characters.",
+        description="The PostgreSQL table. Beside it are `<table>_loads`, `<table>_rejects` and `<table>_erasures`: at "
+        "most 54 characters.",
     )
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
         default=None, description="libpq's `sslmode` on the gcp target. `security.encryption` decides if it is not set."

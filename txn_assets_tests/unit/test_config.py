@@ -322,11 +322,11 @@ class TestKeys:
         message = refusal(write(changed(security__pii_fields=["transaction_id", name])))
         assert f"security.pii_fields: {name} cannot be hashed, only transaction_id, product can" in message
 
-    @pytest.mark.parametrize(("letters", "accepted"), [(55, True), (56, False)])
+    @pytest.mark.parametrize(("letters", "accepted"), [(54, True), (55, False)])
     def test_postgres_table_leaves_room_for_the_names_made_of_it(
         self, write: Write, letters: int, accepted: bool
     ) -> None:
-        """PostgreSQL truncates names at 63 bytes, so the table's name must leave room for `<table>_rejects`."""
+        """PostgreSQL truncates names at 63 bytes, so the table's name must leave room for `<table>_erasures`."""
         path = write(changed(data_warehouse__postgres={"table": "t" * letters}))
         if accepted:
             assert load(path).data_warehouse.postgres.table == "t" * letters
