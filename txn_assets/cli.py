@@ -13,7 +13,10 @@ from typing import NoReturn
 
 from txn_assets.commands import erase, files, replay, restore, rotate, servers, services, status
 from txn_assets.environment import config_path, servers_environment, txn_home
-from txn_assets.errors import UserError
+from txn_assets.errors import UserError, traceback_of
+
+_DEFECT = 70
+"""Exit code of a command that failed for a reason that it does not expect: EX_SOFTWARE of sysexits.h."""
 
 _USAGE = "txn COMMAND [OPTIONS]"
 _DESCRIPTION = """\
@@ -90,6 +93,12 @@ def _call(parser: _Parser, arguments: Sequence[str] | None) -> int:
         # The program that reads our output, such as `head`, has exited. Without this, Python reports it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:  # noqa: BLE001 - Python would print its text, which may quote a row
+        from txn_assets.stores.explained import explained  # noqa: PLC0415 - imports the clients
+
+        sys.stdout.flush()
+        sys.stderr.write(f"{traceback_of(error)}\n`txn {given.command}` failed with {explained(error)}.\n")
+        return _DEFECT
     return code
 
 

@@ -12,6 +12,7 @@ import dagster as dg
 from dagster import DagsterEventType as EventType
 
 from txn_assets.config import PipelineConfig
+from txn_assets.defs.failures import without_values
 from txn_assets.defs.jobs import LOAD
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.partitions import partitions_name
@@ -98,6 +99,7 @@ def _make_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells people about failed runs and checks, stuck files, and what has recovered.",
     )
+    @without_values
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         state = State.parse(context.cursor)
         now = time.time()

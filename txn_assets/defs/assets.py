@@ -31,6 +31,7 @@ from txn_assets.defs.catalog import (
     store_metadata,
 )
 from txn_assets.defs.events import StageLog, pinned, processed, rejections
+from txn_assets.defs.failures import explained, without_values
 from txn_assets.defs.file_metadata import object_link, overview, rejects, speed
 from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.names import asset_key, prefixed
@@ -108,7 +109,7 @@ def _landed_file_asset(
             backfill_policy=dg.BackfillPolicy.single_run(),
             **(defaults | options),
         )
-    return decorate
+    return lambda function: decorate(without_values(function))
 
 
 def _make_raw_csv(feed: Feed, config: PipelineConfig, landing_zone: dg.AssetSpec) -> dg.AssetsDefinition:
@@ -231,7 +232,7 @@ def _refuse_to_empty(services: Services, version: FileVersion) -> None:
         try:
             held = store.retry_transient(partial(store.held, name))
         except StoreError as error:
-            raise as_failure(error) from error.__cause__
+            raise as_failure(error) from error
         if held and held.totals.rows:
             holders.append(entry.label)
     if holders:
@@ -347,13 +348,13 @@ def _each[ItemT, FileT](
         except Exception as error:
             # Any other error concerns one file. Raising it would keep the rest of the batch from loading, now and in
             # the next nightly run, which has the same batch.
-            if len(items) == 1 and not failed:
+            if isinstance(error, dg.Failure) and len(items) == 1 and not failed:
                 raise
             of_storage = services.landing.is_out_of_reach(error)
             why = _why(context, error, of_storage=of_storage)
             # The client has already waited for the storage, and each remaining file would wait just as long.
             for one in (FailedFile(each, why) for each in (names[place:] if of_storage else [name])):
-                context.log.error(str(one))  # noqa: TRY400 - the traceback would quote the error, see _why
+                context.log.error(str(one))  # noqa: TRY400 - a traceback would quote the error, see _why
                 failed += (one,)
             if of_storage:
                 break
@@ -367,8 +368,8 @@ def _why(context: dg.AssetExecutionContext, error: Exception, *, of_storage: boo
     """Return the message for `error`; leave out the text of unexpected errors, because it may quote row values."""
     if isinstance(error, dg.Failure):
         return error.description or ""
-    remedy = "load it again when the storage answers" if of_storage else "materialize it alone to see the whole error"
-    return f"{_stage(context)} failed with {type(error).__name__}: {remedy}."
+    remedy = " Load it again when the storage answers." if of_storage else ""
+    return f"{_stage(context)} failed with {explained(error)}.{remedy}"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 
 from txn_assets.defs.assets import FeedAssets
+from txn_assets.defs.failures import without_values
 from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.landing_events import FILE_EXPECTED, Tally, count_expected, judge, observe
 from txn_assets.defs.services import read_ledgers
@@ -64,7 +65,7 @@ def _file_check(
             # Partitions of checks are a preview in Dagster 1.13.
             warnings.simplefilter("ignore", dg.PreviewWarning)
             decorator = dg.asset_check(asset=asset, blocking=blocking, partitions_def=asset.partitions_def, **options)
-            return decorator(function)
+            return decorator(without_values(function))
 
     return decorate
 
@@ -155,6 +156,7 @@ def make_no_stuck_files(feed: Feed, landing_zone: dg.AssetSpec, minutes: int) ->
     """Return the check that every file that landed more than `minutes` ago is in every store."""
 
     @dg.asset_check(asset=landing_zone.key)
+    @without_values
     def no_stuck_files(
         context: dg.AssetCheckExecutionContext, services: dg.ResourceParam[AllServices]
     ) -> dg.AssetCheckResult:
@@ -201,6 +203,7 @@ def make_under_current_key(feed: Feed, landing_zone: dg.AssetSpec) -> dg.AssetCh
     """Return the check that no store holds files that are hashed with another key than the current one."""
 
     @dg.asset_check(asset=landing_zone.key)
+    @without_values
     def under_current_key(services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
         """Check that no file is still under an old key: its hashes do not join with those of the current key."""
         own = services.of(feed)
@@ -230,6 +233,7 @@ def _make_file_expected(feed: Feed, landing_zone: dg.AssetSpec) -> dg.AssetCheck
     @dg.asset_check(
         asset=landing_zone.key, name=FILE_EXPECTED, description=f"Check that files land: {feed.expected.in_words()}."
     )
+    @without_values
     def file_expected(services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
         now = dt.datetime.now(dt.UTC)
         return dg.AssetCheckResult(**judge(feed, count_expected(feed, services.of(feed).landing, now)))
@@ -254,7 +258,7 @@ def _make_reconciliation(feed: Feed, assets: FeedAssets, entry: StoreEntry) -> d
         try:
             return reconcile(entry, services.of(feed), hashed, context.run.run_id)
         except StoreError as error:
-            raise as_failure(error) from error.__cause__
+            raise as_failure(error) from error
 
     return reconciles
 
@@ -297,7 +301,7 @@ def _make_loaded_under_one_name(feed: Feed, assets: FeedAssets) -> dg.AssetCheck
             twins = store.retry_transient(lambda: store.twins([file.version for file in hashed]))
             shared = store.retry_transient(lambda: store.shared_ids(hashed.files))
         except StoreError as error:
-            raise as_failure(error) from error.__cause__
+            raise as_failure(error) from error
         found = {
             name: f"{one.count:,} of {one.ids:,} ids are also in {_list_names(one.names)}"
             for name, one in shared.items()
@@ -324,7 +328,7 @@ def _make_change_within_limit(feed: Feed, assets: FeedAssets, limit: Decimal) ->
             try:
                 record = store.retry_transient(partial(store.held, file.version.name))
             except StoreError as error:
-                raise as_failure(error) from error.__cause__
+                raise as_failure(error) from error
             ratio = record.change_ratio if record and record.file == file.version else None
             if record and ratio is not None and ratio > limit:
                 wrong[file.version.name] = f"{record.changes}: {ratio:.1%} of the rows that it replaced"

@@ -6,6 +6,7 @@ docs/how-to/erase-a-person.md.
 
 import dagster as dg
 
+from txn_assets.defs.failures import without_values
 from txn_assets.defs.names import prefixed
 from txn_assets.errors import UserError
 from txn_assets.feeds.feed import Feed
@@ -27,6 +28,7 @@ def define_erasure(feed: Feed) -> dg.Definitions:
 
 def _make_job(feed: Feed) -> dg.JobDefinition:
     @dg.op(name=prefixed(feed, "finish_erasure_requests"))
+    @without_values
     def finish_erasure_requests(context: dg.OpExecutionContext, services: dg.ResourceParam[AllServices]) -> None:
         """Remove the rows of the persons whose requests are open, or that a restored database has again."""
         from txn_assets.erasure.carrying_out import carry_out, due  # noqa: PLC0415 - imports the clients
@@ -65,6 +67,7 @@ def _make_schedule(feed: Feed, job: dg.JobDefinition) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Finishes open erasure requests, and erases again what a restored database has again.",
     )
+    @without_values
     def daily_erasure(services: dg.ResourceParam[AllServices]) -> dg.RunRequest | dg.SkipReason:
         if not services.of(feed).erasures.read().in_force:
             return dg.SkipReason(f"There is no erasure request for {feed.name}.")

@@ -8,6 +8,7 @@ import datetime as dt
 import dagster as dg
 
 from txn_assets.defs.assets import FeedAssets
+from txn_assets.defs.failures import without_values
 from txn_assets.defs.landing_retention import make_remove_old_landed_objects
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.partitions import names_in_unfinished_runs, partitions_name
@@ -45,6 +46,7 @@ def _make_remove_old(feed: Feed, retention: Retention) -> dg.JobDefinition:
     """Return the job that removes what is older than `retention` allows: keys, staged values and landed objects."""
 
     @dg.op(name=prefixed(feed, "remove_old_partition_keys"))
+    @without_values
     def remove_old_partition_keys(context: dg.OpExecutionContext, services: dg.ResourceParam[AllServices]) -> None:
         """Remove old partition keys of files that are loaded or gone."""
         own = services.of(feed)
@@ -60,6 +62,7 @@ def _make_remove_old(feed: Feed, retention: Retention) -> dg.JobDefinition:
         context.log.info(f"removed {len(outdated)} of {len(keys)} partition keys (cutoff: {before:%Y-%m-%d})")
 
     @dg.op(name=prefixed(feed, "remove_old_staging"))
+    @without_values
     def remove_old_staging(context: dg.OpExecutionContext, services: dg.ResourceParam[AllServices]) -> None:
         """Remove values that were staged more than `staging_days` ago."""
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=retention.staging_days)

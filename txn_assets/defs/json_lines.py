@@ -6,13 +6,13 @@ from the UI. The pipeline's own events are in `events.py`. See docs/operations.m
 
 import datetime as dt
 import logging
-import traceback
 from typing import Any
 
 import dagster as dg
 
 from txn_assets.defs.events import WRITTEN, write_line
 from txn_assets.environment import writes_json
+from txn_assets.errors import traceback_of
 
 try:
     from dagster import _loggers
@@ -59,8 +59,8 @@ def as_json(record: logging.LogRecord) -> dict[str, Any]:
             "message": meta["orig_message"],
             "error": error.to_string() if error else None,
         }
-    if record.exc_info:
-        content["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+    if error := record.exc_info and record.exc_info[1]:
+        content["traceback"] = traceback_of(error, worded=(dg.Failure,))
     return {key: value for key, value in content.items() if value is not None}
 
 

@@ -15,6 +15,7 @@ from txn_assets.config import PipelineConfig
 from txn_assets.defs.catalog import catalog, freshness, mart_metadata, mart_version
 from txn_assets.defs.charts import MAX_POINTS, draw
 from txn_assets.defs.events import LOGGER
+from txn_assets.defs.failures import without_values
 from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.mart_automation import follow_files
 from txn_assets.defs.names import asset_key
@@ -96,6 +97,7 @@ def _make_asset(feed: Feed, mart: Mart, config: PipelineConfig) -> dg.AssetsDefi
         code_version=mart_version(mart, config),
         freshness_policy=freshness(feed.expected, minutes=late),
     )
+    @without_values
     def refresh(
         context: dg.AssetExecutionContext, config: RefreshConfig, services: dg.ResourceParam[AllServices]
     ) -> dg.MaterializeResult[None]:
@@ -106,7 +108,7 @@ def _make_asset(feed: Feed, mart: Mart, config: PipelineConfig) -> dg.AssetsDefi
             rows, sums = shown.rows(mart, limit=SHOWN_ROWS), shown.sums(mart, limit=MAX_POINTS)
             exports = opened.export(mart, done)
         except StoreError as error:
-            raise as_failure(error) from error.__cause__
+            raise as_failure(error) from error
         for engine, one in done.items():
             message = f"{mart.name:<26} {in_words(one)} in {_LABELS[engine]}, in {one.seconds:.2f} seconds"
             context.log.info(message)
@@ -123,6 +125,7 @@ def _make_asset(feed: Feed, mart: Mart, config: PipelineConfig) -> dg.AssetsDefi
 
 def _make_agreement(feed: Feed, mart: Mart, asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=asset)
+    @without_values
     def marts_agree(services: dg.ResourceParam[AllServices]) -> dg.AssetCheckResult:
         """Check that every engine has the same rows, and that they count what the ledgers have less the duplicates."""
         from txn_assets.marts.comparison import compare  # noqa: PLC0415 - as in `_open`
@@ -130,7 +133,7 @@ def _make_agreement(feed: Feed, mart: Mart, asset: dg.AssetsDefinition) -> dg.As
         try:
             found = compare(_open(services, feed), mart)
         except StoreError as error:
-            raise as_failure(error) from error.__cause__
+            raise as_failure(error) from error
         # A load between the refreshes of the two engines is no fault; the next refresh makes them equal.
         severity = dg.AssetCheckSeverity.ERROR if found.is_certain else dg.AssetCheckSeverity.WARN
         return dg.AssetCheckResult(passed=not found.wrong, severity=severity, description=" ".join(found.wrong) or None)

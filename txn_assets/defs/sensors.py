@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from txn_assets.defs.failures import without_values
 from txn_assets.defs.jobs import LOAD, REMOVE_OLD, WATCH
 from txn_assets.defs.landing_events import LandingEvent, Tally, changes, verdict
 from txn_assets.defs.names import prefixed
@@ -61,6 +62,7 @@ def make_sensor(feed: Feed) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests runs for new and overwritten objects in the landing zone.",
     )
+    @without_values
     def new_landed_files(
         context: dg.SensorEvaluationContext, services: dg.ResourceParam[AllServices]
     ) -> dg.SensorResult:
@@ -134,6 +136,7 @@ def make_daily_sweep(feed: Feed, orchestration: Orchestration) -> dg.ScheduleDef
         description="Requests every landed version that one of the three stores does not hold, and some of those that "
         "were loaded under other rules or another key.",
     )
+    @without_values
     def daily_sweep(
         context: dg.ScheduleEvaluationContext, services: dg.ResourceParam[AllServices]
     ) -> list[dg.RunRequest] | dg.SkipReason:

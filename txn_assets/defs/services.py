@@ -61,4 +61,4 @@ def read_ledgers(services: Services) -> Ledgers:
     try:
         return services.read_ledgers()
     except StoreError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error.__cause__
+        raise dg.Failure(str(error), allow_retries=False) from error

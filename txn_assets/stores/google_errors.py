@@ -35,6 +35,14 @@ _TRANSIENT_REASONS = {
 _TRANSIENT_TEXTS = re.compile(r"Too many DML statements outstanding", re.IGNORECASE)
 """Messages of transient errors with the reason `resourcesExceeded`. Other errors with that reason are permanent."""
 
+_VALUE = re.compile(
+    r"(could not parse|could not cast literal|(?:bad|invalid) "
+    r"(?:u?int(?:32|64)?|(?:big)?numeric|float(?:64)?|double|bool(?:ean)?|date|datetime|time|timestamp|string)"
+    r"(?: value)?:) .*?( as [A-Z]| to type |$)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A value in a message about a conversion, such as `Could not parse 'x' as DATE` or `Bad int64 value: x`."""
+
 _REQUESTER_PAYS = "The bucket is Requester Pays, which the platform does not support: turn it off for this bucket."
 _LATER = "Too many requests at once: load the file again later."
 _POLICY = "A policy of the organization forbids this: ask its administrator."
@@ -153,11 +161,14 @@ def explain(error: Exception, store: str) -> str:
     """Return the message for `error`: store, cause and remedy."""
     if isinstance(error, DefaultCredentialsError | RefreshError):
         return f"{store} cannot be reached: no usable Google credentials. {_REMEDIES_BY_CODE[401]}"
-    return f"{store} cannot be used: {_cause(error)}. {_remedy(error)}".strip()
+    return f"{store} cannot be used: {cause(error)}. {_remedy(error)}".strip()
 
 
-def _cause(error: Exception) -> str:
-    """Return the message from the service. For an upload, the client puts it into JSON after the method and URL."""
+def cause(error: Exception) -> str:
+    """Return the message from the service, without the values that BigQuery quotes.
+
+    For an upload, the client puts it into JSON after the method and URL.
+    """
     response = getattr(error, "response", None)
     try:
         message = str(response.json()["error"]["message"]) if response is not None else ""
@@ -165,7 +176,7 @@ def _cause(error: Exception) -> str:
         message = ""
     lines = (message or str(getattr(error, "message", "") or error)).strip().splitlines() or [type(error).__name__]
     # The client appends each error of a failed job to the message of the first.
-    return lines[0].partition("; reason: ")[0][:400].rstrip(".;")
+    return _VALUE.sub(r"\1 ...\2", lines[0].partition("; reason: ")[0])[:400].rstrip(".;")
 
 
 def _remedy(error: Exception) -> str:

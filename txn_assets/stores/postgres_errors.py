@@ -44,6 +44,8 @@ _RENEW = {
 
 _REFUSED_VALUE = ("22", "42804")
 """SQLSTATEs of data exceptions and a type mismatch: the column does not accept a value."""
+_VALUES = re.compile(r'".*"|0x[0-9a-f].*', re.DOTALL)
+"""What data exceptions quote: a value, or the bytes of one."""
 _CONSTRAINTS = ("23503", "23505", "23514", "23P01")
 """SQLSTATEs of foreign key, unique, check and exclusion constraints."""
 
@@ -58,20 +60,20 @@ def is_transient(error: psycopg.Error) -> bool:
 
 def explain(error: psycopg.Error, table: Table) -> str:
     """Return a message that says what is wrong and what to do."""
-    return f"PostgreSQL table {table} cannot be loaded: {_primary(error)}. {_remedy(error, table)}".strip()
+    return f"PostgreSQL table {table} cannot be loaded: {primary(error)}. {_remedy(error, table)}".strip()
 
 
 def explain_denial(error: psycopg.Error, table: Table, grants: list[sql.Composed]) -> str:
     """Return a message for a missing privilege, with the statements that grant it."""
     script = statements.script(grants)
-    return f"PostgreSQL table {table} cannot be loaded: {_primary(error)}. The owner of the table can run: {script}"
+    return f"PostgreSQL table {table} cannot be loaded: {primary(error)}. The owner of the table can run: {script}"
 
 
 def explain_missing(error: psycopg.Error, table: Table, role: str, missing: list[sql.Composed]) -> str:
     """Return a message for a `role` that may not create what is `missing`, with the statements for the owner to run."""
     script = statements.script([*missing, *statements.grants(table, role)])
     return (
-        f"PostgreSQL table {table} cannot be loaded: role {role} may not create what is missing ({_primary(error)}). "
+        f"PostgreSQL table {table} cannot be loaded: role {role} may not create what is missing ({primary(error)}). "
         f"The owner of the table, or of the database, can run: {script}"
     )
 
@@ -85,11 +87,14 @@ def copied_column(context: str | None, columns: Iterable[str]) -> str | None:
     return match[1] if match else None
 
 
-def _primary(error: psycopg.Error) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    # libpq may add advice in further lines.
-    refused = next((line for line in lines if not error.sqlstate and _REFUSALS.search(line)), lines[-1])
-    return error.diag.message_primary or refused
+def primary(error: psycopg.Error) -> str:
+    """Return what PostgreSQL says in the first place, without values; the detail and the context quote rows."""
+    said = error.diag.message_primary
+    if said is None:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        # libpq may add advice in further lines.
+        return next((line for line in lines if not error.sqlstate and _REFUSALS.search(line)), lines[-1])
+    return _VALUES.sub("...", said) if (error.sqlstate or "").startswith("22") else said
 
 
 def _remedy(error: psycopg.Error, table: Table) -> str:

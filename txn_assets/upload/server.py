@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from contextlib import ExitStack
 from importlib.abc import MetaPathFinder
 from typing import Any
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from txn_assets.config import PipelineConfig
 from txn_assets.environment import dagster_url, txn_home, txn_target, writes_json
+from txn_assets.errors import traceback_of
 from txn_assets.feeds.configured import find_feed
 from txn_assets.feeds.feed import FIRST_FEED, Feed
 from txn_assets.local import dagster_dev
@@ -199,14 +199,8 @@ class _JsonLines(logging.Formatter):
 
 
 def _error(record: logging.LogRecord) -> str:
-    if not record.exc_info or record.exc_info[1] is None:
-        return ""
-    lines = []
-    error: BaseException | None = record.exc_info[1]
-    while error:
-        lines += [f"\n{type(error).__name__}\n", *traceback.format_tb(error.__traceback__)]
-        error = error.__cause__
-    return "".join(lines).rstrip()
+    error = record.exc_info[1] if record.exc_info else None
+    return f"\n{traceback_of(error)}" if error else ""
 
 
 def _configure_logs() -> None:

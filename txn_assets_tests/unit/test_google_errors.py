@@ -166,3 +166,18 @@ def test_policy_is_not_a_lost_race(reason: str, lost: bool) -> None:
 def test_conflicts_are_distinguished_from_other_errors(message: str, conflict: bool) -> None:
     """Conflicts are distinguished from other errors, because only they are worth a retry."""
     assert bigquery_sql.is_conflict(message) is conflict
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Error while reading data, error message: Could not parse 'T001 as x' as DATE for field d (position 5)",
+        'Could not cast literal "T001" to type DATE at [1:8]',
+        "Bad int64 value: T001",
+        "Invalid NUMERIC value: T001",
+        "Invalid date: 'T001'",
+    ],
+)
+def test_values_are_left_out(message: str) -> None:
+    """BigQuery's messages about a conversion quote the value."""
+    assert "T001" not in explain(answered(400, "invalidQuery", message), "BigQuery table t")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from txn_assets.defs.events import StageLog, processed
+from txn_assets.defs.failures import without_values
 from txn_assets.defs.file_metadata import job_link, object_link, speed
 from txn_assets.defs.io_managers.values import as_kind
 from txn_assets.defs.partitions import materialize_only
@@ -49,6 +50,7 @@ class SinkIOManager(dg.IOManager):
         self._store = store
         self._run_files = run_files
 
+    @without_values
     def handle_output(self, context: dg.OutputContext, obj: HashedFiles) -> None:
         """Load `obj`; leave out files that cannot be loaded, without recording them as materialized.
 
@@ -105,10 +107,10 @@ class SinkIOManager(dg.IOManager):
         try:
             return self._store.retry_transient(lambda: load(files)), ()
         except StoreUnavailableError as error:
-            raise as_failure(error) from error.__cause__
+            raise as_failure(error) from error
         except StoreError as error:
             if len(files) == 1:
-                raise as_failure(error) from error.__cause__
+                raise as_failure(error) from error
         actions: dict[str, Action] = {}
         failed: list[FailedFile] = []
         for place, file in enumerate(files):
@@ -126,7 +128,7 @@ class SinkIOManager(dg.IOManager):
         try:
             return ", ".join(self._store.retry_transient(self._store.inexact_columns))
         except StoreError as error:
-            raise as_failure(error) from error.__cause__
+            raise as_failure(error) from error
 
     def _log(self, context: dg.OutputContext, files: HashedFiles, actions: dict[str, Action], seconds: float) -> None:
         log = StageLog(context.log, context.run_id, files=len(context.asset_partition_keys))
@@ -169,12 +171,13 @@ class SinkIOManager(dg.IOManager):
         link = {"link": object_link(access, address)} if address.startswith("gs://") else {}
         return {"address": address, **link, **job_link(access, self._store.job_ids.get(file.version.name, ""))}
 
+    @without_values
     def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - depends on the annotation of the input
         """Return the rows of the partitions in the type that the input is annotated with; see `values.as_kind`."""
         try:
             rows = self._store.retry_transient(lambda: self._store.read_rows(context.asset_partition_keys))
         except StoreError as error:
-            raise as_failure(error) from error.__cause__
+            raise as_failure(error) from error
         return as_kind(rows.to_reader(), context.dagster_type.typing_type)
 
 

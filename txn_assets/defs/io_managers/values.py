@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from txn_assets.defs.failures import without_values
 from txn_assets.defs.partitions import materialize_only
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.values import (
@@ -52,6 +53,7 @@ class ValuesIOManager(dg.IOManager):
         self._run_id = run_id
         self._written: dict[str, FileValues] = {}
 
+    @without_values
     def handle_output(self, context: dg.OutputContext, obj: FileValues) -> None:
         """Store `obj`; once hashed rows are stored, remove the clear text."""
         asset = context.asset_key.to_python_identifier()
@@ -71,6 +73,7 @@ class ValuesIOManager(dg.IOManager):
         self._run_files.drop_clear_text(file.version)
         return stored
 
+    @without_values
     def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401 - depends on the annotation of the input
         """Return the value or its rows, in the type that the input is annotated with."""
         value = self._value(context)

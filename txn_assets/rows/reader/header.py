@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from txn_assets.errors import ValueFreeError
 from txn_assets.files.shown import shown_name
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.reader.file_format import DELIMITERS, FileFormat
@@ -30,7 +31,7 @@ _VALUE = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*|[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
 _LOOSE = re.compile(r"[\s_-]+")
 
 
-class UnreadableFileError(Exception):
+class UnreadableFileError(ValueFreeError):
     """Raised when a file cannot be read as rows of its feed; the message says why and what to send instead."""
 
 
