@@ -14,6 +14,7 @@ from typing import NoReturn
 from txn_assets.commands import erase, files, replay, restore, rotate, servers, services, status
 from txn_assets.environment import config_path, servers_environment, txn_home
 from txn_assets.errors import UserError, traceback_of
+from txn_assets.files.core_dumps import forbid_core_dumps
 
 _DEFECT = 70
 """Exit code of a command that failed for a reason that it does not expect: EX_SOFTWARE of sysexits.h."""
@@ -79,6 +80,7 @@ def _call(parser: _Parser, arguments: Sequence[str] | None) -> int:
     if given.command is None:
         parser.print_help()
         return 0
+    forbid_core_dumps()
     try:
         code: int = given.call(given)
         sys.stdout.flush()

@@ -16,6 +16,7 @@ import pyarrow as pa
 from txn_assets.environment import HASH_KEY_PREVIOUS, ConfigError
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import scratch_space
+from txn_assets.files.core_dumps import forbid_core_dumps
 from txn_assets.files.erasures import ErasureRequest, ErasureRequests
 from txn_assets.files.ledger import FileVersion, LoadDetails
 from txn_assets.files.report import ValidationReport
@@ -67,6 +68,10 @@ class RunFiles:
     _open: ExitStack = field(default_factory=ExitStack, init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
     """Guards the files, because the stores are loaded from them in parallel."""
+
+    def __post_init__(self) -> None:
+        """Prepare this process for clear text."""
+        forbid_core_dumps()
 
     def close(self) -> None:
         """Remove the files."""
