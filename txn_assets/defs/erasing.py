@@ -42,7 +42,7 @@ def _make_job(feed: Feed) -> dg.JobDefinition:
                 removed[request.id] = dict(done.removed)
                 left += [] if done.is_complete else [request.id]
         except (StoreError, UserError) as error:
-            raise dg.Failure(str(error), allow_retries=False) from error.__cause__
+            raise dg.Failure(str(error), allow_retries=False) from error
         finally:
             context.add_output_metadata({"removed": dg.MetadataValue.json(removed)})
         if left:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from txn_assets.defs.failures import without_values
 from txn_assets.defs.names import asset_key, prefixed
 from txn_assets.defs.partitions import names_in_unfinished_runs, partitions_name
 from txn_assets.defs.services import read_ledgers
@@ -36,6 +37,7 @@ def make_remove_old_landed_objects(feed: Feed, retention: Retention) -> dg.OpDef
     archives = retention.landing == "archive"
 
     @dg.op(name=prefixed(feed, "remove_old_landed_objects"))
+    @without_values
     def remove_old_landed_objects(context: dg.OpExecutionContext, services: dg.ResourceParam[AllServices]) -> None:
         """Archive or delete landed objects that every store has loaded more than `landing_days` ago."""
         assert retention.landing_days is not None
@@ -77,4 +79,4 @@ def _remove(services: Services, versions: Sequence[FileVersion], *, archives: bo
         with ThreadPoolExecutor(REMOVED_AT_ONCE) as pool:
             yield from pool.map(remove, versions)
     except StoreError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error.__cause__
+        raise dg.Failure(str(error), allow_retries=False) from error
