@@ -13,6 +13,7 @@ from txn_assets.errors import UserError
 from txn_assets.files.scratch_space import parse_size
 
 HASH_KEY = "TXN_HASH_KEY"
+SCRATCH_LIMIT = "TXN_SCRATCH_LIMIT"
 HASH_KEY_PREVIOUS = "TXN_HASH_KEY_PREVIOUS"
 PG_PASSWORD = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
 JWT_SECRET = "TXN_JWT_SECRET"  # noqa: S105 - the name of a variable
@@ -100,12 +101,12 @@ def scratch_limit() -> int | None:
     Raises:
         ConfigError: the variable is not a size.
     """
-    text = os.environ.get("TXN_SCRATCH_LIMIT")
+    text = os.environ.get(SCRATCH_LIMIT)
     if not text:
         return None
     size = parse_size(text)
     if size is None:
-        message = f"TXN_SCRATCH_LIMIT is {text!r}: set it to the size of the scratch volume, such as 8Gi."
+        message = f"{SCRATCH_LIMIT} is {text!r}: set it to the size of the scratch volume, such as 8Gi."
         raise ConfigError(message)
     return size
 

@@ -97,9 +97,13 @@ def _tables(schema: dict[str, Any], path: str, section: dict[str, Any]) -> str:
             inside.append((f"{path}.{key}", resolved))
             continue
         default = "required" if key in required else _default(content.get("default"))
-        text += f"| `{key}` | {default} | {_values(resolved)} | {_cell(content['description'])} |\n"
+        item = _resolved(schema, resolved.get("items") or {})
+        values = "list of maps" if "properties" in item else _values(resolved)
+        text += f"| `{key}` | {default} | {values} | {_cell(content['description'])} |\n"
         if nested := _section_of_map(schema, resolved):
             inside.append((f"{path}.{key}.FIELD", nested))
+        if "properties" in item:
+            inside.append((f"{path}.{key}[]", item))
     return text + "\n" + "".join(f"### `{name}`\n\n" + _tables(schema, name, one) for name, one in inside)
 
 
@@ -123,6 +127,9 @@ def _default(value: object) -> str:
             return "none"
         case bool():
             return f"`{str(value).lower()}`"
+        case [{"name": _}, *_]:
+            names = [one["name"] for one in value]  # type: ignore[index]  # it is a list here
+            return ", ".join(f"`{name}`" for name in names)
         case list():
             return f"`[{', '.join(map(str, sorted(value)))}]`"
         case _:

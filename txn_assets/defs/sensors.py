@@ -34,7 +34,6 @@ from txn_assets.files.arrival import (
     names_in_runs,
     outdated_versions,
     run_key,
-    run_tags,
     select,
 )
 from txn_assets.files.ledger import FileVersion
@@ -103,7 +102,7 @@ def make_sensor(feed: Feed) -> dg.SensorDefinition:
         keys, added = _register(context.instance, feed, selection.requested)
         requested = _without_run(context.instance, selection.requested)
         return dg.SensorResult(
-            run_requests=[_request(batch) for batch in batches(requested, keys)],
+            run_requests=[_request(feed, batch) for batch in batches(requested, keys)],
             dynamic_partitions_requests=[landed_files_of(feed).build_add_request(added)] if added else [],
             cursor=selection.cursor.text(),
             asset_events=events,
@@ -170,8 +169,8 @@ def make_daily_sweep(feed: Feed, orchestration: Orchestration) -> dg.ScheduleDef
         context.instance.add_dynamic_partitions(partitions_name(feed), added)
         at = context.scheduled_execution_time.isoformat()
         return [
-            *(_request(batch, sweep=at) for batch in batches(missing, keys)),
-            *(_request(batch, sweep=at, tags=reload) for batch in batches(again, keys)),
+            *(_request(feed, batch, sweep=at) for batch in batches(missing, keys)),
+            *(_request(feed, batch, sweep=at, tags=reload) for batch in batches(again, keys)),
         ]
 
     return daily_sweep
@@ -223,11 +222,13 @@ def _register(instance: dg.DagsterInstance, feed: Feed, versions: Sequence[FileV
     return keys + added, added
 
 
-def _request(batch: Sequence[FileVersion], *, sweep: str = "", tags: Mapping[str, str] | None = None) -> dg.RunRequest:
+def _request(
+    feed: Feed, batch: Sequence[FileVersion], *, sweep: str = "", tags: Mapping[str, str] | None = None
+) -> dg.RunRequest:
     # The sweep requests a version again if its run failed, so its runs need their own run keys.
     suffix = f"#{sweep}" if sweep else ""
     return dg.RunRequest(
         run_key=run_key(batch, suffix),
         partition_key=batch[0].name if len(batch) == 1 else None,
-        tags={**run_tags(batch), **(tags or {})},
+        tags={**feed.run_tags(batch), **(tags or {})},
     )

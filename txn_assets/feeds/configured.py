@@ -65,6 +65,7 @@ def _first(config: PipelineConfig) -> Feed:
         amount=AMOUNT,
         expected=config.orchestration.expected,
         owners=config.orchestration.owners,
+        run_sizes=config.kubernetes.run_sizes,
     )
 
 
@@ -98,4 +99,5 @@ def make_feed(name: str, section: FeedSection, config: PipelineConfig) -> Feed:
         amount=contract.of_kind(MoneyKind)[:1],
         expected=section.expected,
         owners=config.orchestration.owners if section.owners is None else section.owners,
+        run_sizes=config.kubernetes.run_sizes,
     )

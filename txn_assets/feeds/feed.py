@@ -3,12 +3,17 @@
 import datetime as dt
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal
 
+from txn_assets.environment import txn_target
+from txn_assets.feeds.run_size import RunSize, size_tags
+from txn_assets.files.arrival import run_tags
 from txn_assets.files.expected import Expected
+from txn_assets.files.ledger import FileVersion
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.reader.file_format import DEFAULT_FORMAT, FileFormat
 from txn_assets.rows.reader.limits import DEFAULT_LIMITS, FileLimits
@@ -43,6 +48,7 @@ class Feed:
         amount: the columns whose product is the amount of a row, for charts; () if it has none.
         expected: when files must land; None if that is not known.
         owners: who owns the assets: addresses, and names of teams after `team:`.
+        run_sizes: how large the pods of runs may be.
     """
 
     name: str
@@ -66,9 +72,17 @@ class Feed:
     amount: tuple[str, ...] = ()
     expected: Expected | None = None
     owners: tuple[str, ...] = ()
+    run_sizes: tuple[RunSize, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def run_tags(self, batch: Sequence[FileVersion]) -> dict[str, str]:
+        """Return the tags of the run that loads `batch`, whose partition keys are adjacent, without its run key.
+
+        They give a pod the size that its files need; on the local target there are no pods.
+        """
+        return run_tags(batch) | (size_tags(batch, self.run_sizes) if txn_target() == "gcp" else {})
 
     @property
     def is_first(self) -> bool:

@@ -23,7 +23,6 @@ from txn_assets.files.arrival import (
     SENSOR,
     missing_keys,
     run_key,
-    run_tags,
 )
 from txn_assets.files.file_status import RunState
 from txn_assets.files.ledger import FileVersion
@@ -181,7 +180,7 @@ class DagsterClient:
     def _launch(
         self, feed: Feed, batch: Sequence[FileVersion], tags: Mapping[str, str], place: Mapping[str, str]
     ) -> str:
-        all_tags = {**run_tags(batch), **tags}
+        all_tags = {**feed.run_tags(batch), **tags}
         execution = {
             "selector": {"jobName": feed.prefixed(LOAD_JOB), **place},
             "runConfigData": {},

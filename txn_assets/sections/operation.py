@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from txn_assets.feeds.run_size import DEFAULT_SIZES, RunSize
 from txn_assets.feeds.section import BucketName, Owner, Section
 from txn_assets.files.expected import Expected
 
@@ -89,4 +90,10 @@ class Kubernetes(Section):
 
     namespace: str = Field(default="data-pipeline", description="Namespace of the deployment.")
     helm_chart: str = Field(default="transaction-pipeline", description="Name of the Helm release.")
-    resources: Resources = Field(default=Resources(), description="Limits of a run.")
+    resources: Resources = Field(
+        default=Resources(), description="Limits of a run whose files the platform does not know when it starts."
+    )
+    run_sizes: tuple[RunSize, ...] = Field(
+        default=DEFAULT_SIZES,
+        description="Size classes of run pods, on the gcp target. Without any, every run has the same resources.",
+    )

@@ -13,6 +13,7 @@ import warnings
 import dagster as dg
 import pytest
 
+from txn_assets.feeds.run_size import DEFAULT_SIZES, OTHER_DISK, RunSize
 from txn_assets_tests.deploy.manifests import Manifest, invalid, kubernetes_versions, pod_problems
 from txn_assets_tests.deploy.run_jobs import launched_job
 from txn_assets_tests.deploy.values_files import Values, code_location, merged
@@ -60,13 +61,27 @@ def test_run_has_its_own_service_account(run_job: Manifest) -> None:
 
 
 def test_run_has_scratch_space_of_bounded_size(run_job: Manifest) -> None:
-    """TXN_HOME of a run is an emptyDir with a size limit, below its request of ephemeral storage."""
+    """TXN_HOME of a run is an emptyDir, and the limit of ephemeral storage has room for it."""
     spec = run_job["spec"]["template"]["spec"]
     (scratch,) = [volume for volume in spec["volumes"] if volume["name"] == "scratch"]
     (mount,) = [mount for mount in container(run_job)["volumeMounts"] if mount["name"] == "scratch"]
-    assert scratch["emptyDir"] == {"sizeLimit": "8Gi"}
+    assert scratch["emptyDir"] == {}
     assert mount["mountPath"] == code_location(merged("prod"))["env"]["TXN_HOME"]
     assert container(run_job)["resources"]["limits"]["ephemeral-storage"] == "10Gi"
+
+
+@pytest.mark.parametrize("size", DEFAULT_SIZES, ids=lambda size: size.name)
+def test_run_has_the_size_of_its_files(size: RunSize) -> None:
+    """A run with the tags of a size class has its resources and its scratch limit, and is valid otherwise."""
+    job = launched_job(merged("prod"), size.tags())
+    assert invalid(job) == []
+    assert pod_problems(job) == []
+    assert limits(job) == (size.cpu, size.memory)
+    resources = container(job)["resources"]
+    assert resources["requests"] == resources["limits"]
+    assert int(resources["limits"]["ephemeral-storage"]) == size.scratch_bytes + OTHER_DISK
+    assert {"name": "TXN_SCRATCH_LIMIT", "value": size.scratch} in container(job)["env"]
+    assert len(container(job)["volumeMounts"]) == len(container(launched_job(merged("prod")))["volumeMounts"])
 
 
 def test_resources_of_the_code_location_would_override_the_run_launcher() -> None:

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from txn_assets.config import load_config
+from txn_assets.feeds.run_size import DEFAULT_SIZES, OTHER_DISK
+from txn_assets.files.scratch_space import parse_size
 from txn_assets_tests.deploy.conftest import ROOT
 from txn_assets_tests.deploy.rules import RULES, Rule
 from txn_assets_tests.deploy.values_files import (
@@ -93,9 +95,14 @@ def test_code_gets_every_variable_it_needs(values: Values) -> None:
 
 
 def test_runs_know_the_size_of_their_scratch_space(values: Values) -> None:
-    """TXN_SCRATCH_LIMIT is the size limit of the volume: a run that fills it is evicted and restarted."""
+    """TXN_SCRATCH_LIMIT fits into the ephemeral storage of a run, as in the size classes."""
     (scratch,) = [volume for volume in run_launcher(values)["volumes"] if volume["name"] == "scratch"]
-    assert code_location(values)["env"]["TXN_SCRATCH_LIMIT"] == scratch["emptyDir"]["sizeLimit"]
+    assert scratch["emptyDir"] == {}
+    storage = parse_size(run_launcher(values)["resources"]["limits"]["ephemeral-storage"])
+    limit = parse_size(code_location(values)["env"]["TXN_SCRATCH_LIMIT"])
+    assert storage is not None
+    assert limit == storage - OTHER_DISK
+    assert limit in {size.scratch_bytes for size in DEFAULT_SIZES}
 
 
 def test_user_code_errors_are_redacted_everywhere(values: Values) -> None:
