@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from txn_assets.commands import Commands
-from txn_assets.commands.options import as_json
+from txn_assets.commands.options import as_json, read_value
 from txn_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,20 +69,9 @@ def _erase(given: argparse.Namespace) -> int:
         own = services.of(find_feed(services.config, given.feed))
         # Before somebody types the value in vain.
         check_field(own.feed, given.field)
-        request = request_erasure(own, given.field, _read_value(given.field), by=given.by or getpass.getuser())
+        request = request_erasure(own, given.field, read_value(given.field), by=given.by or getpass.getuser())
         sys.stdout.write(f"Erasure request {request} is written: loads leave out its rows from now on.\n")
         return _carry_out(own, request)
-
-
-def _read_value(field: str) -> str:
-    if sys.stdin.isatty():
-        return getpass.getpass(f"{field} (not shown): ")
-    try:
-        return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError:
-        # Without the error, which quotes the value.
-        message = f"The value of {field} on standard input is not UTF-8 text."
-        raise UserError(message) from None
 
 
 def _list(given: argparse.Namespace) -> int:

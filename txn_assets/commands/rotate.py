@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from txn_assets.commands import Commands
-from txn_assets.commands.options import as_json, positive
+from txn_assets.commands.options import as_json, positive, read_value
 from txn_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,6 +53,14 @@ def add(commands: Commands) -> None:
         command.add_argument("--feed", help="only this feed (default: all feeds)")
         command.add_argument("--json", action="store_true", help="print an object for programs")
         command.set_defaults(call=call)
+    digests = which.add_parser(
+        "digests",
+        description="Print the hash of a value under each key, to look for its rows while both keys are in use. The "
+        "value comes from standard input, never from an argument; on a terminal it is asked for and not shown.",
+    )
+    digests.add_argument("--feed", help="the feed of the rows (default: the first feed)")
+    digests.add_argument("--field", required=True, help="the PII field that has the value")
+    digests.set_defaults(call=_digests)
 
 
 def _status(given: argparse.Namespace) -> int:
@@ -173,6 +181,21 @@ def _run(given: argparse.Namespace) -> int:
             }
     if given.json:
         sys.stdout.write(as_json({"feeds": content}))
+    return 0
+
+
+def _digests(given: argparse.Namespace) -> int:
+    from txn_assets.commands.asking import opened  # noqa: PLC0415 - imports the clients
+
+    with opened() as services:
+        from txn_assets.erasure.requesting import check_field, digests_of  # noqa: PLC0415 - imports the clients
+        from txn_assets.feeds.configured import find_feed  # noqa: PLC0415 - as above
+
+        own = services.of(find_feed(services.config, given.feed))
+        # Before somebody types the value in vain.
+        check_field(own.feed, given.field)
+        digests = digests_of(own, given.field, read_value(given.field))
+    sys.stdout.writelines(f"{key_id}  {digest}\n" for key_id, digest in digests.items())
     return 0
 
 

@@ -67,7 +67,7 @@ class Rotation:
         if self.waiting:
             parts.append(f"{len(self.waiting):,} waiting for a load")
         if self.gone:
-            parts.append(f"{len(self.gone):,} no longer in the landing zone: land them again")
+            parts.append(f"{len(self.gone):,} no longer in the landing zone: land them again, or `txn restore` them")
         return "; ".join(parts) + "."
 
 

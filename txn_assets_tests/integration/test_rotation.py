@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hmac
+import io
 import json
 import re
 import shlex
@@ -159,6 +160,18 @@ def test_erasure_request_needs_its_key(
     request(keyed, {"k1": digest("T009", OLD), "k2": digest("T009", NEW)})
     code, found = status(capsys)
     assert (code, found["needed_by"]) == (0, [])
+
+
+def test_value_under_both_keys(
+    keyed: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value on standard input is hashed under both keys, as the stores have it; the value is not shown."""
+    rotate(keyed, monkeypatch)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b" T009\n")))
+
+    code, text = txn(capsys, "rotate digests --field transaction_id")
+
+    assert (code, text) == (0, f"k2  {digest('T009', NEW)}\nk1  {digest('T009', OLD)}\n")
 
 
 def request(deployment: Deployment, digests: dict[str, str]) -> None:

@@ -184,7 +184,7 @@ def test_rotation(with_dagster: Service, instance: dg.DagsterInstance, capsys: p
     run = instance.get_run_by_id(address.rpartition("/")[2])
     assert run
     assert run.tags[RELOAD_TAG] == f"{deployment.feed().rules_id}/sha256"
-    older = f"SELECT FROM {ledger} WHERE key_id = 'older'"
+    older = f"SELECT 1 FROM {ledger} WHERE key_id = 'older'"
     wait_until(lambda: not deployment.pg.execute(older).fetchall())
     assert main(["rotate", "status"]) == 0
     assert main(["rotate", "run"]) == 0
