@@ -71,13 +71,12 @@ class Persons:
 
     def leftovers(self) -> Iterator[str]:
         """Yield what is wrong in the ledgers and in the quarantine."""
-        query = f"SELECT row_count, records - rejected - row_count, erased FROM {self.deployment.pg_table}_loads"
-        ledgers = [self.deployment.pg.execute(f"{query} ORDER BY generation DESC LIMIT 1").fetchall()]
-        query = f"SELECT row_count, records - rejected - row_count, erased FROM `{self.deployment.bq_table}_loads`"
-        job = self.deployment.bq.query(f"{query} WHERE source_file != ''")
-        ledgers.append([tuple(row.values()) for row in job.result()])
-        for ((rows, missing, erased),) in ledgers:
-            if rows != sum(self.rows().values()) or missing != erased:
+        columns = "row_count, records - rejected - row_count, erased"
+        newest = f"SELECT {columns} FROM {{}} WHERE source_file = '{NAME}' ORDER BY generation DESC LIMIT 1"
+        (in_postgres,) = self.deployment.pg.execute(newest.format(f"{self.deployment.pg_table}_loads")).fetchall()
+        (in_bigquery,) = self.deployment.bq.query(newest.format(f"`{self.deployment.bq_table}_loads`")).result()
+        for rows, missing, erased in (in_postgres, in_bigquery.values()):
+            if rows != self.rows().total() or missing != erased:
                 yield f"a ledger row with {rows} rows, {missing} missing and {erased} erased"
         persons = {digest(f"P{person}") for person in self.erased}
         if any(row["transaction_id"] in persons for row in self.deployment.quarantined(NAME)):
