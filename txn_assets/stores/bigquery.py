@@ -259,8 +259,7 @@ class BigQueryStore(Store):
         """Delete the rows of the person in `request`, in one transaction with the ledger rows of their files."""
         with self._jobs() as jobs:
             erasure = Erasure(jobs, self.tables, request, self.clients.no_retry)
-            if not erasure.has_table():
-                return 0
+            # Even before the first load, so that a run that is about to load finds the request.
             types = self._prepare(jobs)
             # The lock row of the ledger has to be there.
             self._held(jobs, [])

@@ -42,6 +42,8 @@ class Store(ABC):
     replacements: dict[str, Replacement] = field(default_factory=dict, init=False)
     job_ids: dict[str, str] = field(default_factory=dict, init=False)
     notices: set[str] = field(default_factory=set, init=False)
+    _has_looked: bool = field(default=False, init=False)
+    """Whether this store has looked at the erasure requests before."""
 
     @property
     def contract(self) -> RowContract:
@@ -127,13 +129,15 @@ class Store(ABC):
     def refuse_erased(self, files: Iterable[HashedFile]) -> int:
         """Refuse files with rows of a person whose erasure was requested after the file was hashed.
 
-        Return the number of the newest request.
+        Return the number of the newest request. The first look takes the requests that the run has read before, and
+        later ones, with a reason to look again, ask the bucket.
 
         Raises:
             StoreError: a file has such rows; the message does not say whose.
             StoreUnavailableError: the bucket with the requests does not respond.
         """
-        requests = self._erasure_requests()
+        requests = self._erasure_requests() if self._has_looked else self.run_files.erasure_requests
+        self._has_looked = True
         for file in files:
             digests = requests.digests(file.key_id) if file.erasures < requests.last else {}
             if digests and hashed_rows.count_rows(self.run_files.hashed_rows(file), digests):

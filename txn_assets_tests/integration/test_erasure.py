@@ -1,10 +1,15 @@
 """A person who is erased stays erased: after replays, a new version, a backfill, a restored database and a rotation."""
 
+import contextlib
 import hmac
 import io
 import json
+import os
+import pty
 import shlex
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +19,12 @@ from txn_assets.cli import main
 from txn_assets.definitions import build
 from txn_assets.defs.summary import find_failures
 from txn_assets.environment import txn_home
+from txn_assets.erasure.requesting import request_erasure
+from txn_assets.files.erasures import ErasureRequests
+from txn_assets.stores.erasure_places import places
+from txn_assets.stores.errors import StoreError
 from txn_assets_tests.deployment import Deployment, Row, make_file, make_row
+from txn_assets_tests.loader import Loader
 
 PERSON = "PERSON-4711"
 KEYS = {"k1": "first-key-" * 4, "k2": "second-key" * 4}
@@ -187,6 +197,86 @@ def test_erased_for_good(
     assert (request["state"], request["keys"], request["requested_by"]) == ("finished", ["k1", "k2"], "Data protection")
     status = json.loads(txn(capsys, f"status {NAMES[8]} --json")[1])["files"][0]
     assert (status["rows"], status["valid"], status["rejected"], status["erased"]) == (8, 4, {"product: missing": 1}, 3)
+
+
+def test_run_that_hashed_before_the_request(deployment: Deployment, tmp_path: Path) -> None:
+    """Rows of the person that were hashed before the request are refused by each store, even if it was empty."""
+    feed = deployment.feed()
+    person = dict(zip(feed.contract.names, rows_of(NAMES[1])[2], strict=True))
+    with Loader.open(deployment, tmp_path) as loader:
+        file = loader.stage(feed, NAMES[1], person, person | {feed.contract.names[0]: "T1"})
+    with Loader.open(deployment, tmp_path) as other:
+        services = other.services.of(feed)
+        request = request_erasure(services, feed.contract.names[0], PERSON, by="me")
+        assert sum(place.erase(request) for place in places(services) if place.label != "staged rows") > 0
+    with Loader.open(deployment, tmp_path) as loader:
+        own = loader.services.of(feed)
+        own.run_files.erasure_requests = ErasureRequests(feed=feed.name)
+        for key, store in own.stores.items():
+            with pytest.raises(StoreError, match=r"was hashed before an erasure request") as refused:
+                store.retry_transient(lambda store=store: store.load([file], "run"))  # type: ignore[misc]  # bound now
+            assert PERSON not in str(refused.value), key
+            assert store.count_erased_rows(request) == 0
+
+
+def test_requests_at_the_same_time(deployment: Deployment, tmp_path: Path) -> None:
+    """Of requests that are written at the same time none is lost; the same person has one."""
+    feed = deployment.feed()
+
+    def ask(number: int) -> str:
+        with Loader.open(deployment, tmp_path) as loader:
+            return request_erasure(loader.services.of(feed), feed.contract.names[0], f"P{number // 2}", by="me").id
+
+    with ThreadPoolExecutor(6) as pool:
+        ids = list(pool.map(ask, range(6)))
+
+    assert sorted(set(ids)) == ["transactions-1", "transactions-2", "transactions-3"]
+    assert ids[::2] == ids[1::2]
+
+
+@pytest.fixture
+def damaged(deployment: Deployment) -> str:
+    """Put something else in the place of the register, and return what is said about it."""
+    deployment.bucket.blob("erasures/transactions/requests.json").upload_from_string("{}")
+    return "is not a register of erasure requests"
+
+
+def test_damaged_register(
+    deployment: Deployment, damaged: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If somebody else changed the register, nothing is loaded or requested until it is restored."""
+    give(monkeypatch, PERSON.encode())
+    code, text = txn(capsys, "erase --field transaction_id")
+    assert (code, damaged in text) == (1, True)
+    land(deployment, NAMES[1])
+
+    (why,) = find_failures(deployment.materialize(NAMES[1], raise_on_error=False))
+    assert damaged in why
+
+
+@pytest.mark.usefixtures("deployment")
+def test_terminal(damaged: str) -> None:
+    """On a terminal the value is asked for and not shown, and the process has it in no argument."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = [sys.executable, "-m", "txn_assets.cli", "erase", "--field", "transaction_id"]
+        os.execv(command[0], command)  # noqa: S606 - no shell, so that the terminal is its own
+    try:
+        shown = b""
+        while b"not shown" not in shown:
+            shown += os.read(terminal, 1024)
+        os.write(terminal, f"{PERSON}\n".encode())
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+        # The terminal is gone with the process.
+        with contextlib.suppress(OSError):
+            while more := os.read(terminal, 1024):
+                shown += more
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+
+    assert (os.waitstatus_to_exitcode(status), damaged.encode() in shown) == (1, True)
+    assert (PERSON.encode() in shown, PERSON.encode() in arguments) == (False, False)
 
 
 def test_request_that_no_key_can_find(
