@@ -40,7 +40,7 @@ from txn_assets.environment import ConfigError
 from txn_assets.errors import RowModelError
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import FileVersion
-from txn_assets.files.shown import disguised, listed, shown_name, unshowable
+from txn_assets.files.shown import disguised, listed, printable, shown_name, unshowable
 from txn_assets.files.values import (
     FailedFile,
     HashedFile,
@@ -141,10 +141,10 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
     if version is None:
         raise dg.Failure(services.not_landed(name), allow_retries=False)
     if hidden := unshowable(name):
-        message = f"{name!r} is not loaded: its name has the invisible character {hidden}. Land it under another name."
+        message = f"{printable(name)} is not loaded: its name has the invisible character {hidden}. Rename it."
         raise dg.Failure(message, allow_retries=False)
     if disguised(name):
-        message = f"Letters of the name {name!r} only look like others: {shown_name(name)}. Check who sent it."
+        message = f"Letters of the name {name} only look like others: {shown_name(name)}. Check who sent it."
         context.log.warning(message)
     with _failures_of(version, services):
         columns = services.run_files.read_header(version)

@@ -24,6 +24,7 @@ from txn_assets.files.ledger import describe, supersedes
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.retention import landed_at
 from txn_assets.files.rotation import find_rotation
+from txn_assets.files.shown import printable
 from txn_assets.files.values import HashedFiles, ValidatedFiles
 from txn_assets.sections.operation import Orchestration
 from txn_assets.stores.errors import StoreError
@@ -350,6 +351,6 @@ def _result(
     return dg.AssetCheckResult(
         passed=not wrong,
         severity=severity,
-        description="; ".join(f"{name}: {sentence}" for name, sentence in wrong.items()) or None,
+        description="; ".join(f"{printable(name)}: {sentence}" for name, sentence in wrong.items()) or None,
         metadata={**(metadata or {}), "files": dg.MetadataValue.json(wrong)},
     )

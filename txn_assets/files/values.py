@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from txn_assets.files.ledger import FileVersion, LoadDetails, LoadRecord, Totals
 from txn_assets.files.report import ValidationReport
+from txn_assets.files.shown import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class FailedFile:
     why: str
 
     def __str__(self) -> str:
-        return self.why if self.name in self.why else f"{self.name}: {self.why}"
+        name = printable(self.name)
+        return self.why if name in self.why else f"{name}: {self.why}"
 
 
 @dataclass(frozen=True)

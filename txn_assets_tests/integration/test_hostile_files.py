@@ -5,6 +5,7 @@ docs/security.md, 'Hostile files', has them in a table. `make fuzz` makes up man
 
 import gzip
 import io
+import random
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from txn_assets_tests.deployment import HEADER, Deployment, make_config, make_file, make_row
+from txn_assets.files.shown import printable
+from txn_assets_tests.deployment import HEADER, Deployment, failure, make_config, make_file, make_row
 
 ROW = make_row()
 GOOD = make_file(ROW)
@@ -85,6 +87,12 @@ HOSTILE = (
     Hostile("nul_only.csv", b"\0" * 5000, refusal="lacks the columns"),
     Hostile("surrogate.csv", GOOD + b"T2,\xed\xa0\x80,1,1,2023-10-01\n", ("Halal Laptop",), ("not_utf8",)),
     Hostile("formulas.csv", make_file(*(make_row(product=value) for value in FORMULAS)), FORMULAS),
+    Hostile(
+        "rejected_formulas.csv",
+        make_file(*[ROW] * 6, *(make_row(product=value, price="=1+1") for value in FORMULAS)),
+        ("Halal Laptop",) * 6,
+        ("price",) * len(FORMULAS),
+    ),
     Hostile("'; DROP TABLE transactions; --.csv", GOOD, ("Halal Laptop",)),
     Hostile('" OR 1=1 $(id) `id` %s {0}.csv', GOOD, ("Halal Laptop",)),
     Hostile("..%2f..%2fetc/passwd.csv", GOOD, ("Halal Laptop",)),
@@ -96,7 +104,7 @@ HOSTILE = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """The deployment that has loaded the files, and everything that the run has said."""
+    """The deployment that has loaded the files, and what the run has said."""
 
     deployment: Deployment
     said: str
@@ -129,5 +137,32 @@ def test_hostile_file(loaded: Loaded, one: Hostile) -> None:
     quarantined = loaded.deployment.quarantined(one.name)
     assert [code in row["reasons"] for row, code in zip(quarantined, one.codes, strict=True)] == [True] * len(one.codes)
     if one.refusal:
-        sentences = [line for line in loaded.said.splitlines() if ascii(one.name)[1:-1] in ascii(line)]
+        sentences = [line for line in loaded.said.splitlines() if printable(one.name) in line]
         assert any(one.refusal in sentence for sentence in sentences)
+
+
+def test_quarantine_is_safe_in_a_spreadsheet(loaded: Loaded) -> None:
+    """Formulas in rejected rows are quoted; the same text in a valid row is exact in every store, see above."""
+    quarantined = loaded.deployment.quarantined("rejected_formulas.csv")
+    assert [row["product"] for row in quarantined] == [
+        *(f"'{value}" for value in FORMULAS if value[0] != "x"),
+        "x;'=1+1",
+    ]
+    assert {row["price"] for row in quarantined} == {"'=1+1"}
+
+
+def test_what_is_said_can_be_shown(loaded: Loaded) -> None:
+    """Neither the log nor a check has a control or direction character, and a name in disguise is pointed out."""
+    assert [line for line in loaded.said.split("\n") if not line.isprintable()] == []
+    assert r"only look like others: \u043erders.csv. Check who sent it." in loaded.said
+    assert r"unknown columns, not loaded: \u202egnp, \u001b[31m" in loaded.said
+
+
+def test_file_that_outgrows_the_scratch_space(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose beginning promises to be small ends at the room that there is, not at a full disk."""
+    monkeypatch.setenv("TXN_SCRATCH_LIMIT", "30Mi")
+    draw = random.Random(1)
+    rows = (make_row(transaction_id=draw.randbytes(32).hex()) for _ in range(10_000))
+    deployment.land("liar.csv.gz", gzip.compress(make_file(*rows)) + gzip.compress(b"\n" * (12 << 20)))
+    result = deployment.materialize("liar.csv.gz", raise_on_error=False)
+    assert "unpacks to more than 10 MiB, what limits.expanded_bytes and the scratch space" in failure(result)

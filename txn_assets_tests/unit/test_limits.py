@@ -15,6 +15,8 @@ from txn_assets.cli import main
 from txn_assets.config import load_config
 from txn_assets.environment import ConfigError
 from txn_assets.feeds.configured import find_feed
+from txn_assets.upload.header import check_head
+from txn_assets.upload.problems import Problem
 from txn_assets_tests.deployment import make_config
 
 HEADER = "transaction_id,product,price,quantity,date"
@@ -144,3 +146,13 @@ def test_limits_that_no_test_has_seen_are_refused(config: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config()
     assert all(key in str(caught.value) for key in ("limits.field_bytes", "limits.columns", "limits.expansion_ratio"))
+
+
+def test_upload_is_limited_before_it_lands(config: Path) -> None:
+    """The upload service refuses what a load would refuse: the size, and what the first bytes show."""
+    _limit(config, file_bytes=1000, columns=10)
+    loaded = load_config()
+    assert loaded.max_upload_bytes == 1000
+    head = _csv(ROW, header=HEADER + ",c" * 20)
+    with pytest.raises(Problem, match=r"header has 25 columns, more than the 10 of limits\.columns"):
+        check_head(head, find_feed(loaded, None), is_whole=True)
