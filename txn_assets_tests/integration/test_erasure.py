@@ -1,6 +1,7 @@
 """A person who is erased stays erased: after replays, a new version, a backfill, a restored database and a rotation."""
 
 import contextlib
+import datetime as dt
 import hmac
 import io
 import json
@@ -10,7 +11,9 @@ import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from txn_assets.defs.summary import find_failures
 from txn_assets.environment import txn_home
 from txn_assets.erasure.requesting import request_erasure
 from txn_assets.files.erasures import ErasureRequests
+from txn_assets.files.ledger import Action, LoadDetails
 from txn_assets.stores.erasure_places import places
 from txn_assets.stores.errors import StoreError
 from txn_assets_tests.deployment import Deployment, Row, make_file, make_row
@@ -200,11 +204,15 @@ def test_erased_for_good(
 
 
 def test_run_that_hashed_before_the_request(deployment: Deployment, tmp_path: Path) -> None:
-    """Rows of the person that were hashed before the request are refused by each store, even if it was empty."""
+    """Files that were hashed before the request and may have the person are refused by each store, others are not."""
     feed = deployment.feed()
     person = dict(zip(feed.contract.names, rows_of(NAMES[1])[2], strict=True))
     with Loader.open(deployment, tmp_path) as loader:
-        file = loader.stage(feed, NAMES[1], person, person | {feed.contract.names[0]: "T1"})
+        other_person = person | {feed.contract.names[0]: "T1"}
+        file = loader.stage(feed, NAMES[1], person, other_person)
+        clean = loader.stage(feed, NAMES[2], other_person)
+        now = dt.datetime.now(dt.UTC)
+        partly = replace(loader.stage(feed, NAMES[3], other_person), details=LoadDetails(2, 1, {}, now, now, {}))
     with Loader.open(deployment, tmp_path) as other:
         services = other.services.of(feed)
         request = request_erasure(services, feed.contract.names[0], PERSON, by="me")
@@ -213,10 +221,12 @@ def test_run_that_hashed_before_the_request(deployment: Deployment, tmp_path: Pa
         own = loader.services.of(feed)
         own.run_files.erasure_requests = ErasureRequests(feed=feed.name)
         for key, store in own.stores.items():
-            with pytest.raises(StoreError, match=r"was hashed before an erasure request") as refused:
-                store.retry_transient(lambda store=store: store.load([file], "run"))  # type: ignore[misc]  # bound now
-            assert PERSON not in str(refused.value), key
+            for stale in (file, partly):
+                with pytest.raises(StoreError, match=r"was hashed before an erasure request") as refused:
+                    store.retry_transient(partial(store.load, [stale], "run"))
+                assert PERSON not in str(refused.value), key
             assert store.count_erased_rows(request) == 0
+            assert store.retry_transient(partial(store.load, [clean], "run")) == {NAMES[2]: Action.LOAD}
 
 
 def test_requests_at_the_same_time(deployment: Deployment, tmp_path: Path) -> None:
