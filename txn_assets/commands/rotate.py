@@ -12,9 +12,9 @@ from txn_assets.commands.options import as_json, positive, read_value
 from txn_assets.errors import UserError
 
 if TYPE_CHECKING:
-    from txn_assets.files.erasures import ErasureRequest
     from txn_assets.files.rotation import Rotation
     from txn_assets.runs.replay import Choice
+    from txn_assets.runs.rotation import FeedKeys
     from txn_assets.stores.services import Services
 
 SHOWN_FILES = 20
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
         "status",
         description="Show files and rows of each store by key, which files are under another key than the current one, "
         "and whether the previous key is still needed.",
-        epilog="exit code: 0 if every file and every erasure request is under the current key, "
+        epilog="exit code: 0 if all files, rejected rows and erasure requests are under the current key, "
         f"1 if the command failed, else {UNFINISHED}",
     )
     run = which.add_parser(
@@ -65,44 +65,36 @@ def add(commands: Commands) -> None:
 
 def _status(given: argparse.Namespace) -> int:
     from txn_assets.commands.asking import asking  # noqa: PLC0415 - imports the clients
-    from txn_assets.runs.rotation import read_rotation, requests_under_old_keys  # noqa: PLC0415 - as above
+    from txn_assets.runs.rotation import read_keys  # noqa: PLC0415 - as above
 
-    requests: list[ErasureRequest] = []
     with asking(given) as asked:
-        rotations = {feed.name: read_rotation(asked.services.of(feed)) for feed in asked.feeds}
-        for feed in asked.feeds:
-            requests += requests_under_old_keys(asked.services.of(feed))
+        feeds = [read_keys(asked.services.of(feed)) for feed in asked.feeds]
         _, *before = asked.services.of(asked.feeds[0]).run_files.hashers
     previous = before[0].key_id if before else None
     if given.json:
         content = {
-            "feeds": {name: _as_json(rotation) for name, rotation in rotations.items()},
-            "requests": {request.id: sorted(request.digests) for request in requests},
+            "feeds": {one.feed: _as_json(one) for one in feeds},
             "previous": previous,
-            "previous_needed_by": _needs(previous, rotations, requests) if previous else [],
+            "previous_needed_by": _needs(previous, feeds) if previous else [],
         }
         sys.stdout.write(as_json(content))
     else:
-        sys.stdout.writelines(_text(name, rotation, previous) for name, rotation in rotations.items())
-        sys.stdout.write(_verdict(previous, rotations, requests))
-    return UNFINISHED if requests or any(rotation.old_files for rotation in rotations.values()) else 0
+        sys.stdout.writelines(_text(one, previous) for one in feeds)
+        sys.stdout.write(_verdict(previous, feeds))
+    return 0 if all(one.is_done for one in feeds) else UNFINISHED
 
 
-def _needs(key_id: str, rotations: "dict[str, Rotation]", requests: "list[ErasureRequest]") -> list[str]:
-    """Return what still needs the old key `key_id`."""
-    counts = {name: rotation.files_under(key_id) for name, rotation in rotations.items()}
-    needs = [f"{count:,} {'file' if count == 1 else 'files'} of {name}" for name, count in counts.items() if count]
-    if ids := [request.id for request in requests if key_id in request.digests]:
-        needs.append(f"erasure requests without a hash under the current key: {', '.join(ids)}")
-    return needs
+def _needs(key_id: str, feeds: "list[FeedKeys]") -> list[str]:
+    return [need for one in feeds for need in one.needs(key_id)]
 
 
-def _verdict(previous: str | None, rotations: "dict[str, Rotation]", requests: "list[ErasureRequest]") -> str:
+def _verdict(previous: str | None, feeds: "list[FeedKeys]") -> str:
     """Return whether the previous key is still needed, and which older one is."""
+    requests = [request for one in feeds for request in one.requests]
     lines = []
     if previous is None:
         lines.append("No previous key is configured.")
-    elif needs := _needs(previous, rotations, requests):
+    elif needs := _needs(previous, feeds):
         lines.append(f"The previous key {previous} is still needed: {'; '.join(needs)}.")
     else:
         lines.append(
@@ -119,11 +111,12 @@ def _verdict(previous: str | None, rotations: "dict[str, Rotation]", requests: "
     return "\n".join(lines) + "\n"
 
 
-def _text(feed: str, rotation: "Rotation", previous: str | None) -> str:
+def _text(of_feed: "FeedKeys", previous: str | None) -> str:
     """Return the figures of a feed as a table, and which files are under another key."""
+    rotation = of_feed.rotation
     ids = list(dict.fromkeys([rotation.current, *(key for uses in rotation.stores.values() for key in sorted(uses))]))
     roles = {rotation.current: "current"} | ({previous: "previous"} if previous else {})
-    lines = [feed, f"  {'store':<12}{'key':<24}{'files':>10}{'rows':>16}"]
+    lines = [of_feed.feed, f"  {'store':<12}{'key':<24}{'files':>10}{'rows':>16}"]
     for label, uses in rotation.stores.items():
         for key_id in ids:
             if use := uses.get(key_id):
@@ -131,12 +124,20 @@ def _text(feed: str, rotation: "Rotation", previous: str | None) -> str:
                 lines.append(f"  {label:<12}{key_id + role:<24}{use.files:>10,}{use.rows:>16,}")
     lines.append(f"  {rotation.sentence() or 'Every file is hashed with the current key.'}")
     files = [f"    {name}  {', '.join(keys)}" for name, keys in rotation.keys.items()]
-    lines += files[:SHOWN_FILES]
-    lines += [f"    and {len(files) - SHOWN_FILES:,} more, all with --json"] if len(files) > SHOWN_FILES else []
+    lines += _first(files)
+    if of_feed.quarantined:
+        lines.append("  Rejected rows under another key, until the file is tried again or they are deleted:")
+        lines += _first([f"    {address}  {key_id}" for address, key_id in of_feed.quarantined.items()])
     return "\n".join(lines) + "\n\n"
 
 
-def _as_json(rotation: "Rotation") -> dict[str, Any]:
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - SHOWN_FILES
+    return [*lines[:SHOWN_FILES], f"    and {more:,} more, all with --json"] if more > 0 else lines
+
+
+def _as_json(of_feed: "FeedKeys") -> dict[str, Any]:
+    rotation = of_feed.rotation
     return {
         "current": rotation.current,
         "stores": {
@@ -147,6 +148,8 @@ def _as_json(rotation: "Rotation") -> dict[str, Any]:
         "waiting": list(rotation.waiting),
         "gone": list(rotation.gone),
         "files": {name: list(keys) for name, keys in rotation.keys.items()},
+        "quarantined": dict(of_feed.quarantined),
+        "requests": {request.id: sorted(request.digests) for request in of_feed.requests},
     }
 
 

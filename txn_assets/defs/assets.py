@@ -188,7 +188,7 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
     with log.following(stage, version.name, size=version.size), _failures_of(version, services):
         report = run_files.validate_file(version)
     rejected = run_files.folder(version).rejected
-    place = services.quarantine.store(version, report, rejected)
+    place = services.quarantine.store(version, report, rejected, key_id=run_files.hasher.key_id)
     log.emit_rejections(stage, version, report, rejected)
     seconds = time.monotonic() - started
     metadata: dict[str, Any] = {

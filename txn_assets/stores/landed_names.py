@@ -30,6 +30,11 @@ def quarantine_name(prefix: str, partition: str) -> str:
     return f"{prefix}/{partition}/{_REJECTED}"
 
 
+def quarantined_file(prefix: str, name: str) -> str:
+    """Return the landed file whose rejected rows the object `name` has."""
+    return name.removeprefix(f"{prefix}/").removesuffix(f"/{_REJECTED}")
+
+
 def is_quarantine_object(name: str) -> bool:
     """Return whether an object called `name` has the rejected rows of a landed file."""
     return name.endswith(f"/{_REJECTED}")

@@ -15,7 +15,9 @@ from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import ValidationReport
 from txn_assets.stores import google_errors
 from txn_assets.stores.clients import Clients
-from txn_assets.stores.landed_names import quarantine_name
+from txn_assets.stores.landed_names import is_quarantine_object, quarantine_name, quarantined_file
+
+_KEY = "key_id"
 
 
 @dataclass
@@ -26,8 +28,8 @@ class Quarantine:
     bucket: str
     prefix: str
 
-    def store(self, version: FileVersion, report: ValidationReport, rejected: Path) -> str | None:
-        """Store `rejected` as the quarantine object of the file and return its address.
+    def store(self, version: FileVersion, report: ValidationReport, rejected: Path, *, key_id: str) -> str | None:
+        """Store `rejected`, hashed with the key `key_id`, as the quarantine object of the file; return its address.
 
         If no row is rejected, delete the object instead.
         """
@@ -36,7 +38,7 @@ class Quarantine:
             with contextlib.suppress(NotFound):
                 blob.delete()
             return None
-        blob.metadata = findings_metadata(version, report)
+        blob.metadata = findings_metadata(version, report) | {_KEY: key_id}
         blob.upload_from_filename(str(rejected), content_type="text/csv", checksum="crc32c")
         return self.address(version.name)
 
@@ -64,6 +66,17 @@ class Quarantine:
         """Return what validation found in `version`, or None if no row and no file was rejected."""
         blob = self.clients.storage.bucket(self.bucket).get_blob(quarantine_name(self.prefix, version.name))
         return Findings.of_metadata(blob.metadata or {}, version.generation) if blob else None
+
+    def keys(self) -> dict[str, str]:
+        """Return the key that the rejected rows of each file are hashed with; objects of earlier releases have none."""
+        blobs = self.clients.storage.list_blobs(
+            self.bucket, prefix=f"{self.prefix}/", fields="items(name,metadata),nextPageToken"
+        )
+        return {
+            quarantined_file(self.prefix, blob.name): blob.metadata[_KEY]
+            for blob in blobs
+            if is_quarantine_object(blob.name) and _KEY in (blob.metadata or {})
+        }
 
     def address(self, name: str) -> str:
         """Return the gs:// address of the rejected rows of the file `name`."""

@@ -283,11 +283,11 @@ def _with_quarantine(
     tried: list[str] = []
 
     class Failing(Quarantine):
-        def store(self, version: FileVersion, report: ValidationReport, rejected: Path) -> str | None:
+        def store(self, version: FileVersion, report: ValidationReport, rejected: Path, *, key_id: str) -> str | None:
             tried.append(version.name)
             if version.name in errors:
                 raise errors[version.name](TEXT)
-            return super().store(version, report, rejected)
+            return super().store(version, report, rejected, key_id=key_id)
 
     for name in names:
         deployment.land(name, make_file(*many_rows(3)))

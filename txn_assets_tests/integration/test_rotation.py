@@ -77,12 +77,14 @@ def test_life_of_a_rotation(
     A file that is no longer in the landing zone stays under the old key, which is needed as long as it is there.
     """
     keyed.load("a.csv", make_row(), make_row(transaction_id="T002"))
-    keyed.load("gone.csv", make_row(transaction_id="T003"))
+    keyed.load("gone.csv", make_row(transaction_id="T003"), make_row(product=""))
     keyed.bucket.blob(f"{keyed.config.data_lake.landing}/gone.csv").delete()
     rotate(keyed, monkeypatch)
 
     code, found = status(capsys)
-    assert (code, found["current"], found["needed_by"]) == (3, "k2", ["2 files of transactions"])
+    assert (code, found["current"], found["needed_by"]) == (3, "k2", [
+        "2 files of transactions", "1 file of transactions with rejected rows in the quarantine",
+    ])  # fmt: skip
     assert [version.partition("@")[0] for version in found["to_load"]] == ["a.csv"]
     assert (found["waiting"], found["gone"]) == ([], ["gone.csv"])
     under_old = {"k2": {"files": 0, "rows": 0}, "k1": {"files": 2, "rows": 3}}
@@ -102,9 +104,12 @@ def test_life_of_a_rotation(
     assert keyed.pg.execute(documented_sql()).fetchall() == [("k1", 1, 1), ("k2", 2, 2)]
     _, text = txn(capsys, "rotate status")
     assert "1 file is not hashed with the current key k2, but with k1; 1 no longer in the landing zone" in text
-    assert text.endswith("The previous key k1 is still needed: 1 file of transactions.\n")
+    assert text.endswith(
+        "The previous key k1 is still needed: 1 file of transactions; 1 file of transactions with rejected rows in the "
+        "quarantine.\n"
+    )
 
-    keyed.load("gone.csv", make_row(transaction_id="T003"))
+    keyed.load("gone.csv", make_row(transaction_id="T003"), make_row(product=""))
 
     code, text = txn(capsys, "rotate status")
     assert code == 0
