@@ -71,8 +71,12 @@ ui-test: setup ## Use Dagster's UI and the upload page in Debian's chromium, and
 screenshots: ui-test ## The same: docs/images/*.png come out of that test
 
 .PHONY: bench
-bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m
-	@.venv-bench/bin/python -m benchmarks $(SIZE)
+bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m [KEEP=1]
+	@.venv-bench/bin/python -m benchmarks $(SIZE) $(if $(KEEP),--keep)
+
+.PHONY: bench-guard
+bench-guard: setup .venv-bench/.installed ## Compare the ratios with those of the last release, and fail if one is worse in three rounds
+	@.venv-bench/bin/python -m benchmarks.guard
 
 .PHONY: bench-arrival
 bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects, and 1,000 files at once

@@ -3,7 +3,12 @@
 The points are in `points/`, timing is in `measure.py`.
 """
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +22,17 @@ PEER_ROWS = 100_000
 """Maximum number of rows for slow peers; their seconds are scaled up to our row count and marked."""
 
 STORES = ["gcs", "bigquery", "postgres"]
+
+
+DISK_BYTES_A_ROW = 700
+"""Disk bytes per row of the largest file: the file, its landed copy, what a run stages, and three stores on one disk.
+"""
+DISK_BYTES = 7 << 30
+"""Disk bytes for the PostgreSQL log and for servers that hold no rows."""
+
+
+class TooLargeError(Exception):
+    """The disk is too small for the files of a size."""
 
 
 class DifferenceError(Exception):
@@ -98,3 +114,35 @@ def compare(where: str, found: list[Any], expected: list[Any]) -> None:
     if found != expected:
         msg = f"{where} holds {found}, not {expected} (rows, price, quantity, fingerprint)"
         raise DifferenceError(msg)
+
+
+@contextmanager
+def open_bench(rows: int, *, rounds: int) -> Iterator[Bench]:
+    """Yield a benchmark of `rows` rows with servers of its own, which are removed with their data at the end.
+
+    No run finds a database that another one filled.
+
+    Raises:
+        TooLargeError: the disk is too small.
+    """
+    # Stop the servers on SIGTERM too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    top = Path(os.environ.get("TXN_HOME") or ".local").absolute()
+    os.environ.pop("BUCKET_NAME", None)
+    top.mkdir(parents=True, exist_ok=True)
+    # At 1m, measure growth one size further: a flat curve needs two sizes.
+    largest = max(rows, min(10 * rows, 10_000_000))
+    needed, free = largest * DISK_BYTES_A_ROW + DISK_BYTES, shutil.disk_usage(top).free
+    if free < needed:
+        message = f"{rows:,} rows need {needed >> 30} GiB below {top}, where {free >> 30} GiB are free"
+        raise TooLargeError(message)
+    home, before = Path(tempfile.mkdtemp(prefix="bench-", dir=top)), os.environ.get("TXN_HOME")
+    os.environ["TXN_HOME"] = str(home)
+    bench = Bench(home, rows=rows, rounds=rounds, largest=largest)
+    try:
+        yield bench
+    finally:
+        bench.help.close()
+        subprocess.run([sys.executable, "-m", "txn_assets.local", "down"], check=False)
+        shutil.rmtree(home, ignore_errors=True)
+        os.environ["TXN_HOME"] = before or str(top)
