@@ -1,5 +1,6 @@
 """Errors that nobody foresaw quote no row, wherever they go: Dagster's storage, the logs, the terminal."""
 
+import logging
 import secrets
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from txn_assets.cli import main
 from txn_assets.definitions import build
 from txn_assets.environment import txn_home
-from txn_assets_tests.deployment import Deployment
+from txn_assets_tests.deployment import Deployment, failure, make_file, make_row
 from txn_assets_tests.leaks.defect import Swapped
 from txn_assets_tests.leaks.search import Search
 
@@ -83,3 +84,26 @@ def test_everything_that_dagster_calls(deployment: Deployment) -> None:
 
     assert len(functions) > 20
     assert unguarded == []
+
+
+def test_value_that_postgresql_refuses(deployment: Deployment) -> None:
+    """PostgreSQL quotes values in messages about conversions, and rows in their details; neither goes anywhere."""
+    deployment.load("a.csv", make_row())
+    schema = deployment.config.data_warehouse.postgres.schema_
+    deployment.pg.execute(
+        f"CREATE FUNCTION {schema}.convert() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN NEW.quantity = NEW.product::int; RETURN NEW; END$$"
+    )
+    deployment.pg.execute(
+        f"CREATE TRIGGER converts BEFORE INSERT ON {deployment.pg_table} "
+        f"FOR EACH ROW EXECUTE FUNCTION {schema}.convert()"
+    )
+    deployment.land("b.csv", make_file(make_row(product="Zk-mouse")))
+
+    result = deployment.materialize("b.csv", select="*postgres_transactions", raise_on_error=False)
+
+    assert "invalid input syntax for type integer: ..." in failure(result)
+    # The events of the assets before show the first rows, hashed; that of the failure shows none.
+    failures = [entry for entry in deployment.instance.all_logs(result.run_id) if int(entry.level) >= logging.ERROR]
+    assert failures
+    assert not any("Zk-mouse" in dg.serialize_value(entry) for entry in failures)
