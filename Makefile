@@ -96,6 +96,10 @@ faults: setup ## Kill, cut, race and retry the loads; count rows lost, rows twic
 	@.venv/bin/pytest -q -n 2 --dist loadfile $(FAULTS)
 	@$(PYTHON) -m txn_assets_tests.faults $(if $(FULL),--full)
 
+.PHONY: leaks
+leaks: setup ## Plant clear ids everywhere and search every byte that the platform writes for them
+	@$(PYTHON) -m txn_assets_tests.leaks
+
 .PHONY: soak
 soak: setup ## Let files come and go while Dagster is killed ten times, and compare the stores: make soak MINUTES=30 SEED=1
 	@$(PYTHON) -m txn_assets_tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -7,6 +7,7 @@ import zipfile
 from dataclasses import dataclass, field
 
 HEADER = "transaction_id,product,price,quantity,date"
+SWAPPED_HEADER = "order_id,pieces,placed"
 REFUNDS_HEADER = "refund_id,transaction_id,reason,amount,refunded_at,partial"
 
 
@@ -112,6 +113,11 @@ def refunds(plants: Plants) -> bytes:
            "ID,ID,late,cheap,yesterday,perhaps")  # fmt: skip
     rows = [row.replace("ID", plants.id("refunds.csv"), 1) for row in (good, good, good, *bad)]
     return _file(REFUNDS_HEADER, *(row.replace("ID", plants.id("refunds.csv")) for row in rows))
+
+
+def swapped(plants: Plants) -> bytes:
+    """Return a file of the feed whose row model has a defect."""
+    return _file(SWAPPED_HEADER, *(f"{plants.id('swapped.csv')},2,2024-05-01" for _ in range(5)))
 
 
 def _file(*lines: str | bytes) -> bytes:
