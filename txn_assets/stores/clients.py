@@ -1,5 +1,6 @@
 """Clients of GCS, BigQuery and PostgreSQL, and their timeouts."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ class Clients:
     @cached_property
     def storage(self) -> storage.Client:
         """The client of Google Cloud Storage."""
+        # Or else it asks for the settings of the bucket in the background, which are for traces that nobody collects.
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         return storage.Client(project=self.access.project_id, **_options(self.access.gcs_url))
 
     @cached_property

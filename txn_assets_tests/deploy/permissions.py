@@ -166,7 +166,8 @@ def upload_needs() -> list[Need]:
     found.append(Need(UPLOADS, DATA, "storage.objects.list", ("get_blob",)))
     # The ledger is only read.
     assert "query" in calls(textwrap.dedent(inspect.getsource(BigQueryStore.newest_loads)))
-    found += [need for need in _needs(UPLOADS, {"query"}, DATA) if not need.permission.endswith(".updateData")]
+    read = {"get_table", "query"}
+    found += [need for need in _needs(UPLOADS, read, DATA) if not need.permission.endswith(".updateData")]
     return [Need(UPLOADS, where, name, ()) for where, name in sorted({(need.where, need.permission) for need in found})]
 
 

@@ -109,7 +109,7 @@ class Proxy:
         up_writer: asyncio.StreamWriter,
     ) -> None:
         while True:
-            request = await _message(reader)
+            request = await read_message(reader)
             fault = self.plan.next()
             if fault in STATUSES:
                 writer.write(_answer(*STATUSES[fault]))
@@ -117,7 +117,7 @@ class Proxy:
                 raise _BrokenError
             await _before(fault, reader)
             up_writer.write(request)
-            response = await _message(up_reader, to=request)
+            response = await read_message(up_reader, to=request)
             _after(fault, writer, response)
             writer.write(response)
             await writer.drain()
@@ -180,13 +180,13 @@ def _after(fault: str | None, writer: asyncio.StreamWriter, response: bytes) -> 
         raise _BrokenError
 
 
-async def _message(reader: asyncio.StreamReader, *, to: bytes = b"") -> bytes:
+async def read_message(reader: asyncio.StreamReader, *, to: bytes = b"") -> bytes:
     """Read one HTTP message; `to` is the request that a response belongs to."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     fields = dict(line.split(b":", 1) for line in lines[1:] if b":" in line)
     if head.startswith(b"HTTP/1.1 100"):
-        return await _message(reader, to=to)
+        return await read_message(reader, to=to)
     if to.startswith(b"HEAD ") or lines[0].split(b" ")[1] in (b"204", b"304"):
         return head
     if b"chunked" in fields.get(b"transfer-encoding", b""):
