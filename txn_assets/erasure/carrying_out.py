@@ -46,8 +46,8 @@ def carry_out(services: Services, request: ErasureRequest, *, say: Callable[[str
     """
     removed = {}
     for place in places(services):
-        removed[place.label] = place.erase(request)
-        say(f"  {place.label:<14}{removed[place.label]:>8,} rows removed")
+        count = removed[place.label] = place.erase(request)
+        say(f"  {place.label:<14}{count:>8,} row{'' if count == 1 else 's'} removed")
     _refresh_marts(services)
     left = count_left(services, request)
     if not any(left.values()):
