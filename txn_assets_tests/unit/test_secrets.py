@@ -3,6 +3,7 @@
 import gc
 import traceback
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ def sections(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tup
             elif getattr(one, "__origin__", None) is dict:
                 below = (*below, "refunds")
                 candidates.append(one.__args__[1])
+            elif getattr(one, "__origin__", None) is tuple:
+                below = (*below, "0")
+                candidates.append(one.__args__[0])
             else:
                 candidates += getattr(one, "__args__", ())
 
@@ -68,8 +72,9 @@ def test_secret_key_is_refused_in_every_section(tmp_path: Path) -> None:
     for path in paths:
         content = yaml.safe_load(yaml.safe_dump(shipped))
         section = content
-        for name in path:
-            section = section.setdefault(name, {})
+        for name, below in pairwise((*path, "")):
+            section[name] = [{}] if below == "0" else section.get(name, {})
+            section = {"0": section[name][0]} if below == "0" else section[name]
         section |= dict.fromkeys(refused, "hunter2")
         file = tmp_path / "config.yaml"
         file.write_text(yaml.safe_dump(content))
@@ -95,6 +100,23 @@ def test_value_of_a_secret_is_refused_anywhere(planted: dict[str, str], tmp_path
 
         assert f"config.yaml line 2 has the value of {name}" in str(caught.value)
         assert found(str(caught.value)) == set()
+
+
+def test_refused_value_is_not_repeated(tmp_path: Path) -> None:
+    """A key in the place of its name, or a password in the place of a port, is refused without being repeated."""
+    content = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
+    key, password = "c2VjcmV0IGtleSBvZiAzMiBieXRlcyBpbiBiYXNlNjQ=", "correct horse battery staple"
+    content["security"]["hash"] = {"key_id": key}
+    content["data_warehouse"]["postgres"] = {"port": password}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(content))
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+
+    assert "security.hash.key_id" in str(caught.value)
+    assert "data_warehouse.postgres.port" in str(caught.value)
+    assert [secret for secret in (key, password) if secret in str(caught.value)] == []
 
 
 @pytest.fixture
