@@ -83,6 +83,10 @@ bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects, and
 	@$(PYTHON) -m benchmarks.arrival tick
 	@$(PYTHON) -m benchmarks.arrival thousand
 
+.PHONY: bench-latency
+bench-latency: setup ## Measure the seconds from landing to being readable in each store, idle and with a file a second
+	@$(PYTHON) -m benchmarks.arrival latency
+
 .PHONY: bench-sales
 bench-sales: setup ## Measure how fast the marts are read over HTTP, with a million transactions
 	@$(PYTHON) -m benchmarks.sales

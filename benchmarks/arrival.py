@@ -1,8 +1,8 @@
-"""Measure a tick over a full landing zone and many files at once: `python -m benchmarks.arrival tick|thousand`.
+"""Measure how files arrive: `python -m benchmarks.arrival tick|thousand|latency`.
 
 Cases, their bounds and exit codes only. The exit code is 1 if the wrong files were found or a row is missing. A missed
-bound is not a failure; it shows in the table. Import nothing large in this process; see `measure.py`. Run both with
-`make bench-arrival`.
+bound is not a failure; it shows in the table. Import nothing large in this process; see `measure.py`. Run the first two with
+`make bench-arrival`, and the third with `make bench-latency`.
 """
 
 import argparse
@@ -30,6 +30,7 @@ TICK_REQUESTS = OBJECTS // 1000
 TICK_MB = 300
 
 THOUSAND_SECONDS = 120.0
+LATENCY_SECONDS = 8.0
 
 
 class MismatchError(Exception):
@@ -45,6 +46,11 @@ def main() -> int:
     many.add_argument("--files", type=int, default=1000)
     many.add_argument("--rows", type=int, default=1000, help="of each file")
     many.set_defaults(run=lambda given: thousand(given.files, given.rows))
+    late = commands.add_parser("latency", help="seconds from landing to being readable in each store")
+    late.add_argument("--alone", type=int, default=20, help="files that land alone")
+    late.add_argument("--stream", type=int, default=60, help="files that land one a second")
+    late.add_argument("--rows", type=int, default=1000, help="of each file")
+    late.set_defaults(run=lambda given: latency(given.alone, given.stream, given.rows))
     arguments = parser.parse_args()
     # Stop the servers on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -104,6 +110,26 @@ def thousand(files: int, rows: int) -> None:
     if set(loaded.rows.values()) != {files * rows}:
         message = f"not every store holds {files * rows:,} rows"
         raise MismatchError(message)
+
+
+def latency(alone: int, stream: int, rows: int) -> None:
+    """Land files alone and in a stream, and show how long each takes to each store."""
+    from benchmarks.latency import measure  # noqa: PLC0415 - keeps the process of the tick small
+    from txn_assets.config import load_config  # noqa: PLC0415 - as above
+    from txn_assets_tests.daemon import DaemonError  # noqa: PLC0415 - as above
+
+    with fresh_stack() as home:
+        try:
+            results = measure(home, alone=alone, stream=stream, rows=rows)
+        except DaemonError as error:
+            raise MismatchError(str(error)) from error
+        every = load_config().orchestration.sensor_seconds
+    say(f"Seconds from landed to readable, files of {rows:,} rows, a look every {every} s; median and 95th percentile:")
+    for what, latencies in zip(
+        (f"{alone} files, one at a time", f"{stream} files, one a second"), results, strict=True
+    ):
+        shown = ", ".join(f"{store} {median:.1f} / {late:.1f}" for store, (median, late) in latencies.items())
+        say(f"{what}: {shown}" + (f" (median <= {LATENCY_SECONDS:.0f})" if what.endswith("time") else ""))
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def load(home: Path, *, files: int, rows: int) -> Loaded:
     with dg.DagsterInstance.from_config(str(prepare(home, opened.endpoints))) as instance:
         with dagster_dev(home) as daemon:
             # Poll one ledger at a time: polling a long ledger constantly would slow down what is measured.
-            for ledger in (_postgres_ledger, _bigquery_ledger, _gcs_ledger):
+            for ledger in (postgres_ledger, bigquery_ledger, gcs_ledger):
                 daemon.wait_until(lambda ledger=ledger: ledger(opened) >= files, seconds=DEADLINE_SECONDS)  # type: ignore[misc]  # bound now
             ended = time.time()
         return Loaded(ended - _first_tick(instance), instance.get_runs_count(), _rows(opened))
@@ -70,16 +70,19 @@ def _first_tick(instance: dg.DagsterInstance) -> float:
     return min(tick.timestamp for tick in ticks)
 
 
-def _postgres_ledger(opened: Opened) -> int:
+def postgres_ledger(opened: Opened) -> int:
+    """Return how many files the ledger of the PostgreSQL table has."""
     return _postgres_count(opened, "count(DISTINCT source_file)", "transactions_loads")
 
 
-def _bigquery_ledger(opened: Opened) -> int:
+def bigquery_ledger(opened: Opened) -> int:
+    """Return how many files the ledger of the BigQuery table has."""
     # The row with the empty name is not a load.
     return _bigquery_count(opened, "count(DISTINCT NULLIF(source_file, ''))", "raw_transactions_loads")
 
 
-def _gcs_ledger(opened: Opened) -> int:
+def gcs_ledger(opened: Opened) -> int:
+    """Return how many objects the data lake has."""
     return sum(1 for _ in opened.gcs.list_blobs(opened.bucket, prefix=f"{opened.config.data_lake.path}/"))
 
 

@@ -23,7 +23,7 @@ def define_feed(feed: Feed, config: PipelineConfig) -> dg.Definitions:
     own = dg.Definitions(
         assets=[assets.landing_zone, *assets.loading],
         asset_checks=list(make_checks(feed, assets, config.orchestration)),
-        sensors=[make_sensor(feed)],
+        sensors=[make_sensor(feed, config.orchestration)],
         schedules=[make_daily_sweep(feed, config.orchestration), *upkeep_schedules(feed)],
         resources={
             prefixed(feed, "values"): make_values_io_manager(feed),

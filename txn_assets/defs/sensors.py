@@ -51,13 +51,13 @@ LISTING_SECONDS = 30.0
 """Seconds after which a tick stops listing, because Dagster gives it one minute. The next tick resumes there."""
 
 
-def make_sensor(feed: Feed) -> dg.SensorDefinition:
+def make_sensor(feed: Feed, orchestration: Orchestration) -> dg.SensorDefinition:
     """Return the sensor of the landing zone of `feed`."""
 
     @dg.sensor(
         name=prefixed(feed, SENSOR),
         job_name=prefixed(feed, LOAD),
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=orchestration.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests runs for new and overwritten objects in the landing zone.",
     )

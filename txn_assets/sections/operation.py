@@ -23,6 +23,11 @@ class Orchestration(Section):
     schedule: Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")] = Field(
         default="0 0 * * *", description="Cron expression of the daily sweep."
     )
+    sensor_seconds: Annotated[int, Field(ge=5, le=3600)] = Field(
+        default=30,
+        description="Minimum number of seconds between two looks at the landing zone. A look lists every object in it, "
+        "or those of the last days if `landing_dates` is set.",
+    )
     reload_limit: Annotated[int, Field(ge=0)] = Field(
         default=100,
         description="Maximum number of files that a sweep loads again because they were loaded under other rules or "
