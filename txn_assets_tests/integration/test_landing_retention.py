@@ -243,7 +243,7 @@ def test_killed_process(deployment: Deployment, archive: storage.Bucket) -> None
     for name, content in contents.items():
         deployment.land(name, content)
     process = subprocess.Popen([sys.executable, "-c", KILLED])
-    while not list(archive.list_blobs(max_results=1)):
+    while process.poll() is None and not list(archive.list_blobs(max_results=1)):
         time.sleep(0.01)
     process.kill()
     process.wait()

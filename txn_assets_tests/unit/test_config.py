@@ -263,6 +263,16 @@ class TestKeys:
         message = refusal(write(changed(security__oauth2__jwks_url="https://issuer.example.com/keys")))
         assert "security.oauth2.jwks_url needs security.oauth2.issuer" in message
 
+    def test_landing_retention_names_its_archive(self, write: Write) -> None:
+        """Landed objects are not removed without saying where to, and not moved to where they are."""
+        message = refusal(write(changed(retention__landing_days=90)))
+        assert "retention.landing_days needs retention.archive_bucket" in message
+        assert "to delete them instead, set retention.landing: delete" in message
+        assert load_config(write(changed(retention__landing_days=90, retention__landing="delete")))
+        own = SHARED["data_lake"]["gcs_bucket"]
+        message = refusal(write(changed(retention__archive_bucket=own)))
+        assert "retention.archive_bucket is the bucket of the landing zone" in message
+
     def test_address_with_a_password_is_not_repeated(self, write: Write) -> None:
         """A URL in place of a section is refused without repeating its password."""
         message = refusal(write(changed(data_warehouse__postgres="postgresql://user:hunter2@host/db")))
