@@ -40,16 +40,16 @@ def check_replacement(file: Path, name: str, services: Services, *, is_asked_for
     lake, table = services.stores["gcs"], services.stores["postgres"]
     assert isinstance(lake, GcsStore)
     assert isinstance(table, PostgresStore)
-    hasher = services.run_files.hasher
     held = in_table = table.retry_transient(lambda: table.held(name))
     if held is None:
         held = lake.retry_transient(lambda: lake.held(name))
     if held is None or not held.totals.rows or held.file.crc32c == crc32c(file):
         return None
     if not is_asked_for:
-        ids = _first_ids(file, services.feed, hasher)
+        hashers = {hasher.key_id: hasher for hasher in services.run_files.hashers}
+        ids = _first_ids(file, services.feed, hashers.get(held.key_id, services.run_files.hasher))
         has_ids = services.feed.contract.row_id is not None
-        comparable = has_ids and in_table is not None and held.key_id == hasher.key_id
+        comparable = has_ids and in_table is not None and held.key_id in hashers
         is_shared = comparable and table.retry_transient(lambda: table.holds_any(name, ids))
         if not is_shared:
             raise ReplacementError(explain(file, name, held, ids=ids if comparable else None, has_ids=has_ids))

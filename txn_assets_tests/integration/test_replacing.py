@@ -90,6 +90,18 @@ def test_ids_that_cannot_be_compared(
         _run(deployment, tmp_path / "export.csv", *JANUARY[:2])
 
 
+def test_ids_under_the_previous_key(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """During a rotation, ids are compared under the key that the stores have them under."""
+    deployment.load("export.csv", *JANUARY)
+    monkeypatch.setenv("TXN_HASH_KEY", "k" * 32)
+    previous = {"algorithm": "sha256"}
+    deployment.configure({"security": {"hash": {"algorithm": "hmac-sha256", "key_id": "k2", "previous": previous}}})
+
+    with pytest.raises(UsageError, match="none of the ids in this file is among theirs"):
+        _run(deployment, tmp_path / "export.csv", *FEBRUARY)
+    assert "replaces 3 rows" in _run(deployment, tmp_path / "export.csv", *JANUARY[:2])
+
+
 def test_file_without_valid_rows(deployment: Deployment, tmp_path: Path) -> None:
     """A file without valid rows would not be loaded, so it does not replace a loaded file in the landing zone."""
     deployment.load("export.csv", *JANUARY)
