@@ -70,6 +70,7 @@ def test_upload_user(user: Deployment) -> None:
         for relation in (user.pg_table, f"{user.pg_table}_loads", f"{user.config.data_mart.dataset}.sales_by_date")
         for statement in ("DELETE FROM {}", "TRUNCATE {}", "DROP TABLE {}", "ALTER TABLE {} ADD COLUMN x int")
     ]
+    refused.append(("SELECT FROM {}", sql.Identifier(*user.pg_table.split("."))))
     refused.append(("CREATE TABLE {} (x int)", sql.Identifier(user.config.data_mart.dataset, "mine")))
     with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as connection:
         for statement, name in refused:

@@ -200,7 +200,7 @@ def _forget(roles: Roles) -> None:
 
 
 def test_reader(roles: Roles) -> None:
-    """The reader says what became of a file, and reads ledgers and marts; it sees no row and changes nothing."""
+    """The reader says what became of a file, and reads ledgers and marts; not the other tables, and changes nothing."""
     deployment = roles.deployment
     with share_services(deployment.config, roles.of("loads")) as services:
         open_marts(services.of(deployment.feed()), deployment.config).postgres.refresh(MARTS[MART])
@@ -210,7 +210,7 @@ def test_reader(roles: Roles) -> None:
         status = read_status(own, FileVersion("a.csv", generation, 0, ""), None)
         assert status
         assert status.valid == len(deployment.rows("postgres_transactions", "a.csv"))
-        assert {load.file.name for load in postgres_of(own).recent_loads(20)} == {"a.csv", "c.csv"}
+        assert "a.csv" in {load.file.name for load in postgres_of(own).recent_loads(20)}
         assert own.read_ledgers()
         schema = deployment.config.data_warehouse.postgres.schema_
         figures = read_figures(own.clients, schema, [deployment.feed()])["transactions"]
@@ -218,14 +218,14 @@ def test_reader(roles: Roles) -> None:
         with closing(MartPages.of(open_marts(own, deployment.config).postgres)) as pages, pages.snapshot() as read:
             assert read.page(MARTS[MART], limit=10)[0]
         with own.clients.postgres() as connection:
-            shown = connection.execute(f"SELECT valid, rejected FROM {schema}.file_status").fetchall()
-    assert len(shown) == 2
+            assert connection.execute(f"SELECT valid, rejected FROM {schema}.file_status").fetchall()
 
     table, mart = deployment.pg_table, f"{deployment.config.data_mart.dataset}.{MART}"
     written = [
         (statement, name) for name in (f"{table}_loads", mart) for statement in ("DELETE FROM {}", "DROP TABLE {}")
     ]
-    _assert_refused(roles, "reads", [("SELECT * FROM {}", table), *written])
+    tables = [("SELECT FROM {}", name) for name in (table, f"{table}_erasures")]
+    _assert_refused(roles, "reads", [*tables, *written])
 
 
 def _assert_refused(roles: Roles, role: str, attempts: list[tuple[str, str]]) -> None:
