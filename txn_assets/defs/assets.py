@@ -40,6 +40,7 @@ from txn_assets.environment import ConfigError
 from txn_assets.errors import RowModelError
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import FileVersion
+from txn_assets.files.report import ValidationReport
 from txn_assets.files.shown import disguised, listed, printable, shown_name, unshowable
 from txn_assets.files.values import (
     FailedFile,
@@ -187,8 +188,8 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
     run_files, version, stage = services.run_files, file.version, _stage(context)
     with log.following(stage, version.name, size=version.size), _failures_of(version, services):
         report = run_files.validate_file(version)
-    rejected = run_files.folder(version).rejected
-    place = services.quarantine.store(version, report, rejected, key_id=run_files.hasher.key_id)
+        rejected = run_files.folder(version).rejected
+        place = _quarantine(services, version, report)
     log.emit_rejections(stage, version, report, rejected)
     seconds = time.monotonic() - started
     metadata: dict[str, Any] = {
@@ -221,6 +222,22 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
         _refuse_to_empty(services, version)
     known = run_files.erasure_requests.last
     return ValidatedFile(version, services.feed.rules_id, report, started_at, seconds, known)
+
+
+def _quarantine(services: Services, version: FileVersion, report: ValidationReport) -> str | None:
+    """Store the rejected rows and return their address, unless somebody was erased since the run began.
+
+    An erasure that looked into the quarantine before this did not see these rows.
+    """
+    rejected, key_id = services.run_files.folder(version).rejected, services.run_files.hasher.key_id
+    place = services.quarantine.store(version, report, rejected, key_id=key_id)
+    if place:
+        try:
+            services.run_files.refuse_new_requests(version)
+        except LandedFileError:
+            services.quarantine.remove(version)
+            raise
+    return place
 
 
 def _refuse_to_empty(services: Services, version: FileVersion) -> None:

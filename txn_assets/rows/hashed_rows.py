@@ -57,7 +57,7 @@ def count_rows(path: Path, digests: Mapping[str, Collection[str]]) -> int:
     conditions = [f'list_contains($"{name}", "{name}")' for name in digests]
     with connect(path.parent) as connection:
         row = connection.execute(
-            f"SELECT count(*) FROM read_parquet($path) WHERE {' OR '.join(conditions)}",  # noqa: S608 - columns of the contract
+            f"SELECT count(*) FROM read_parquet($path) WHERE {' OR '.join(conditions) or 'false'}",  # noqa: S608 - columns of the contract
             {"path": str(path), **{name: list(values) for name, values in digests.items()}},
         ).fetchone()
     return int(row[0]) if row else 0

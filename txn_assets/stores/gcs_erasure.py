@@ -6,6 +6,7 @@ versions with such rows are deleted. `landing_erasure.py` does the same for land
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,12 @@ type Correct = Callable[[storage.Blob, Path, Removed], dict[str, str] | None]
 
 It gets the object as it was, the path of what is left, and what was removed.
 """
+
+
+def drop_old_version(blob: storage.Blob, clients: Clients) -> None:
+    """Delete the version of an object that was just written again; only a bucket with versions still has it."""
+    with suppress(NotFound):
+        blob.delete(**clients.no_retry)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +104,11 @@ class Objects:
                 rows = self._count(latest, request)
                 if not rows:
                     return 0
-                if latest.time_deleted is not None:
-                    # An old version, which nobody can write.
-                    latest.delete(**self.clients.no_retry)
+                if latest.time_deleted is None and self._replace(latest, request):
+                    drop_old_version(latest, self.clients)
                 else:
-                    self._replace(latest, request)
+                    # With its generation, so that a bucket with versions does not keep it.
+                    latest.delete(**self.clients.no_retry)
             except (NotFound, PreconditionFailed):
                 latest = self._bucket.get_blob(blob.name, **self.clients.no_retry)
             else:
@@ -109,17 +116,21 @@ class Objects:
         message = f"gs://{self.bucket}/{blob.name} is written by others all the time. Run this again."
         raise StoreUnavailableError(message)
 
-    def _replace(self, blob: storage.Blob, request: ErasureRequest) -> None:
+    def _replace(self, blob: storage.Blob, request: ErasureRequest) -> bool:
+        """Write `blob` again without the rows, and return True; False if it is to be deleted instead."""
         file_format = self.format_of(blob.name) or ""
         before, left = self.folder / "before", self.folder / "left"
         removed = removing.write_without(before, left, request.field, request.digests.values(), file_format=file_format)
         metadata = self.correct(blob, left, removed)
-        condition = {"if_generation_match": blob.generation}
         if metadata is None:
-            self._bucket.blob(blob.name).delete(**condition, **self.clients.no_retry)
-            return
+            return False
         written = self._bucket.blob(blob.name)
         written.metadata = metadata
         written.upload_from_filename(
-            str(left), content_type=blob.content_type, checksum="crc32c", **condition, **self.clients.no_retry
+            str(left),
+            content_type=blob.content_type,
+            checksum="crc32c",
+            if_generation_match=blob.generation,
+            **self.clients.no_retry,
         )
+        return True

@@ -18,7 +18,7 @@ from txn_assets.rows.erasing import Erased
 from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.rewriting import Survey
 from txn_assets.stores.errors import LandedFileError, StoreError, StoreUnavailableError
-from txn_assets.stores.gcs_erasure import ATTEMPTS
+from txn_assets.stores.gcs_erasure import ATTEMPTS, drop_old_version
 from txn_assets.stores.landing import LandingZone
 from txn_assets.stores.run_files import RunFiles
 
@@ -126,13 +126,12 @@ class LandedFiles:
             if latest is None or before is None or not before.persons:
                 return 0
             try:
-                if latest.time_deleted is not None:
-                    # An old version, which nobody can write.
-                    latest.delete(**no_retry)
-                elif self.deletes:
-                    self._bucket.blob(blob.name).delete(if_generation_match=latest.generation, **no_retry)
-                else:
+                if latest.time_deleted is None and not self.deletes:
                     self._replace(latest, before, erased)
+                    drop_old_version(latest, self.landing.clients)
+                else:
+                    # With its generation, so that a bucket with versions does not keep it.
+                    latest.delete(**no_retry)
             except (NotFound, PreconditionFailed):
                 latest = self._bucket.get_blob(blob.name, **no_retry)
             else:

@@ -35,12 +35,16 @@ class Quarantine:
         """
         blob = self._blob(version.name)
         if not report.rejected:
-            with contextlib.suppress(NotFound):
-                blob.delete()
+            self.remove(version)
             return None
         blob.metadata = findings_metadata(version, report) | {_KEY: key_id}
         blob.upload_from_filename(str(rejected), content_type="text/csv", checksum="crc32c")
         return self.address(version.name)
+
+    def remove(self, version: FileVersion) -> None:
+        """Remove the rejected rows of the file."""
+        with contextlib.suppress(NotFound):
+            self._blob(version.name).delete()
 
     def refuse(self, version: FileVersion, sentence: str) -> str | None:
         """Note why `version` was refused as a whole, next to the rejected rows of the file, if it has any.

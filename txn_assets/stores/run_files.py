@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
+from google.api_core.exceptions import NotFound
 
 from txn_assets.environment import HASH_KEY_PREVIOUS, ConfigError
 from txn_assets.feeds.feed import Feed
@@ -32,7 +33,7 @@ from txn_assets.rows.rejects import write_rejects
 from txn_assets.sections.security import Security
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.erasures import ErasureRegister
-from txn_assets.stores.errors import UnusableFileError
+from txn_assets.stores.errors import LandedFileError, StoreError, UnusableFileError
 from txn_assets.stores.landing import LandingZone
 from txn_assets.stores.scratch import open_scratch
 
@@ -183,6 +184,16 @@ class RunFiles:
                 stream, self.folder(version), reading=reading, hasher=self.hasher, erased=self._erased
             )
 
+    def refuse_new_requests(self, version: FileVersion) -> None:
+        """Refuse to go on with `version` if somebody was erased since this run read the requests.
+
+        Raises:
+            LandedFileError: the rejected rows in the quarantine may be those of that person.
+        """
+        if self.erasures.read().last > self.erasure_requests.last:
+            message = f"Somebody was erased while {version} was validated. Materialize it again."
+            raise LandedFileError(message)
+
     def _reserve(self, version: FileVersion) -> int:
         """Reserve scratch space for `version`, and return how many unpacked bytes there is room for."""
         unpacked = version.size
@@ -255,8 +266,15 @@ class RunFiles:
         with self._lock:
             if not path.exists():
                 bucket, _, name = uri.removeprefix("gs://").partition("/")
-                with written_whole(path) as part:
-                    self.clients.storage.bucket(bucket).blob(name).download_to_filename(part)
+                try:
+                    with written_whole(path) as part:
+                        self.clients.storage.bucket(bucket).blob(name).download_to_filename(part)
+                except NotFound as error:
+                    message = (
+                        f"The staged rows at {uri} are gone: they were old, or had a person who was erased. "
+                        f"Materialize hashed_{self.feed.name} again."
+                    )
+                    raise StoreError(message) from error
         return path
 
     def first_rows(self, file: HashedFile) -> list[dict[str, str | None]]:

@@ -4,15 +4,18 @@ import gzip
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
 
 from txn_assets.cli import main
-from txn_assets_tests.deployment import FIELDS, SINKS, Deployment, make_config, make_file, make_row
+from txn_assets.stores.quarantine import Quarantine
+from txn_assets_tests.deployment import FIELDS, SINKS, Deployment, failure, make_config, make_file, make_row
 
 PERSON = "PERSON-4711"
 DIGEST = hashlib.sha256(PERSON.encode()).hexdigest()
@@ -21,11 +24,11 @@ PACKED = "packed.csv.gz"
 GARBAGE = "workbook.csv"
 
 
-def lines_of(person: str = PERSON) -> list[str]:
+def lines_of() -> list[str]:
     """Return the lines of a file: rows of others around those of the person, valid and rejected ones."""
     others = [make_row(transaction_id=id_, price=price, product='19" screen, "large"') for id_, price in OTHERS]
-    of_person = make_row(transaction_id=person, price="99.00", date="2024-02-29")
-    rejected = [make_row(transaction_id=person, product=""), make_row(transaction_id="T4", product="", quantity="0")]
+    of_person = make_row(transaction_id=PERSON, price="99.00", date="2024-02-29")
+    rejected = [make_row(transaction_id=PERSON, product=""), make_row(transaction_id="T4", product="", quantity="0")]
     return [others[0], of_person, *rejected, *others[1:], of_person]
 
 
@@ -158,16 +161,37 @@ def test_deleted_landed_file_and_a_lake_of_parquet(deployment: Deployment, monke
     """With `erasure.landing: delete`, files with the person are deleted, and others stay; Parquet objects are exact."""
     deployment.configure({"erasure": {"landing": "delete"}, "data_lake": {"format": "parquet"}})
     deployment.land("other.csv", make_file(make_row()))
-    deployment.load("person.csv", make_row(transaction_id=PERSON), *lines_of(person="T9"))
+    others = [make_row(transaction_id=id_, price=price) for id_, price in OTHERS]
+    deployment.load("person.csv", make_row(transaction_id=PERSON), *others)
 
     assert erase(monkeypatch) == 0
 
     landed = deployment.gcs.list_blobs(deployment.bucket, prefix=f"{deployment.feed().landing}/")
-    assert [Path(blob.name).name for blob in landed if "transactions.csv" not in blob.name] == ["other.csv"]
+    assert [Path(blob.name).name for blob in landed] == ["other.csv"]
     (blob,) = deployment.gcs.list_blobs(deployment.bucket, prefix=f"{deployment.feed().path}/")
     table = pyarrow.parquet.read_table(io.BytesIO(blob.download_as_bytes()))
     in_postgres = deployment.rows(SINKS[-1], "person.csv")
     assert sorted(tuple(row[name] for name in FIELDS[:3]) for row in table.to_pylist()) == sorted(
         row[:3] for row in in_postgres
     )
-    assert (len(in_postgres), blob.metadata["rows"], blob.metadata["erased"]) == (5, "5", "1")
+    assert (len(in_postgres), blob.metadata["rows"], blob.metadata["erased"]) == (3, "3", "1")
+    # The run's staged rows had the person, so nobody can load them again.
+    again = deployment.materialize("person.csv", select="postgres_transactions", raise_on_error=False)
+    assert re.search(r"The staged rows at gs://.* are gone: .* Materialize hashed_transactions again", failure(again))
+
+
+def test_erasure_while_a_file_is_validated(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rejected rows that are stored after an erasure looked into the quarantine are removed, and the run says so."""
+    store = Quarantine.store
+
+    def stored_late(self: Quarantine, *arguments: Any, **options: Any) -> str | None:
+        assert erase(monkeypatch) == 0
+        return store(self, *arguments, **options)
+
+    monkeypatch.setattr(Quarantine, "store", stored_late)
+    deployment.land("a.csv", make_file(*lines_of()))
+
+    result = deployment.materialize("a.csv", raise_on_error=False, select="+validated_transactions")
+
+    assert re.search(r"Somebody was erased while a.csv@\d+ was validated. Materialize it again.", failure(result))
+    assert deployment.quarantined("a.csv") == []

@@ -14,7 +14,7 @@ from txn_assets.feeds.refund import Refund
 from txn_assets.files.ledger import FileVersion, LoadDetails, LoadRecord, Totals
 from txn_assets.files.ledger_columns import CHANGE_COLUMNS
 from txn_assets.rows import hashed_rows
-from txn_assets.stores import bigquery_plan, bigquery_sql, gcs, postgres_catalog, postgres_sql
+from txn_assets.stores import bigquery_erasure, bigquery_plan, bigquery_sql, gcs, postgres_catalog, postgres_sql
 from txn_assets.stores.landed_names import object_name
 from txn_assets.stores.ledger_columns import ledger_columns
 from txn_assets.stores.partition_keys import key_bounds
@@ -235,9 +235,11 @@ class TestBigQueryStatements:
             bigquery_sql.rows_query(self.TABLES),
             bigquery_sql.begin_ledger_statement(self.TABLES),
             *bigquery_sql.replace_script(self.TABLES, "_load", {}, compares=True).split(";\n"),
+            bigquery_erasure.find_query(self.TABLES, "transaction_id"),
+            *bigquery_erasure.erase_script(self.TABLES, "transaction_id", {}).split(";\n"),
         ]
         reading = [sql for sql in statements if f"FROM {self.TABLES.data}" in sql]
-        assert len(reading) >= 4
+        assert len(reading) >= 8
         for sql in reading:
             assert sql.count(f"FROM {self.TABLES.data}") == sql.count("(`date` BETWEEN ")
         assert not [sql for sql in statements if self.TABLES.data in sql and sql not in reading and "INSERT" not in sql]
