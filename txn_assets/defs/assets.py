@@ -209,8 +209,7 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
         **speed(report.records, seconds),
     }
     context.add_asset_metadata(metadata, partition_key=version.name)
-    counts = {"valid": report.valid, "rejected": report.rejected}
-    counts |= {"erased": report.erased} if report.erased else {}
+    counts = {"valid": report.valid, "rejected": report.rejected} | ({"erased": report.erased} if report.erased else {})
     log.emit(processed(stage, version.name, report.records, seconds, **counts))
     if report.records and not report.valid:
         where = f"{report.rejected} rejected rows with their reasons are in {place}." if place else "All are erased."
@@ -220,8 +219,7 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
         raise _refusal(services, version, message, metadata)
     if not report.records:
         _refuse_to_empty(services, version)
-    known = run_files.erasure_requests.last
-    return ValidatedFile(version, services.feed.rules_id, report, started_at, seconds, known)
+    return ValidatedFile(version, services.feed.rules_id, report, started_at, seconds, run_files.erasure_requests.last)
 
 
 def _quarantine(services: Services, version: FileVersion, report: ValidationReport) -> str | None:
