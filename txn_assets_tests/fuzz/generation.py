@@ -11,9 +11,6 @@ from txn_assets_tests.fuzz.corpus import Form, forms
 from txn_assets_tests.fuzz.mutations import TOKENS, compressed, mutated
 from txn_assets_tests.unit.rows import hostile_csv
 
-ROUND = 100
-"""Number of inputs in a round; hypothesis makes up every second round."""
-
 
 class Input(NamedTuple):
     """A file, and the form in which it is sent."""
@@ -22,28 +19,29 @@ class Input(NamedTuple):
     data: bytes
 
 
-def inputs(start: int) -> Iterator[Input]:
-    """Yield inputs without end; the same seed `start` gives the same."""
+def inputs(start: int, *, in_a_row: int = 100) -> Iterator[Input]:
+    """Yield inputs without end, `in_a_row` of each form at a time; the same seed `start` gives the same."""
     draw = random.Random(start)
     while True:
         name = draw.choice(list(forms()))
         form = forms()[name]
-        made_up = _made_up(form, draw.getrandbits(32)) if draw.random() < 0.5 else _damaged(form, draw)
-        yield from (Input(name, data) for data in made_up)
+        is_made_up = draw.random() < 0.5
+        found = _made_up(form, draw.getrandbits(32), in_a_row) if is_made_up else _damaged(form, draw, in_a_row)
+        yield from (Input(name, data) for data in found)
 
 
-def _damaged(form: Form, draw: random.Random) -> Iterator[bytes]:
+def _damaged(form: Form, draw: random.Random, count: int) -> Iterator[bytes]:
     everything = [file for other in forms().values() for file in other.files]
-    for _ in range(ROUND):
+    for _ in range(count):
         yield compressed(mutated(draw.choice(form.files), everything, draw), draw)
 
 
-def _made_up(form: Form, start: int) -> list[bytes]:
+def _made_up(form: Form, start: int, count: int) -> list[bytes]:
     found: list[bytes] = []
 
     @seed(start)
     @settings(
-        max_examples=ROUND,
+        max_examples=count,
         database=None,
         deadline=None,
         phases=[Phase.generate],

@@ -83,6 +83,8 @@ class Watched:
             self._process = context.Process(target=_work, args=(theirs, self._examine), daemon=True)
             self._process.start()
             theirs.close()
+            # The start takes seconds, and does not count for the first input.
+            self._connection.recv()
         return self._connection
 
 
@@ -93,6 +95,7 @@ def _work(connection: Connection, examine: Examine) -> None:
     # One folder for all inputs, so that DuckDB's database is created once.
     folder = home / "input"
     tempfile.tempdir = str(folder)
+    connection.send("ready")
     try:
         while True:
             form, data = connection.recv()
