@@ -16,6 +16,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from txn_assets.cli import main
@@ -229,9 +230,21 @@ def test_run_that_hashed_before_the_request(deployment: Deployment, tmp_path: Pa
             assert store.retry_transient(partial(store.load, [clean], "run")) == {NAMES[2]: Action.LOAD}
 
 
+def tick(deployment: Deployment) -> dg.RunRequest | dg.SkipReason:
+    """Evaluate the daily schedule."""
+    definitions = build(deployment.config)
+    schedule = definitions.resolve_schedule_def("daily_erasure")
+    resources = {name: (definitions.resources or {})[name] for name in schedule.required_resource_keys}
+    with dg.build_schedule_context(resources=resources) as context:
+        found = schedule(context)
+    assert isinstance(found, dg.RunRequest | dg.SkipReason)
+    return found
+
+
 def test_requests_at_the_same_time(deployment: Deployment, tmp_path: Path) -> None:
-    """Of requests that are written at the same time none is lost; the same person has one."""
+    """Of requests that are written at the same time none is lost; the same person has one. Then the daily job runs."""
     feed = deployment.feed()
+    assert isinstance(tick(deployment), dg.SkipReason)
 
     def ask(number: int) -> str:
         with Loader.open(deployment, tmp_path) as loader:
@@ -242,6 +255,7 @@ def test_requests_at_the_same_time(deployment: Deployment, tmp_path: Path) -> No
 
     assert sorted(set(ids)) == ["transactions-1", "transactions-2", "transactions-3"]
     assert ids[::2] == ids[1::2]
+    assert isinstance(tick(deployment), dg.RunRequest)
 
 
 @pytest.fixture
