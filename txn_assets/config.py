@@ -115,6 +115,21 @@ class PipelineConfig(Section):
         _refuse_shared(tables)
         return self
 
+    @model_validator(mode="after")
+    def _expected_files_are_seen(self) -> Self:
+        """Refuse a retention in which files leave the landing zone before the check `file_expected` counts them."""
+        expected = {"orchestration.expected": self.orchestration.expected}
+        expected |= {f"feeds.{name}.expected": one.expected for name, one in self.feeds.items()}
+        for key, one in expected.items():
+            days = one.days if one else 0
+            if self.retention.landing_days is not None and self.retention.landing_days < days:
+                message = (
+                    f"retention.landing_days is {self.retention.landing_days}, but {key} looks for files of the last "
+                    f"{days} days: set it to {days} or more"
+                )
+                raise ValueError(message)
+        return self
+
     @property
     def max_upload_bytes(self) -> int:
         """Maximum size of an uploaded file. A larger one than the limits allow would be refused once it has landed."""

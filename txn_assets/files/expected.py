@@ -4,6 +4,7 @@ The landing-zone sensor and the check `file_expected` in `defs/` count the files
 """
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -76,6 +77,12 @@ class Expected(BaseModel):
     def period(self) -> dt.timedelta:
         """`every` as a duration."""
         return dt.timedelta(**{_UNITS[self.every[-1]]: int(self.every[:-1])})
+
+    @property
+    def days(self) -> int:
+        """How many days ago a window may begin: with a deadline, up to two days, one of which may have 25 hours."""
+        longest = self.period if self.by is None else 2 * self.period + dt.timedelta(hours=1)
+        return math.ceil(longest / dt.timedelta(days=1))
 
     def window(self, now: dt.datetime) -> Window:
         """Return the window that `now` is judged by: up to `now`, or from the last deadline but one to the last."""

@@ -273,6 +273,20 @@ class TestKeys:
         message = refusal(write(changed(retention__archive_bucket=own)))
         assert "retention.archive_bucket is the bucket of the landing zone" in message
 
+    @pytest.mark.parametrize(
+        ("expected", "days"), [({"every": "7d"}, 7), ({"every": "36h"}, 2), ({"every": "1d", "by": "06:00"}, 3)]
+    )
+    def test_landing_retention_keeps_expected_files(self, write: Write, expected: dict[str, str], days: int) -> None:
+        """Files stay in the landing zone as long as the check `file_expected` looks for them."""
+
+        def with_days(landing_days: int) -> Path:
+            keys = {"retention__landing_days": landing_days, "retention__landing": "delete"}
+            return write(changed(orchestration__expected=expected, **keys))
+
+        message = refusal(with_days(days - 1))
+        assert f"orchestration.expected looks for files of the last {days} days: set it to {days} or more" in message
+        assert load_config(with_days(days))
+
     def test_address_with_a_password_is_not_repeated(self, write: Write) -> None:
         """A URL in place of a section is refused without repeating its password."""
         message = refusal(write(changed(data_warehouse__postgres="postgresql://user:hunter2@host/db")))
