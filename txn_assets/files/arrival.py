@@ -339,11 +339,11 @@ def missing_versions(landed: Iterable[FileVersion], ledgers: Ledgers) -> list[Fi
 
 
 def outdated_versions(
-    landed: Iterable[FileVersion], ledgers: Ledgers, *, rules_id: str | None, key_id: str
+    landed: Iterable[FileVersion], ledgers: Ledgers, *, rules_id: str, key_id: str
 ) -> list[FileVersion]:
     """Return the `landed` versions that every store holds, but at least one under other rules or another key.
 
-    The oldest come first. Without `rules_id`, any rules will do.
+    The oldest come first.
     """
     outdated = (
         version

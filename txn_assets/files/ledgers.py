@@ -30,17 +30,13 @@ class Ledgers:
         """
         return [label for label in self.versions if self._generation(label, version.name) != version.generation]
 
-    def outdated_in(self, version: FileVersion, *, rules_id: str | None, key_id: str) -> list[str]:
-        """Return the labels of the stores that hold `version` under other rules, or hashed with another key.
-
-        Without `rules_id`, any rules will do.
-        """
+    def outdated_in(self, version: FileVersion, *, rules_id: str, key_id: str) -> list[str]:
+        """Return the labels of the stores that hold `version` under other rules, or hashed with another key."""
+        current = HeldVersion(version.generation, rules_id, key_id)
         return [
             label
-            for label, versions in self.versions.items()
-            if (held := versions.get(version.name))
-            and held.generation == version.generation
-            and (held.key_id != key_id or rules_id not in (None, held.rules_id))
+            for label, held in self.versions.items()
+            if self._generation(label, version.name) == version.generation and held[version.name] != current
         ]
 
     def held(self, name: str) -> list[int]:

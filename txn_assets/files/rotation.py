@@ -6,7 +6,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from txn_assets.files.arrival import outdated_versions
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.ledgers import Ledgers
 
@@ -83,7 +82,9 @@ def find_rotation(landed: Iterable[FileVersion], ledgers: Ledgers, *, current: s
             if key_id != current:
                 old.setdefault(name, set()).add(key_id)
     live = {version.name: version for version in landed if version.name in old}
-    reloadable = outdated_versions(live.values(), ledgers, rules_id=None, key_id=current)
+    # What a store lacks is loaded anyway, and under the current key.
+    held_everywhere = (version for version in live.values() if not ledgers.missing_in(version))
+    reloadable = sorted(held_everywhere, key=lambda version: version.generation)
     again = {version.name for version in reloadable}
     return Rotation(
         current=current,
