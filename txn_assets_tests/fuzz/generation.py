@@ -1,5 +1,6 @@
 """Draw the inputs of the fuzzer from a seed: damaged good files, and files that hypothesis makes up."""
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -22,8 +23,9 @@ class Input(NamedTuple):
 def inputs(start: int, *, in_a_row: int = 100) -> Iterator[Input]:
     """Yield inputs without end, `in_a_row` of each form at a time; the same seed `start` gives the same."""
     draw = random.Random(start)
-    while True:
-        name = draw.choice(list(forms()))
+    names = list(forms())
+    # Each form in turn, in an order that changes.
+    for name in itertools.chain.from_iterable(draw.sample(names, len(names)) for _ in itertools.count()):
         form = forms()[name]
         is_made_up = draw.random() < 0.5
         found = _made_up(form, draw.getrandbits(32), in_a_row) if is_made_up else _damaged(form, draw, in_a_row)
