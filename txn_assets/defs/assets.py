@@ -219,7 +219,7 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
         raise _refusal(services, version, message, metadata)
     if not report.records:
         _refuse_to_empty(services, version)
-    return ValidatedFile(version, services.feed.rules_id, report, started_at, seconds, run_files.erasure_requests.last)
+    return ValidatedFile(version, services.feed.rules_id, report, started_at, seconds)
 
 
 def _quarantine(services: Services, version: FileVersion, report: ValidationReport) -> str | None:

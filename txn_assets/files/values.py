@@ -30,7 +30,6 @@ class ValidatedFile:
 
     Attributes:
         started_at, seconds: when the validation began and how long it took; None if an earlier release validated it.
-        erasures: the number of the newest erasure request that was known.
     """
 
     version: FileVersion
@@ -38,7 +37,6 @@ class ValidatedFile:
     report: ValidationReport
     started_at: dt.datetime | None = None
     seconds: float = 0.0
-    erasures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,7 @@ class HashedFile:
     `lake_fingerprint` is the fingerprint of the rows without source_row, as in the lake; see `hashed_rows.totals`.
     `uri` is empty until the file is stored, and so is `rejects_uri`, the address of why rows were rejected, which stays
     empty if none was. `details` is what is known before the load; None if an earlier release
-    validated the file. `erasures` is the number of the newest erasure request whose person is in no row, valid or
-    rejected, because it was known then.
+    validated the file. `erasures` is the number of the newest erasure request that was known when the rows were hashed.
     """
 
     version: FileVersion

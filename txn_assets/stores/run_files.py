@@ -251,7 +251,7 @@ class RunFiles:
             lake_fingerprint=lake_fingerprint,
             malformed_digests=malformed_digests,
             details=_details(file, rows=totals.rows, hash_seconds=time.monotonic() - started),
-            erasures=min(file.erasures, self.erasure_requests.last),
+            erasures=self.erasure_requests.last,
         )
 
     def hashed_rows(self, file: HashedFile) -> Path:

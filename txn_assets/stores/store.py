@@ -127,26 +127,23 @@ class Store(ABC):
         return replace(file, totals=hashed_rows.inexact_totals(self.run_files.hashed_rows(file), self.contract))
 
     def refuse_erased(self, files: Iterable[HashedFile]) -> int:
-        """Refuse files that may have rows of a person whose erasure was requested after the file was hashed.
+        """Refuse files with rows of a person whose erasure was requested after the file was hashed.
 
         Return the number of the newest request. The first look takes the requests that the run has read before, and
         later ones, with a reason to look again, ask the bucket.
 
         Raises:
-            StoreError: a file may have such rows; the message does not say whose.
+            StoreError: a file has such rows; the message does not say whose.
             StoreUnavailableError: the bucket with the requests does not respond.
         """
         requests = self._erasure_requests() if self._has_looked else self.run_files.erasure_requests
         self._has_looked = True
         for file in files:
-            if file.erasures >= requests.last:
-                continue
-            digests = requests.digests(file.key_id)
-            # Of the rejected rows nobody knows whose they are: the quarantine may have got them after it was searched.
-            if file.rejected or hashed_rows.count_rows(self.run_files.hashed_rows(file), digests):
+            digests = requests.digests(file.key_id) if file.erasures < requests.last else {}
+            if digests and hashed_rows.count_rows(self.run_files.hashed_rows(file), digests):
                 message = (
-                    f"{file.version} was hashed before an erasure request, and may have rows of that person: load it "
-                    f"again from validated_{self.run_files.feed.name} on, which leaves them out."
+                    f"{file.version} was hashed before an erasure request, and has rows of that person: materialize "
+                    f"hashed_{self.run_files.feed.name} again, which leaves them out."
                 )
                 raise StoreError(message)
         return requests.last

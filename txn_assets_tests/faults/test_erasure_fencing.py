@@ -15,7 +15,7 @@ from txn_assets_tests.deployment import SINKS, Deployment
 from txn_assets_tests.faults.bench import Content, difference, digest, make_load, turn_into
 
 PERSON = digest("T7")
-REFUSED = "was hashed before an erasure request, and may have rows of that person"
+REFUSED = "was hashed before an erasure request, and has rows of that person"
 
 
 def request_erasure(store: Store) -> ErasureRequest:
