@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from txn_assets_tests.leaks import plants as files
+from txn_assets_tests.leaks.builds import LEAKS, build
 from txn_assets_tests.leaks.inside import search_stores
-from txn_assets_tests.leaks.leaking_build import LEAKS, leaking_build
 from txn_assets_tests.leaks.plants import Plants
 from txn_assets_tests.leaks.scenarios import SCENARIOS, landing_folders, with_a_defect
 from txn_assets_tests.leaks.search import Hit, Search
@@ -30,11 +30,10 @@ def main() -> int:
     arguments = parser.parse_args()
     top = Path(tempfile.mkdtemp(prefix="txn-leaks-"))
     try:
-        search, plants = look(World(top / "world"), SCENARIOS)
+        search, plants = look(World(top / "world", code=build(top / "platform")), SCENARIOS)
         report("the platform", search, plants)
-        of_build, planted = look(
-            World(top / "leaking", code=leaking_build(top / "build")), (of_one_file, with_a_defect)
-        )
+        leaking = World(top / "leaking", code=build(top / "leaking-build", LEAKS))
+        of_build, planted = look(leaking, (of_one_file, with_a_defect))
         report("a build that leaks on purpose", of_build, planted, shown=len(LEAKS))
         missed = [leak for leak in LEAKS if not any(leak.place in hit.place for hit in of_build.hits)]
         sys.stdout.writelines(f"  not found: the leak in {leak.file}\n" for leak in missed)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from txn_assets.environment import project_root
+from txn_assets.environment import project_root, servers_environment
 from txn_assets_tests.deployment import make_config
 from txn_assets_tests.leaks.defect import Swapped
 
@@ -27,11 +27,11 @@ class World:
 
     Attributes:
         sent: the files that people send; not searched.
-        code: a package to run instead of the installed one; None for that.
+        code: the folder with the package to run.
     """
 
     top: Path
-    code: Path | None = None
+    code: Path
     _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False)
 
     def __post_init__(self) -> None:
@@ -78,22 +78,17 @@ class World:
     def environment(self) -> dict[str, str]:
         """The environment of a command."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TXN_", "DAGSTER_"))}
-        code = [self.code] if self.code else []
-        servers = {name: os.environ[name] for name in ("TXN_SERVERS_VENV",) if name in os.environ}
-        return (
-            kept
-            | servers
-            | {
-                # The row model of the feed `swapped` is among the tests.
-                "PYTHONPATH": os.pathsep.join(map(str, [*code, project_root()])),
-                "TXN_HOME": str(self.home),
-                "TXN_TARGET": "local",
-                "TXN_CONFIG": str(self.config),
-                "DAGSTER_DISABLE_TELEMETRY": "yes",
-                "TMPDIR": str(self.temporary),
-                "HOME": str(self.user),
-            }
-        )
+        return kept | {
+            # The row model of the feed `swapped` is among the tests.
+            "PYTHONPATH": os.pathsep.join(map(str, (self.code, project_root()))),
+            "TXN_HOME": str(self.home),
+            "TXN_TARGET": "local",
+            "TXN_SERVERS_VENV": str(servers_environment()),
+            "TXN_CONFIG": str(self.config),
+            "DAGSTER_DISABLE_TELEMETRY": "yes",
+            "TMPDIR": str(self.temporary),
+            "HOME": str(self.user),
+        }
 
     def send(self, name: str, content: bytes) -> Path:
         """Write a file that somebody sends."""
@@ -149,7 +144,9 @@ class World:
 
     def down(self) -> None:
         """Stop the local servers."""
-        subprocess.run([sys.executable, "-m", "txn_assets.local", "down"], env=self.environment, check=False)
+        subprocess.run(
+            [sys.executable, "-m", "txn_assets.local", "down"], cwd=self.empty, env=self.environment, check=False
+        )
 
 
 def wait_for(what: str, condition: Callable[[], bool], *, seconds: float) -> None:

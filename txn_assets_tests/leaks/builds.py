@@ -1,6 +1,7 @@
-"""A copy of the package that leaks on purpose, to prove that leaks are found."""
+"""Copies of the package: as it is, so that it may be edited meanwhile, and one that leaks on purpose."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +30,12 @@ LEAKS = (
 )
 
 
-def leaking_build(folder: Path) -> Path:
-    """Return `folder` with a copy of the package that leaks."""
+def build(folder: Path, leaks: Iterable[Leak] = ()) -> Path:
+    """Return `folder` with a copy of the package that has `leaks`."""
     shutil.copytree(project_root() / "txn_assets", folder / "txn_assets", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("data", "workspace.yaml", "pyproject.toml"):
         (folder / name).symlink_to(project_root() / name)
-    for leak in LEAKS:
+    for leak in leaks:
         path = folder / "txn_assets" / leak.file
         text = path.read_text()
         if leak.before not in text:

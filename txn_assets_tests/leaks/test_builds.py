@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from txn_assets_tests.leaks import plants as files
-from txn_assets_tests.leaks.leaking_build import leaking_build
+from txn_assets_tests.leaks.builds import LEAKS, build
 from txn_assets_tests.leaks.plants import Plants
 from txn_assets_tests.leaks.search import Search
 from txn_assets_tests.leaks.world import World
@@ -24,5 +24,5 @@ def hits_of(world: World) -> int:
 
 def test_leaking_build_is_caught(tmp_path: Path) -> None:
     """The id is found if the line that hides it is changed, and else is not."""
-    assert hits_of(World(tmp_path / "platform")) == 0
-    assert hits_of(World(tmp_path / "leaking", code=leaking_build(tmp_path / "build"))) == 1
+    assert hits_of(World(tmp_path / "platform", code=build(tmp_path / "as it is"))) == 0
+    assert hits_of(World(tmp_path / "leaking", code=build(tmp_path / "build", LEAKS))) == 1
