@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from txn_assets.commands import Commands
 from txn_assets.commands.options import as_json, positive, read_value
 from txn_assets.errors import UserError
+from txn_assets.files.shown import printable
 
 if TYPE_CHECKING:
     from txn_assets.files.rotation import Rotation
@@ -123,11 +124,11 @@ def _text(of_feed: "FeedKeys", previous: str | None) -> str:
                 role = f" ({roles[key_id]})" if key_id in roles else ""
                 lines.append(f"  {label:<12}{key_id + role:<24}{use.files:>10,}{use.rows:>16,}")
     lines.append(f"  {rotation.sentence() or 'Every file is hashed with the current key.'}")
-    files = [f"    {name}  {', '.join(keys)}" for name, keys in rotation.keys.items()]
+    files = [f"    {printable(name)}  {', '.join(keys)}" for name, keys in rotation.keys.items()]
     lines += _first(files)
     if of_feed.quarantined:
         lines.append("  Rejected rows under another key, until the file is tried again or they are deleted:")
-        lines += _first([f"    {address}  {key_id}" for address, key_id in of_feed.quarantined.items()])
+        lines += _first([f"    {printable(address)}  {key_id}" for address, key_id in of_feed.quarantined.items()])
     return "\n".join(lines) + "\n\n"
 
 
