@@ -10,8 +10,7 @@ fail the run at the end.
 import datetime as dt
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -30,30 +29,26 @@ from txn_assets.defs.catalog import (
     same_columns,
     store_metadata,
 )
+from txn_assets.defs.each_file import each_file, failures_of, file_refusal, stage_of
 from txn_assets.defs.events import StageLog, pinned, processed, rejections
-from txn_assets.defs.failures import explained, without_values
+from txn_assets.defs.failures import without_values
 from txn_assets.defs.file_metadata import object_link, overview, rejects, speed
 from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.names import asset_key, prefixed
 from txn_assets.defs.partitions import landed_files_of, partitions_name
-from txn_assets.environment import ConfigError
-from txn_assets.errors import RowModelError
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.shown import disguised, listed, printable, shown_name, unshowable
 from txn_assets.files.values import (
-    FailedFile,
     HashedFile,
     HashedFiles,
     RawFile,
     RawFiles,
     ValidatedFile,
     ValidatedFiles,
-    list_failures,
 )
-from txn_assets.rows.reader.header import UnreadableFileError
-from txn_assets.stores.errors import LandedFileError, StoreError, UnusableFileError
+from txn_assets.stores.errors import LandedFileError, StoreError
 from txn_assets.stores.landed_names import too_long
 from txn_assets.stores.registry import STORES, StoreEntry
 from txn_assets.stores.services import AllServices, Services
@@ -126,7 +121,7 @@ def _make_raw_csv(feed: Feed, config: PipelineConfig, landing_zone: dg.AssetSpec
         """A landed CSV file with a checked header, pinned to the generation that this run loads."""
         own = services.of(feed)
         names = {name: name for name in context.partition_keys}
-        files, failed = _each(context, own, names, partial(_pin, context, own))
+        files, failed = each_file(context, own, names, partial(_pin, context, own))
         context.instance.add_dynamic_partitions(partitions_name(feed), [file.version.name for file in files])
         return RawFiles(files, failed)
 
@@ -147,7 +142,7 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
     if disguised(name):
         message = f"Letters of the name {name} only look like others: {shown_name(name)}. Check who sent it."
         context.log.warning(message)
-    with _failures_of(version, services):
+    with failures_of(version, services):
         columns = services.run_files.read_header(version)
     metadata = {
         "generation": str(version.generation),
@@ -157,7 +152,7 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
     }
     seconds = time.monotonic() - started
     context.add_asset_metadata(metadata | {"seconds": round(seconds, 3)}, partition_key=name)
-    log.emit(pinned(_stage(context), version, seconds))
+    log.emit(pinned(stage_of(context), version, seconds))
     return RawFile(version)
 
 
@@ -178,15 +173,15 @@ def _make_validated(feed: Feed, raw_csv: dg.AssetsDefinition) -> dg.AssetsDefini
     ) -> ValidatedFiles:
         """The valid rows of the file; the rejected rows go to the quarantine with their reasons."""
         own = services.of(feed)
-        return ValidatedFiles(*_each(context, own, raw.by_name, partial(_validate, context, own), raw.failed))
+        return ValidatedFiles(*each_file(context, own, raw.by_name, partial(_validate, context, own), raw.failed))
 
     return validated
 
 
 def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFile, log: StageLog) -> ValidatedFile:
     started, started_at = time.monotonic(), dt.datetime.now(dt.UTC)
-    run_files, version, stage = services.run_files, file.version, _stage(context)
-    with log.following(stage, version.name, size=version.size), _failures_of(version, services):
+    run_files, version, stage = services.run_files, file.version, stage_of(context)
+    with log.following(stage, version.name, size=version.size), failures_of(version, services):
         report = run_files.validate_file(version)
         rejected = run_files.folder(version).rejected
         place = _quarantine(services, version, report)
@@ -216,7 +211,7 @@ def _validate(context: dg.AssetExecutionContext, services: Services, file: RawFi
         message = (
             f"No valid {services.feed.name} in {version.name}. {where} The stores keep what they had{report.hint()}."
         )
-        raise _refusal(services, version, message, metadata)
+        raise file_refusal(services, version, message, metadata)
     if not report.records:
         _refuse_to_empty(services, version)
     return ValidatedFile(version, services.feed.rules_id, report, started_at, seconds)
@@ -255,7 +250,7 @@ def _refuse_to_empty(services: Services, version: FileVersion) -> None:
             f"{name} has a header and no rows, but an earlier version had rows, which are in {', '.join(holders)}. "
             "The stores keep what they had. Land the complete file under the same name."
         )
-        raise _refusal(services, version, message)
+        raise file_refusal(services, version, message)
 
 
 def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinition:
@@ -274,7 +269,7 @@ def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinit
     ) -> HashedFiles:
         """The valid rows with PII hashed: the input of every sink, and the first value without clear-text PII."""
         own = services.of(feed)
-        return HashedFiles(*_each(context, own, valid.by_name, partial(_hash, context, own), valid.failed))
+        return HashedFiles(*each_file(context, own, valid.by_name, partial(_hash, context, own), valid.failed))
 
     return hashed
 
@@ -282,10 +277,10 @@ def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinit
 def _hash(context: dg.AssetExecutionContext, services: Services, file: ValidatedFile, log: StageLog) -> HashedFile:
     started = time.monotonic()
     if refusal := file.report.over_limit(services.feed.max_invalid_ratio, services.feed.key("max_invalid_ratio")):
-        raise _refusal(services, file.version, f"{file.version.name}: {refusal}")
+        raise file_refusal(services, file.version, f"{file.version.name}: {refusal}")
     with (
-        log.following(_stage(context), file.version.name, rows=file.report.valid),
-        _failures_of(file.version, services),
+        log.following(stage_of(context), file.version.name, rows=file.report.valid),
+        failures_of(file.version, services),
     ):
         hashed = services.run_files.hash_file(file)
     totals = hashed.totals
@@ -305,7 +300,7 @@ def _hash(context: dg.AssetExecutionContext, services: Services, file: Validated
         partition_key=file.version.name,
     )
     counts = {"erased": hashed.erased} if hashed.erased else {}
-    log.emit(processed(_stage(context), file.version.name, totals.rows, seconds, **counts))
+    log.emit(processed(stage_of(context), file.version.name, totals.rows, seconds, **counts))
     return hashed
 
 
@@ -336,84 +331,3 @@ def _make_sink(
         return rows
 
     return sink
-
-
-def _each[ItemT, FileT](
-    context: dg.AssetExecutionContext,
-    services: Services,
-    items: Mapping[str, ItemT],
-    work: Callable[[ItemT, StageLog], FileT],
-    failed: tuple[FailedFile, ...] = (),
-) -> tuple[tuple[FileT, ...], tuple[FailedFile, ...]]:
-    """Apply `work` to each of `items`, keyed by file name; return the results and all failed files of the batch.
-
-    Raises:
-        Failure: no file is left.
-        ConfigError: the configuration is wrong, so every file would fail.
-    """
-    started = time.monotonic()
-    log = StageLog(context.log, context.run.run_id, files=len(items) + len(failed))
-    done = []
-    names = list(items)
-    for place, name in enumerate(names):
-        try:
-            done.append(work(items[name], log))
-        except ConfigError:
-            raise
-        except Exception as error:
-            # Any other error concerns one file. Raising it would keep the rest of the batch from loading, now and in
-            # the next nightly run, which has the same batch.
-            if isinstance(error, dg.Failure) and len(items) == 1 and not failed:
-                raise
-            of_storage = services.landing.is_out_of_reach(error)
-            why = _why(context, error, of_storage=of_storage)
-            # The client has already waited for the storage, and each remaining file would wait just as long.
-            for one in (FailedFile(each, why) for each in (names[place:] if of_storage else [name])):
-                context.log.error(str(one))  # noqa: TRY400 - a traceback would quote the error, see _why
-                failed += (one,)
-            if of_storage:
-                break
-    if not done:
-        raise dg.Failure(list_failures(failed), allow_retries=False)
-    log.done(len(done), time.monotonic() - started)
-    return tuple(done), failed
-
-
-def _why(context: dg.AssetExecutionContext, error: Exception, *, of_storage: bool) -> str:
-    """Return the message for `error`; leave out the text of unexpected errors, because it may quote row values."""
-    if isinstance(error, dg.Failure):
-        return error.description or ""
-    remedy = " Load it again when the storage answers." if of_storage else ""
-    return f"{_stage(context)} failed with {explained(error)}.{remedy}"
-
-
-@contextmanager
-def _failures_of(version: FileVersion, services: Services) -> Iterator[None]:
-    """Turn the errors of a file into a step failure. Allow retries only if the file could not be read."""
-    try:
-        yield
-    except UnreadableFileError as error:
-        raise _refusal(services, version, f"{version.name} is not {services.feed.file}: {error}.") from error
-    except UnusableFileError as error:
-        raise _refusal(services, version, str(error)) from error
-    except RowModelError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
-    except LandedFileError as error:
-        raise dg.Failure(str(error)) from error
-
-
-def _refusal(
-    services: Services, version: FileVersion, message: str, metadata: Mapping[str, Any] | None = None
-) -> dg.Failure:
-    """Return the step failure for a file that cannot be loaded as it is, after noting the reason in the quarantine.
-
-    The status of a file shows the note; see docs/upload.md.
-    """
-    if problem := services.quarantine.refuse(version, message):
-        dg.get_dagster_logger().warning(f"The status of {version} does not say why it was refused: {problem}")
-    return dg.Failure(message, metadata=metadata, allow_retries=False)
-
-
-def _stage(context: dg.AssetExecutionContext) -> str:
-    """Return the name of the asset in events and messages."""
-    return str(context.asset_key.to_python_identifier())

@@ -177,6 +177,7 @@ def test_erased_for_good(
     code, text = txn(capsys, "erase verify")
     assert (code, text) == (1, "transactions-1  rows left: PostgreSQL 9\n")
     run(deployment, "erase")
+    assert txn(capsys, "erase verify")[0] == 0
     assert txn(capsys, "erase finish") == (0, "Every erasure request is finished.\n")
 
     # A rotation, and loads after it, when the first key is gone.
