@@ -22,6 +22,9 @@ from txn_assets.stores.landed_names import MAX_OBJECT_NAME_BYTES
 READ_CHUNK_BYTES = 16 << 20
 """Bytes of a landed object to read per request, which is also the most to read again after a lost connection."""
 
+KEPT = ("content_type", "content_encoding", "content_disposition", "content_language", "cache_control", "metadata")
+"""What describes a landed object besides its name, and stays with it when it is copied or written again."""
+
 
 @dataclass
 class LandingZone:

@@ -18,7 +18,7 @@ from txn_assets.stores import google_errors
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import LandedFileError, StoreError
 from txn_assets.stores.landed_names import archived_name, archived_version
-from txn_assets.stores.landing import LandingZone
+from txn_assets.stores.landing import KEPT, LandingZone
 
 
 @dataclass
@@ -74,8 +74,6 @@ class LandingArchive:
             StoreError: the archive has something else under its name.
         """
         target = self._blob(version)
-        target.content_type, target.content_encoding = source.content_type, source.content_encoding
-        target.metadata = source.metadata
         is_new = True
         try:
             rewrite(source, target, source_generation=version.generation)
@@ -105,8 +103,6 @@ class LandingArchive:
         target = self.clients.storage.bucket(landing.bucket).blob(f"{landing.prefix}/{version.name}")
         try:
             source.reload()
-            target.content_type, target.content_encoding = source.content_type, source.content_encoding
-            target.metadata = source.metadata
             rewrite(source, target)
         except NotFound as error:
             raise StoreError(google_errors.explain(error, self.address(version))) from error
@@ -121,11 +117,14 @@ class LandingArchive:
 
 
 def rewrite(source: storage.Blob, target: storage.Blob, *, source_generation: int | None = None) -> None:
-    """Copy an object within Cloud Storage, if there is none under the name of `target` yet.
+    """Copy an object within Cloud Storage with what describes it, if there is none under the name of `target` yet.
 
     A copy to another location or storage class takes several requests, each with the token of the one before:
     https://cloud.google.com/storage/docs/json_api/v1/objects/rewrite. The object appears with the last one.
     """
+    for attribute in KEPT:
+        if (value := getattr(source, attribute)) is not None:
+            setattr(target, attribute, value)
     token = None
     while True:
         token, _, _ = target.rewrite(

@@ -19,13 +19,10 @@ from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.rewriting import Survey
 from txn_assets.stores.errors import LandedFileError, StoreError, StoreUnavailableError
 from txn_assets.stores.gcs_erasure import ATTEMPTS, drop_old_version
-from txn_assets.stores.landing import LandingZone
+from txn_assets.stores.landing import KEPT, LandingZone
 from txn_assets.stores.run_files import RunFiles
 
 LOGGER = logging.getLogger("txn_assets")
-
-_KEPT = ("content_type", "content_encoding", "content_disposition", "content_language", "cache_control", "metadata")
-"""What an object keeps that is written again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +143,7 @@ class LandedFiles:
         try:
             self._write(source, target, before, erased)
             written = self._bucket.blob(blob.name)
-            for attribute in _KEPT:
+            for attribute in KEPT:
                 setattr(written, attribute, getattr(blob, attribute))
             written.upload_from_filename(
                 str(target),

@@ -77,7 +77,10 @@ def _txn(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, str]:
 def test_archive(deployment: Deployment, archive: storage.Bucket, capsys: pytest.CaptureFixture[str]) -> None:
     """Old objects that every store has move to the archive, and everybody knows how to get them back."""
     content = make_file(make_row())
-    old = deployment.land("old.csv", content)
+    source = deployment.bucket.blob(f"{LANDING}/old.csv")
+    source.metadata = {"sender": "us"}
+    source.upload_from_string(content, content_type="text/csv")
+    old = int(source.generation)
     interrupted = deployment.land("interrupted.csv", content)
     others = ("young.csv", "overwritten.csv", "lost.csv", "loading.csv")
     for name in others:
@@ -101,7 +104,7 @@ def test_archive(deployment: Deployment, archive: storage.Bucket, capsys: pytest
     assert archived == {f"{LANDING}/old.csv@{old}": content, f"{LANDING}/interrupted.csv@{interrupted}": content}
     blob = archive.get_blob(f"{LANDING}/old.csv@{old}")
     assert blob is not None
-    assert blob.content_type == "text/csv"
+    assert (blob.content_type, blob.metadata) == ("text/csv", {"sender": "us"})
     place = f"gs://{archive.name}/{LANDING}/old.csv@{old}"
     observed = {
         event.partition: event.asset_observation_data.asset_observation.metadata["archived_to"].value
