@@ -62,7 +62,7 @@ def run(deployment: Deployment, home: Path, arguments: argparse.Namespace) -> It
     if only in (None, "kills"):
         yield from kills(deployment, home, draw, full=full)
     if only in (None, "erasures"):
-        yield erasures.kill_erasures(deployment, draw, tries=30 if full else 2)
+        yield erasures.kill_erasures(deployment, draw, tries=30 if full else 3)
         yield erasures.kill_erasures_during_loads(deployment, draw, tries=15 if full else 1)
     if only in (None, "uploads"):
         deployment.configure(uploads.SETTINGS)

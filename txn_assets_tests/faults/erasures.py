@@ -3,6 +3,7 @@
 Each try erases another person of one file, so the stores are never loaded again in between. See docs/reliability.md.
 """
 
+import os
 import random
 import subprocess
 import sys
@@ -123,7 +124,8 @@ def _erased_before(persons: Persons) -> set[int]:
 def _kill_one(
     persons: Persons, person: int, instant: float, tally: Tally, load: "subprocess.Popen[bytes] | None" = None
 ) -> None:
-    with _erasing(person):
+    with _erasing(person) as process:
+        _wait_for_request(process)
         time.sleep(instant)
     persons.erased.add(person)
     notes = []
@@ -149,12 +151,19 @@ def _kill_one(
 
 
 def _measured(persons: Persons, person: int) -> float:
-    """Erase `person` and return how long it took."""
-    began = time.monotonic()
+    """Erase `person` and return how long it took after the request was written."""
     with _erasing(person) as process:
+        _wait_for_request(process)
+        began = time.monotonic()
         assert process.wait(HUNG_SECONDS) == 0, "the erasure that nobody disturbs fails"
     persons.erased.add(person)
     return time.monotonic() - began
+
+
+def _wait_for_request(process: "subprocess.Popen[bytes]") -> None:
+    """Wait until `txn erase` says that the request is written: before that there is nothing to finish."""
+    assert process.stdout is not None
+    process.stdout.readline()
 
 
 @contextmanager
@@ -167,15 +176,16 @@ def _erasing(person: int) -> Iterator["subprocess.Popen[bytes]"]:
         process = subprocess.Popen(
             [txn, "erase", "--field", "transaction_id"],
             cwd=project_root(),
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
             stdin=value,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 @contextmanager
