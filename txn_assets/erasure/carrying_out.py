@@ -43,7 +43,11 @@ def carry_out(services: Services, request: ErasureRequest, *, say: Callable[[str
 
     Raises:
         StoreError: a place cannot be read or written.
+        UserError: the request was withdrawn.
     """
+    if request.is_withdrawn:
+        message = f"The erasure request {request} was withdrawn. Make a new one with `txn erase --field FIELD`."
+        raise UserError(message)
     removed = {}
     for place in places(services):
         count = removed[place.label] = place.erase(request)

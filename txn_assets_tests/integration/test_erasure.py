@@ -319,6 +319,7 @@ def test_request_that_no_key_can_find(
     assert len(deployment.rows_everywhere(NAMES[1])) == 5
     assert txn(capsys, "erase verify")[0] == 0
     assert "withdrawn" in txn(capsys, "erase list")[1]
+    assert txn(capsys, "erase finish transactions-1")[0] == 1
 
 
 REFUSED = [
