@@ -27,9 +27,8 @@ from txn_assets.environment import config_path, txn_executor, txn_home, txn_targ
 from txn_assets.errors import UserError
 from txn_assets.feeds.configured import find_feed
 from txn_assets.feeds.feed import Feed
-from txn_assets.files.arrival import KEY_TAG, SUFFIXES, is_partition_key
+from txn_assets.files.arrival import KEY_TAG, SUFFIXES, unusable
 from txn_assets.files.checksums import crc32c
-from txn_assets.files.shown import unshowable
 from txn_assets.job import execute
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
@@ -139,10 +138,10 @@ def _landed_name(file: Path, name: str | None, feed: Feed) -> str:
         message = f"{file} cannot be read: its permissions do not allow it."
         raise UsageError(message)
     name = file.name if name is None else name
-    if not name.lower().endswith(SUFFIXES) or not is_partition_key(name) or unshowable(name):
+    if not name.lower().endswith(SUFFIXES) or unusable(name):
         message = (
             f"{name!r} cannot be landed. Names end in {', '.join(SUFFIXES)}, fit on one line, do not contain "
-            "'...', and have no invisible characters."
+            "'...', have no invisible characters, and no segment '..'."
         )
         raise UsageError(message)
     if refusal := too_long(name, name_limit(feed)):

@@ -37,9 +37,10 @@ from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.names import asset_key, prefixed
 from txn_assets.defs.partitions import landed_files_of, partitions_name
 from txn_assets.feeds.feed import Feed
+from txn_assets.files.arrival import unusable
 from txn_assets.files.ledger import FileVersion
 from txn_assets.files.report import ValidationReport
-from txn_assets.files.shown import disguised, listed, printable, shown_name, unshowable
+from txn_assets.files.shown import disguised, listed, printable, shown_name
 from txn_assets.files.values import (
     HashedFile,
     HashedFiles,
@@ -133,12 +134,12 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
     landing = services.landing
     if refusal := too_long(name, landing.max_name_bytes):
         raise dg.Failure(refusal, allow_retries=False)
+    if why := unusable(name):
+        message = f"{printable(name)} is not loaded: {why}."
+        raise dg.Failure(message, allow_retries=False)
     version = landing.latest(name)
     if version is None:
         raise dg.Failure(services.not_landed(name), allow_retries=False)
-    if hidden := unshowable(name):
-        message = f"{printable(name)} is not loaded: its name has the invisible character {hidden}. Rename it."
-        raise dg.Failure(message, allow_retries=False)
     if disguised(name):
         message = f"Letters of the name {name} only look like others: {shown_name(name)}. Check who sent it."
         context.log.warning(message)

@@ -89,16 +89,19 @@ def left_alone(version: FileVersion) -> LeftAlone | None:
         return LeftAlone(version, f"a name that begins with {starts} is not finished", is_meant=True)
     if not base.lower().endswith(SUFFIXES):
         return LeftAlone(version, f"its name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    if why := _unusable(version.name):
+    if why := unusable(version.name):
         return LeftAlone(version, why)
     return None if version.size else LeftAlone(version, "it is empty")
 
 
-def _unusable(name: str) -> str:
+def unusable(name: str) -> str:
+    """Return why no file can have `name`, as a part of a sentence; '' if one can."""
     if not is_partition_key(name):
         return "Dagster does not allow a partition key with a line break or '...'"
     if hidden := unshowable(name):
         return f"its name has the invisible character {hidden}: land it under another name"
+    if ".." in name.split("/"):
+        return "its name has the segment '..', which tools that copy the bucket follow: land it under another name"
     return ""
 
 

@@ -117,6 +117,7 @@ def test_failed_check(deployment: Deployment, tmp_path: Path) -> None:
     [
         (["missing.csv"], {}, "There is no file missing.csv"),
         ([__file__], {}, "cannot be landed"),
+        (["data/transactions.csv", "--name", "a/../../b.csv"], {}, "cannot be landed"),
         ([], {"TXN_CONFIG": "nowhere.yaml"}, "Cannot read the configuration nowhere.yaml"),
         ([], {"TXN_TARGET": "aws"}, "TXN_TARGET is 'aws'"),
     ],

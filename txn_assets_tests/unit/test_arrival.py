@@ -60,6 +60,12 @@ def _requested(selection: Selection) -> list[str]:
         ("a.txt", 5, "its name does not end in .csv, .csv.gz, .tsv, .zip or .zst", False),
         ("a...b.csv", 5, "Dagster does not allow a partition key with a line break or '...'", False),
         ("a\nb.csv", 5, "Dagster does not allow a partition key with a line break or '...'", False),
+        (
+            "a/../../../etc/b.csv",
+            5,
+            "its name has the segment '..', which tools that copy the bucket follow: land it under another name",
+            False,
+        ),
         ("\u202evsc.a.csv", 5, r"its name has the invisible character \u202e: land it under another name", False),
         ("a\x1b[2Jb.csv", 5, r"its name has the invisible character \u001b: land it under another name", False),
     ],

@@ -199,6 +199,8 @@ def _near(sent: Sequence[str], names: Names) -> Mapping[str, str]:
         if not close:
             return {}
         name = loose.pop(close[0])
+        if len(name) > MAX_NAME:
+            return {}
         if name != field:
             aliases[name] = field
     return aliases
