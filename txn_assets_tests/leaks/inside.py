@@ -8,6 +8,7 @@ from google.cloud import bigquery, storage
 from psycopg import sql
 
 from txn_assets.config import load_config
+from txn_assets.local.postgres import SUPERUSER
 from txn_assets_tests.leaks.scenarios import endpoints
 from txn_assets_tests.leaks.search import Search
 from txn_assets_tests.leaks.world import World
@@ -31,16 +32,14 @@ def search_stores(world: World, search: Search) -> None:
 
 
 def _postgres(dsn: str, search: Search) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    # Dagster's database belongs to a role of its own.
+    with psycopg.connect(dsn, user=SUPERUSER, autocommit=True) as connection:
         databases = [name for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datallowconn")]
         # What is in memory goes to the files too, which are searched afterwards.
         connection.execute("CHECKPOINT")
     for database in databases:
-        with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
-            tables = connection.execute(
-                "SELECT schemaname, tablename FROM pg_tables "
-                "WHERE has_table_privilege(format('%I.%I', schemaname, tablename), 'SELECT')"
-            ).fetchall()
+        with psycopg.connect(dsn, user=SUPERUSER, dbname=database, autocommit=True) as connection:
+            tables = connection.execute("SELECT schemaname, tablename FROM pg_tables").fetchall()
             for schema, table in tables:
                 statement = sql.SQL("COPY (SELECT t::text FROM {} AS t) TO STDOUT").format(
                     sql.Identifier(schema, table)
