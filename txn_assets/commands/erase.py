@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 INCOMPLETE = 1
 """Exit code if a place still has rows of a person."""
 
+KEPT = "Landed files may have the person in clear text: erasure.landing is keep.\n"
+
 
 def add(commands: Commands) -> None:
     """Add the command."""
@@ -105,8 +107,11 @@ def _verify(given: argparse.Namespace) -> int:
         for own, request in _chosen(services, given.id):
             left = {label: count for label, count in count_left(own, request).items() if count}
             found = ", ".join(f"{label} {count:,}" for label, count in left.items())
-            sys.stdout.write(f"{request}  {f'rows left: {found}' if left else 'in no place'}\n")
+            nowhere = "in no place that is erased" if _keeps_landed(own) else "in no place"
+            sys.stdout.write(f"{request}  {f'rows left: {found}' if left else nowhere}\n")
             code = INCOMPLETE if left else code
+        if _keeps_landed(services):
+            sys.stdout.write(KEPT)
     return code
 
 
@@ -150,12 +155,16 @@ def _carry_out(services: "Services", request: "ErasureRequest") -> int:
     done = carry_out(services, request, say=_say)
     if done.is_complete:
         sys.stdout.write(f"ERASED  {request}: no place has rows of the person.\n")
-        if services.config.erasure.landing == "keep":
-            sys.stdout.write("Landed files may have the person in clear text: erasure.landing is keep.\n")
+        if _keeps_landed(services):
+            sys.stdout.write(KEPT)
         return 0
     left = ", ".join(f"{label} {count:,}" for label, count in done.left.items() if count)
     sys.stdout.write(f"OPEN  {request}: rows left: {left}. `txn erase finish {request}` goes on.\n")
     return INCOMPLETE
+
+
+def _keeps_landed(services: "Services | AllServices") -> bool:
+    return services.config.erasure.landing == "keep"
 
 
 def _say(line: str) -> None:

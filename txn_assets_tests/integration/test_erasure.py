@@ -18,6 +18,7 @@ import dagster as dg
 import pytest
 
 from txn_assets.cli import main
+from txn_assets.commands.erase import KEPT
 from txn_assets.definitions import build
 from txn_assets.defs.summary import find_failures
 from txn_assets.environment import txn_home
@@ -171,11 +172,11 @@ def test_erased_for_good(
     land(deployment, NAMES[4], version=2)
     deployment.materialize(NAMES[4])
     deployment.materialize_batch(*NAMES)
-    assert txn(capsys, "erase verify") == (0, "transactions-1  in no place\n")
+    assert txn(capsys, "erase verify") == (0, f"transactions-1  in no place that is erased\n{KEPT}")
 
     restore(deployment, tmp_path / "before.sql")
     code, text = txn(capsys, "erase verify")
-    assert (code, text) == (1, "transactions-1  rows left: PostgreSQL 9\n")
+    assert (code, text) == (1, f"transactions-1  rows left: PostgreSQL 9\n{KEPT}")
     run(deployment, "erase")
     assert txn(capsys, "erase verify")[0] == 0
     assert txn(capsys, "erase finish") == (0, "Every erasure request is finished.\n")
@@ -186,7 +187,7 @@ def test_erased_for_good(
     deployment.configure({"security": {"hash": {"previous": None}}})
     deployment.materialize(NAMES[2])
 
-    assert txn(capsys, "erase verify") == (0, "transactions-1  in no place\n")
+    assert txn(capsys, "erase verify") == (0, f"transactions-1  in no place that is erased\n{KEPT}")
     versions = {name: 2 if name == NAMES[4] else 1 for name in NAMES}
     for name, version in versions.items():
         assert deployment.rows_everywhere(name) == expected(name, version=version, key_id="k2")
