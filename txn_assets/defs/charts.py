@@ -104,7 +104,9 @@ def _chart(title: str, largest: float, *, along: str) -> leather.Chart:
     """Return an empty chart whose axis `along`, x or y, has values from 0 to `largest`."""
     chart = leather.Chart(_shorten(title, MAX_TITLE))
     scale, axis = (chart.add_x_scale, chart.add_x_axis) if along == "x" else (chart.add_y_scale, chart.add_y_axis)
-    scale(0, largest or 1)
+    # The library rounds ticks to three decimals, which takes more than 28 digits for the largest amounts.
+    with localcontext(prec=100):
+        scale(0, largest or 1)
     axis(tick_formatter=lambda value, *_: f"{value:,.12g}")
     return chart
 

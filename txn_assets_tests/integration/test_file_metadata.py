@@ -2,10 +2,13 @@
 
 import datetime as dt
 import hashlib
+from operator import itemgetter
 from typing import Any
 
 import dagster as dg
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
 from txn_assets.defs.charts import draw_file
 from txn_assets.defs.file_metadata import job_link, object_link, rejects
@@ -84,6 +87,22 @@ def test_files_of_a_batch(deployment: Deployment) -> None:
         assert (reason["field"], reason["rows"]) == ("product", 1)
         assert [row["quantity"] for row in table(hashed[name]["first_rows"])] == [str(n + 1)]
         assert "chart" not in hashed[name]
+
+
+@given(
+    st.lists(
+        st.tuples(st.dates(), st.integers(0, 10**12), st.floats(0, 1e45) | st.none()),
+        min_size=1,
+        max_size=20,
+        unique_by=itemgetter(0),
+    ),
+    st.dictionaries(st.text(max_size=40), st.integers(1, 10**12), max_size=12),
+)
+def test_every_chart_can_be_drawn(days: list[tuple[dt.date, int, float | None]], reasons: dict[str, int]) -> None:
+    """Charts of any days, amounts and reasons are valid SVG: a chart that cannot be drawn would fail the run."""
+    chart = draw_file(days, reasons, amount="price x quantity")
+    assert chart
+    assert len(read_charts(chart)) == (3 if reasons else 2)
 
 
 def test_chart_is_the_same_each_time() -> None:
