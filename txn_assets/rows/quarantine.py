@@ -26,7 +26,9 @@ _FORMULA = r"[=+\-@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
 
 _FORMULA_START = rf"\A(?:[\pZ\pC]*{_FORMULA}|[\t\r\n])"
 
-_FORMULA_INSIDE = rf"([;\t\r\n][\pZ\pC]*)({_FORMULA})"
+_SEPARATOR = r"[;\t\r\n]"
+
+_FORMULA_INSIDE = rf"({_SEPARATOR}[\pZ\pC]*)({_FORMULA})"
 """A formula that begins a cell if the spreadsheet separates cells in another way than with commas.
 
 Quotes do not hold a value together then. Some languages of Excel separate with semicolons.
@@ -47,8 +49,7 @@ class QuarantineWriter:
 
     def write(self, rows: RejectedRows) -> None:
         """Append `rows`."""
-        # A validator of the user's may quote a value in its message.
-        reasons = formula_safe(pa.array([_as_json(reasons) for reasons in rows.reasons], pa.string()))
+        reasons = pa.array([_as_json(reasons) for reasons in rows.reasons], pa.string())
         columns = [rows.source_row, reasons, *(self._shown(name, rows.fields[name]) for name in self._names)]
         batch = pa.RecordBatch.from_arrays(columns, names=[*ADDED_COLUMNS, *self._names])
         pyarrow.csv.write_csv(batch, self._file, pyarrow.csv.WriteOptions(include_header=False))
@@ -66,13 +67,18 @@ def digests_of(values: pa.StringArray, hasher: Hasher) -> pa.StringArray:
 
 def formula_safe(values: pa.StringArray) -> pa.StringArray:
     """Return `values` with formulas quoted, so that a spreadsheet shows them as text instead of running them."""
-    values = pc.replace_substring_regex(values, _FORMULA_INSIDE, r"\1'\2")
-    return pc.if_else(
-        pc.match_substring_regex(values, _FORMULA_START), pc.binary_join_element_wise("'", values, ""), values
-    )
+    # Look first, because few values have either.
+    if pc.any(pc.match_substring_regex(values, _SEPARATOR)).as_py():
+        values = pc.replace_substring_regex(values, _FORMULA_INSIDE, r"\1'\2")
+    formulas = pc.match_substring_regex(values, _FORMULA_START)
+    if pc.any(formulas).as_py():
+        values = pc.if_else(formulas, pc.binary_join_element_wise("'", values, ""), values)
+    return values
 
 
 @functools.lru_cache(maxsize=256)
 def _as_json(reasons: tuple[Reason, ...]) -> str:
     # Cached, because most bad rows of a file share a few reasons.
-    return json.dumps([{"field": r.field, "code": r.code, "message": r.message} for r in reasons])
+    text = json.dumps([{"field": r.field, "code": r.code, "message": r.message} for r in reasons])
+    # A validator of the user's may quote a value in its message.
+    return str(formula_safe(pa.array([text]))[0])
