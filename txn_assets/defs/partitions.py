@@ -48,6 +48,9 @@ class LandedFilePartitions(dg.DynamicPartitionsDefinition):
             DagsterInvalidInvocationError: the first or the last key is not registered, so it has no place in the order.
         """
         first, last = partition_key_range.start, partition_key_range.end
+        # Dagster asks for the range of a single file forty times in a run, and would read all keys twice each time.
+        if first == last and self.has_partition_key(first):
+            return [first]
         registered = self.get_partition_keys()
         if first != last and (missing := [key for key in (first, last) if key not in registered]):
             message = (
