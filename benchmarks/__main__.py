@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("size", nargs="?", choices=SIZES, default="1m")
     parser.add_argument("--points", nargs="*", choices=POINTS, default=[], help="only these, in this order")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", action="store_true", help="keep the ratios as those of the release, for the guard")
+    parser.add_argument("--keep", action="store_true", help="write the ratios to release.json, for make bench-guard")
     arguments = parser.parse_args()
     try:
         with open_bench(SIZES[arguments.size], rounds=arguments.rounds) as bench:

@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
     )
     erase.add_argument("--feed", help="the feed of the rows (default: the first feed)")
     erase.add_argument("--field", help="the PII field that identifies the person")
-    erase.add_argument("--by", help="who asks for it, for the record (default: the user of the machine)")
+    erase.add_argument("--by", help="who requests it, for the record (default: the current user)")
     erase.set_defaults(call=_erase)
     actions = erase.add_subparsers(
         prog="txn erase", dest="action", metavar="ACTION", help="list, verify, finish or withdraw"

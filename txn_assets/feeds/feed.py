@@ -80,7 +80,7 @@ class Feed:
     def run_tags(self, batch: Sequence[FileVersion]) -> dict[str, str]:
         """Return the tags of the run that loads `batch`, whose partition keys are adjacent, without its run key.
 
-        They give a pod the size that its files need; on the local target there are no pods.
+        On gcp they set the size class of the run pod; the local target has no pods.
         """
         return run_tags(batch) | (size_tags(batch, self.run_sizes) if txn_target() == "gcp" else {})
 

@@ -17,7 +17,7 @@ def is_lake_object(name: str, file_format: str) -> bool:
 
 
 def lake_format(name: str) -> str | None:
-    """Return the format of the data lake object called `name`, or None if it is none."""
+    """Return the format of the data lake object called `name`, or None if it is not one."""
     return next((one for one in ("csv", "parquet") if is_lake_object(name, one)), None)
 
 
