@@ -27,8 +27,8 @@ from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up
 from txn_assets.rows.hashed_rows import csv_select
-from txn_assets.stores.postgres_catalog import EMPTY, missing
-from txn_assets.stores.postgres_sql import Table
+from txn_assets.stores.postgres.catalog import EMPTY, missing
+from txn_assets.stores.postgres.sql import Table
 
 Totals = list[Any]
 """Rows, sum of prices as text, sum of quantities, fingerprint."""

@@ -17,7 +17,7 @@ from txn_assets.feeds.configured import feeds_of
 from txn_assets.files.arrival import Cursor, select
 from txn_assets.stores.access import Access
 from txn_assets.stores.clients import Clients
-from txn_assets.stores.landing import LandingZone
+from txn_assets.stores.landing.zone import LandingZone
 
 
 def prepare(_: Timer, *, url: str, new: int, cursor: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`txn restore`: land a file again that retention has archived. `stores/landing_archive.py` copies it."""
+"""`txn restore`: land a file again that retention has archived. `stores/landing/archive.py` copies it."""
 
 import argparse
 import sys

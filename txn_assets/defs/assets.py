@@ -115,7 +115,7 @@ def _make_raw_csv(feed: Feed, config: PipelineConfig, landing_zone: dg.AssetSpec
         "raw_csv",
         kinds={"gcs", "csv"},
         deps=[landing_zone],
-        metadata=landing_uri(feed, config) | code("txn_assets.stores.landing", "txn_assets.rows.reader.header"),
+        metadata=landing_uri(feed, config) | code("txn_assets.stores.landing.zone", "txn_assets.rows.reader.header"),
         **catalog(feed, tier="internal", pii="clear"),
     )
     def raw_csv(context: dg.AssetExecutionContext, services: dg.ResourceParam[AllServices]) -> RawFiles:

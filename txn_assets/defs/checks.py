@@ -32,7 +32,7 @@ from txn_assets.stores.registry import STORES, StoreEntry
 from txn_assets.stores.services import AllServices, Services
 
 if TYPE_CHECKING:
-    from txn_assets.stores.postgres import PostgresStore
+    from txn_assets.stores.postgres.store import PostgresStore
 
 SHOWN_FILES = 20
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN

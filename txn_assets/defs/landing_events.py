@@ -20,7 +20,7 @@ from txn_assets.files.ledger import FileVersion
 from txn_assets.files.retention import landed_at
 
 if TYPE_CHECKING:
-    from txn_assets.stores.landing import LandingZone
+    from txn_assets.stores.landing.zone import LandingZone
 
 FILE_EXPECTED = "file_expected"
 """Name of the check that files landed when they were expected."""

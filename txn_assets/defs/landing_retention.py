@@ -1,6 +1,6 @@
 """The op that archives or deletes landed objects when they are old and every store has loaded them.
 
-`files/retention.py` chooses them, `stores/landing_retention.py` removes one. See docs/operations.md, 'Landed objects
+`files/retention.py` chooses them, `stores/landing/retention.py` removes one. See docs/operations.md, 'Landed objects
 that are no longer needed'.
 """
 
@@ -24,7 +24,7 @@ from txn_assets.stores.errors import StoreError
 from txn_assets.stores.services import AllServices, Services
 
 if TYPE_CHECKING:
-    from txn_assets.stores.landing_retention import Removal
+    from txn_assets.stores.landing.retention import Removal
 
 SHOWN_FILES = 20
 """Maximum number of objects that could not be removed to list by name."""
@@ -72,7 +72,7 @@ def make_remove_old_landed_objects(feed: Feed, retention: Retention) -> dg.OpDef
 
 
 def _remove(services: Services, versions: Sequence[FileVersion], *, archives: bool) -> "Iterator[Removal]":
-    from txn_assets.stores.landing_retention import remove_landed  # noqa: PLC0415 - imports a client
+    from txn_assets.stores.landing.retention import remove_landed  # noqa: PLC0415 - imports a client
 
     remove = partial(remove_landed, services, archives=archives, now=dt.datetime.now(dt.UTC))
     try:

@@ -15,8 +15,8 @@ from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.reader.csv_file import CsvFile
 from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.validation import validate
-from txn_assets.stores.gcs import GcsStore
-from txn_assets.stores.postgres import PostgresStore
+from txn_assets.stores.gcs.store import GcsStore
+from txn_assets.stores.postgres.store import PostgresStore
 from txn_assets.stores.services import Services
 
 COMPARED_IDS = 100_000

@@ -27,9 +27,10 @@ from txn_assets.marts.mart import (
     Rules,
     refuse_unknown,
 )
-from txn_assets.stores import bigquery_tables, google_errors
-from txn_assets.stores.bigquery import BigQueryStore
-from txn_assets.stores.bigquery_jobs import LABELS, Jobs
+from txn_assets.stores import google_errors
+from txn_assets.stores.bigquery import tables as bigquery_tables
+from txn_assets.stores.bigquery.jobs import LABELS, Jobs
+from txn_assets.stores.bigquery.store import BigQueryStore
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.retries import Budget, retry_transient
 

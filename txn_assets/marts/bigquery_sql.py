@@ -11,7 +11,7 @@ from google.cloud import bigquery
 
 from txn_assets.marts.mart import COLUMN_TYPES, CURRENT, VERSIONS, Between, Mart, Rules
 from txn_assets.rows.fingerprint import BIGQUERY
-from txn_assets.stores.bigquery_sql import Tables
+from txn_assets.stores.bigquery.sql import Tables
 
 _SOURCE = ("source_file", "source_row", "generation")
 _SALE = {"transaction_id": "STRING", "product": "STRING", "price": "NUMERIC", "quantity": "INT64", "date": "DATE"}

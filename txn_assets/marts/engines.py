@@ -10,8 +10,8 @@ from txn_assets.marts.exports import Exports
 from txn_assets.marts.mart import Engine, Mart, Refresh, Rules
 from txn_assets.marts.postgres import PostgresMarts
 from txn_assets.marts.postgres_sql import Names as PostgresNames
-from txn_assets.stores.bigquery import BigQueryStore
-from txn_assets.stores.postgres import PostgresStore
+from txn_assets.stores.bigquery.store import BigQueryStore
+from txn_assets.stores.postgres.store import PostgresStore
 from txn_assets.stores.services import Services
 
 

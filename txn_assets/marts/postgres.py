@@ -28,8 +28,8 @@ from txn_assets.marts.mart import (
 )
 from txn_assets.marts.postgres_sql import Names
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.postgres import PostgresStore
-from txn_assets.stores.postgres_sql import script
+from txn_assets.stores.postgres.sql import script
+from txn_assets.stores.postgres.store import PostgresStore
 from txn_assets.stores.retries import Budget, retry_transient
 
 READ_ROWS = 10_000

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from txn_assets.marts.mart import COLUMN_TYPES, CURRENT, VERSIONS, Between, Mart, Rules
 from txn_assets.rows.fingerprint import POSTGRES
-from txn_assets.stores.postgres_sql import Table
+from txn_assets.stores.postgres.sql import Table
 
 MARK = "Made by txn_assets"
 """What the comment of a relation begins with that the platform may replace."""

@@ -19,7 +19,7 @@ from txn_assets.files.ledger import FileVersion, LoadRecord
 from txn_assets.files.retention import landed_at
 from txn_assets.runs.dagster_client import DagsterClient
 from txn_assets.stores.file_status import read_statuses
-from txn_assets.stores.postgres import PostgresStore
+from txn_assets.stores.postgres.store import PostgresStore
 from txn_assets.stores.services import AllServices, Services
 
 SHOWN_FILES = 20

@@ -11,8 +11,8 @@ from txn_assets.stores.access import Access
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.erasures import ErasureRegister
 from txn_assets.stores.landed_names import name_limit
-from txn_assets.stores.landing import LandingZone
-from txn_assets.stores.landing_archive import LandingArchive
+from txn_assets.stores.landing.archive import LandingArchive
+from txn_assets.stores.landing.zone import LandingZone
 from txn_assets.stores.quarantine import Quarantine
 from txn_assets.stores.services import AllServices, Services
 from txn_assets.stores.staging import Staging

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
     from psycopg_pool import ConnectionPool
 
-    from txn_assets.stores.postgres_connection import IdleTimeoutConnection
+    from txn_assets.stores.postgres.connection import IdleTimeoutConnection
 
 MAX_SESSIONS = 64
 """Maximum number of idle connections to keep for resumable uploads."""
@@ -76,7 +76,7 @@ class Clients:
 
     def postgres(self) -> "psycopg.Connection[Any]":
         """Open a new connection to PostgreSQL."""
-        from txn_assets.stores import postgres_connection  # noqa: PLC0415 - see `bigquery`
+        from txn_assets.stores.postgres import connection as postgres_connection  # noqa: PLC0415 - see `bigquery`
 
         return postgres_connection.connect(self.statement_seconds, **self._postgres_settings())
 
@@ -86,7 +86,7 @@ class Clients:
         Each block `with pool.connection()` is a transaction with one snapshot. A connection is tried before it is
         given out, so the pool survives a restart of the server. Close the pool at the end.
         """
-        from txn_assets.stores.postgres_pool import open_pool  # noqa: PLC0415 - see `bigquery`
+        from txn_assets.stores.postgres.pool import open_pool  # noqa: PLC0415 - see `bigquery`
 
         return open_pool(size, self.pool_seconds, **self._postgres_settings())
 

@@ -14,9 +14,9 @@ from txn_assets.files.erasures import ErasureRequest
 from txn_assets.files.report import fewer_reasons
 from txn_assets.rows.removing import Removed
 from txn_assets.stores import google_errors
-from txn_assets.stores.gcs_erasure import Objects
+from txn_assets.stores.gcs.erasure import Objects
 from txn_assets.stores.landed_names import is_quarantine_object
-from txn_assets.stores.landing_erasure import LandedFiles
+from txn_assets.stores.landing.erasure import LandedFiles
 from txn_assets.stores.registry import STORES
 from txn_assets.stores.retries import Budget, retry_transient
 from txn_assets.stores.services import Services

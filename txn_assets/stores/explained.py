@@ -7,7 +7,8 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage.exceptions import InvalidResponse
 
 from txn_assets.errors import ValueFreeError, described
-from txn_assets.stores import google_errors, postgres_errors
+from txn_assets.stores import google_errors
+from txn_assets.stores.postgres import errors as postgres_errors
 
 _OF_GOOGLE = (GoogleAPIError, GoogleAuthError, InvalidResponse, requests.RequestException)
 

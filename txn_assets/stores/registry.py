@@ -47,7 +47,7 @@ STORES = (
         asset_name="gcs_raw",
         description="The data lake: one object with the columns of the file.",
         columns_of=lambda contract: {name: kind.duckdb for name, kind in contract.kinds.items()},
-        module="txn_assets.stores.gcs",
+        module="txn_assets.stores.gcs.store",
     ),
     StoreEntry(
         key="bigquery",
@@ -55,7 +55,7 @@ STORES = (
         asset_name="bigquery_raw_{feed}",
         description="The warehouse table: the file's rows, with source_file and source_row.",
         columns_of=lambda contract: {name: kind.bigquery for name, kind in contract.table_columns.items()},
-        module="txn_assets.stores.bigquery",
+        module="txn_assets.stores.bigquery.store",
     ),
     StoreEntry(
         key="postgres",
@@ -63,7 +63,7 @@ STORES = (
         asset_name="postgres_{feed}",
         description="The PostgreSQL table: the file's rows, with source_file and source_row.",
         columns_of=lambda contract: {name: kind.postgres for name, kind in contract.table_columns.items()},
-        module="txn_assets.stores.postgres",
+        module="txn_assets.stores.postgres.store",
     ),
 )
 """Stores, in the order in which the UI and the summary show them."""

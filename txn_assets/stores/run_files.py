@@ -34,7 +34,7 @@ from txn_assets.sections.security import Security
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.erasures import ErasureRegister
 from txn_assets.stores.errors import LandedFileError, StoreError, UnusableFileError
-from txn_assets.stores.landing import LandingZone
+from txn_assets.stores.landing.zone import LandingZone
 from txn_assets.stores.scratch import open_scratch
 
 MAX_PARTITIONS = 4000

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from txn_assets.rows.hashing import HashKeys
     from txn_assets.stores.clients import Clients
     from txn_assets.stores.erasures import ErasureRegister
-    from txn_assets.stores.landing import LandingZone
-    from txn_assets.stores.landing_archive import LandingArchive
+    from txn_assets.stores.landing.archive import LandingArchive
+    from txn_assets.stores.landing.zone import LandingZone
     from txn_assets.stores.quarantine import Quarantine
     from txn_assets.stores.run_files import RunFiles
     from txn_assets.stores.staging import Staging

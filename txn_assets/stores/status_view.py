@@ -1,6 +1,6 @@
 """The view `file_status`: for each file of every feed, the newest row of its ledger.
 
-`postgres_view.py` and `bigquery_view.py` create it beside the ledgers. A view that somebody else made is left alone.
+`postgres/view.py` and `bigquery/view.py` create it beside the ledgers. A view that somebody else made is left alone.
 
 The description of ours has a mark for each SELECT that it is made of, because PostgreSQL does not keep the text of a
 view. A load only asks whether the mark of its own feed is there.

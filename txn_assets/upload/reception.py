@@ -12,7 +12,7 @@ from typing import Any
 
 from txn_assets.files.ledger import FileVersion
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.landing_upload import LandingChangedError, ResumableUpload
+from txn_assets.stores.landing.upload import LandingChangedError, ResumableUpload
 from txn_assets.stores.services import Services
 from txn_assets.upload.digests import Digests
 from txn_assets.upload.header import HEAD_BYTES, check_head

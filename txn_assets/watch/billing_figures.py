@@ -9,8 +9,8 @@ from google.api_core.exceptions import NotFound
 
 from txn_assets.feeds.feed import Feed
 from txn_assets.sections.storage import DataWarehouse
-from txn_assets.stores.bigquery_jobs import Jobs
-from txn_assets.stores.bigquery_sql import Tables
+from txn_assets.stores.bigquery.jobs import Jobs
+from txn_assets.stores.bigquery.sql import Tables
 from txn_assets.stores.clients import Clients
 
 COLUMN = "bytes_billed"

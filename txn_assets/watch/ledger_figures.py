@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from txn_assets.feeds.feed import Feed
-from txn_assets.stores import postgres_catalog as catalog
 from txn_assets.stores.clients import Clients
-from txn_assets.stores.postgres_sql import Table
+from txn_assets.stores.postgres import catalog
+from txn_assets.stores.postgres.sql import Table
 from txn_assets.watch.metrics import LAG, SECONDS, VERDICTS, Durations, LedgerFigures
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from dagster_gcp.gcs import compute_log_manager
 from google.cloud import bigquery, storage
 
 from txn_assets.config import load_config
-from txn_assets.stores.bigquery import BigQueryStore
-from txn_assets.stores.gcs import GcsStore
-from txn_assets.stores.landing import LandingZone
+from txn_assets.stores.bigquery.store import BigQueryStore
+from txn_assets.stores.gcs.store import GcsStore
+from txn_assets.stores.landing.zone import LandingZone
 from txn_assets.stores.quarantine import Quarantine
 from txn_assets.upload import health, idempotency
 from txn_assets.watch import billing_figures

@@ -6,7 +6,7 @@ from fastapi.routing import APIRoute
 
 from txn_assets.config import load_config
 from txn_assets.sections.upload import Upload
-from txn_assets.stores.landing_upload import CHUNK_BYTES
+from txn_assets.stores.landing.upload import CHUNK_BYTES
 from txn_assets.upload import app, health, metrics, receive, server
 from txn_assets_tests.deploy.conftest import ROOT
 from txn_assets_tests.deploy.manifests import Manifest, containers, name_of

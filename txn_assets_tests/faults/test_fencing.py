@@ -9,7 +9,7 @@ import pytest
 
 from txn_assets.files.ledger import Action
 from txn_assets.files.values import HashedFile
-from txn_assets.stores.bigquery import BigQueryStore
+from txn_assets.stores.bigquery.store import BigQueryStore
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import SINKS, Deployment

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound, ServiceUnavailable
 
-from txn_assets.stores.bigquery_jobs import Costs, Jobs
+from txn_assets.stores.bigquery.jobs import Costs, Jobs
 
 ONCE = {"retry": None, "timeout": 1.0}
 

@@ -9,7 +9,7 @@ import psycopg.errors
 import pytest
 from google.api_core.exceptions import Forbidden
 
-from txn_assets.stores.bigquery_sql import Tables
+from txn_assets.stores.bigquery.sql import Tables
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.store import Store
 from txn_assets_tests.deployment import Deployment

@@ -38,7 +38,7 @@ def kill_uploads(deployment: Deployment, draw: random.Random, *, tries: int) -> 
     tally = Tally(STORE, "SIGKILL")
     old, new = (b"".join([make_file(*many_rows(200_000, price=price))] * 4) for price in ("1.50", "2.50"))
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["txn_assets.upload.app", "txn_assets.stores.landing_upload"])
+    forks.set_forkserver_preload(["txn_assets.upload.app", "txn_assets.stores.landing.upload"])
     with _service(forks) as (url, _):
         assert _upload(url, old) == 202
         started = time.monotonic()

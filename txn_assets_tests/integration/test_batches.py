@@ -19,7 +19,7 @@ from txn_assets.files.ledger import Action, FileVersion
 from txn_assets.files.report import ValidationReport
 from txn_assets.files.values import HashedFile
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.postgres import PostgresStore
+from txn_assets.stores.postgres.store import PostgresStore
 from txn_assets.stores.quarantine import Quarantine
 from txn_assets.stores.services import Services
 from txn_assets_tests.deployment import SINKS, Deployment, failure, make_file, make_row, many_rows

@@ -25,8 +25,8 @@ from txn_assets.errors import UserError
 from txn_assets.files.arrival import KEY_TAG
 from txn_assets.files.ledger import FileVersion
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.landing_archive import LandingArchive
-from txn_assets.stores.landing_retention import remove_landed
+from txn_assets.stores.landing.archive import LandingArchive
+from txn_assets.stores.landing.retention import remove_landed
 from txn_assets_tests.deployment import SINKS, Deployment, failure, make_file, make_row
 
 NOW = dt.datetime.now(dt.UTC)
@@ -230,8 +230,8 @@ from txn_assets.config import load_config
 from txn_assets.defs.services import open_services
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.landing_archive import LandingArchive
-from txn_assets.stores.landing_retention import remove_landed
+from txn_assets.stores.landing.archive import LandingArchive
+from txn_assets.stores.landing.retention import remove_landed
 
 with open_services(load_config()) as services:
     own = services.of(feeds_of(services.config)[0])

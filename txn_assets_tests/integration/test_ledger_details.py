@@ -11,7 +11,7 @@ import pytest
 
 from txn_assets.files.ledger import LoadRecord
 from txn_assets.files.ledger_columns import DETAIL_COLUMNS
-from txn_assets.stores.bigquery import MAX_BOUND_REJECTS
+from txn_assets.stores.bigquery.store import MAX_BOUND_REJECTS
 from txn_assets.stores.status_view import COLUMNS, VIEW
 from txn_assets_tests.deployment import Deployment, make_config, make_file, make_row, many_rows
 from txn_assets_tests.faults.bench import open_stores

@@ -25,10 +25,10 @@ from txn_assets.marts.engines import open_marts
 from txn_assets.marts.mart import MARTS
 from txn_assets.marts.pages import MartPages
 from txn_assets.runs.files import postgres_of
-from txn_assets.stores import postgres_sql as statements
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.file_status import read_status
-from txn_assets.stores.postgres_sql import Table
+from txn_assets.stores.postgres import sql as statements
+from txn_assets.stores.postgres.sql import Table
 from txn_assets.target import open_services
 from txn_assets.watch.ledger_figures import read_figures
 from txn_assets_tests.deployment import Deployment, make_config, make_row, many_rows

@@ -11,8 +11,8 @@ import pytest
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.ledger import Changes
 from txn_assets.files.values import HashedFile
-from txn_assets.stores.bigquery import BigQueryStore
-from txn_assets.stores.postgres import PostgresStore, SharedIds
+from txn_assets.stores.bigquery.store import BigQueryStore
+from txn_assets.stores.postgres.store import PostgresStore, SharedIds
 from txn_assets_tests.deployment import Deployment
 from txn_assets_tests.loader import PARCEL, Loader, parcels
 from txn_assets_tests.unit.feeds import Note, make_feed

@@ -10,8 +10,8 @@ from google.cloud import bigquery
 
 from txn_assets.feeds.refund import Refund
 from txn_assets.feeds.transaction import CONTRACT, ValidationRules
-from txn_assets.stores.bigquery_sql import Tables
-from txn_assets.stores.bigquery_tables import (
+from txn_assets.stores.bigquery.sql import Tables
+from txn_assets.stores.bigquery.tables import (
     PartitionBy,
     column_faults,
     expiration_faults,

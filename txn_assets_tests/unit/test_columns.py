@@ -27,7 +27,8 @@ from txn_assets.rows import hashed_rows
 from txn_assets.rows.hashing import Hasher
 from txn_assets.rows.processing import hash_file, validate_file
 from txn_assets.rows.reading import Reading
-from txn_assets.stores import bigquery_sql, postgres_sql
+from txn_assets.stores.bigquery import sql as bigquery_sql
+from txn_assets.stores.postgres import sql as postgres_sql
 
 path, header, *lines = sys.argv[1:]
 folder = RunFolder(Path(path))

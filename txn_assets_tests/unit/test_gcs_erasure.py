@@ -14,7 +14,7 @@ from google.api_core.exceptions import PreconditionFailed
 from txn_assets.files.erasures import ErasureRequest
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import StoreUnavailableError
-from txn_assets.stores.gcs_erasure import ATTEMPTS, Objects
+from txn_assets.stores.gcs.erasure import ATTEMPTS, Objects
 
 PERSON, OTHER = (hashlib.sha256(text).hexdigest() for text in (b"person", b"other"))
 WITH, WITHOUT = f"id\n{PERSON}\n{OTHER}\n", f"id\n{OTHER}\n"

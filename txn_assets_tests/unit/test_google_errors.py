@@ -11,7 +11,7 @@ from google.cloud.bigquery.job.base import _error_result_to_exception
 from google.cloud.storage.exceptions import InvalidResponse
 from pydantic import TypeAdapter, ValidationError
 
-from txn_assets.stores import bigquery_sql
+from txn_assets.stores.bigquery import sql as bigquery_sql
 from txn_assets.stores.google_errors import explain, is_out_of_reach, is_precondition_failure, is_transient
 
 

@@ -8,7 +8,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from txn_assets.stores.landed_names import archived_name, archived_version
-from txn_assets.stores.landing_retention import protection
+from txn_assets.stores.landing.retention import protection
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 LATER, EARLIER = "2027-01-02T03:04:00Z", "2026-01-02T03:04:00Z"

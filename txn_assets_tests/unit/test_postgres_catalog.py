@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from txn_assets.feeds.refund import Refund
 from txn_assets.feeds.transaction import CONTRACT, ValidationRules
-from txn_assets.stores.postgres_catalog import (
+from txn_assets.stores.postgres.catalog import (
     EMPTY,
     Catalog,
     Column,
@@ -17,8 +17,8 @@ from txn_assets.stores.postgres_catalog import (
     missing,
     sentence,
 )
-from txn_assets.stores.postgres_errors import copied_column
-from txn_assets.stores.postgres_sql import Table
+from txn_assets.stores.postgres.errors import copied_column
+from txn_assets.stores.postgres.sql import Table
 from txn_assets_tests.unit.feeds import Note, make_feed
 
 TABLE = Table("public", make_feed())

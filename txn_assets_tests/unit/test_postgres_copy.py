@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.rows.hashed_rows import staged_schema
-from txn_assets.stores.postgres_copy import PIECE_BYTES, pieces
+from txn_assets.stores.postgres.copy import PIECE_BYTES, pieces
 
 _UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
 

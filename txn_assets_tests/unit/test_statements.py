@@ -14,10 +14,15 @@ from txn_assets.feeds.refund import Refund
 from txn_assets.files.ledger import FileVersion, LoadDetails, LoadRecord, Totals
 from txn_assets.files.ledger_columns import CHANGE_COLUMNS
 from txn_assets.rows import hashed_rows
-from txn_assets.stores import bigquery_erasure, bigquery_plan, bigquery_sql, gcs, postgres_catalog, postgres_sql
+from txn_assets.stores.bigquery import erasure as bigquery_erasure
+from txn_assets.stores.bigquery import plan as bigquery_plan
+from txn_assets.stores.bigquery import sql as bigquery_sql
+from txn_assets.stores.gcs import store as gcs
 from txn_assets.stores.landed_names import object_name
 from txn_assets.stores.ledger_columns import ledger_columns
 from txn_assets.stores.partition_keys import key_bounds
+from txn_assets.stores.postgres import catalog as postgres_catalog
+from txn_assets.stores.postgres import sql as postgres_sql
 from txn_assets_tests.unit.feeds import Note, make_feed
 
 RECORD = LoadRecord(

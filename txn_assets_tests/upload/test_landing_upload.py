@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import requests
 
-from txn_assets.stores import landing_upload
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.landing_upload import LandingChangedError, ResumableUpload
+from txn_assets.stores.landing import upload as landing_upload
+from txn_assets.stores.landing.upload import LandingChangedError, ResumableUpload
 from txn_assets.target import open_services
 from txn_assets_tests.deployment import Deployment
 

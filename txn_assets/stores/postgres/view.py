@@ -6,10 +6,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from txn_assets.stores import postgres_errors as errors
-from txn_assets.stores import postgres_sql as statements
 from txn_assets.stores import status_view
-from txn_assets.stores.postgres_sql import Table
+from txn_assets.stores.postgres import errors
+from txn_assets.stores.postgres import sql as statements
+from txn_assets.stores.postgres.sql import Table
 from txn_assets.stores.status_view import VIEW
 
 LOCK_SECONDS = 2

@@ -1,6 +1,6 @@
 """Build the statements of the PostgreSQL sink, with every identifier quoted and every value bound.
 
-`postgres.py` decides when to issue each one, and `postgres_catalog.py` decides what a table lacks.
+`store.py` decides when to issue each one, and `catalog.py` decides what a table lacks.
 """
 
 from collections.abc import Collection, Iterable, Mapping

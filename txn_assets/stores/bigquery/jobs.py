@@ -1,6 +1,6 @@
 """Run BigQuery jobs: start each once, join it if the response to the start was lost, and add up the costs.
 
-`bigquery_sql.py` builds the statements. See docs/reliability.md for the guarantees.
+`sql.py` builds the statements. See docs/reliability.md for the guarantees.
 """
 
 import time

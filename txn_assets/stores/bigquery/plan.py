@@ -1,6 +1,6 @@
 """What one transaction of the BigQuery store writes: which files, ledger rows and rejects.
 
-`bigquery.py` runs it, and `bigquery_sql.py` has its statements.
+`store.py` runs it, and `sql.py` has its statements.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from google.cloud import bigquery
 
 from txn_assets.files.ledger import Action, LoadRecord, is_news, notes_rejects
 from txn_assets.files.values import HashedFile
-from txn_assets.stores.bigquery_sql import STAGED_REJECTS, Tables
+from txn_assets.stores.bigquery.sql import STAGED_REJECTS, Tables
 
 
 @dataclass(frozen=True)

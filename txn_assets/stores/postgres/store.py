@@ -1,7 +1,7 @@
 """The PostgreSQL store: one table with exactly the rows of the newest loaded version of each file.
 
-This module runs the transaction that replaces a file. `postgres_sql.py` has the SQL, `postgres_catalog.py` checks
-existing tables, and `postgres_errors.py` explains errors. See docs/reliability.md.
+This module runs the transaction that replaces a file. `sql.py` has the SQL, `catalog.py` checks
+existing tables, and `errors.py` explains errors. See docs/reliability.md.
 """
 
 import time
@@ -40,15 +40,15 @@ from txn_assets.files.values import HashedFile
 from txn_assets.rows import hashed_rows
 from txn_assets.rows.rejects import read_rejects
 from txn_assets.rows.schemas import make_schema
-from txn_assets.stores import postgres_catalog as catalog
-from txn_assets.stores import postgres_erasure, postgres_view
-from txn_assets.stores import postgres_errors as errors
-from txn_assets.stores import postgres_sql as statements
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.partition_keys import key_bounds
-from txn_assets.stores.postgres_copy import pieces
-from txn_assets.stores.postgres_sql import Table
+from txn_assets.stores.postgres import catalog, errors
+from txn_assets.stores.postgres import erasure as postgres_erasure
+from txn_assets.stores.postgres import sql as statements
+from txn_assets.stores.postgres import view as postgres_view
+from txn_assets.stores.postgres.copy import pieces
+from txn_assets.stores.postgres.sql import Table
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
 

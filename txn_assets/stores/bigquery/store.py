@@ -1,7 +1,7 @@
 """The BigQuery store: one table with exactly the rows of the newest loaded version of each file.
 
-A load job fills a load table, and one transaction replaces the files from it. `bigquery_sql.py` has the SQL,
-`bigquery_plan.py` says what a transaction writes, `bigquery_tables.py` defines the tables, and `bigquery_jobs.py` runs
+A load job fills a load table, and one transaction replaces the files from it. `sql.py` has the SQL,
+`plan.py` says what a transaction writes, `tables.py` defines the tables, and `jobs.py` runs
 the jobs. `ledger.decide` chooses between load, keep and stand back. See docs/reliability.md.
 """
 
@@ -35,12 +35,14 @@ from txn_assets.files.ledger import (
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.rows.rejects import read_rejects
-from txn_assets.stores import bigquery_sql as statements
-from txn_assets.stores import bigquery_tables, bigquery_view, google_errors
-from txn_assets.stores.bigquery_erasure import Erasure, has_data, read_finished
-from txn_assets.stores.bigquery_jobs import LABELS, Costs, Jobs
-from txn_assets.stores.bigquery_plan import Plan, make_plan, reject_structs
-from txn_assets.stores.bigquery_sql import Tables
+from txn_assets.stores import google_errors
+from txn_assets.stores.bigquery import sql as statements
+from txn_assets.stores.bigquery import tables as bigquery_tables
+from txn_assets.stores.bigquery import view as bigquery_view
+from txn_assets.stores.bigquery.erasure import Erasure, has_data, read_finished
+from txn_assets.stores.bigquery.jobs import LABELS, Costs, Jobs
+from txn_assets.stores.bigquery.plan import Plan, make_plan, reject_structs
+from txn_assets.stores.bigquery.sql import Tables
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.partition_keys import key_bounds
 from txn_assets.stores.run_files import RunFiles

@@ -36,7 +36,7 @@ from txn_assets.rows.removing import Removed
 from txn_assets.stores import google_errors
 from txn_assets.stores.clients import REQUESTS_AT_ONCE, Clients
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.gcs_erasure import Objects
+from txn_assets.stores.gcs.erasure import Objects
 from txn_assets.stores.landed_names import is_lake_object, lake_format, object_name
 from txn_assets.stores.ledger_columns import ledger_columns
 from txn_assets.stores.run_files import RunFiles

@@ -1,6 +1,6 @@
 """Convert batches of rows to the text format of PostgreSQL's COPY, column by column.
 
-`postgres.py` runs the COPY statement in its transaction. For the format, see
+`store.py` runs the COPY statement in its transaction. For the format, see
 https://www.postgresql.org/docs/current/sql-copy.html, "Text Format".
 """
 

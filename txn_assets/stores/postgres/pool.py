@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from txn_assets.stores.postgres_connection import IdleTimeoutConnection
+from txn_assets.stores.postgres.connection import IdleTimeoutConnection
 
 IDLE_SECONDS = 120.0
 """How long a connection of a pool stays open without use."""

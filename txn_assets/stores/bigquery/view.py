@@ -6,9 +6,10 @@ from typing import Any
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.cloud import bigquery
 
-from txn_assets.stores import bigquery_tables, google_errors, status_view
-from txn_assets.stores.bigquery_jobs import Jobs
-from txn_assets.stores.bigquery_sql import Tables
+from txn_assets.stores import google_errors, status_view
+from txn_assets.stores.bigquery import tables as bigquery_tables
+from txn_assets.stores.bigquery.jobs import Jobs
+from txn_assets.stores.bigquery.sql import Tables
 from txn_assets.stores.status_view import VIEW
 
 

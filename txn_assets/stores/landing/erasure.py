@@ -18,8 +18,8 @@ from txn_assets.rows.erasing import Erased
 from txn_assets.rows.reader.header import UnreadableFileError
 from txn_assets.rows.rewriting import Survey
 from txn_assets.stores.errors import LandedFileError, StoreError, StoreUnavailableError
-from txn_assets.stores.gcs_erasure import ATTEMPTS, drop_old_version
-from txn_assets.stores.landing import KEPT, LandingZone
+from txn_assets.stores.gcs.erasure import ATTEMPTS, drop_old_version
+from txn_assets.stores.landing.zone import KEPT, LandingZone
 from txn_assets.stores.run_files import RunFiles
 
 LOGGER = logging.getLogger("txn_assets")

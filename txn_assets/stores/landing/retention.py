@@ -14,7 +14,7 @@ from txn_assets.files.ledger import FileVersion
 from txn_assets.stores import google_errors
 from txn_assets.stores.errors import LandedFileError, StoreError
 from txn_assets.stores.landed_names import MAX_OBJECT_NAME_BYTES, archived_name
-from txn_assets.stores.landing_archive import LandingArchive
+from txn_assets.stores.landing.archive import LandingArchive
 from txn_assets.stores.services import Services
 
 PROTECTED = {"objectUnderActiveHold", "retentionPolicyNotMet"}

@@ -20,7 +20,7 @@ from txn_assets.files.checksums import Checksum
 from txn_assets.files.ledger import FileVersion
 from txn_assets.stores import google_errors
 from txn_assets.stores.errors import StoreError, StoreUnavailableError
-from txn_assets.stores.landing import LandingZone
+from txn_assets.stores.landing.zone import LandingZone
 from txn_assets.stores.retries import Budget, retry_transient
 
 CHUNK_BYTES = 4 << 20

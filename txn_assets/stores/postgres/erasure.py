@@ -1,6 +1,6 @@
 """Erase a person's rows from the PostgreSQL table of a feed, and keep its ledger exact.
 
-`postgres.py` connects and retries. Each file is changed in a transaction of its own under the lock that loads take, so
+`store.py` connects and retries. Each file is changed in a transaction of its own under the lock that loads take, so
 a call that was killed is finished by the next one. See docs/security.md, 'Erasure'.
 """
 
@@ -11,10 +11,10 @@ from psycopg.types.json import Jsonb
 
 from txn_assets.files.erasures import ErasureRequest
 from txn_assets.rows.fingerprint import POSTGRES, select_fingerprint, select_totals
-from txn_assets.stores import postgres_sql as statements
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.ledger_columns import ledger_columns
-from txn_assets.stores.postgres_sql import Table
+from txn_assets.stores.postgres import sql as statements
+from txn_assets.stores.postgres.sql import Table
 
 if TYPE_CHECKING:
     import psycopg

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 import psycopg
 from psycopg import sql
 
-from txn_assets.stores import postgres_sql as statements
-from txn_assets.stores.postgres_sql import Table
-from txn_assets.stores.postgres_tls import certificate_fault
+from txn_assets.stores.postgres import sql as statements
+from txn_assets.stores.postgres.sql import Table
+from txn_assets.stores.postgres.tls import certificate_fault
 
 _TRANSIENT = ("08", "40001", "40P01", "53300", "55P03", "57P")
 """SQLSTATEs: lost connection, serialization failure, deadlock, too many connections, lock timeout, shutdown."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from txn_assets.rows.kinds import DecimalKind, EnumerationKind, Kind, TextKind, WholeKind
-from txn_assets.stores import postgres_sql as statements
-from txn_assets.stores.postgres_sql import Table
+from txn_assets.stores.postgres import sql as statements
+from txn_assets.stores.postgres.sql import Table
 
 if TYPE_CHECKING:
     import psycopg

@@ -1,7 +1,7 @@
 """Erase a person's rows from the objects that hold hashes: those of the data lake, the quarantine, and staged rows.
 
 An object is written again without the rows, under the precondition that nobody has written it since it was read. Old
-versions with such rows are deleted. `landing_erasure.py` does the same for landed files. See docs/security.md,
+versions with such rows are deleted. `landing/erasure.py` does the same for landed files. See docs/security.md,
 'Erasure'.
 """
 

@@ -1,7 +1,7 @@
 """The archive of a landing zone: a second bucket for landed objects that every store has loaded.
 
 An archived object is called `<landing prefix>/<name>@<generation>`, so that no version replaces another. Like the
-landing zone, the archive has clear PII. `landing_retention.py` moves objects here. See docs/operations.md, 'Landed
+landing zone, the archive has clear PII. `retention.py` moves objects here. See docs/operations.md, 'Landed
 objects that are no longer needed'.
 """
 
@@ -18,7 +18,7 @@ from txn_assets.stores import google_errors
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.errors import LandedFileError, StoreError
 from txn_assets.stores.landed_names import archived_name, archived_version
-from txn_assets.stores.landing import KEPT, LandingZone
+from txn_assets.stores.landing.zone import KEPT, LandingZone
 
 
 @dataclass

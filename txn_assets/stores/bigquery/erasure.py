@@ -1,6 +1,6 @@
 """Erase a person's rows from the BigQuery table of a feed, and keep its ledger exact.
 
-`bigquery.py` decides in which order. As in `bigquery_sql.py`, every statement on the data table bounds the partition
+`store.py` decides in which order. As in `sql.py`, every statement on the data table bounds the partition
 key. See docs/security.md, 'Erasure'.
 """
 
@@ -15,10 +15,10 @@ from google.cloud import bigquery
 
 from txn_assets.files.erasures import ErasureRequest
 from txn_assets.files.ledger import LoadRecord
-from txn_assets.stores import bigquery_sql as statements
-from txn_assets.stores import bigquery_tables
-from txn_assets.stores.bigquery_jobs import Jobs
-from txn_assets.stores.bigquery_sql import Tables
+from txn_assets.stores.bigquery import sql as statements
+from txn_assets.stores.bigquery import tables as bigquery_tables
+from txn_assets.stores.bigquery.jobs import Jobs
+from txn_assets.stores.bigquery.sql import Tables
 from txn_assets.stores.partition_keys import Key
 
 COLUMNS = {

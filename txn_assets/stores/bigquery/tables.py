@@ -13,7 +13,7 @@ from google.cloud import bigquery
 
 from txn_assets.feeds.feed import Feed
 from txn_assets.rows.kinds import DecimalKind
-from txn_assets.stores import bigquery_sql as statements
+from txn_assets.stores.bigquery import sql as statements
 from txn_assets.stores.errors import StoreError
 
 type PartitionBy = Literal["month", "day"]

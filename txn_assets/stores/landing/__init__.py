@@ -1,0 +1,1 @@
+"""The landing zone, where files arrive."""
