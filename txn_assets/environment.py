@@ -15,6 +15,7 @@ from txn_assets.files.scratch_space import parse_size
 HASH_KEY = "TXN_HASH_KEY"
 SCRATCH_LIMIT = "TXN_SCRATCH_LIMIT"
 HASH_KEY_PREVIOUS = "TXN_HASH_KEY_PREVIOUS"
+LOCAL_ENDPOINTS = "TXN_LOCAL_ENDPOINTS"
 PG_PASSWORD = "TXN_PG_PASSWORD"  # noqa: S105 - the name of a variable
 JWT_SECRET = "TXN_JWT_SECRET"  # noqa: S105 - the name of a variable
 SMTP_PASSWORD = "TXN_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
@@ -157,8 +158,13 @@ def dagster_url() -> str | None:
     return os.environ.get("TXN_DAGSTER_URL") or None
 
 
+def local_endpoints() -> str | None:
+    """Return TXN_LOCAL_ENDPOINTS, the JSON of local servers that run elsewhere; None if it is not set."""
+    return os.environ.get(LOCAL_ENDPOINTS) or None
+
+
 def postgres_password() -> str:
-    """Return TXN_PG_PASSWORD, the password of PostgreSQL on the gcp target.
+    """Return TXN_PG_PASSWORD, the password of PostgreSQL on the gcp target and of given local servers.
 
     Raises:
         ConfigError: the variable is not set.

@@ -23,15 +23,15 @@ from txn_assets.defs.names import prefixed
 from txn_assets.defs.replacing import ReplacementError, check_replacement
 from txn_assets.defs.services import share_services
 from txn_assets.defs.summary import summarize, was_interrupted
-from txn_assets.environment import config_path, txn_executor, txn_home, txn_target, writes_json
+from txn_assets.environment import config_path, local_endpoints, txn_executor, txn_home, txn_target, writes_json
 from txn_assets.errors import UserError
 from txn_assets.feeds.configured import find_feed
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, unusable
 from txn_assets.files.checksums import crc32c
 from txn_assets.job import execute
-from txn_assets.local.endpoints import Endpoints, seed_from
-from txn_assets.local.stack import ensure_up
+from txn_assets.local.endpoints import seed_from
+from txn_assets.local.stack import ensure_up, find_endpoints
 from txn_assets.marts.mart import marts_of
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.google_errors import FAULTS, explain
@@ -78,20 +78,19 @@ def run(  # noqa: PLR0913 - one for each option of the command
         LOGGER.info("configuration %s", config_path())
         endpoints = None
         if txn_target() == "local":
-            LOGGER.info("local stack below %s", txn_home())
-            endpoints = ensure_up(txn_home(), seed_from(config))
-        with share_services(config, endpoints) as services:
+            LOGGER.info("local stack: %s", local_endpoints() or txn_home())
+            endpoints = find_endpoints(txn_home(), seed_from(config))
+        with share_services(config, endpoints) as services, _instance(config) as instance:
             land(file, name, services.of(of), replace=replace)
-            with _instance(config, endpoints) as instance:
-                result = execute(config, instance, job=prefixed(of, LOAD), tags={KEY_TAG: name} | NO_RETRIES)
-                seconds = time.monotonic() - started
-                results, rows = [result], ""
-                if of.is_first and marts_of(config) and result.success:
-                    results.append(execute(config, instance, job=REFRESH, tags=NO_RETRIES))
-                    # It imports both databases' clients, which a run does only when it loads.
-                    from txn_assets.defs.mart_rows import show_marts  # noqa: PLC0415
+            result = execute(config, instance, job=prefixed(of, LOAD), tags={KEY_TAG: name} | NO_RETRIES)
+            seconds = time.monotonic() - started
+            results, rows = [result], ""
+            if of.is_first and marts_of(config) and result.success:
+                results.append(execute(config, instance, job=REFRESH, tags=NO_RETRIES))
+                # It imports both databases' clients, which a run does only when it loads.
+                from txn_assets.defs.mart_rows import show_marts  # noqa: PLC0415
 
-                    rows = show_marts(services.of(of), config) if results[-1].success else ""
+                rows = show_marts(services.of(of), config) if results[-1].success else ""
     if any(map(was_interrupted, results)):
         raise KeyboardInterrupt
     summary = summarize(name, results, config, of, seconds=seconds)
@@ -149,15 +148,14 @@ def _landed_name(file: Path, name: str | None, feed: Feed) -> str:
     return name
 
 
-def _instance(config: PipelineConfig, endpoints: Endpoints | None) -> dg.DagsterInstance:
+def _instance(config: PipelineConfig) -> dg.DagsterInstance:
     """Return the instance in DAGSTER_HOME, or the instance of `txn dev` if the variable is not set.
 
     Raises:
         UsageError: DAGSTER_HOME is not a usable folder.
     """
     if not os.environ.get("DAGSTER_HOME"):
-        endpoints = endpoints or ensure_up(txn_home(), seed_from(config))
-        os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), endpoints))
+        os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), ensure_up(txn_home(), seed_from(config))))
     try:
         return dg.DagsterInstance.get()
     except dg.DagsterError as error:

@@ -1,5 +1,7 @@
 """Open the services on the target in TXN_TARGET: the embedded servers, which start on demand, or Google Cloud.
 
+TXN_LOCAL_ENDPOINTS names embedded servers that run elsewhere; then nothing is started here.
+
 The Dagster shell and the upload service open them here.
 """
 
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 from txn_assets.config import PipelineConfig
 from txn_assets.environment import hash_key, hash_key_previous, postgres_password, scratch_limit, txn_home, txn_target
 from txn_assets.local.endpoints import Endpoints, seed_from
-from txn_assets.local.stack import ensure_up
+from txn_assets.local.stack import find_endpoints
 from txn_assets.rows.hashing import HashKeys
 from txn_assets.stores.access import Access
 from txn_assets.stores.services import AllServices
@@ -45,7 +47,7 @@ def find_access(config: PipelineConfig, endpoints: Endpoints | None = None) -> A
     """Return the addresses and credentials of the three services; see `open_services`."""
     warehouse = config.data_warehouse
     if txn_target() == "local":
-        endpoints = endpoints or ensure_up(txn_home(), seed_from(config))
+        endpoints = endpoints or find_endpoints(txn_home(), seed_from(config))
         return to_access(endpoints, warehouse.project_id, warehouse.location)
     postgres = warehouse.postgres
     return Access(

@@ -4,13 +4,16 @@
 """
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from txn_assets.config import PipelineConfig
-from txn_assets.environment import project_root
+from txn_assets.environment import LOCAL_ENDPOINTS, ConfigError, local_endpoints, postgres_password, project_root
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.models import SHIPPED
 from txn_assets.files.arrival import SUFFIXES
@@ -21,7 +24,7 @@ DAGSTER = "dagster"
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Connection details for clients of the stack."""
+    """Connection details for clients of the stack. Without an issuer of tokens, `issuer_url` is empty."""
 
     gcs_url: str
     bigquery_url: str
@@ -104,3 +107,54 @@ def seed_from(config: PipelineConfig) -> Seed:
         postgres_dbname=warehouse.postgres.dbname,
         data=project_root() / "data",
     )
+
+
+_EXAMPLE = {
+    "gcs_url": "http://local-servers:20001",
+    "bigquery_url": "http://local-servers:20002",
+    "postgres_host": "local-servers",
+    "postgres_port": 5432,
+}
+
+
+def given_endpoints(seed: Seed) -> Endpoints | None:
+    """Return the endpoints in TXN_LOCAL_ENDPOINTS, of servers that someone else starts; None if it is not set.
+
+    They have no issuer of tokens: its address is part of every token.
+
+    Raises:
+        ConfigError: the variable is not JSON with the four addresses, or the password is not set.
+    """
+    text = local_endpoints()
+    if text is None:
+        return None
+    given = _parse(text)
+    if problem := _problem(given):
+        message = f"{LOCAL_ENDPOINTS} {problem}. Set it to JSON such as {json.dumps(_EXAMPLE)}."
+        raise ConfigError(message)
+    return Endpoints(
+        **given,
+        issuer_url="",
+        postgres_user=seed.postgres_user,
+        postgres_password=postgres_password(),
+        postgres_dbname=seed.postgres_dbname,
+    )
+
+
+def _parse(text: str) -> Any:  # noqa: ANN401 - whatever someone set
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _problem(given: Any) -> str | None:  # noqa: ANN401 - as above
+    if not isinstance(given, dict) or given.keys() != _EXAMPLE.keys():
+        return f"is not a JSON object with exactly the keys {', '.join(_EXAMPLE)}"
+    for name in ("gcs_url", "bigquery_url"):
+        if not re.fullmatch(r"https?://[^/]+", str(given[name])):
+            return f"has {given[name]!r} as {name}, which is not like http://host:port"
+    host, port = given["postgres_host"], given["postgres_port"]
+    if not host or not isinstance(host, str) or not isinstance(port, int) or not 0 < port < 65536:
+        return f"has {host!r} and {port!r} as postgres_host and postgres_port, which are not a name and a number"
+    return None

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from txn_assets.environment import is_installed, project_root, servers_environment
+from txn_assets.environment import LOCAL_ENDPOINTS, is_installed, local_endpoints, project_root, servers_environment
 from txn_assets.errors import UserError
 from txn_assets.local import probes
-from txn_assets.local.endpoints import Endpoints, Seed
+from txn_assets.local.endpoints import Endpoints, Seed, given_endpoints
 from txn_assets.local.home import Home, locked, read_json, rotate, tail, write_json, write_private
 from txn_assets.local.processes import Process, wait_gone
 
@@ -91,14 +91,28 @@ class _State:
         return replace(self.endpoints, postgres_user=seed.postgres_user, postgres_dbname=seed.postgres_dbname)
 
 
+def find_endpoints(home: Path, seed: Seed) -> Endpoints:
+    """Return the endpoints in TXN_LOCAL_ENDPOINTS, or those of the stack of `home`; see `ensure_up`.
+
+    Raises:
+        ConfigError: TXN_LOCAL_ENDPOINTS cannot be used.
+        LocalStackError: the stack cannot be used.
+    """
+    return given_endpoints(seed) or ensure_up(home, seed)
+
+
 def ensure_up(home: Path, seed: Seed) -> Endpoints:
     """Return the endpoints of a running stack with the contents of `seed`; start or fill the stack if needed.
 
-    Every entry point calls this. If the stack is up, it takes a few milliseconds.
+    Every entry point calls this, unless others run the servers. If the stack is up, it takes a few milliseconds.
 
     Raises:
-        LocalStackError: a server cannot be started, or the home cannot be used.
+        LocalStackError: a server cannot be started, or the home cannot be used, or TXN_LOCAL_ENDPOINTS is set.
     """
+    if local_endpoints() is not None:
+        # `txn dev` and `txn run` would also report the runs of the others' Dagster as dead, because they are not here.
+        message = f"{LOCAL_ENDPOINTS} names servers that run elsewhere, but this command needs its own: unset it."
+        raise LocalStackError(message)
     place = Home(home.absolute())
     with _usable(place):
         state = _State.read(place)

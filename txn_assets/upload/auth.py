@@ -16,7 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from txn_assets.config import PipelineConfig
 from txn_assets.environment import JWT_SECRET, ConfigError, jwt_secret, txn_home, txn_target
 from txn_assets.local.endpoints import seed_from
-from txn_assets.local.stack import ensure_up
+from txn_assets.local.stack import find_endpoints
 from txn_assets.sections.security import OAuth2
 from txn_assets.upload.issuer_keys import IssuerKeys, IssuerUnavailableError, fetch_keys
 from txn_assets.upload.problems import Problem
@@ -132,7 +132,7 @@ def make_verifier(config: PipelineConfig) -> TokenVerifier | None:
         raise ConfigError(message)
     issuer = settings.issuer
     if issuer is None and is_local:
-        issuer = ensure_up(txn_home(), seed_from(config)).issuer_url
+        issuer = find_endpoints(txn_home(), seed_from(config)).issuer_url or None
     if issuer is None and not secret:
         message = (
             "The upload service does not know whose tokens to accept. Set security.oauth2.issuer (and "
