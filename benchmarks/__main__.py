@@ -36,7 +36,7 @@ def main() -> int:
     except (ChildError, DifferenceError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"\n{table(bench.results.lines)}\n")
+    sys.stdout.write("\n".join(["", table(bench.results.lines), *bench.results.notes, ""]))
     if arguments.keep:
         keep(bench.results.lines)
     if not arguments.points:

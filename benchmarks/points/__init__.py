@@ -4,7 +4,7 @@
     sinks         points 2 and 3: each sink against the bare client
     small_runs    point 5: a five-row run, and the cost of an import
     whole_runs    point 4: from process start to exit
-    growth        points 6 and 7: seconds per row, and memory
+    growth        point 6: seconds per row, memory and disk
 
 docs/performance.md explains the points. `POINTS` has them in the order in which they are measured: `whole_runs`
 subtracts the empty run that `small_runs` times.
