@@ -149,6 +149,10 @@ deploy-check: setup ## Check image, Helm values and run Job without a cluster, a
 image: ## Build the production image with podman, buildah or docker
 	@txn_assets_tests/deploy/image.sh build
 
+.PHONY: image-servers
+image-servers: ## Build the image of the local servers on top of it, for a cluster without Google
+	@txn_assets_tests/deploy/image.sh servers
+
 .PHONY: image-run
 image-run: setup ## Run the sample file in the image: 1 CPU, 2 GiB, read-only, no capabilities
 	@txn_assets_tests/deploy/image.sh run

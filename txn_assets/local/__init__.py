@@ -7,6 +7,7 @@ Read in this order:
     exports        what `python -m txn_assets.local env` prints
     tokens         bearer tokens for the upload service, which `txn token` prints
     home, probes, processes, ports         shared by both environments, standard library only
+    in_container   the servers as a pod of a cluster without Google
     supervisor     the process that owns the servers; runs in `.venv-servers`
     servers, bigquery, postgres, issuer    how each server is prepared and started, standard library only
     gcs_shim       the loopback proxy that adds the GCS guarantees missing from fake-gcs-server; needs aiohttp

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Build the production image, and test it with one run of the sample file in a container as restricted as the run pod.
 #   image.sh build    build with podman, buildah or docker, whichever is installed; print the image's name
+#   image.sh servers  build the image of the local servers, IMAGE-servers:dev, on top of the image built last
 #   image.sh run      start the local stack, then materialize data/transactions.csv in the image against it
 # Keep this script out of helm-values/, because that folder is passed to Helm and holds only data.
 #
@@ -34,20 +35,31 @@ find_tool() {
 # Remember the last tag that was built, so that `run` uses that image even after a later commit.
 last_tag() { cat "${TXN_HOME:-.local}/image-tag" 2>/dev/null || default_tag; }
 
+# Build the image $1 with further arguments.
+build_with() {
+    name=$1 && shift
+    # Without --format docker, podman and buildah write an OCI image, which has no HEALTHCHECK.
+    case $tool in
+        podman) set -- podman build --format docker "$@" ;;
+        buildah) set -- buildah build --format docker "$@" ;;
+        *) set -- "$tool" build "$@" ;;
+    esac
+    # shellcheck disable=SC2086  # the arguments are a list
+    "$@" ${IMAGE_BUILD_ARGS:-} --tag "$name" .
+    echo "image: $name built with $tool"
+}
+
 build() {
     tool=$(find_tool)
     tag=${TAG:-$(default_tag)}
-    # Without --format docker, podman and buildah write an OCI image, which has no HEALTHCHECK.
-    case $tool in
-        podman) set -- podman build --format docker ;;
-        buildah) set -- buildah build --format docker ;;
-        *) set -- "$tool" build ;;
-    esac
-    # shellcheck disable=SC2086  # the arguments are a list
-    "$@" ${IMAGE_BUILD_ARGS:-} --tag "$IMAGE:$tag" \
-        --build-arg "VERSION=$tag" --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" .
+    build_with "$IMAGE:$tag" \
+        --build-arg "VERSION=$tag" --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)"
     mkdir -p "${TXN_HOME:-.local}" && echo "$tag" >"${TXN_HOME:-.local}/image-tag"
-    echo "image: $IMAGE:$tag built with $tool"
+}
+
+servers() {
+    tool=$(find_tool)
+    build_with "$IMAGE-servers:dev" --file Dockerfile.servers --build-arg "PRODUCT_IMAGE=$IMAGE:${TAG:-$(last_tag)}"
 }
 
 run() {
@@ -86,6 +98,7 @@ run() {
 IMAGE=${IMAGE:-txn-assets}
 case ${1:-} in
     build) build ;;
+    servers) servers ;;
     run) run ;;
-    *) sed -n '2,4p' "$0" | cut -c3-; exit 2 ;;
+    *) sed -n '2,5p' "$0" | cut -c3-; exit 2 ;;
 esac

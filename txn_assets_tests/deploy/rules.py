@@ -257,15 +257,6 @@ def ports_name_their_protocol(values: Values) -> Iterator[str]:
                 yield f"extraManifests{path}: port {port.get('containerPort') or port.get('port')} has no protocol"
 
 
-def database_clients_match_the_server(values: Values) -> Iterator[str]:
-    """Require the server's pg_isready release in init containers; the same image means one less to pull."""
-    client = (values["postgresql"].get("image") or {}).get("tag")
-    for path, image in _find(values.get("extraManifests") or [], {"image"}):
-        name, _, tag = str(image).rpartition("/")[2].partition(":")
-        if name == "postgres" and tag != client:
-            yield f"extraManifests{path}: {image}, while postgresql.image has the tag {client}"
-
-
 def run_limits_are_in_one_place(values: Values) -> Iterator[str]:
     """Reject run limits in two places (`concurrency`, run coordinator): the chart does so only at render time."""
     queue = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
@@ -277,7 +268,7 @@ def run_limits_are_in_one_place(values: Values) -> Iterator[str]:
 def database_is_verified(values: Values) -> Iterator[str]:
     """Require TLS that verifies the server's name, because anything less can be intercepted. One machine is exempt."""
     parameters = values["postgresql"]["postgresqlParams"]
-    local = values["postgresql"]["postgresqlHost"] == "dagster-postgres"
+    local = values["postgresql"]["postgresqlHost"] == "local-servers"
     if not local and parameters.get("sslmode") != "verify-full":
         yield "postgresql.postgresqlParams.sslmode: must be verify-full"
     mounts = [mount["mountPath"] for _, mounts in _find(values, {"volumeMounts"}) for mount in mounts]
@@ -326,7 +317,6 @@ RULES: list[Rule] = [
     slots_of_dead_pods_are_freed_soon,
     events_are_written_once,
     ports_name_their_protocol,
-    database_clients_match_the_server,
     run_limits_are_in_one_place,
     database_is_verified,
     extra_manifests_are_valid,

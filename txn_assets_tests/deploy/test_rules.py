@@ -150,13 +150,6 @@ def test_mistake_is_named(name: str) -> None:
     assert any(sentence in problem for problem in found), found
 
 
-def test_another_release_of_the_init_images_is_named() -> None:
-    """pg_isready of another PostgreSQL release than the server's is found, if the values include the server."""
-    values = copy.deepcopy(merged("local"))
-    values["postgresql"]["image"]["tag"] = "14.6"
-    assert any("postgres:18, while postgresql.image has the tag 14.6" in problem for problem in problems(values))
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -58,7 +58,9 @@ def test_lists_of_values_local_match_the_shared_ones_except_where_marked() -> No
     location = code_location(local)
     for key in ("image", "replicaCount"):
         location[key] = code_location(shared)[key]
-    del location["env"]["GOOGLE_APPLICATION_CREDENTIALS"]
+    for key in ("GOOGLE_APPLICATION_CREDENTIALS", "TXN_LOCAL_ENDPOINTS"):
+        del location["env"][key]
+    location["env"]["TXN_TARGET"] = code_location(shared)["env"]["TXN_TARGET"]
     location["resources"]["requests"] = code_location(shared)["resources"]["requests"]
     for section in (location, run_launcher(local)):
         for key in ("volumes", "volumeMounts"):
