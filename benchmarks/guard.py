@@ -47,9 +47,10 @@ def main() -> int:
         return 1
 
 
-def keep(lines: Iterable[Line]) -> None:
-    """Write the ratios of `lines` to `RELEASE`, which belongs to the commit of a release."""
-    RELEASE.write_text(json.dumps({line.what: round(line.ratio, 3) for line in lines}, indent=1) + "\n")
+def keep(lines: Iterable[Line], path: Path = RELEASE) -> None:
+    """Write the ratios of `lines` that have a target to `path`, which belongs to the commit of a release."""
+    ratios = {line.what: round(line.ratio, 3) for line in lines if line.wanted}
+    path.write_text(json.dumps(ratios, indent=1) + "\n")
 
 
 def compare(release: Mapping[str, float], measure_point: Callable[[str], Sequence[Line]]) -> int:

@@ -19,9 +19,13 @@ def table(lines: Sequence[Line]) -> str:
     head = "| point | what; against what | ours | peer | ratio | wanted | reached |\n|---|---|---:|---:|---:|---|---|\n"
     return head + "".join(
         f"| {line.point} | {line.what} | {line.ours} | {line.peer} | {line.ratio:.2f} | {line.wanted} "
-        f"| {'yes' if line.reached else 'no'} |\n"
+        f"| {_reached(line)} |\n"
         for line in sorted(lines, key=lambda line: line.point)
     )
+
+
+def _reached(line: Line) -> str:
+    return ("yes" if line.reached else "no") if line.wanted else ""
 
 
 def machine() -> str:

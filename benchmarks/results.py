@@ -11,7 +11,10 @@ from benchmarks.measure import Median
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row of the table: `ours` and `peer` are seconds (or MiB); `ratio` is compared with `wanted`."""
+    """A row of the table: `ours` and `peer` are seconds (or MiB); `ratio` is compared with `wanted`.
+
+    `wanted` is empty if the line is for information only.
+    """
 
     point: int
     what: str
@@ -19,7 +22,7 @@ class Line:
     peer: str
     ratio: float
     wanted: str
-    reached: bool
+    reached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class Results:
         ratio = peer.seconds / ours.seconds
         self._add(point, what, ours, peer, ratio=ratio, wanted=f">= {factor} times faster", reached=ratio >= factor)
 
+    def inform(self, point: int, what: str, ours: Median, peer: Median) -> None:
+        """Add a line for information, whose ratio has no target."""
+        self._add(point, what, ours, peer, ratio=ours.seconds / peer.seconds, wanted="", reached=False)
+
     def _add(  # noqa: PLR0913 - the columns of the table
         self, point: int, what: str, ours: Median, peer: Median, *, ratio: float, wanted: str, reached: bool
     ) -> None:
@@ -58,7 +65,7 @@ class Results:
             point, what, show_seconds(ours.seconds), show_seconds(peer.seconds) + scaled, ratio, wanted, reached
         )
         self.lines.append(line)
-        say(f"  {line.what}: {line.ours} against {line.peer}, ratio {ratio:.2f}, wanted {wanted}")
+        say(f"  {line.what}: {line.ours} against {line.peer}, ratio {ratio:.2f}, wanted {wanted or 'nothing'}")
 
 
 def show_seconds(seconds: float) -> str:
