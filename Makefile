@@ -30,6 +30,10 @@ setup: .venv/.installed .venv-servers/.installed ## Create both virtual environm
 	@./setup.sh .venv-bench requirements-bench.lock editable
 	@touch $@
 
+.venv-bench-duckdb/.installed: requirements-bench-duckdb.lock setup.sh
+	@./setup.sh .venv-bench-duckdb requirements-bench-duckdb.lock
+	@touch $@
+
 # What the image installs: the lock, without the tools that `.venv` has.
 .venv-image/.installed: requirements.lock setup.sh
 	@./setup.sh .venv-image requirements.lock
@@ -71,11 +75,11 @@ ui-test: setup ## Use Dagster's UI and the upload page in Debian's chromium, and
 screenshots: ui-test ## The same: docs/images/*.png come out of that test
 
 .PHONY: bench
-bench: setup .venv-bench/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m [KEEP=1]
+bench: setup .venv-bench/.installed .venv-bench-duckdb/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m [KEEP=1]
 	@.venv-bench/bin/python -m benchmarks $(SIZE) $(if $(KEEP),--keep)
 
 .PHONY: bench-guard
-bench-guard: setup .venv-bench/.installed ## Compare the ratios with those of the last release, and fail if one is worse in three rounds
+bench-guard: setup .venv-bench/.installed .venv-bench-duckdb/.installed ## Compare the ratios with those of the last release, and fail if one is worse in three rounds
 	@.venv-bench/bin/python -m benchmarks.guard
 
 .PHONY: bench-arrival

@@ -43,6 +43,7 @@ if [ "$1" = lock ]; then
     compile pyproject.toml --extra upload --group dev -c requirements.lock -o requirements-dev.lock
     compile --group pyproject.toml:servers -o requirements-servers.lock
     compile pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
+    compile --group pyproject.toml:bench-duckdb -o requirements-bench-duckdb.lock
     exit
 fi
 

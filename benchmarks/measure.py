@@ -61,13 +61,13 @@ def program(arguments: Sequence[str], *, environ: Mapping[str, str] | None = Non
     return measurement
 
 
-def function(name: str, **keywords: Any) -> Measurement:
-    """Run a benchmark function in a separate process; see `child.py`.
+def function(name: str, *, python: str = sys.executable, **keywords: Any) -> Measurement:
+    """Run a benchmark function in a separate process, of this environment or of that of `python`; see `child.py`.
 
     Raises:
         ChildError: the function failed.
     """
-    measurement, out = _run([sys.executable, "-m", "benchmarks.child", name, json.dumps(keywords)], {})
+    measurement, out = _run([python, "-m", "benchmarks.child", name, json.dumps(keywords)], {})
     answer = json.loads(out.rstrip().rpartition("\n")[2])
     return Measurement(answer["seconds"], measurement.wall, measurement.peak_mib, answer["result"])
 

@@ -1,4 +1,4 @@
-"""dlt: a resource with Pydantic columns that discards invalid rows, loading into PostgreSQL only.
+"""dlt as most people start with it: rows as dictionaries, Pydantic columns that discard invalid rows, appended.
 
 It follows dlt's documented advice for speed: yield pages of rows instead of single rows, normalize and load with
 several workers, and use CSV as the loader format so that PostgreSQL can COPY. Telemetry is off. Nothing is hashed.
@@ -26,6 +26,17 @@ from dlt.destinations import postgres
 
 from benchmarks.child import Timer
 from benchmarks.peers.contract import Transaction
+from benchmarks.peers.promise import Promise
+
+PROMISE = Promise(
+    "dlt, appending rows",
+    bad_rows="dropped silently",
+    ids="clear text",
+    prices="exact",
+    crash="some of the rows",
+    repeat="rows twice",
+    proof="nothing",
+)
 
 
 @dlt.resource(  # type: ignore[untyped-decorator]  # mypy runs without dlt installed
