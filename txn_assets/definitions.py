@@ -5,6 +5,7 @@ Define assets, checks, jobs, sensors and resources in `defs/`; this module only 
 """
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
@@ -17,7 +18,7 @@ from txn_assets.defs.executor import make_executor
 from txn_assets.defs.feeds import define_feed
 from txn_assets.defs.marts import define_marts
 from txn_assets.defs.services import make_services
-from txn_assets.environment import project_root
+from txn_assets.environment import project_root, txn_executor, txn_target
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.own_defs import read_sections
 
@@ -26,7 +27,15 @@ json_lines.install()
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Return all definitions for the current configuration and target."""
+    """Return all definitions for the current configuration and target.
+
+    Dagster asks for them seven times in one `dagster asset materialize`, so they are kept while nothing changes.
+    """
+    return _build_once(repr((load_config(), txn_target(), txn_executor())))
+
+
+@lru_cache(maxsize=1)
+def _build_once(_: str) -> dg.Definitions:
     return build(load_config())
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 from dagster import DagsterEventType as EventType
 
 from txn_assets.config import PipelineConfig
-from txn_assets.defs.failures import without_values
+from txn_assets.defs.failures import is_failed_check, without_values
 from txn_assets.defs.jobs import LOAD
 from txn_assets.defs.names import prefixed
 from txn_assets.defs.partitions import partitions_name
@@ -197,7 +197,7 @@ def _ended_run(instance: dg.DagsterInstance, run: dg.DagsterRun, keys: Mapping[F
         where=feed.name if feed else _job_of(run),
         succeeded=run.is_success,
         files=_files_of(run, keys[feed]) if feed else (),
-        steps=tuple(sorted({str(event.step_key) for event in steps if not _is_failed_check(event)})),
+        steps=tuple(sorted({str(event.step_key) for event in steps if not is_failed_check(event)})),
         checks=tuple(_result(event.asset_check_evaluation_data) for event in checks),
     )
 
@@ -221,11 +221,6 @@ def _job_of(run: dg.DagsterRun) -> str:
     # Dagster's own job for assets that were selected by hand has a name that says nothing.
     keys = sorted(key.to_user_string() for key in run.asset_selection or ())
     return f"assets {', '.join(keys)}" if run.job_name.startswith("__ASSET_JOB") and keys else run.job_name
-
-
-def _is_failed_check(event: dg.DagsterEvent) -> bool:
-    error = event.step_failure_data.error
-    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
 
 
 def _result(evaluation: dg.AssetCheckEvaluation) -> CheckResult:

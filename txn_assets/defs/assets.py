@@ -32,6 +32,7 @@ from txn_assets.defs.catalog import (
 from txn_assets.defs.each_file import each_file, failures_of, file_refusal, stage_of
 from txn_assets.defs.events import StageLog, pinned, processed, rejections
 from txn_assets.defs.failures import without_values
+from txn_assets.defs.file_checks import checks_of_hashed_rows, checks_of_valid_rows
 from txn_assets.defs.file_metadata import object_link, overview, rejects, speed
 from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.names import asset_key, prefixed
@@ -158,23 +159,28 @@ def _pin(context: dg.AssetExecutionContext, services: Services, name: str, log: 
 
 
 def _make_validated(feed: Feed, raw_csv: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    name, checks = f"validated_{feed.name}", checks_of_valid_rows(feed)
+
     @_landed_file_asset(
         feed,
-        f"validated_{feed.name}",
+        name,
         kinds={"pydantic", "arrow"},
         ins={"raw": dg.AssetIn(raw_csv.key)},
         metadata=column_schema(
             feed, {name: kind.duckdb for name, kind in feed.contract.valid_columns.items()}, pii="clear"
         )
         | row_model_code(feed, "txn_assets.rows.validation", "txn_assets.rows.screen"),
+        dagster_type=dg.PythonObjectDagsterType(ValidatedFiles),
+        check_specs=[check.spec(asset_key(feed, name), feed) for check in checks],
         **catalog(feed, tier="internal", pii="clear"),
     )
     def validated(
         context: dg.AssetExecutionContext, raw: RawFiles, services: dg.ResourceParam[AllServices]
-    ) -> ValidatedFiles:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows only the bare class
         """The valid rows of the file; the rejected rows go to the quarantine with their reasons."""
         own = services.of(feed)
-        return ValidatedFiles(*each_file(context, own, raw.by_name, partial(_validate, context, own), raw.failed))
+        files = ValidatedFiles(*each_file(context, own, raw.by_name, partial(_validate, context, own), raw.failed))
+        return dg.MaterializeResult(value=files, check_results=[check.of(files) for check in checks])
 
     return validated
 
@@ -255,22 +261,27 @@ def _refuse_to_empty(services: Services, version: FileVersion) -> None:
 
 
 def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    name, checks = f"hashed_{feed.name}", checks_of_hashed_rows()
+
     @_landed_file_asset(
         feed,
-        f"hashed_{feed.name}",
+        name,
         kinds={"duckdb", "parquet"},
         ins={"valid": dg.AssetIn(validated.key)},
         metadata=column_schema(feed, {name: kind.duckdb for name, kind in feed.contract.staged_columns.items()})
         | same_columns(feed.contract.valid_columns, validated.key)
         | code("txn_assets.rows.hashing"),
+        dagster_type=dg.PythonObjectDagsterType(HashedFiles),
+        check_specs=[check.spec(asset_key(feed, name), feed) for check in checks],
         **catalog(feed, tier="internal", pii="hashed"),
     )
     def hashed(
         context: dg.AssetExecutionContext, valid: ValidatedFiles, services: dg.ResourceParam[AllServices]
-    ) -> HashedFiles:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows only the bare class
         """The valid rows with PII hashed: the input of every sink, and the first value without clear-text PII."""
         own = services.of(feed)
-        return HashedFiles(*each_file(context, own, valid.by_name, partial(_hash, context, own), valid.failed))
+        files = HashedFiles(*each_file(context, own, valid.by_name, partial(_hash, context, own), valid.failed))
+        return dg.MaterializeResult(value=files, check_results=[check.of(files) for check in checks])
 
     return hashed
 

@@ -1,6 +1,6 @@
-"""The asset checks: what must be true of a file before and after it is loaded.
+"""The asset checks with a step of their own: they read a store or the landing zone.
 
-The checks only compare numbers that the assets counted or that a store reads back. See docs/data-contract.md.
+`file_checks.py` has those of the files themselves. See docs/data-contract.md.
 """
 
 import datetime as dt
@@ -14,18 +14,16 @@ import dagster as dg
 
 from txn_assets.defs.assets import FeedAssets
 from txn_assets.defs.failures import without_values
+from txn_assets.defs.file_checks import ERROR, WARN, result
 from txn_assets.defs.io_managers.sink import as_failure
 from txn_assets.defs.landing_events import FILE_EXPECTED, Tally, count_expected, judge, observe
 from txn_assets.defs.services import read_ledgers
-from txn_assets.environment import txn_target
 from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import left_alone, list_left_alone
 from txn_assets.files.ledger import describe, supersedes
-from txn_assets.files.report import ValidationReport
 from txn_assets.files.retention import landed_at
 from txn_assets.files.rotation import find_rotation
-from txn_assets.files.shown import printable
-from txn_assets.files.values import HashedFiles, ValidatedFiles
+from txn_assets.files.values import HashedFiles
 from txn_assets.sections.operation import Orchestration
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.registry import STORES, StoreEntry
@@ -35,17 +33,14 @@ if TYPE_CHECKING:
     from txn_assets.stores.postgres.store import PostgresStore
 
 SHOWN_FILES = 20
-ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 def make_checks(feed: Feed, assets: FeedAssets, orchestration: Orchestration) -> Iterable[dg.AssetChecksDefinition]:
-    """Yield the checks of the assets of `feed`."""
+    """Yield the checks of the landing zone and of the sinks of `feed`."""
     yield make_no_stuck_files(feed, assets.landing_zone, orchestration.stuck_after_minutes)
     yield make_under_current_key(feed, assets.landing_zone)
     if feed.expected:
         yield _make_file_expected(feed, assets.landing_zone)
-    yield from _make_checks_of_valid_rows(feed, assets.validated)
-    yield from _make_checks_of_hashed_rows(assets.hashed)
     for entry in STORES:
         yield _make_reconciliation(feed, assets, entry)
     yield _make_loaded_under_one_name(feed, assets)
@@ -69,88 +64,6 @@ def _file_check(
             return decorator(without_values(function))
 
     return decorate
-
-
-def _make_checks_of_valid_rows(feed: Feed, validated: dg.AssetsDefinition) -> Iterable[dg.AssetChecksDefinition]:
-    @_file_check(validated, blocking=True)
-    def rejected_share_within_limit(files: ValidatedFiles) -> dg.AssetCheckResult:
-        """Check that at most `max_invalid_ratio` of the rows are rejected."""
-        limit, key = feed.max_invalid_ratio, feed.key("max_invalid_ratio")
-        wrong = _wrong(files, lambda report: report.over_limit(limit, key))
-        # ERROR stops the whole run. If only some files fail, warn: the asset of hashed rows leaves them out.
-        severity = ERROR if len(wrong) == len(files) else WARN
-        return _result(wrong, severity=severity, metadata={"limit": str(limit)})
-
-    yield _file_check(validated, blocking=True)(every_row_accounted_for)
-    yield rejected_share_within_limit
-    yield _file_check(validated)(no_rejected_rows)
-    if feed.contract.row_id:
-        yield _file_check(validated, name=feed.ids_check)(ids_unique)
-    yield _file_check(validated)(header_as_expected)
-    yield _file_check(validated)(no_stray_quotes)
-
-
-def every_row_accounted_for(files: ValidatedFiles) -> dg.AssetCheckResult:
-    """Check that rows in = valid + rejected + erased."""
-    wrong = _wrong(files, ValidationReport.unaccounted)
-    return _result(wrong, severity=ERROR, metadata={"records": sum(file.report.records for file in files)})
-
-
-def no_rejected_rows(files: ValidatedFiles) -> dg.AssetCheckResult:
-    """Check that every row is valid; report the count of each reason and the first rejected rows without values."""
-    rejected = [file for file in files if file.report.rejected]
-    metadata = {
-        "reasons": dg.MetadataValue.json({file.version.name: dict(file.report.reasons) for file in rejected}),
-        "sample": dg.MetadataValue.json(
-            {
-                file.version.name: [
-                    {"source_row": row.source_row, "reasons": [f"{r.field}: {r.code}" for r in row.reasons]}
-                    for row in file.report.sample
-                ]
-                for file in rejected
-            }
-        ),
-    }
-    return _result(_wrong(files, ValidationReport.rejections), severity=WARN, metadata=metadata)
-
-
-def ids_unique(files: ValidatedFiles) -> dg.AssetCheckResult:
-    """Check that no two valid rows of a file have the same id."""
-    return _result(_wrong(files, ValidationReport.repeats), severity=WARN)
-
-
-def header_as_expected(files: ValidatedFiles) -> dg.AssetCheckResult:
-    """Check that the header has the columns of the feed and no others."""
-    return _result(_wrong(files, ValidationReport.unknown_columns), severity=WARN)
-
-
-def no_stray_quotes(files: ValidatedFiles) -> dg.AssetCheckResult:
-    """Check that no unquoted field contains a quote. Such a quote is loaded as text, since it may be an inch sign."""
-    return _result(_wrong(files, ValidationReport.stray_quotes), severity=WARN)
-
-
-def _make_checks_of_hashed_rows(hashed: dg.AssetsDefinition) -> Iterable[dg.AssetChecksDefinition]:
-    yield _file_check(hashed, blocking=True)(pii_is_hashed)
-    yield _file_check(hashed)(hash_is_keyed)
-
-
-def pii_is_hashed(files: HashedFiles) -> dg.AssetCheckResult:
-    """Check that every PII value is null or 64 hex digits."""
-    wrong = {
-        file.version.name: f"{file.malformed_digests} values are not SHA-256 digests"
-        for file in files
-        if file.malformed_digests
-    }
-    return _result(wrong, severity=ERROR)
-
-
-def hash_is_keyed(files: HashedFiles) -> dg.AssetCheckResult:
-    """Check that the hash is keyed on the gcp target: a plain hash of a short id can be reversed by enumeration."""
-    plain = {file.version.name: file.key_id for file in files if file.key_id == "sha256"}
-    if txn_target() != "gcp":
-        plain = {}
-    wrong = dict.fromkeys(plain, "hashed without a key: set security.hash.algorithm to hmac-sha256 and TXN_HASH_KEY")
-    return _result(wrong, severity=WARN)
 
 
 def make_no_stuck_files(feed: Feed, landing_zone: dg.AssetSpec, minutes: int) -> dg.AssetChecksDefinition:
@@ -290,7 +203,7 @@ def reconcile(entry: StoreEntry, services: Services, files: HashedFiles, run_id:
         if differences:
             wrong[name] = f"{entry.label} holds different values: {describe(differences)}"
     rows = sum(holding.totals.rows for holding in held.values())
-    return _result(wrong, severity=ERROR, metadata={"rows_read_back": rows})
+    return result(wrong, severity=ERROR, metadata={"rows_read_back": rows})
 
 
 def _make_loaded_under_one_name(feed: Feed, assets: FeedAssets) -> dg.AssetChecksDefinition:
@@ -309,7 +222,7 @@ def _make_loaded_under_one_name(feed: Feed, assets: FeedAssets) -> dg.AssetCheck
             if Decimal(one.count) / one.ids > feed.max_shared_ids
         }
         found |= {name: f"the same bytes are loaded as {_list_names(names)}" for name, names in twins.items()}
-        return _result(found, severity=WARN)
+        return result(found, severity=WARN)
 
     return loaded_under_one_name
 
@@ -333,24 +246,6 @@ def _make_change_within_limit(feed: Feed, assets: FeedAssets, limit: Decimal) ->
             ratio = record.change_ratio if record and record.file == file.version else None
             if record and ratio is not None and ratio > limit:
                 wrong[file.version.name] = f"{record.changes}: {ratio:.1%} of the rows that it replaced"
-        return _result(wrong, severity=ERROR, metadata={"limit": str(limit)})
+        return result(wrong, severity=ERROR, metadata={"limit": str(limit)})
 
     return change_within_limit
-
-
-def _wrong(files: ValidatedFiles, fault: Callable[[ValidationReport], str | None]) -> dict[str, str]:
-    """Return what `fault` says about the reports of `files`, without those about which it says nothing."""
-    sentences = {file.version.name: fault(file.report) for file in files}
-    return {name: sentence for name, sentence in sentences.items() if sentence}
-
-
-def _result(
-    wrong: dict[str, str], *, severity: dg.AssetCheckSeverity, metadata: dict[str, Any] | None = None
-) -> dg.AssetCheckResult:
-    """Return a result that passes if `wrong`, which has one sentence per failing file, is empty."""
-    return dg.AssetCheckResult(
-        passed=not wrong,
-        severity=severity,
-        description="; ".join(f"{printable(name)}: {sentence}" for name, sentence in wrong.items()) or None,
-        metadata={**(metadata or {}), "files": dg.MetadataValue.json(wrong)},
-    )

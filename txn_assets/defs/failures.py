@@ -34,3 +34,9 @@ def explained(error: Exception) -> str:
     from txn_assets.stores import explained as of_stores  # noqa: PLC0415 - imports the clients, see `services.py`
 
     return of_stores.explained(error)
+
+
+def is_failed_check(failure: dg.DagsterEvent) -> bool:
+    """Return whether a step failed because of a blocking check, whose result says why."""
+    error = failure.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from txn_assets.config import PipelineConfig
+from txn_assets.defs.failures import is_failed_check
 from txn_assets.defs.io_managers.sink import CHANGE_OF
 from txn_assets.defs.names import asset_key, without_prefix
 from txn_assets.environment import txn_target
@@ -179,14 +180,11 @@ def _stage_metadata(result: dg.JobExecutionResult) -> dict[str, dict[str, Any]]:
 
 def find_failures(result: dg.JobExecutionResult) -> Iterator[str]:
     """Yield a sentence for each failed check of severity ERROR and each failed step."""
-    judged = set()
     for check in result.get_asset_check_evaluations():
         if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
-            asset = check.asset_key.to_python_identifier()
-            judged.add(f"{asset}_{check.check_name}")
-            yield f"{asset}, {check.check_name}: {check.description}"
+            yield f"{check.asset_key.to_python_identifier()}, {check.check_name}: {check.description}"
     for event in result.all_events:
-        if event.is_step_failure and event.step_key not in judged:
+        if event.is_step_failure and not is_failed_check(event):
             yield f"{event.step_key}: {_sentence(event.step_failure_data)}"
         # If a step failed, the run's failure adds nothing.
         if event.is_job_failure and not any(other.is_step_failure for other in result.all_events):

@@ -254,8 +254,7 @@ def test_checks_have_their_names_in_dagster(
     failed = _check_json(capsys, file, "--feed", feed)["failed_checks"]
 
     asset = dg.AssetKey([*(["refunds"] if feed == "refunds" else []), f"validated_{feed}"])
-    specs = [spec for check in build(load_config()).asset_checks or () for spec in check.check_specs]
-    blocking = {spec.name: spec.blocking for spec in specs if spec.asset_key == asset}
+    blocking = {spec.name: spec.blocking for spec in build(load_config()).get_assets_def(asset).check_specs}
     assert {check["name"]: check["is_error"] for check in failed} | {"every_row_accounted_for": True} == blocking
 
 
