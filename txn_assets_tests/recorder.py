@@ -1,4 +1,4 @@
-"""Record which methods of Google's APIs are called, with a proxy in front of the embedded servers.
+"""Record the requests to Google's APIs by the methods that they call, with a proxy in front of the embedded servers.
 
 Methods: https://cloud.google.com/storage/docs/json_api/v1 and https://cloud.google.com/bigquery/docs/reference/rest.
 """
@@ -37,6 +37,7 @@ _BIGQUERY = {
     r"DELETE /datasets/[^/]+/tables/[^/]+": "tables.delete",
     r"GET /datasets/[^/]+/tables/[^/]+/data": "tabledata.list",
     r"POST /jobs": "jobs.insert",
+    r"POST /queries": "jobs.query",
     # Whoever created a job may ask for it, for its results and for its end.
     r"GET /jobs/[^/]+": "",
     r"GET /queries/[^/]+": "",
@@ -50,13 +51,13 @@ _QUOTED = re.compile(r"`[^`]*`|'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
 
 
 class Recorder(Proxy):
-    """A proxy that breaks nothing and notes the methods."""
+    """A proxy that breaks nothing and notes the methods of each request."""
 
     def __init__(self, url: str) -> None:
         """Stand in front of the server at `url`."""
         address = urlsplit(url)
         super().__init__(str(address.hostname), int(address.port or 0), http=True)
-        self.methods: set[str] = set()
+        self.requests: list[list[str]] = []
 
     async def _http_turn(
         self,
@@ -67,7 +68,7 @@ class Recorder(Proxy):
     ) -> None:
         while True:
             request = await read_message(reader)
-            self.methods.update(methods_of(request))
+            self.requests.append(list(methods_of(request)))
             up_writer.write(request)
             writer.write(await read_message(up_reader, to=request))
             await writer.drain()
@@ -88,28 +89,34 @@ def methods_of(request: bytes) -> Iterator[str]:
     names = [name for pattern, name in known.items() if re.fullmatch(pattern, f"{verb} {path}")]
     (name,) = names or [f"unknown: {verb} {path}"]
     if name == "jobs.insert":
-        yield from (f"bigquery.jobs.insert: {what}" for what in _of_job(json.loads(body)["configuration"]))
+        yield from (f"bigquery.{name}: {what}" for what in _of_job(json.loads(body)["configuration"]))
+    elif name == "jobs.query":
+        yield from (f"bigquery.{name}: {what}" for what in _of_script(json.loads(body)["query"]))
     elif name:
         yield f"{service}.{name}"
 
 
 def _of_job(configuration: dict[str, Any]) -> set[str]:
     if "query" in configuration:
-        return {*_STATEMENT.findall(_QUOTED.sub("x", configuration["query"]["query"]))}
+        return _of_script(configuration["query"]["query"])
     return configuration.keys() & {"load", "copy", "extract"}
 
 
+def _of_script(text: str) -> set[str]:
+    return {*_STATEMENT.findall(_QUOTED.sub("x", text))}
+
+
 @contextmanager
-def recording(endpoints: Endpoints) -> Iterator[tuple[Endpoints, set[str]]]:
-    """Yield endpoints whose GCS and BigQuery are recorded, and the methods that were called so far."""
+def recording(endpoints: Endpoints) -> Iterator[tuple[Endpoints, list[list[str]]]]:
+    """Yield endpoints whose GCS and BigQuery are recorded, and the methods of each request so far."""
     with ExitStack() as running:
         gcs, bigquery = (
             running.enter_context(Recorder(url).running()) for url in (endpoints.gcs_url, endpoints.bigquery_url)
         )
         assert isinstance(gcs, Recorder)
         assert isinstance(bigquery, Recorder)
-        bigquery.methods = gcs.methods
+        bigquery.requests = gcs.requests
         recorded = replace(
             endpoints, gcs_url=f"http://127.0.0.1:{gcs.port}", bigquery_url=f"http://127.0.0.1:{bigquery.port}"
         )
-        yield recorded, gcs.methods
+        yield recorded, gcs.requests

@@ -58,7 +58,12 @@ def describe(feeds: Iterable[Feed], selects: Iterable[str]) -> str:
 
 def is_current(description: str, feeds: Iterable[Feed], select: str) -> bool:
     """Return whether the view with `description` has `select`, and was made for a configuration with `feeds`."""
-    return {_mark(_names(feeds)), _mark(select)} <= set(description.split())
+    return set(make_marks(feeds, select).split()) <= set(description.split())
+
+
+def make_marks(feeds: Iterable[Feed], select: str) -> str:
+    """Return the words by which a view says that it has `select`, and was made for a configuration with `feeds`."""
+    return f"{_mark(_names(feeds))} {_mark(select)}"
 
 
 def is_ours(description: str | None) -> bool:

@@ -26,10 +26,8 @@ class FakeJob:
         self.polls += 1
         return self.polls > 1
 
-    def result(self, **_: Any) -> "FakeJob":
-        if self.error_result:
-            raise NotFound(self.error_result["message"])  # type: ignore[no-untyped-call]  # google-api-core is untyped
-        return self
+    def exception(self) -> Exception | None:
+        return NotFound(self.error_result["message"]) if self.error_result else None  # type: ignore[no-untyped-call]  # google-api-core is untyped
 
 
 @dataclass
@@ -127,6 +125,15 @@ def test_costs_are_summed() -> None:
     assert jobs.costs == Costs(bytes_billed=10_485_760, slot_milliseconds=321)
 
 
+def test_costs_of_a_short_statement_are_added() -> None:
+    """A statement without a job adds what its response says: the bytes that it processed, and its slot time."""
+    jobs = Jobs(RecordingClient(), ONCE)  # type: ignore[arg-type]  # a fake
+
+    jobs.query("SELECT 1")
+
+    assert jobs.costs == Costs(bytes_billed=2_048, slot_milliseconds=12)
+
+
 @pytest.mark.parametrize("limit", [None, 10**9])
 def test_queries_have_the_byte_limit(limit: int | None) -> None:
     """`data_warehouse.maximum_bytes_billed` is set on the queries and on the script."""
@@ -145,6 +152,18 @@ class RecordingClient:
 
     limits: list[int | None] = field(default_factory=list)
 
-    def query(self, _: str, *, job_config: Any, job_id: str = "query", **__: Any) -> FakeJob:
+    def query(self, _: str, *, job_config: Any, job_id: str, **__: Any) -> FakeJob:
         self.limits.append(job_config.maximum_bytes_billed)
         return FakeJob(job_id)
+
+    def query_and_wait(self, _: str, *, job_config: Any, **__: Any) -> "FakeRows":
+        self.limits.append(job_config.maximum_bytes_billed)
+        return FakeRows()
+
+
+@dataclass
+class FakeRows:
+    """The response to a short statement."""
+
+    total_bytes_processed: int = 2_048
+    slot_millis: int = 12

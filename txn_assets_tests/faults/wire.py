@@ -34,8 +34,7 @@ def sweep(
 ) -> Iterator[Tally]:
     """Inject each fault at each `step`-th request of a replacing load.
 
-    A BigQuery request that times out costs ten seconds, and one that asks for results two minutes, because the client
-    waits no less. With `time_out_once` only the first request times out.
+    A BigQuery request that times out costs ten seconds. With `time_out_once` only the first request times out.
     """
     generation = versions[0].file.version.generation + 1
     with proxied_stores(deployment) as (stores, plans):

@@ -66,22 +66,22 @@ def deployment(stack_home: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 def recorded(deployment: Deployment, calls: set[str]) -> Iterator[AllServices]:
     """Yield services that are recorded; add the methods that they call to `calls`."""
     with (
-        recording(deployment.endpoints) as (endpoints, methods),
+        recording(deployment.endpoints) as (endpoints, requests),
         open_services(deployment.config, endpoints) as services,
     ):
         yield services
-        calls |= methods
+        calls.update(*requests)
 
 
 @contextmanager
 def recorded_runs(deployment: Deployment, calls: set[str]) -> Iterator[AllServices]:
     """Do the same, and let the runs of this process share the services."""
     with (
-        recording(deployment.endpoints) as (endpoints, methods),
+        recording(deployment.endpoints) as (endpoints, requests),
         share_services(deployment.config, endpoints) as services,
     ):
         yield services
-        calls |= methods
+        calls.update(*requests)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from txn_assets.stores.bigquery.sql import Tables
 from txn_assets.stores.bigquery.tables import (
     PartitionBy,
     column_faults,
+    column_types,
     expiration_faults,
     make_schema,
     prepare,
@@ -194,7 +195,7 @@ class FakeClient:
 
 def prepare_with(client: FakeClient, partition_by: PartitionBy = "month", tables: Tables = TABLES) -> dict[str, str]:
     """Return the column types that `prepare` finds or creates."""
-    return prepare(client, tables, partition_by, no_retry={})  # type: ignore[arg-type]  # a fake
+    return column_types(prepare(client, tables, partition_by, no_retry={}))  # type: ignore[arg-type]  # a fake
 
 
 @pytest.mark.parametrize("partition_by", ["month", "day"])

@@ -11,7 +11,7 @@ from google.cloud.bigquery.job.base import _error_result_to_exception
 from google.cloud.storage.exceptions import InvalidResponse
 from pydantic import TypeAdapter, ValidationError
 
-from txn_assets.stores.bigquery import sql as bigquery_sql
+from txn_assets.stores.bigquery import failures
 from txn_assets.stores.google_errors import explain, is_out_of_reach, is_precondition_failure, is_transient
 
 
@@ -155,7 +155,7 @@ def test_policy_is_not_a_lost_race(reason: str, lost: bool) -> None:
     [
         ("Transaction is aborted due to concurrent update against table p:d.t. Transaction ID: 1", True),
         ("Could not serialize access to table p:d.t due to concurrent update", True),
-        (f"Query error: {bigquery_sql.LEDGER_CHANGED} at [5:1]", True),
+        (f"Query error: {failures.LEDGER_CHANGED} at [5:1]", True),
         # The first loads of a fresh embedded server, at once.
         ('Catalog write-write conflict on create with "gcs_emulator"', True),
         ("Syntax error: Unexpected keyword", False),
@@ -165,7 +165,7 @@ def test_policy_is_not_a_lost_race(reason: str, lost: bool) -> None:
 )
 def test_conflicts_are_distinguished_from_other_errors(message: str, conflict: bool) -> None:
     """Conflicts are distinguished from other errors, because only they are worth a retry."""
-    assert bigquery_sql.is_conflict(message) is conflict
+    assert failures.is_conflict(message) is conflict
 
 
 @pytest.mark.parametrize(

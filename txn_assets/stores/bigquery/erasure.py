@@ -17,6 +17,7 @@ from txn_assets.files.erasures import ErasureRequest
 from txn_assets.files.ledger import LoadRecord
 from txn_assets.stores.bigquery import sql as statements
 from txn_assets.stores.bigquery import tables as bigquery_tables
+from txn_assets.stores.bigquery.failures import LEDGER_CHANGED, LOAD_TABLE_PREFIX
 from txn_assets.stores.bigquery.jobs import Jobs
 from txn_assets.stores.bigquery.sql import Tables
 from txn_assets.stores.partition_keys import Key
@@ -118,7 +119,7 @@ class Erasure:
         client, field = self.jobs.client, self.request.field
         found = {}
         for listed in client.list_tables(f"{self.tables.project}.{self.tables.dataset}", **self.no_retry):
-            if not listed.table_id.startswith(statements.LOAD_TABLE_PREFIX):
+            if not listed.table_id.startswith(LOAD_TABLE_PREFIX):
                 continue
             with suppress(NotFound):
                 table = client.get_table(listed.reference, **self.no_retry)
@@ -217,7 +218,7 @@ def erase_script(tables: Tables, field: str, types: Mapping[str, str]) -> str:
         f"UPDATE {tables.ledger} SET loaded_at = CURRENT_TIMESTAMP() WHERE source_file = ''",  # noqa: S608 - quoted names
         f"SELECT IF(EXISTS (SELECT 1 FROM {tables.ledger} AS l JOIN UNNEST(@seen) AS s "  # noqa: S608 - quoted names
         "ON l.source_file = s.source_file WHERE l.generation > s.generation "
-        f"OR (l.generation = s.generation AND l.run_id != s.run_id)), ERROR('{statements.LEDGER_CHANGED}'), TRUE)",
+        f"OR (l.generation = s.generation AND l.run_id != s.run_id)), ERROR('{LEDGER_CHANGED}'), TRUE)",
         f"UPDATE {tables.erasures} SET rows_removed = rows_removed + "  # noqa: S608 - quoted names
         f"(SELECT COUNT(*) FROM {tables.data} WHERE {person}) WHERE request_id = @id",
         f"DELETE FROM {tables.data} WHERE {person}",  # noqa: S608 - quoted names

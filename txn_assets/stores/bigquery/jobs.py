@@ -1,4 +1,4 @@
-"""Run BigQuery jobs: start each once, join it if the response to the start was lost, and add up the costs.
+"""Run BigQuery statements and add up their costs: a short one in one request, a job that must run once by its name.
 
 `sql.py` builds the statements. See docs/reliability.md for the guarantees.
 """
@@ -23,7 +23,11 @@ LABELS = {"app": "txn_assets"}
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What jobs cost according to the server. Load jobs are free and have no bytes billed."""
+    """What statements cost according to the server. Load jobs are free and have no bytes billed.
+
+    The response to a short statement says what it processed, not what BigQuery bills for it, which is at least 10 MiB
+    for each table (https://cloud.google.com/bigquery/pricing).
+    """
 
     bytes_billed: int = 0
     slot_milliseconds: int = 0
@@ -54,10 +58,21 @@ class Jobs:
     costs: Costs = field(default=Costs())
 
     def query(self, sql: str, *parameters: Any) -> bigquery.table.RowIterator:  # noqa: ANN401 - three kinds of parameter
-        """Run `sql` and return its rows."""
-        job = self.client.query(sql, job_config=self._query_config(parameters), job_retry=None, **self.no_retry)
-        # With a page size, the request that asks for the schema brings the rows too.
-        return self._finish(job, page_size=PAGE_ROWS)  # type: ignore[no-any-return]  # google-cloud-bigquery is untyped here
+        """Run `sql` in one request and return its rows; a statement that takes longer than the request, as a job.
+
+        Only for statements that can be repeated: if the response is lost, the next attempt runs it again.
+        """
+        rows: bigquery.table.RowIterator = self.client.query_and_wait(
+            sql,
+            job_config=self._query_config(parameters),
+            api_timeout=self.no_retry["timeout"],
+            wait_timeout=JOB_SECONDS,
+            retry=None,  # type: ignore[arg-type]  # the client takes None
+            job_retry=None,  # type: ignore[arg-type]  # as above
+            page_size=PAGE_ROWS,
+        )
+        self.costs += Costs(rows.total_bytes_processed or 0, rows.slot_millis or 0)
+        return rows
 
     def run_script(self, base: str, sql: str, *parameters: Any) -> str:  # noqa: ANN401 - three kinds of parameter
         """Run `sql` once, as the job that `base` names, and return the id of the job; see `run`."""
@@ -104,18 +119,19 @@ class Jobs:
         Raises:
             TimeoutError: the job takes too long. The next attempt joins it.
         """
-        end = time.monotonic() + JOB_SECONDS
-        pause = 0.05
+        started = time.monotonic()
         while not job.done(**self.no_retry):
-            if time.monotonic() > end:
+            waited = time.monotonic() - started
+            if waited > JOB_SECONDS:
                 message = f"The BigQuery job {job.job_id} did not end within {JOB_SECONDS:.0f} seconds"
                 raise TimeoutError(message)
-            time.sleep(pause)
-            pause = min(2.0, pause * 1.5)
+            # So the end of a job is noticed late by a fifth of its time at most.
+            time.sleep(min(2.0, max(0.1, waited / 5)))
 
-    def _finish(self, job: bigquery.job.base._AsyncJob, **options: Any) -> Any:  # noqa: ANN401 - rows, or the job
-        """Return the result of `job`. Waiting in `job.result` instead would repeat requests within its own budget."""
+    def _finish(self, job: bigquery.job.base._AsyncJob) -> None:
+        """Wait until `job` succeeds. Waiting in `job.result` instead would repeat requests within its own budget."""
         self._wait(job)
         # Load jobs have neither number.
         self.costs += Costs(getattr(job, "total_bytes_billed", 0) or 0, getattr(job, "slot_millis", 0) or 0)
-        return job.result(**self.no_retry, **options)
+        if error := job.exception():  # type: ignore[no-untyped-call]  # google-api-core is untyped
+            raise error

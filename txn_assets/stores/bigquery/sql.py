@@ -7,7 +7,6 @@ the column (https://cloud.google.com/bigquery/docs/querying-partitioned-tables).
 """
 
 import datetime as dt
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -17,10 +16,9 @@ from txn_assets.files.ledger_columns import CHANGE_COLUMNS, DETAIL_COLUMNS, SUM_
 from txn_assets.rows.contract import RowContract
 from txn_assets.rows.fingerprint import BIGQUERY, select_days, select_fingerprint, select_totals
 from txn_assets.rows.kinds import DecimalKind
+from txn_assets.stores.bigquery.failures import LEDGER_CHANGED, WRONG_ROWS
 from txn_assets.stores.ledger_columns import ledger_columns
 from txn_assets.stores.partition_keys import key_bounds
-
-LOAD_TABLE_PREFIX = "_txn_staging_"
 
 STAGED_REJECTS = {
     "source_file": "STRING",
@@ -37,14 +35,11 @@ BOUND_REJECTS = "UNNEST(@rejects)"
 REJECTS_COLUMNS = STAGED_REJECTS | {"run_id": "STRING", "noted_at": "TIMESTAMP"}
 """The columns of the table of rejects with their types."""
 
-WRONG_ROWS = "the table does not hold the rows of"
-"""Error text of the transaction if the rows that it wrote differ from those of a file, whose name follows."""
-
 _EMPTY = {"STRING": "''", "INT64": "0", "DATE": "CAST(NULL AS DATE)", "TIMESTAMP": "CURRENT_TIMESTAMP()"}
 """Values of a ledger row for a file that no load has recorded."""
 
-LEDGER_CHANGED = "another load committed in between"
-"""Error text of the transaction if the ledger has changed since the caller read it."""
+FOUND_PREFIX = "found_"
+"""What the columns of `holdings_query` begin with that have totals of the rows in the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +93,14 @@ class Tables:
         return self.id_of(f"{self.name}_loads")
 
     @property
+    def rejects_name(self) -> str:
+        """The name of the table of rejects, `<table>_rejects`."""
+        return f"{self.name}_rejects"
+
+    @property
     def rejects_id(self) -> str:
         """The ID of the table of rejects, `<table>_rejects`."""
-        return self.id_of(f"{self.name}_rejects")
+        return self.id_of(self.rejects_name)
 
     @property
     def data(self) -> str:
@@ -115,7 +115,7 @@ class Tables:
     @property
     def rejects(self) -> str:
         """The quoted ID of the table of rejects."""
-        return self.quoted(f"{self.name}_rejects")
+        return self.quoted(self.rejects_name)
 
     @property
     def erasures(self) -> str:
@@ -137,6 +137,19 @@ def held_query(tables: Tables, columns: Iterable[str] | None = None) -> str:
         f"SELECT {', '.join(columns or tables.ledger_columns)} FROM {tables.ledger} "  # noqa: S608 - quoted names
         "WHERE source_file IN UNNEST(@names) "
         "QUALIFY ROW_NUMBER() OVER (PARTITION BY source_file ORDER BY generation DESC) = 1"
+    )
+
+
+def holdings_query(tables: Tables, *, is_exact: bool, has_fingerprint: bool) -> str:
+    """Return the query for the newest ledger row of each file in @names, and its totals in the table as `found_...`.
+
+    Binds @first_key and @last_key, too; see `totals_query`.
+    """
+    totals = totals_query(tables, is_exact=is_exact, has_fingerprint=has_fingerprint)
+    found = ", ".join(f"t.{name} AS {FOUND_PREFIX}{name}" for name in total_columns(tables))
+    return (
+        f"SELECT l.*, {found} FROM ({held_query(tables)}) AS l "  # noqa: S608 - quoted names
+        f"LEFT JOIN ({totals}) AS t ON t.source_file = l.source_file"
     )
 
 
@@ -217,7 +230,7 @@ def begin_ledger_statement(tables: Tables) -> str:
     Every load updates the lock row, which names no file, so that two loads at once conflict. The data table already has
     files if the ledger was lost, for example in a partial restore. The next load of such a file must find the rows and
     replace them. The other columns of these ledger rows stay null. This is the only statement that reads the
-    whole table, and it runs once per ledger.
+    whole table, and it runs once per ledger; if it is repeated, it adds nothing.
     """
     columns = tables.ledger_columns.items()
     unknown = ("fingerprint", *CHANGE_COLUMNS, *DETAIL_COLUMNS)
@@ -226,10 +239,14 @@ def begin_ledger_statement(tables: Tables) -> str:
     first, last = select_days(BIGQUERY, tables.contract)
     lost = empty | {"source_file": "source_file", "run_id": "'ledger lost'"}
     lost |= {"row_count": "COUNT(*)", "min_date": first, "max_date": last}
-    return (
-        f"INSERT INTO {tables.ledger} ({', '.join(empty)}) SELECT {', '.join(lock.values())} "  # noqa: S608 - quoted names
+    rows = (
+        f"SELECT {', '.join(f'{value} AS {name}' for name, value in lock.items())} "  # noqa: S608 - quoted names
         f"UNION ALL SELECT {', '.join(lost.values())} FROM {tables.data} "
         f"WHERE source_file IS NOT NULL{any_key(tables)} GROUP BY source_file"
+    )
+    return (
+        f"INSERT INTO {tables.ledger} ({', '.join(empty)}) SELECT {', '.join(empty)} FROM ({rows}) "  # noqa: S608 - quoted names
+        f"WHERE NOT EXISTS (SELECT 1 FROM {tables.ledger} WHERE source_file = '')"
     )
 
 
@@ -245,7 +262,8 @@ def replace_script(
 
     Binds @incoming (the ledger rows, each with the generation and run that the caller last read), @known (the newest
     erasure request that the files were checked for, see `bigquery_erasure.note_script`), @load_seconds (how
-    long the load has taken before the script), @replaced (the files of `load_table`, including those that are not in
+    long the load has taken before the script), @view (what the lock row says about the view `file_status`, see
+    `view.mark`), @replaced (the files of `load_table`, including those that are not in
     the ledger), and @first_key and @last_key (the bounds of the partition keys in old and new rows). Without
     `load_table`, only the ledger rows are written. If the script `compares` rows, it also binds @compared, the files
     whose ledger row says what changed; see `changes_query`. With `rejects`, it also notes why rows were rejected, and
@@ -259,7 +277,7 @@ def replace_script(
     steps = [
         "BEGIN TRANSACTION",
         # BigQuery runs insert-only transactions in parallel. Updating this row makes any two loads conflict.
-        f"UPDATE {tables.ledger} SET loaded_at = CURRENT_TIMESTAMP() WHERE source_file = ''",  # noqa: S608 - quoted names
+        f"UPDATE {tables.ledger} SET loaded_at = CURRENT_TIMESTAMP(), rules_id = @view WHERE source_file = ''",  # noqa: S608 - quoted names
         f"SELECT IF(EXISTS (SELECT 1 FROM {tables.ledger} AS l JOIN UNNEST(@incoming) AS i "  # noqa: S608 - quoted names
         "ON l.source_file = i.source_file WHERE l.generation > i.seen_generation "
         "OR (l.generation = i.seen_generation AND l.run_id != i.seen_run_id)) OR EXISTS (SELECT 1 "
@@ -372,29 +390,3 @@ def _verification(tables: Tables, inexact: Collection[str]) -> tuple[str, str]:
         f" LEFT JOIN ({totals}) AS t ON t.source_file = i.source_file",
         f"IF({is_right}, i.fingerprint, ERROR(CONCAT('{WRONG_ROWS} [', i.source_file, ']')))",
     )
-
-
-def wrong_file(message: str) -> str | None:
-    """Return the file with wrong rows that the error `message` names, or None if it names no file."""
-    found = re.search(re.escape(WRONG_ROWS) + r" \[(.*?)\]", message)
-    return found[1] if found else None
-
-
-_CONFLICTS = re.compile(
-    # BigQuery: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
-    r"due to concurrent|"
-    # The embedded server (DuckDB).
-    r"failed to commit|transaction conflict|conflict on (?:create|update|tuple deletion)|" + re.escape(LEDGER_CHANGED),
-    re.IGNORECASE,
-)
-
-
-def is_conflict(message: str) -> bool:
-    """Return whether BigQuery aborted a transaction because of a concurrent one."""
-    return _CONFLICTS.search(message) is not None
-
-
-def is_lost_load_table(message: str) -> bool:
-    """Return whether a load table is gone because somebody removed it or it expired."""
-    text = message.lower()
-    return LOAD_TABLE_PREFIX in text and "not found" in text

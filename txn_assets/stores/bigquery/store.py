@@ -1,16 +1,15 @@
 """The BigQuery store: one table with exactly the rows of the newest loaded version of each file.
 
 A load job fills a load table, and one transaction replaces the files from it. `sql.py` has the SQL,
-`plan.py` says what a transaction writes, `tables.py` defines the tables, and `jobs.py` runs
+`plan.py` says what a transaction writes, `reader.py` reads, `tables.py` defines the tables, and `jobs.py` runs
 the jobs. `ledger.decide` chooses between load, keep and stand back. See docs/reliability.md.
 """
 
 import datetime as dt
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
 
 import pyarrow as pa
 from google.api_core.exceptions import GoogleAPICallError, NotFound
@@ -28,23 +27,22 @@ from txn_assets.files.ledger import (
     Holding,
     LoadRecord,
     Replacement,
-    Totals,
     decide,
-    read_holdings,
 )
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.values import HashedFile
 from txn_assets.rows.rejects import read_rejects
 from txn_assets.stores import google_errors
+from txn_assets.stores.bigquery import failures
 from txn_assets.stores.bigquery import sql as statements
 from txn_assets.stores.bigquery import tables as bigquery_tables
 from txn_assets.stores.bigquery import view as bigquery_view
 from txn_assets.stores.bigquery.erasure import Erasure, has_data, read_finished
 from txn_assets.stores.bigquery.jobs import LABELS, Costs, Jobs
 from txn_assets.stores.bigquery.plan import Plan, make_plan, reject_structs
+from txn_assets.stores.bigquery.reader import Reader, by_name, names_parameter
 from txn_assets.stores.bigquery.sql import Tables
 from txn_assets.stores.clients import Clients
-from txn_assets.stores.partition_keys import key_bounds
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
 
@@ -73,21 +71,21 @@ class BigQueryStore(Store):
     maximum_bytes_billed: int | None = None
 
     _costs: Costs = field(default_factory=Costs, init=False)
+    _seen: bigquery.Table | None = field(default=None, init=False)
+    """The data table as this store last saw it. Each load looks at it again."""
 
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         """Replace all files in one transaction."""
         started = time.monotonic()
         with self._jobs() as jobs:
-            types = self._prepare(jobs)
-            if notice := bigquery_view.keep(jobs, self.tables, self.neighbors):
-                self.notices.add(notice)
-            inexact = statements.inexact_columns(self.tables, types)
+            reader = self._prepare(jobs)
             known = self.refuse_erased(files)
-            files = [self.as_held(file, inexact=inexact) for file in files]
+            files = [self.as_held(file, inexact=reader.inexact) for file in files]
             incoming = {file.version.name: file.load_record(run_id) for file in files}
-            held = self._held(jobs, list(incoming))
+            held, lock = reader.ledger(list(incoming))
+            view = self._keep_view(jobs, lock.rules_id)
             same = [held[name] for name in held if held[name].same_content(incoming[name])]
-            in_store = self._totals(jobs, [record.file.name for record in same], records=same, is_exact=not inexact)
+            in_store = reader.totals([record.file.name for record in same], same)
             live = {
                 name: self.live_generation(record.file, held[name].file.generation if name in held else None)
                 for name, record in incoming.items()
@@ -96,8 +94,20 @@ class BigQueryStore(Store):
                 name: decide(record, held.get(name), in_store.get(name, NOTHING.totals), live=live[name])
                 for name, record in incoming.items()
             }
-            self._commit(jobs, make_plan(files, incoming, actions, held), types, started, known)
+            self._commit(reader, make_plan(files, incoming, actions, held), started, known=known, view=view)
             return actions
+
+    def _keep_view(self, jobs: Jobs, noted: str) -> str:
+        """Keep the view `file_status`, unless the lock row says by `noted` that a load did so today.
+
+        Return what the lock row is to say.
+        """
+        mark = bigquery_view.mark(self.tables, self.neighbors, dt.datetime.now(dt.UTC).date())
+        if noted == mark:
+            return mark
+        is_kept, notice = bigquery_view.keep(jobs, self.tables, self.neighbors)
+        self.notices |= {notice} if notice else set()
+        return mark if is_kept else ""
 
     @contextmanager
     def _jobs(self) -> Iterator[Jobs]:
@@ -107,16 +117,14 @@ class BigQueryStore(Store):
         finally:
             self._costs += jobs.costs
 
-    def _commit(self, jobs: Jobs, plan: Plan, types: dict[str, str], started: float, known: int) -> None:
+    def _commit(self, reader: Reader, plan: Plan, started: float, *, known: int, view: str) -> None:
         if not plan.records:
             return
+        jobs, types = reader.jobs, reader.types
         work_id = plan.work_id(self.tables)
         load_table = self._fill_load_table(jobs, work_id, [file.uri for file in plan.loads], self.tables.load_columns)
         rejects_table, rejects, bound = None, None, []
         if plan.rejects:
-            bigquery_tables.get_or_create(
-                jobs.client, bigquery_tables.rejects_table(self.tables), self.clients.no_retry
-            )
             if plan.reasons <= MAX_BOUND_REJECTS:
                 rejects, bound = statements.BOUND_REJECTS, self._bind_rejects(plan)
             else:
@@ -133,21 +141,25 @@ class BigQueryStore(Store):
                 statements.replace_script(self.tables, load_table, types, compares=bool(compared), rejects=rejects),
                 bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
                 bigquery.ScalarQueryParameter("known", "INT64", known),
+                bigquery.ScalarQueryParameter("view", "STRING", view),
                 bigquery.ScalarQueryParameter("load_seconds", "FLOAT64", round(time.monotonic() - started, 3)),
                 bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
                 *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
                 *([bigquery.ScalarQueryParameter("run_id", "STRING", plan.records[0].run_id)] if plan.rejects else []),
                 *bound,
-                *self._bounds(touched),
+                *reader.bounds(touched),
             )
         except GoogleAPICallError as error:
-            if statements.LEDGER_CHANGED in str(error):
+            if failures.LEDGER_CHANGED in str(error):
                 # The next attempt looks again what to load: perhaps nothing, because a person was erased.
                 self._drop(jobs, load_table, rejects_table)
+            if plan.rejects and failures.is_lost_table(self.tables.rejects_name, str(error)):
+                wanted = bigquery_tables.rejects_table(self.tables)
+                bigquery_tables.get_or_create(jobs.client, wanted, self.clients.no_retry)
             raise
         self.job_ids |= dict.fromkeys((record.file.name for record in plan.records), job_id)
         if compared:
-            self._note_replacements(jobs, plan)
+            self._note_replacements(reader, plan)
         self._drop(jobs, load_table, rejects_table)
 
     def _drop(self, jobs: Jobs, *load_tables: str | None) -> None:
@@ -159,8 +171,8 @@ class BigQueryStore(Store):
         rows = (row for path in paths for batch in read_rejects(path, "") for row in batch.to_pylist())
         return [bigquery.ArrayQueryParameter("rejects", "STRUCT", reject_structs(rows))]
 
-    def _note_replacements(self, jobs: Jobs, plan: Plan) -> None:
-        noted = self._held(jobs, plan.compared)
+    def _note_replacements(self, reader: Reader, plan: Plan) -> None:
+        noted, _ = reader.ledger(plan.compared)
         for record in plan.records:
             after = noted.get(record.file.name)
             # By now, another run may have loaded another version.
@@ -172,7 +184,7 @@ class BigQueryStore(Store):
         if not uris:
             return None
         progress.say("waiting for the load job")
-        name = f"{statements.LOAD_TABLE_PREFIX}{work_id}"
+        name = f"{failures.LOAD_TABLE_PREFIX}{work_id}"
         client, no_retry = jobs.client, self.clients.no_retry
         expires = dt.datetime.now(dt.UTC) + LOAD_TABLE_LIFETIME
         table = bigquery_tables.load_table(self.tables.id_of(name), columns, expires)
@@ -194,18 +206,17 @@ class BigQueryStore(Store):
 
     def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:
         """Return the generation in the ledger and the totals in the table, by file name."""
-        names = [file.version.name for file in files]
-        is_exact = not self.inexact_columns()
+        records = [file.load_record("") for file in files]
+        # A load of this run compared the fingerprint in its transaction.
+        is_proven = self.job_ids.keys() >= {record.file.name for record in records}
         with self._jobs() as jobs:
-            held = self._held(jobs, names)
-            records = [*held.values(), *(file.load_record("") for file in files)]
-            return read_holdings(names, held, run_id, partial(self._totals, jobs, records=records, is_exact=is_exact))
+            return self._reader(jobs).holdings(records, run_id, is_proven=is_proven)
 
     def held(self, name: str) -> LoadRecord | None:
         """Return the newest ledger row of the file `name`, or None before its first load."""
         with self._jobs() as jobs:
-            self._prepare(jobs)
-            return self._held(jobs, [name]).get(name)
+            held, _ = self._prepare(jobs).ledger([name])
+            return held.get(name)
 
     def newest_loads(self, names: Collection[str]) -> dict[str, LoadRecord]:
         """Return the newest ledger row of each file; empty before the first load, which creates the ledger."""
@@ -213,9 +224,7 @@ class BigQueryStore(Store):
         if not columns:
             return {}
         with self._jobs() as jobs:
-            rows = jobs.query(statements.held_query(self.tables, columns), _names(list(names)))
-            records = [LoadRecord.from_row(row) for row in rows]
-        return {record.file.name: record for record in records}
+            return by_name(jobs.query(statements.held_query(self.tables, columns), names_parameter(list(names))))
 
     def recent_loads(self, limit: int) -> list[LoadRecord]:
         """Return the last `limit` ledger rows, newest first; empty before the first load."""
@@ -244,17 +253,18 @@ class BigQueryStore(Store):
 
     def inexact_columns(self) -> list[str]:
         """Return the columns of decimals that the table stores as binary floating-point numbers."""
-        table = self.clients.bigquery.get_table(self.tables.data_id, **self.clients.no_retry)
-        return statements.inexact_columns(self.tables, bigquery_tables.column_types(table))
+        with self._jobs() as jobs:
+            return self._reader(jobs).inexact
 
     def read_rows(self, names: Sequence[str]) -> pa.Table:
         """Return the rows of the files in `names`."""
         with self._jobs() as jobs:
-            held = self._held(jobs, names)
+            reader = self._reader(jobs)
+            held, _ = reader.ledger(names)
             # The days of a file that is not in the ledger are unknown, so query all of them.
-            everything = self._keys(dt.date.min, dt.date.max)
-            bounds = self._bounds(held.values()) if set(names) <= held.keys() else everything
-            rows = jobs.query(statements.rows_query(self.tables), _names(names), *bounds)
+            everything = reader.keys(dt.date.min, dt.date.max)
+            bounds = reader.bounds(held.values()) if set(names) <= held.keys() else everything
+            rows = jobs.query(statements.rows_query(self.tables), names_parameter(names), *bounds)
             return rows.to_arrow(create_bqstorage_client=False)
 
     def erase(self, request: ErasureRequest) -> int:
@@ -262,16 +272,16 @@ class BigQueryStore(Store):
         with self._jobs() as jobs:
             erasure = Erasure(jobs, self.tables, request, self.clients.no_retry)
             # Even before the first load, so that a run that is about to load finds the request.
-            types = self._prepare(jobs)
+            reader = self._prepare(jobs)
             # The lock row of the ledger has to be there.
-            self._held(jobs, [])
+            reader.ledger([])
             erasure.begin()
             removed = 0
             # A load that was about to commit may have added rows since they were looked for, but only once.
             while found := erasure.find():
-                held = list(self._held(jobs, [one.name for one in found if one.name]).values())
-                bounds = self._bounds(held, [key for one in found for key in (one.first, one.last) if key])
-                erasure.erase_from(found, held, types, bounds)
+                held, _ = reader.ledger([one.name for one in found if one.name])
+                bounds = reader.bounds(held.values(), [key for one in found for key in (one.first, one.last) if key])
+                erasure.erase_from(found, list(held.values()), reader.types, bounds)
                 removed += sum(one.rows for one in found)
             erasure.finish()
             return removed
@@ -300,86 +310,35 @@ class BigQueryStore(Store):
         return (
             google_errors.is_transient(error)
             or google_errors.is_precondition_failure(error)
-            or statements.is_conflict(str(error))
-            or statements.is_lost_load_table(str(error))
+            or failures.is_conflict(str(error))
+            or failures.is_lost_load_table(str(error))
+            # The load that finds it missing creates it.
+            or failures.is_lost_table(self.tables.rejects_name, str(error))
         )
 
     def explain(self, error: Exception) -> str:
         """Return what is wrong and what to do."""
         store = f"BigQuery table {self.tables.data_id}"
-        if name := statements.wrong_file(str(error)):
+        if name := failures.wrong_file(str(error)):
             return (
                 f"{store} would not hold the rows of {name} unchanged, so nothing was loaded. Give the table the "
                 "columns that docs/reliability.md lists, and load the file again."
             )
         return google_errors.explain(error, store)
 
-    def _prepare(self, jobs: Jobs) -> dict[str, str]:
-        return bigquery_tables.prepare(
+    def _prepare(self, jobs: Jobs) -> Reader:
+        self._seen = bigquery_tables.prepare(
             jobs.client,
             self.tables,
             self.partition_by,
             no_retry=self.clients.no_retry,
         )
+        return Reader(jobs, self.tables, self._seen)
 
-    def _held(self, jobs: Jobs, names: Sequence[str]) -> dict[str, LoadRecord]:
-        """Return the newest ledger row of each file; create the lock row, which has an empty name, if it is missing."""
-        query, parameter = statements.held_query(self.tables), _names(["", *names])
-        found = [LoadRecord.from_row(row) for row in jobs.query(query, parameter)]
-        if not any(record.file.name == "" for record in found):
-            # Check every time: a killed run may have created the ledger without its lock row.
-            jobs.query(statements.begin_ledger_statement(self.tables))
-            found = [LoadRecord.from_row(row) for row in jobs.query(query, parameter)]
-        return {record.file.name: record for record in found if record.file.name}
-
-    def _totals(
-        self,
-        jobs: Jobs,
-        names: Sequence[str],
-        *,
-        records: Iterable[LoadRecord],
-        is_exact: bool,
-        has_fingerprint: bool = True,
-    ) -> dict[str, Totals]:
-        """Return the totals of the files in `names`, within the days that `records` span."""
-        if not names:
-            return {}
-        query = statements.totals_query(self.tables, is_exact=is_exact, has_fingerprint=has_fingerprint)
-        rows = jobs.query(query, _names(names), *self._bounds(records))
-        return {name: Totals.of_row(totals, self.contract.summed) for name, *totals in (row.values() for row in rows)}
-
-    def _bounds(
-        self, records: Iterable[LoadRecord], keys: Iterable[dt.date] = ()
-    ) -> list[bigquery.ScalarQueryParameter]:
-        """Return the bounds of the days of `records` and `keys` as parameters, or null if there is no day."""
-        if not self._is_partitioned_by_key:
-            return self._keys(dt.date.min, dt.date.max)
-        days = [day for record in records for day in (record.totals.min_date, record.totals.max_date) if day]
-        days += [key.date() if isinstance(key, dt.datetime) else key for key in keys]
-        return self._keys(min(days, default=None), max(days, default=None))
-
-    @cached_property
-    def _is_partitioned_by_key(self) -> bool:
-        """Whether the table is partitioned by the partition key of the feed, so that bounds save something.
-
-        If it is not, the days in the ledger may be those of an earlier partition key, so they cannot be used as bounds.
-        """
-        key = self.contract.partition_key
-        if key is None:
-            return False
-        partitioning = self.clients.bigquery.get_table(self.tables.data_id, **self.clients.no_retry).time_partitioning
-        return partitioning is not None and partitioning.field is not None and partitioning.field.casefold() == key
-
-    def _keys(self, first: dt.date | None, last: dt.date | None) -> list[bigquery.ScalarQueryParameter]:
-        kind = self.tables.partition_type
-        if kind is None:
-            return []
-        bounds = zip(("first_key", "last_key"), key_bounds(self.contract, first, last), strict=True)
-        return [bigquery.ScalarQueryParameter(name, kind, value) for name, value in bounds]
-
-
-def _names(names: Sequence[str]) -> bigquery.ArrayQueryParameter:
-    return bigquery.ArrayQueryParameter("names", "STRING", list(names))
+    def _reader(self, jobs: Jobs) -> Reader:
+        if self._seen is None:
+            self._seen = jobs.client.get_table(self.tables.data_id, **self.clients.no_retry)
+        return Reader(jobs, self.tables, self._seen)
 
 
 def make_store(config: PipelineConfig, feed: Feed, clients: Clients, run_files: RunFiles) -> BigQueryStore:

@@ -107,8 +107,8 @@ def prepare(
     partition_by: PartitionBy,
     *,
     no_retry: Mapping[str, Any],
-) -> dict[str, str]:
-    """Create the tables or add what existing ones lack; return the type of each column of the data table.
+) -> bigquery.Table:
+    """Create the tables or add what existing ones lack; return the data table.
 
     The ledger is created last, so if it exists with the columns of this release, the other two exist too.
 
@@ -124,7 +124,7 @@ def prepare(
     ledger = ledger or _create(client, ledger_table(tables), no_retry)
     _refuse([*expiration_faults(ledger), *ledger_faults(tables, ledger.schema)])
     _add_columns(client, ledger, tables.ledger_columns, no_retry)
-    return column_types(data)
+    return data
 
 
 def column_types(table: bigquery.Table) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The view `file_status` in BigQuery. See status_view.py, and docs/how-to/read-the-ledger.md."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,10 +30,18 @@ def create(tables: Tables, shown: Sequence[Tables], description: str) -> str:
     return f"CREATE OR REPLACE VIEW {tables.quoted(VIEW)} OPTIONS (description = '{description}') AS {text}"
 
 
-def keep(jobs: Jobs, tables: Tables, neighbors: Sequence[Tables]) -> str | None:
+def mark(tables: Tables, neighbors: Sequence[Tables], day: dt.date) -> str:
+    """Return what the lock row of the ledger says if the view showed `tables` as it should on `day`; see `keep`.
+
+    So one load a day looks at the view, and the others need no request for it.
+    """
+    return f"{VIEW} {status_view.make_marks([one.feed for one in neighbors], select(tables))} {day}"
+
+
+def keep(jobs: Jobs, tables: Tables, neighbors: Sequence[Tables]) -> tuple[bool, str | None]:
     """Create or replace the view if it does not show `tables` as it should; `neighbors` are the tables of all feeds.
 
-    Return a message if that fails for good, because a load does not need the view.
+    Return whether it does now, and a message if that failed for good, because a load does not need the view.
     """
     client, no_retry = jobs.client, jobs.no_retry
     place, feeds = tables.id_of(VIEW), [one.feed for one in neighbors]
@@ -42,20 +51,20 @@ def keep(jobs: Jobs, tables: Tables, neighbors: Sequence[Tables]) -> str | None:
         found = None
     if found and not (found.table_type == "VIEW" and status_view.is_ours(found.description)):
         remedy = f"Rename it, so that a load can create {VIEW}."
-        return status_view.not_kept(place, "something else has this name", remedy)
+        return False, status_view.not_kept(place, "something else has this name", remedy)
     if found and status_view.is_current(found.description, feeds, select(tables)):
-        return None
-    shown = [one for one in neighbors if _has_details(client, one, no_retry)]
+        return True, None
+    shown = [one for one in neighbors if one == tables or _has_details(client, one, no_retry)]
     # A statement, because local-bigquery keeps the query of a view whose resource is updated.
     statement = create(tables, shown, status_view.describe(feeds, map(select, shown)))
     try:
         jobs.query(statement)
     except GoogleAPICallError as error:
         if google_errors.is_transient(error):
-            return None  # The next load looks again.
+            return False, None  # The next load looks again.
         remedy = f"The owner of the dataset can run: {statement}"
-        return status_view.not_kept(place, google_errors.explain(error, place).rstrip("."), remedy)
-    return None
+        return False, status_view.not_kept(place, google_errors.explain(error, place).rstrip("."), remedy)
+    return True, None
 
 
 def _has_details(client: bigquery.Client, tables: Tables, no_retry: Mapping[str, Any]) -> bool:
