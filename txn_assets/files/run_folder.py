@@ -40,14 +40,6 @@ class RunFolder:
         """The hashed rows, as Parquet."""
         return self.path / "hashed.parquet"
 
-    def lake(self, file_format: str) -> Path:
-        """Return the path of the file for the data lake."""
-        return self.path / f"processed.{file_format}"
-
-    def fetched(self, file_format: str) -> Path:
-        """Return the path for a copy of the object in the data lake, fetched if it differs from `lake`."""
-        return self.path / f"fetched.{file_format}"
-
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:

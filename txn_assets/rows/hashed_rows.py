@@ -7,7 +7,9 @@
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
+import duckdb
 import pyarrow as pa
 
 from txn_assets.files.ledger import Totals
@@ -28,19 +30,17 @@ def staged_schema(contract: RowContract) -> pa.Schema:
 
 def totals(path: Path, contract: RowContract) -> tuple[Totals, int]:
     """Return the totals of the Parquet file at `path`, and its fingerprint in the lake, which has no source_row."""
-    found, in_lake = _totals(
-        "read_parquet($path)",
-        path,
-        contract,
-        select_fingerprint(DUCKDB, contract),
-        select_fingerprint(DUCKDB, contract, has_source_row=False),
-    )
-    return found, in_lake.fingerprint
+    exact, in_lake = select_fingerprint(DUCKDB, contract), select_fingerprint(DUCKDB, contract, has_source_row=False)
+    with connect(path.parent) as connection:
+        found, of_lake = _totals(connection, "read_parquet($path)", contract, exact, in_lake, path=path)
+    return found, of_lake.fingerprint
 
 
 def inexact_totals(path: Path, contract: RowContract) -> Totals:
     """Return the totals of the Parquet file at `path` as read back from a table with inexact numbers."""
-    (found,) = _totals("read_parquet($path)", path, contract, select_fingerprint(DUCKDB, contract, is_exact=False))
+    fingerprint = select_fingerprint(DUCKDB, contract, is_exact=False)
+    with connect(path.parent) as connection:
+        (found,) = _totals(connection, "read_parquet($path)", contract, fingerprint, path=path)
     return found
 
 
@@ -83,13 +83,13 @@ def count_partitions(path: Path, contract: RowContract, *, partition_by: str) ->
 def write_lake(path: Path, target: Path, contract: RowContract, *, file_format: str) -> None:
     """Write the fields of the Parquet file at `path` to `target`, as `csv` with a header or as `parquet`.
 
-    In CSV, exact decimals are plain decimal text.
+    In CSV, exact decimals are plain decimal text. `target` may be a pipe.
     """
     if file_format == "csv":
         select, options = csv_select(contract), "FORMAT csv, HEADER"
     else:
         select, options = _field_list(contract), "FORMAT parquet"
-    with connect(target.parent) as connection:
+    with connect(path.parent) as connection:
         connection.execute(
             f"COPY (SELECT {select} FROM read_parquet($path)) TO {literal(str(target))} ({options})",  # noqa: S608 - columns of the contract
             {"path": str(path)},
@@ -104,8 +104,39 @@ def csv_select(contract: RowContract) -> str:
 
 def lake_totals(path: Path, contract: RowContract, *, file_format: str) -> Totals:
     """Return the totals of a file that `write_lake` wrote."""
+    with connect(path.parent) as connection:
+        return _totals_in_lake(connection, _lake_source(path, contract, file_format), contract, path=path)
+
+
+def csv_totals(header: bytes, rest: Path, contract: RowContract, *, folder: Path) -> Totals:
+    """Return the totals of a CSV file that `write_lake` wrote: of its first line, and a pipe with the others.
+
+    `folder` is that of the run.
+    """
+    there = _csv_columns(header)
+    source = _with_added(_csv_source(contract, there, has_header=False), contract, there)
+    with connect(folder) as connection:
+        return _totals_in_lake(connection, source, contract, path=rest)
+
+
+def parquet_totals(file: BinaryIO, contract: RowContract, *, folder: Path) -> Totals:
+    """Return the totals of a Parquet file that `write_lake` wrote; hold one row group at a time.
+
+    `folder` is that of the run.
+    """
+    import pyarrow.parquet  # noqa: PLC0415 - a tenth of a second that only readers pay
+
+    with connect(folder) as connection, pyarrow.parquet.ParquetFile(file, pre_buffer=False) as opened:
+        schema = opened.schema_arrow
+        connection.register("lake", pa.RecordBatchReader.from_batches(schema, opened.iter_batches()))
+        return _totals_in_lake(connection, _with_added("lake", contract, schema.names), contract)
+
+
+def _totals_in_lake(
+    connection: duckdb.DuckDBPyConnection, source: str, contract: RowContract, path: Path | None = None
+) -> Totals:
     fingerprint = select_fingerprint(DUCKDB, contract, has_source_row=False)
-    (found,) = _totals(_lake_source(path, contract, file_format), path, contract, fingerprint)
+    (found,) = _totals(connection, source, contract, fingerprint, path=path)
     return found
 
 
@@ -125,15 +156,22 @@ def _field_list(contract: RowContract) -> str:
 
 
 def _lake_source(path: Path, contract: RowContract, file_format: str) -> str:
-    """Return the SQL of the rows of a file of the lake; columns that were added since it was written are null."""
+    """Return the SQL of the rows of a file of the lake."""
     if file_format == "parquet":
-        source, there = "read_parquet($path)", parquet_columns(path)
-    else:
-        with path.open(encoding="utf-8") as file:
-            there = tuple(file.readline().rstrip("\r\n").split(","))
-        source = _csv_source(contract, there)
+        return _with_added("read_parquet($path)", contract, parquet_columns(path))
+    with path.open("rb") as file:
+        there = _csv_columns(file.readline())
+    return _with_added(_csv_source(contract, there), contract, there)
+
+
+def _with_added(source: str, contract: RowContract, there: Sequence[str]) -> str:
+    """Return the SQL `source`, which has the columns `there`, with those that were added since it was written: null."""
     added = [f'CAST(NULL AS {kind.duckdb}) AS "{name}"' for name, kind in contract.kinds.items() if name not in there]
     return f"(SELECT {', '.join(['*', *added])} FROM {source})" if added else source  # noqa: S608 - columns of the contract
+
+
+def _csv_columns(header: bytes) -> tuple[str, ...]:
+    return tuple(header.decode().rstrip("\r\n").split(","))
 
 
 def parquet_columns(path: Path) -> tuple[str, ...]:
@@ -143,7 +181,7 @@ def parquet_columns(path: Path) -> tuple[str, ...]:
     return tuple(pyarrow.parquet.read_schema(path).names)
 
 
-def _csv_source(contract: RowContract, there: Sequence[str]) -> str:
+def _csv_source(contract: RowContract, there: Sequence[str], *, has_header: bool = True) -> str:
     # A column that the feed no longer has may be anything.
     kinds = {name: contract.kinds[name].duckdb if name in contract.kinds else "VARCHAR" for name in there}
     # The names come from an object, which somebody else may have written.
@@ -151,8 +189,8 @@ def _csv_source(contract: RowContract, there: Sequence[str]) -> str:
     # Room for text fields of 1 MiB in which every character is an escaped quote, and for the rest of the row.
     max_line_bytes = 2_500_000 * max(list(kinds.values()).count("VARCHAR"), 1)
     return (
-        f"read_csv($path, header = true, auto_detect = false, delim = ',', quote = '\"', columns = {{{types}}}, "
-        f"max_line_size = {max_line_bytes}, buffer_size = {BUFFER_BYTES})"
+        f"read_csv($path, header = {has_header}, auto_detect = false, delim = ',', quote = '\"', "
+        f"columns = {{{types}}}, max_line_size = {max_line_bytes}, buffer_size = {BUFFER_BYTES})"
     )
 
 
@@ -161,11 +199,16 @@ def literal(text: str) -> str:
     return f"'{text.replace("'", "''")}'"
 
 
-def _totals(source: str, path: Path, contract: RowContract, *fingerprints: str) -> list[Totals]:
-    """Return the totals of the rows of `source`, once with each of the `fingerprints`."""
+def _totals(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    contract: RowContract,
+    *fingerprints: str,
+    path: Path | None = None,
+) -> list[Totals]:
+    """Return the totals of the rows of `source`, which may be in `path`, once with each of the `fingerprints`."""
     select = ", ".join([*select_totals(DUCKDB, contract), *fingerprints])
-    with connect(path.parent) as connection:
-        row = connection.execute(f"SELECT {select} FROM {source}", {"path": str(path)}).fetchone()  # noqa: S608 - columns of the contract
+    row = connection.execute(f"SELECT {select} FROM {source}", {"path": str(path)} if path else None).fetchone()  # noqa: S608 - columns of the contract
     assert row is not None
     return [Totals.of_row((*row[: -len(fingerprints)], one), contract.summed) for one in row[-len(fingerprints) :]]
 

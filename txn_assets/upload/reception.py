@@ -12,7 +12,7 @@ from typing import Any
 
 from txn_assets.files.ledger import FileVersion
 from txn_assets.stores.errors import StoreError
-from txn_assets.stores.landing.upload import LandingChangedError, ResumableUpload
+from txn_assets.stores.landing.upload import LandingChangedError, LandingUpload
 from txn_assets.stores.services import Services
 from txn_assets.upload.digests import Digests
 from txn_assets.upload.header import HEAD_BYTES, check_head
@@ -40,7 +40,7 @@ class Reception:
         self._head = bytearray()
         self._size = 0
         self._name: str | None = None
-        self._upload: ResumableUpload | None = None
+        self._upload: LandingUpload | None = None
         self._has_landed = False
         self._work: asyncio.Future[Any] | None = None
 
@@ -115,7 +115,7 @@ class Reception:
             return
 
         def begin() -> None:
-            self._upload = ResumableUpload.begin(landing, name)
+            self._upload = LandingUpload.begin(landing, name)
             self._upload.write(head)
 
         await self._in_thread(begin)
@@ -125,7 +125,7 @@ class Reception:
         assert upload
 
         def finish() -> FileVersion:
-            version = upload.finish()
+            version = upload.land()
             self._has_landed = True
             return version
 

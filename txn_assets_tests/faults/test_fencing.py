@@ -30,11 +30,11 @@ class Wakes:
     def __getattr__(self, name: str) -> object:
         return getattr(self._run_files, name)
 
-    def folder(self, version: object) -> object:
+    def hashed_rows(self, file: HashedFile) -> object:
         if self._successor:
             successor, self._successor = self._successor, []
             self._sink.load(successor, "successor")
-        return self._run_files.folder(version)  # type: ignore[arg-type]  # passed through
+        return self._run_files.hashed_rows(file)
 
 
 @pytest.mark.parametrize("store", SINKS)

@@ -172,7 +172,7 @@ def _hash(feed: Feed, run: RunFolder, rows: int) -> None:
     totals, in_lake = hashed_rows.totals(run.hashed, contract)
     _demand(totals.rows == rows == pyarrow.parquet.read_metadata(run.hashed).num_rows, f"{totals.rows} rows are hashed")
     for file_format in ("csv", "parquet"):
-        lake = run.lake(file_format)
+        lake = run.path / f"processed.{file_format}"
         hashed_rows.write_lake(run.hashed, lake, contract, file_format=file_format)
         found = hashed_rows.lake_totals(lake, contract, file_format=file_format)
         _demand((found.rows, found.fingerprint) == (rows, in_lake), f"the lake holds other values as {file_format}")

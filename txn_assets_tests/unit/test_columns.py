@@ -37,8 +37,9 @@ file = io.BytesIO("\\n".join([header, *lines]).encode())
 reading = Reading(contract=CONTRACT.on(dt.date(2024, 1, 1)))
 report = validate_file(file, folder, reading=reading, hasher=hasher)
 hash_file(folder.valid, folder.hashed, file=FileVersion("a.csv", 1, 1, ""), names=CONTRACT.names, hasher=hasher)
-hashed_rows.write_lake(folder.hashed, folder.lake("csv"), CONTRACT, file_format="csv")
-lake = hashed_rows.read_lake(folder.lake("csv").read_bytes(), CONTRACT, file_format="csv")
+processed = folder.path / "processed.csv"
+hashed_rows.write_lake(folder.hashed, processed, CONTRACT, file_format="csv")
+lake = hashed_rows.read_lake(processed.read_bytes(), CONTRACT, file_format="csv")
 feed = Feed(
     name="a", contract=CONTRACT, landing="", path="", quarantine="", staging="", bigquery_table="t", postgres_table="t"
 )

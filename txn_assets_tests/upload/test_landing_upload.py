@@ -7,7 +7,7 @@ import requests
 
 from txn_assets.stores.errors import StoreError
 from txn_assets.stores.landing import upload as landing_upload
-from txn_assets.stores.landing.upload import LandingChangedError, ResumableUpload
+from txn_assets.stores.landing.upload import LandingChangedError, LandingUpload
 from txn_assets.target import open_services
 from txn_assets_tests.deployment import Deployment
 
@@ -45,11 +45,11 @@ def test_lost_requests_do_no_harm(deployment: Deployment) -> None:
         for is_sent in (True, False):
             for lost in range(5):
                 services.clients.upload_sessions = Flaky(lost, is_sent=is_sent)
-                upload = ResumableUpload.begin(services.landing, "flaky.csv")
+                upload = LandingUpload.begin(services.landing, "flaky.csv")
                 for at in range(0, len(CONTENT), 100_000):
                     upload.write(CONTENT[at : at + 100_000])
                     upload.send()
-                version = upload.finish()
+                version = upload.land()
                 assert (lost == 4) == (services.clients.upload_sessions.lost >= 0)
                 blob = deployment.bucket.get_blob("landing/transactions/flaky.csv")
                 assert blob
@@ -64,18 +64,18 @@ def test_last_bytes_decide(deployment: Deployment) -> None:
     """Before `finish` nothing has landed; after `cancel` nothing can; and a file that landed meanwhile is kept."""
     with open_services(deployment.config) as opened:
         landing = opened.of(deployment.feed()).landing
-        upload = ResumableUpload.begin(landing, "late.csv")
+        upload = LandingUpload.begin(landing, "late.csv")
         upload.write(CONTENT)
         upload.send()
         assert landing.latest("late.csv") is None
         upload.cancel()
         with pytest.raises(StoreError, match="canceled"):
-            upload.finish()
-        upload = ResumableUpload.begin(landing, "late.csv")
+            upload.land()
+        upload = LandingUpload.begin(landing, "late.csv")
         upload.write(CONTENT)
         deployment.land("late.csv", b"other")
         with pytest.raises(LandingChangedError, match="Another file has landed"):
-            upload.finish()
+            upload.land()
         live = landing.latest("late.csv")
         assert live
         assert live.size == 5

@@ -4,18 +4,21 @@ The object's metadata is the ledger of this store. `ledger.decide` chooses betwe
 docs/reliability.md.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import requests
 from google.cloud import storage
 
 from txn_assets.config import PipelineConfig
 from txn_assets.feeds.feed import Feed
 from txn_assets.files import progress
-from txn_assets.files.checksums import crc32c
+from txn_assets.files.checksums import Checksum
 from txn_assets.files.erasures import ErasureRequest
 from txn_assets.files.ledger import (
     NOTHING,
@@ -23,26 +26,31 @@ from txn_assets.files.ledger import (
     FileVersion,
     Holding,
     LoadRecord,
+    Totals,
     decide,
     is_news,
 )
 from txn_assets.files.ledger_columns import DETAIL_COLUMNS, LedgerColumn
 from txn_assets.files.ledgers import HeldVersion
 from txn_assets.files.report import bounded_reasons
-from txn_assets.files.run_folder import written_whole
 from txn_assets.files.values import HashedFile
-from txn_assets.rows import hashed_rows
+from txn_assets.rows import hashed_rows, pipes
 from txn_assets.rows.removing import Removed
 from txn_assets.stores import google_errors
 from txn_assets.stores.clients import REQUESTS_AT_ONCE, Clients
-from txn_assets.stores.errors import StoreError
+from txn_assets.stores.errors import StoreError, StoreUnavailableError
 from txn_assets.stores.gcs.erasure import Objects
 from txn_assets.stores.landed_names import is_lake_object, lake_format, object_name
 from txn_assets.stores.ledger_columns import ledger_columns
+from txn_assets.stores.resumable import ResumableUpload, SessionLostError
+from txn_assets.stores.retries import Budget, retry_transient
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
 
 CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+
+CHUNK_BYTES = 16 << 20
+"""Bytes of an object per request. GCS answers each, so small chunks make an upload slow; a run holds two of them."""
 
 REASONS_BYTES = 2048
 """Maximum size of the reasons in the metadata of an object, which has at most 8 KiB in all, sums and name included:
@@ -110,33 +118,93 @@ class GcsStore(Store):
 
     def _replace(self, bucket: storage.Bucket, file: HashedFile, run_id: str) -> Action:
         incoming = file.load_record(run_id)
-        path = self._local(file)
-        checksum = crc32c(path)
         name = object_name(self.path, file.version.name, self.file_format)
         blob = bucket.get_blob(name, **self.clients.no_retry)
         held = self._held(blob, file)
-        same = held is not None and held.same_content(incoming) and blob is not None and blob.crc32c == checksum
+        same = held is not None and held.same_content(incoming) and self._is_of(file, blob)
         live = self.live_generation(file.version, held.file.generation if held else None)
         action = decide(incoming, held, incoming.totals if same else None, live=live)
         if not is_news(incoming, held, action):
             return action
-        # The upload is atomic, and it fails if another run has written the object since it was read.
-        generation = blob.generation if blob is not None else 0
         replacement = bucket.blob(name)
-        progress.say("uploading the object")
         replacement.metadata = metadata_of(incoming.replacing(held), ledger_columns(self.contract))
-        replacement.crc32c = checksum
-        replacement.upload_from_filename(
-            str(path),
-            content_type=CONTENT_TYPES[self.file_format],
-            if_generation_match=generation,
-            checksum="crc32c",
-            **self.clients.no_retry,
-        )
+        # The upload is atomic, and it fails if another run has written the object since it was read.
+        self._upload(file, replacement, if_generation_match=blob.generation if blob is not None else 0)
         return action
 
+    def _is_of(self, file: HashedFile, blob: storage.Blob | None) -> bool:
+        """Return whether `blob` has exactly the bytes that a load of `file` writes."""
+        if blob is None:
+            return False
+        progress.say("comparing the object")
+        checksum = Checksum()
+        with self._content(file) as content:
+            while data := content.read(CHUNK_BYTES):
+                checksum.update(data)
+        return bool(blob.crc32c == checksum.base64())
+
+    def _content(self, file: HashedFile) -> AbstractContextManager[pipes.Output]:
+        """Return the bytes of the object of `file`, made while they are read, so that no disk has to hold them."""
+        rows = self.run_files.hashed_rows(file)
+        write = partial(hashed_rows.write_lake, rows, contract=self.contract, file_format=self.file_format)
+        return pipes.output_of(write)
+
+    def _upload(self, file: HashedFile, blob: storage.Blob, *, if_generation_match: int) -> None:
+        """Write `blob`, whole or not at all: in one request if it is small, else in a session that ends with success.
+
+        GCS compares the checksum of what was made here with that of what it got before the object appears.
+        """
+        progress.say("uploading the object")
+        content_type = CONTENT_TYPES[self.file_format]
+        with self._content(file) as content:
+            data = content.read(CHUNK_BYTES)
+            if len(data) < CHUNK_BYTES:
+                blob.upload_from_string(
+                    data,
+                    content_type=content_type,
+                    if_generation_match=if_generation_match,
+                    checksum="crc32c",
+                    **self.clients.no_retry,
+                )
+                return
+            url = blob.create_resumable_upload_session(
+                content_type=content_type,
+                if_generation_match=if_generation_match,
+                checksum=None,
+                **self.clients.no_retry,
+            )
+            upload = ResumableUpload(self.clients, str(url), chunk_bytes=CHUNK_BYTES, retry=self._resumed)
+            try:
+                while data:
+                    upload.write(data)
+                    upload.send()
+                    data = content.read(CHUNK_BYTES)
+                upload.finish()
+            except BaseException:
+                upload.cancel()
+                raise
+
+    def _resumed(self, attempt: Callable[[], requests.Response]) -> requests.Response:
+        """Return the result of `attempt` to send a chunk, which a transient error does not send back to the start.
+
+        Raises:
+            StoreUnavailableError: the error lasted longer than `retry_seconds`.
+            Exception: any other error of the attempt. If it is a precondition that failed, the load decides again.
+        """
+        try:
+            return retry_transient(
+                attempt,
+                is_transient=google_errors.is_transient,
+                explain=self.explain,
+                budget=Budget(seconds=self.retry_seconds),
+            )
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            raise error.__cause__ or error from None
+
     def holdings(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Holding]:  # noqa: ARG002 - objects are always read back
-        """Return generation and totals by file name; fetch the object unless a local copy has the same checksum."""
+        """Return generation and totals by file name."""
         return {file.version.name: self._holding(file) for file in files}
 
     def _holding(self, file: HashedFile) -> Holding:
@@ -145,15 +213,16 @@ class GcsStore(Store):
         held = self._record(blob)
         if blob is None or held is None or held.file.name != file.version.name:
             return NOTHING
-        folder = self.run_files.folder(file.version)
-        path = folder.lake(self.file_format)
-        if not path.exists() or crc32c(path) != blob.crc32c:
-            path = folder.fetched(self.file_format)
-            blob.download_to_filename(str(path), raw_download=True, **self.clients.no_retry)
-        totals = hashed_rows.lake_totals(path, self.contract, file_format=self.file_format)
-        # Remove the largest file of the run now: the other stores may still need the disk space.
-        path.unlink()
-        return Holding(held.file.generation, totals)
+        return Holding(held.file.generation, self._read_back(blob, self.run_files.folder(file.version).path))
+
+    def _read_back(self, blob: storage.Blob, folder: Path) -> Totals:
+        """Return the totals of the rows of `blob`, which is read as it arrives; `folder` is that of the run."""
+        if self.file_format == "parquet":
+            options = {"chunk_size": CHUNK_BYTES, "raw_download": True, **self.clients.no_retry}
+            with blob.open("rb", **options) as file:
+                return hashed_rows.parquet_totals(file, self.contract, folder=folder)
+        fetch = partial(blob.download_to_file, raw_download=True, checksum="crc32c", **self.clients.no_retry)
+        return pipes.read_input(fetch, partial(hashed_rows.csv_totals, contract=self.contract, folder=folder))
 
     def held(self, name: str) -> LoadRecord | None:
         """Return the load record of the file `name` from its object's metadata, or None before the first load."""
@@ -238,20 +307,15 @@ class GcsStore(Store):
 
     def is_transient(self, error: Exception) -> bool:
         """Return whether the connection was lost, the server failed or throttled, or another run wrote the object."""
-        return google_errors.is_transient(error) or google_errors.is_precondition_failure(error)
+        return (
+            google_errors.is_transient(error)
+            or google_errors.is_precondition_failure(error)
+            or isinstance(error, SessionLostError)
+        )
 
     def explain(self, error: Exception) -> str:
         """Return what is wrong and what to do."""
         return google_errors.explain(error, f"GCS bucket {self.bucket}")
-
-    def _local(self, file: HashedFile) -> Path:
-        path = self.run_files.folder(file.version).lake(self.file_format)
-        if not path.exists():
-            progress.say("writing the object")
-            with written_whole(path) as part:
-                rows = self.run_files.hashed_rows(file)
-                hashed_rows.write_lake(rows, part, self.contract, file_format=self.file_format)
-        return path
 
     def _record(self, blob: storage.Blob | None) -> LoadRecord | None:
         if blob is None or not blob.metadata or "source_generation" not in blob.metadata:
