@@ -160,3 +160,7 @@ image-servers: ## Build the image of the local servers on top of it, for a clust
 .PHONY: image-run
 image-run: setup ## Run the sample file in the image: 1 CPU, 2 GiB, read-only, no capabilities
 	@txn_assets_tests/deploy/image.sh run
+
+.PHONY: cluster-test
+cluster-test: setup ## Install the platform on a cluster without Google, load files, kill pods, upgrade, roll back: make cluster-test CONTEXT=kind-data [TAG=dev-1] [NEXT_TAG=dev-2]
+	@$(PYTHON) -m txn_assets_tests.cluster --context "$(CONTEXT)" $(if $(TAG),--tag $(TAG)) $(if $(NEXT_TAG),--next-tag $(NEXT_TAG))

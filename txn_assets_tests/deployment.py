@@ -30,7 +30,7 @@ from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.files.arrival import KEY_TAG
 from txn_assets.job import execute
 from txn_assets.local.endpoints import Endpoints, seed_from
-from txn_assets.local.stack import ensure_up
+from txn_assets.local.stack import find_endpoints
 
 FIELDS = CONTRACT.names
 HEADER = ",".join(FIELDS)
@@ -98,7 +98,7 @@ class Deployment:
     def open(cls, config_path: Path) -> Iterator["Deployment"]:
         """Open a deployment for the configuration at `config_path`."""
         config = load_config(config_path)
-        endpoints = ensure_up(txn_home(), seed_from(config))
+        endpoints = find_endpoints(txn_home(), seed_from(config))
         project, credentials = config.data_warehouse.project_id, AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is untyped
         gcs = storage.Client(project, credentials, client_options={"api_endpoint": endpoints.gcs_url})
         bq = bigquery.Client(project, credentials, client_options={"api_endpoint": endpoints.bigquery_url})
