@@ -215,8 +215,9 @@ class Deployment:
         return pg
 
     def _gcs_rows(self, feed: Feed, name: str) -> Iterator[Iterable[Any]]:
-        blob = self.bucket.get_blob(f"{feed.path}/{name.removesuffix('.csv')}/processed.csv")
-        if blob is None:
+        # Not `get_blob`: its download follows a link on which the servers of a cluster cannot be reached.
+        blob = self.bucket.blob(f"{feed.path}/{name.removesuffix('.csv')}/processed.csv")
+        if not blob.exists():
             return
         read: dict[str, Callable[[str], Any]] = {
             "money": Decimal,

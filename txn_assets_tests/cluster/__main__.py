@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import psycopg
+from google.api_core.exceptions import GoogleAPIError
+
 from txn_assets.environment import project_root
 from txn_assets_tests.cluster.files import Files
 from txn_assets_tests.cluster.release import (
@@ -58,7 +61,7 @@ class Steps:
         before = self._runs()
         name = self.files.land("killed", LARGE)
         (pod,) = wait_for("a run pod", lambda: self._runs() - before)
-        wait_for("the stores' turn", lambda: "postgres_transactions" in self.release.log(pod))
+        wait_for("the stores' turn", lambda: '"stage": "hashed_transactions"' in self.release.log(pod))
         if self._phases().get(pod) != "Running":
             message = f"{pod} had ended before it could be killed: land more than {LARGE} rows"
             raise ClusterError(message)
@@ -135,7 +138,7 @@ def main() -> int:
             os.environ.update(variables)
             with Deployment.open(project_root() / "data" / "pipeline_config.yaml") as deployment:
                 rows = _all(Steps(release, Files(deployment)), given.tag, given.next_tag)
-    except ClusterError as error:
+    except (ClusterError, GoogleAPIError, psycopg.Error) as error:
         sys.stdout.write(f"FAILED: {error}\n{release.kubectl('get', 'pods')}")
         return 1
     sys.stdout.write(f"PASSED in {time.monotonic() - begun:.0f} s: {rows:,} rows, each once in each store\n")
