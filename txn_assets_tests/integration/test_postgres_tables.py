@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from txn_assets.stores.postgres.sql import PARALLEL_ROWS
 from txn_assets_tests.deployment import Deployment, failure, make_file, make_row, many_rows
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -258,6 +259,21 @@ def test_changed_value_is_rolled_back(deployment: Deployment, change: str, found
     assert "did not keep a.csv@" in failure(result)
     assert found in failure(result)
     assert contents(deployment) == before
+
+
+def test_large_file_is_compared_in_parallel(deployment: Deployment) -> None:
+    """PostgreSQL uses parallel workers for the comparison, and they find one changed row in 100,000."""
+    load(deployment, "a.csv", *many_rows(3))
+    before = contents(deployment)
+    make_trigger(deployment, "IF NEW.source_row = 77777 THEN NEW.product = 'Desk'; END IF; RETURN NEW;")
+    workers = "SELECT parallel_workers_launched FROM pg_stat_database WHERE datname = current_database()"
+    launched = deployment.pg.execute(workers).fetchone()
+
+    result = load(deployment, "a.csv", *many_rows(PARALLEL_ROWS))
+
+    assert "did not keep a.csv@" in failure(result)
+    assert contents(deployment) == before
+    assert deployment.pg.execute(workers).fetchone() > launched  # type: ignore[operator]  # rows
 
 
 def test_trigger_that_waits_for_the_commit(deployment: Deployment) -> None:

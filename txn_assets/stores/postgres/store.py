@@ -292,6 +292,8 @@ class PostgresStore(Store):
             # Loads of the same file take turns; other files are not affected. The lock ends with the transaction.
             lock = statements.lock_name(self.table, name)
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
+            if file.totals.rows >= statements.PARALLEL_ROWS:
+                connection.execute(statements.PLAN_PARALLEL)
             held = self._held(connection, [name]).get(name)
             in_store = None
             if held and held.same_content(incoming):
@@ -375,8 +377,9 @@ class PostgresStore(Store):
         is_exact: bool,
         has_fingerprint: bool = True,
     ) -> dict[str, Totals]:
-        query = statements.totals_query(self.table, is_exact=is_exact, has_fingerprint=has_fingerprint)
-        rows = connection.execute(query, [list(names)]).fetchall()
+        of_one = len(names) == 1
+        query = statements.totals_query(self.table, is_exact=is_exact, has_fingerprint=has_fingerprint, of_one=of_one)
+        rows = connection.execute(query, names if of_one else [list(names)]).fetchall()
         return {name: Totals.of_row(totals, self.contract.summed) for name, *totals in rows}
 
 
