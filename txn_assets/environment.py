@@ -112,6 +112,19 @@ def scratch_limit() -> int | None:
     return size
 
 
+def local_runs() -> int:
+    """Return how many runs of the local instance are in progress at once, from TXN_LOCAL_RUNS; 2 if it is not set.
+
+    Raises:
+        ConfigError: the variable is not a number of runs.
+    """
+    text = os.environ.get("TXN_LOCAL_RUNS") or "2"
+    if not text.isdecimal() or not int(text):
+        message = f"TXN_LOCAL_RUNS is {text!r}: set it to how many runs may be in progress at once, such as 4."
+        raise ConfigError(message)
+    return int(text)
+
+
 def config_path() -> Path:
     """Return the file that TXN_CONFIG names, or the project's own configuration."""
     return Path(os.environ.get("TXN_CONFIG") or project_root() / "data" / "pipeline_config.yaml")

@@ -31,6 +31,7 @@ from txn_assets.defs.catalog import (
 )
 from txn_assets.defs.each_file import each_file, failures_of, file_refusal, stage_of
 from txn_assets.defs.events import StageLog, pinned, processed, rejections
+from txn_assets.defs.executor import IN_THREAD
 from txn_assets.defs.failures import without_values
 from txn_assets.defs.file_checks import checks_of_hashed_rows, checks_of_valid_rows
 from txn_assets.defs.file_metadata import object_link, overview, rejects, speed
@@ -335,7 +336,7 @@ def _make_sink(
         kinds={entry.key},
         ins={"rows": dg.AssetIn(hashed.key)},
         metadata=column_schema(feed, columns) | same_columns(columns, hashed.key) | store_metadata(feed, entry, config),
-        pool=entry.key,
+        op_tags=IN_THREAD,
         **catalog(feed, tier="published", pii="hashed"),
         freshness_policy=freshness(feed.expected, minutes=config.orchestration.stuck_after_minutes),
     )

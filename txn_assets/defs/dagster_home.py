@@ -12,6 +12,7 @@ import dagster as dg
 import yaml
 
 from txn_assets.defs.run_liveness import FOLDER
+from txn_assets.environment import local_runs
 from txn_assets.local.endpoints import Endpoints
 from txn_assets.local.home import write_private
 
@@ -40,7 +41,8 @@ def prepare(home: Path, endpoints: Endpoints) -> Path:
             "config": url,
         },
     }
-    write_private(dagster_home / "dagster.yaml", f"{settings}\n{yaml.safe_dump(storage | _run_launcher())}")
+    limits = {"concurrency": {"runs": {"max_concurrent_runs": local_runs()}}}
+    write_private(dagster_home / "dagster.yaml", f"{settings}\n{yaml.safe_dump(storage | limits | _run_launcher())}")
     return dagster_home
 
 

@@ -58,15 +58,13 @@ USED: Mapping[str, str | None] = {
     "dagster._core.execution.plan.execute_plan:_trigger_hook": "step events",
     "dagster._core.execution.plan.execute_plan:dagster_event_sequence_for_step": "step",
     "dagster._core.execution.plan.step:ExecutionStep.key": None,
-    "dagster._core.execution.plan.step:ExecutionStep.pool": None,
+    "dagster._core.execution.plan.step:ExecutionStep.tags": None,
     "dagster._core.execution.retries:RetryMode.ENABLED": None,
     "dagster._utils.interrupts:raise_interrupts_as": "error",
     "dagster:DagsterEvent.capture_logs": "context steps log_key captured",
     _POOLS: "instance run",
     f"{_POOLS}.__enter__": "self",
-    f"{_POOLS}.pending_claim_steps": "self",
     f"{_PLAN}.start": "self retry_mode= instance_concurrency_context=",
-    f"{_PLAN}.get_step_by_key": "self key",
     f"{_PLAN}.step_keys_to_execute": None,
     f"{_ACTIVE}.__enter__": "self",
     f"{_ACTIVE}.is_complete": None,
@@ -92,11 +90,10 @@ USED: Mapping[str, str | None] = {
     f"{_CONTEXT}:StepExecutionContext.step_exception": None,
     f"{_LOGS}.build_log_key_for_run": "self run_id step_key",
     f"{_LOGS}.capture_logs": "self log_key",
-    "dagster._core.storage.event_log.base:EventLogStorage.get_concurrency_info": "self pool",
 }
 """Private names that the threaded executor uses, and the arguments it calls them with; None for an attribute.
 
-An argument that is passed by keyword ends in `=`. `ask_again` uses one more private name, which may be missing.
+An argument that is passed by keyword ends in `=`.
 """
 
 
@@ -122,9 +119,3 @@ def problem(name: str) -> str | None:
     except TypeError as error:
         return f"{name} cannot be called with ({', '.join(names)}): {error}"
     return None
-
-
-def ask_again(pools: "InstanceConcurrencyContext") -> None:
-    """Make Dagster ask for pool slots again right away, after some were freed."""
-    # There is no public way to do this. Without it, Dagster asks again after up to 15 seconds.
-    getattr(pools, "_pending_timeouts", {}).clear()

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from dagster_postgres import PostgresEventLogStorage
-from sqlalchemy.exc import InternalError
 
 
 class PooledEventLogStorage(PostgresEventLogStorage):
@@ -22,16 +21,3 @@ class PooledEventLogStorage(PostgresEventLogStorage):
         # Milliseconds, seconds, and the number of extra connections: one per daemon thread that stores events.
         storage.optimize_for_webserver(statement_timeout=600_000, pool_recycle=300, max_overflow=10)
         return storage
-
-    def initialize_concurrency_limit_to_default(self, concurrency_key: str) -> bool:
-        """Create a pool on first use, even if another run creates it at the same time.
-
-        In Dagster's method, the slower of the two runs fails: its INSERT conflicts with the row of the faster one, and
-        PostgreSQL rejects all further statements in that transaction.
-        """
-        try:
-            return super().initialize_concurrency_limit_to_default(concurrency_key)
-        except InternalError:
-            if concurrency_key in self.get_concurrency_keys():
-                return True
-            raise

@@ -20,24 +20,24 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from txn_assets.defs import dagster_internals as internals
-from txn_assets.defs.events import LOGGER
 from txn_assets.defs.run_liveness import RunLocks
-from txn_assets.defs.slots import SlotWait
 from txn_assets.environment import txn_executor
 
 if TYPE_CHECKING:
     from txn_assets.defs.dagster_internals import (
         ActiveExecution,
         ExecutionPlan,
-        InstanceConcurrencyContext,
         PlanExecutionContext,
         PlanOrchestrationContext,
         RetryMode,
         StepExecutionContext,
     )
 
+IN_THREAD = {"txn_assets/in_thread": "true"}
+"""Tags of the steps that run in threads of their own: they load stores, so they mostly wait for servers."""
+
 ASK_SECONDS = 0.2
-"""Seconds between checks of a step that is waiting for a pool slot or a retry."""
+"""Seconds between checks of a step that is waiting for a retry."""
 
 
 def make_executor() -> dg.ExecutorDefinition:
@@ -66,7 +66,7 @@ def _warn(problems: tuple[str, ...]) -> None:
 
 
 class ThreadedExecutor(dg.Executor):
-    """Execute the steps of a run in this process; steps with a pool run in threads."""
+    """Execute the steps of a run in this process; those with the tags `IN_THREAD` run in threads."""
 
     @property
     def retries(self) -> "RetryMode":
@@ -162,13 +162,14 @@ def _run_threaded(job_context: "PlanExecutionContext", execution_plan: "Executio
             yield _capture(job_context, execution_plan, logs)
         except Exception:
             job_context.log.exception("The output of this run cannot be captured.")
+        # The platform has no pools, but definitions of your own may.
         pools = stack.enter_context(internals.InstanceConcurrencyContext(job_context.instance, job_context.dagster_run))
         active = stack.enter_context(
             execution_plan.start(retry_mode=job_context.retry_mode, instance_concurrency_context=pools)
         )
         # Enter the threads last, so that they exit first: a canceled run waits for the stores it is loading.
         threads = stack.enter_context(ThreadPoolExecutor())
-        yield from _Steps(job_context, active, threads, pools)
+        yield from _Steps(job_context, active, threads)
         try:
             logs.close()
         except Exception:
@@ -207,13 +208,10 @@ class _Steps:
         context: "PlanExecutionContext",
         active: "ActiveExecution",
         threads: ThreadPoolExecutor,
-        pools: "InstanceConcurrencyContext",
     ) -> None:
         self._context = context
         self._active = active
         self._threads = threads
-        self._pools = pools
-        self._slots = SlotWait(context.instance, context.run_id, self._say)
         self._running: dict[Future[list[dg.DagsterEvent]], StepExecutionContext] = {}
 
     def __iter__(self) -> Iterator[dg.DagsterEvent]:
@@ -221,28 +219,16 @@ class _Steps:
             known = self._active.get_known_state()
             ready = [self._context.for_step(step, known) for step in self._active.get_steps_to_execute()]
             yield from self._active.concurrency_event_iterator(self._context)
+            in_threads = [step for step in ready if IN_THREAD.items() <= step.step.tags.items()]
+            for step in in_threads:
+                self._running[self._threads.submit(list, internals.dagster_event_sequence_for_step(step))] = step
             for step in ready:
-                if step.step.pool:
-                    self._running[self._threads.submit(list, internals.dagster_event_sequence_for_step(step))] = step
-            for step in ready:
-                if not step.step.pool:
+                if step not in in_threads:
                     # Run it on the main thread, where an interrupt ends it right away.
                     yield from self._handled(step, internals.dagster_event_sequence_for_step(step))
             if not ready:
-                self._look_at_slots()
                 for thread in self._ended():
                     yield from self._handled(self._running.pop(thread), thread.result())
-
-    def _look_at_slots(self) -> None:
-        plan = self._context.execution_plan
-        pools = {plan.get_step_by_key(key).pool for key in self._pools.pending_claim_steps()}
-        if self._slots.look({pool for pool in pools if pool}):
-            internals.ask_again(self._pools)
-
-    def _say(self, sentence: str) -> None:
-        """Log `sentence` to the UI and to the listeners of this process."""
-        self._context.log.info(sentence)
-        LOGGER.info(sentence)
 
     def _ended(self) -> Collection[Future[list[dg.DagsterEvent]]]:
         """Return the threads that have ended. Wait at most ASK_SECONDS, so that the caller can look for ready steps."""

@@ -1,7 +1,7 @@
 """Find out which runs of the local instance are alive, and report those whose process died.
 
-Each run process holds a file lock until it exits; the kernel releases the lock however the process ends. `slots.py`
-handles the wait for pool slots. See docs/reliability.md.
+Each run process holds a file lock until it exits; the kernel releases the lock however the process ends. See
+docs/reliability.md.
 """
 
 import datetime as dt
@@ -79,8 +79,8 @@ class RunLocks:
         for run_id in run_ids:
             (self.folder / run_id).unlink(missing_ok=True)
 
-    def report_dead(self, instance: dg.DagsterInstance) -> int:
-        """Report runs whose process died, free the slots of ended runs, and return how many runs had slots.
+    def report_dead(self, instance: dg.DagsterInstance) -> None:
+        """Report runs whose process died.
 
         Any process may call this at any time. If several call it at once, one of them does the work.
         """
@@ -91,31 +91,11 @@ class RunLocks:
                 run_id = record.dagster_run.run_id
                 if run_id in released or (not self.exists(run_id) and is_overdue(record, knows=_knows(instance))):
                     _report(instance, run_id)
-            freed = self._free_slots(instance)
             self.remove(released)
-            return freed
-        return 0
 
     @property
     def _guard(self) -> Path:
         return self.folder / "guard.lock"
-
-    def _free_slots(self, instance: dg.DagsterInstance) -> int:
-        storage = instance.event_log_storage
-        holders = storage.get_concurrency_run_ids()
-        if not holders:
-            return 0
-        runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=list(holders)))}
-        released = self.released()
-        ended = [
-            run_id
-            for run_id in holders
-            # A canceled run first finishes the store it is loading.
-            if (run_id not in runs or runs[run_id].is_finished) and (run_id in released or not self.exists(run_id))
-        ]
-        for run_id in ended:
-            storage.free_concurrency_slots_for_run(run_id)
-        return len(ended)
 
 
 def is_overdue(record: dg.RunRecord, *, knows: Callable[[str], bool]) -> bool:

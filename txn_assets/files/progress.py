@@ -25,6 +25,7 @@ class Stage:
         file: the landed file, or how many files the stage works on.
         size: bytes to read; None if the stage does not read the landed file.
         rows: rows to process; None while unknown.
+        spent: seconds by what the stage was doing, as far as it said so.
     """
 
     name: str
@@ -35,7 +36,9 @@ class Stage:
     done_bytes: int = field(default=0, init=False)
     done_rows: int = field(default=0, init=False)
     doing: str = field(default="", init=False)
+    spent: dict[str, float] = field(default_factory=dict, init=False)
     started: float = field(default_factory=time.monotonic, init=False)
+    _since: float = field(default=0.0, init=False)
 
     @property
     def seconds(self) -> float:
@@ -52,6 +55,13 @@ class Stage:
     def rows_per_second(self) -> float:
         """Rows processed per second so far."""
         return self.done_rows / max(self.seconds, 1e-9)
+
+    def say(self, doing: str) -> None:
+        """Note what the stage is doing from now on."""
+        now = time.monotonic()
+        if self.doing:
+            self.spent[self.doing] = self.spent.get(self.doing, 0.0) + now - self._since
+        self.doing, self._since = doing, now
 
     def in_words(self) -> str:
         """Return percent, rows and rows per second as far as they are known, and what is being done."""
@@ -85,6 +95,7 @@ def following(stage: Stage, report: Callable[[Stage], None]) -> Iterator[Stage]:
     try:
         yield stage
     finally:
+        stage.say("")
         ended.set()
         reporter.join()
         _ACTIVE.remove(stage)
@@ -111,7 +122,19 @@ def count_rows(count: int) -> None:
 def say(doing: str) -> None:
     """Note what the stage is doing now."""
     if stage := _CURRENT.get():
-        stage.doing = doing
+        stage.say(doing)
+
+
+@contextlib.contextmanager
+def aside(doing: str) -> Iterator[None]:
+    """Note what the stage is doing during the block; after it, the stage does again what it did before."""
+    stage = _CURRENT.get()
+    before = stage.doing if stage else ""
+    say(doing)
+    try:
+        yield
+    finally:
+        say(before)
 
 
 class _Batch(Protocol):

@@ -1,6 +1,6 @@
 """The stores that every file is loaded into. To add one, write a module next to this one and add it to `STORES`.
 
-The assets, their checks, pools and I/O managers, the ledgers that the sensor reads and the summary of a run are derived
+The assets, their checks and I/O managers, the ledgers that the sensor reads and the summary of a run are derived
 from this list. Do not import a client here, because the definitions are loaded without clients.
 """
 
@@ -16,7 +16,7 @@ class StoreEntry:
     """A store in the definitions.
 
     Attributes:
-        key: the key of its I/O manager for the first feed, and the name of its pool.
+        key: the key of its I/O manager for the first feed.
         label: the name of the store in messages.
         asset_name: the asset that loads files into it; `{feed}` is replaced by the name of the feed.
         description: the description of the asset.

@@ -229,17 +229,6 @@ def probes_use_the_service_port(values: Values) -> Iterator[str]:
         yield "dagsterWebserver.service.port: no process may bind it without capabilities"
 
 
-def slots_of_dead_pods_are_freed_soon(values: Values) -> Iterator[str]:
-    """Limit how long a dead pod keeps its slot, because no other run can load into that store in the meantime."""
-    monitoring = values["dagsterDaemon"]["runMonitoring"]
-    seconds = monitoring.get("freeSlotsAfterRunEndSeconds")
-    if not monitoring.get("enabled") or not seconds or seconds > monitoring.get("pollIntervalSeconds", 120):
-        yield (
-            f"dagsterDaemon.runMonitoring.freeSlotsAfterRunEndSeconds: {seconds} keeps all loads of a store waiting "
-            f"for a dead pod, longer than it takes to notice that it is dead"
-        )
-
-
 def events_are_written_once(values: Values) -> Iterator[str]:
     """Reject log handlers in dagster.yaml that write each event in addition to Dagster's console logger."""
     for key in ("dagsterHandlerConfig", "managedPythonLoggers"):
@@ -314,7 +303,6 @@ RULES: list[Rule] = [
     migration_is_manual,
     ingress_renders_offline,
     probes_use_the_service_port,
-    slots_of_dead_pods_are_freed_soon,
     events_are_written_once,
     ports_name_their_protocol,
     run_limits_are_in_one_place,

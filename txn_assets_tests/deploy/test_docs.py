@@ -215,15 +215,6 @@ def test_no_secret_is_an_argument() -> None:
             pytest.fail(f"{value} becomes an argument: {line}")
 
 
-def test_each_installation_limits_its_pools() -> None:
-    """Every section that installs the chart sets the limits of the three pools before the first file."""
-    sections = [section for section in PAGE.split("\n## ") if "helm upgrade --install" in section]
-    assert len(sections) == 2
-    for section in sections:
-        assert {"bigquery", "postgres", "gcs"} <= set(re.findall(r"bigquery|postgres|gcs", section)), section
-        assert "instance concurrency set" in section
-
-
 def test_each_database_has_its_own_instance() -> None:
     """Dagster and the transactions have separate instances, because users of one can read each other's databases."""
     made = re.findall(r"^create_database (\w+) \"\$(\w+)\"", SCRIPT, re.MULTILINE)

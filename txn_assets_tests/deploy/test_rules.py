@@ -104,14 +104,6 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         in_section("dagsterDaemon", "runCoordinator", "config", "queuedRunCoordinator", maxConcurrentRuns=3),
         "maxConcurrentRuns: set under concurrency and under the run coordinator",
     ),
-    "slot of a dead pod": (
-        in_section("dagsterDaemon", "runMonitoring", freeSlotsAfterRunEndSeconds=300),
-        "freeSlotsAfterRunEndSeconds: 300 keeps all loads of a store waiting",
-    ),
-    "slot that stays": (
-        in_section("dagsterDaemon", "runMonitoring", freeSlotsAfterRunEndSeconds=0),
-        "freeSlotsAfterRunEndSeconds: 0 keeps",
-    ),
     "second handler": (
         in_section("pythonLogs", dagsterHandlerConfig={"handlers": {"json": {"class": "logging.StreamHandler"}}}),
         "pythonLogs.dagsterHandlerConfig: writes each event of a run twice",

@@ -119,8 +119,8 @@ def test_run_pods_read_the_variables_of_the_code_server(values: Values) -> None:
     assert {"name": user_env(values)} in run_launcher(values)["envConfigMaps"]
 
 
-def test_lost_run_is_retried_and_its_slots_are_freed(values: Values) -> None:
-    """Run monitoring is on, and only a dead pod is retried; the rules say when its slots are free."""
+def test_lost_run_is_retried(values: Values) -> None:
+    """Run monitoring is on, and only a dead pod is retried."""
     daemon = values["dagsterDaemon"]
     assert daemon["runMonitoring"]["enabled"] is True
     assert daemon["runRetries"] == {"enabled": True, "maxRetries": 3, "retryOnAssetOrOpFailure": False}

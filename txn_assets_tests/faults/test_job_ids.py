@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound, ServiceUnavailable
 
+from txn_assets.stores.bigquery import jobs as jobs_module
 from txn_assets.stores.bigquery.jobs import Costs, Jobs
+from txn_assets.stores.retries import Budget
 
 ONCE = {"retry": None, "timeout": 1.0}
 
@@ -111,6 +113,30 @@ def test_failure_is_raised() -> None:
 
     with pytest.raises(GoogleAPICallError, match="no such column"):
         Jobs(client, ONCE).run("work", start)  # type: ignore[arg-type]  # a fake
+
+
+TAKEN = {"message": "Transaction is aborted due to concurrent update against table p:d.t"}
+
+
+def test_taken_table_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that finds its table taken by another transaction is run again under the next suffix, until it is free."""
+    monkeypatch.setattr(jobs_module, "TURNS", Budget(first_pause=0.0))
+    client = FakeClient()
+
+    def start(job_id: str) -> FakeJob:
+        job = client.start(job_id)
+        job.error_result = TAKEN if job_id != "work_3" else None
+        return job
+
+    assert Jobs(client, ONCE).run("work", start) == "work_3"  # type: ignore[arg-type]  # a fake
+
+
+def test_table_that_stays_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for another transaction has an end."""
+    monkeypatch.setattr(jobs_module, "TURNS", Budget(seconds=0.0))
+
+    with pytest.raises(GoogleAPICallError, match="due to concurrent update"):
+        Jobs(FakeClient(), ONCE).run("work", lambda job_id: FakeJob(job_id, error_result=TAKEN))  # type: ignore[arg-type,return-value]  # a fake
 
 
 def test_costs_are_summed() -> None:

@@ -17,7 +17,7 @@ import dagster as dg
 import pytest
 
 from txn_assets.defs import dagster_internals
-from txn_assets.defs.executor import in_process_executor, threaded_executor
+from txn_assets.defs.executor import IN_THREAD, in_process_executor, threaded_executor
 from txn_assets.defs.run_liveness import FOLDER, RunLocks
 from txn_assets.environment import project_root
 from txn_assets.files.arrival import KEY_TAG
@@ -25,9 +25,9 @@ from txn_assets.job import define_job, execute
 from txn_assets_tests.deployment import SINKS, Deployment, make_file, many_rows
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-POOLS = ("gcs", "bigquery", "postgres")
+STORES = ("gcs", "bigquery", "postgres")
 
-together = threading.Barrier(len(POOLS))
+together = threading.Barrier(len(STORES))
 at_work = threading.Event()
 
 
@@ -48,10 +48,10 @@ def _steps(result: dg.JobExecutionResult, kind: str) -> set[str]:
 
 
 def meeting() -> dg.JobDefinition:
-    """Return a job of three steps that wait for each other, each in its own pool, and one step that needs them all."""
+    """Return a job of three steps that wait for each other, and one step that needs them all."""
 
-    def wait(pool: str) -> dg.OpDefinition:
-        @dg.op(name=pool, pool=pool)
+    def wait(store: str) -> dg.OpDefinition:
+        @dg.op(name=store, tags=IN_THREAD)
         def meet() -> int:
             return together.wait(timeout=20)
 
@@ -63,22 +63,22 @@ def meeting() -> dg.JobDefinition:
 
     @dg.job(executor_def=threaded_executor)
     def meets() -> None:
-        count([wait(pool)() for pool in POOLS])
+        count([wait(store)() for store in STORES])
 
     return meets
 
 
-def test_pools_are_used_at_the_same_time(instance: dg.DagsterInstance) -> None:
-    """Independent steps in different pools run at once, and the step that needs them runs after them."""
+def test_stores_are_loaded_at_the_same_time(instance: dg.DagsterInstance) -> None:
+    """Steps in threads run at once, and the step that needs them runs after them."""
     with _run(meeting, instance) as result:
         assert result.success
-        assert result.output_for_node("count") == len(POOLS)
+        assert result.output_for_node("count") == len(STORES)
 
 
 def one_pool() -> dg.JobDefinition:
     """Return a job of two steps of one pool that fail if they overlap."""
 
-    @dg.op(pool="postgres")
+    @dg.op(tags=IN_THREAD, pool="own")
     def hold() -> None:
         assert not at_work.is_set()
         at_work.set()
@@ -94,7 +94,7 @@ def one_pool() -> dg.JobDefinition:
 
 
 def test_steps_of_one_pool_take_turns(instance: dg.DagsterInstance) -> None:
-    """A pool with one slot is respected within a run too, and waiting for the slot uses no CPU."""
+    """A pool of somebody's own steps is respected within a run too, and waiting for its slot uses no CPU."""
     started, before = time.monotonic(), time.process_time()
 
     result = _run(one_pool, instance)
@@ -107,11 +107,11 @@ def test_steps_of_one_pool_take_turns(instance: dg.DagsterInstance) -> None:
 def one_fails() -> dg.JobDefinition:
     """Return a job of two concurrent steps, one of which fails; each has a downstream step."""
 
-    @dg.op(pool="gcs")
+    @dg.op(tags=IN_THREAD)
     def fail() -> int:
         raise dg.Failure("The store is gone.")
 
-    @dg.op(pool="postgres")
+    @dg.op(tags=IN_THREAD)
     def succeed() -> int:
         time.sleep(0.3)
         return 1
@@ -141,7 +141,7 @@ def test_failure_of_one_step_leaves_the_others(instance: dg.DagsterInstance) -> 
 def retried() -> dg.JobDefinition:
     """Return a job with a step that fails at its first attempt."""
 
-    @dg.op(pool="gcs", retry_policy=dg.RetryPolicy(max_retries=1))
+    @dg.op(tags=IN_THREAD, retry_policy=dg.RetryPolicy(max_retries=1))
     def try_twice(context: dg.OpExecutionContext) -> int:
         if not context.retry_number:
             raise RuntimeError
@@ -167,7 +167,7 @@ def hooked() -> dg.JobDefinition:
     def tell(context: dg.HookContext) -> None:
         context.log.info(f"told of {context.step_key}")
 
-    @dg.op(pool="gcs")
+    @dg.op(tags=IN_THREAD)
     def fail() -> None:
         raise dg.Failure("The store is gone.")
 
@@ -188,7 +188,7 @@ def test_hooks(instance: dg.DagsterInstance) -> None:
 def printing() -> dg.JobDefinition:
     """Return a job with a step that prints."""
 
-    @dg.op(pool="gcs")
+    @dg.op(tags=IN_THREAD)
     def speak() -> None:
         sys.stdout.write("salaam\n")
 
@@ -232,7 +232,7 @@ def test_output_that_cannot_be_kept(
 def interrupted() -> dg.JobDefinition:
     """Return a job with a step during which the run is canceled, and a step after it."""
 
-    @dg.op(pool="postgres")
+    @dg.op(tags=IN_THREAD)
     def cancel(context: dg.OpExecutionContext) -> int:
         # As the UI does, followed by the run launcher.
         context.instance.report_run_canceling(context.run)
@@ -283,16 +283,6 @@ def test_stores_fetch_the_staged_rows_together(deployment: Deployment) -> None:
 def test_private_names(name: str) -> None:
     """The installed Dagster has each private name, as the executor uses it."""
     assert dagster_internals.problem(name) is None
-
-
-def test_slots_can_be_asked_for_at_once(instance: dg.DagsterInstance) -> None:
-    """Dagster keeps when to ask for a slot again where the executor clears it."""
-    pools = dagster_internals.InstanceConcurrencyContext(instance, dg.DagsterRun(job_name="any"))
-    pools._pending_timeouts["step"] = time.time() + 15
-
-    dagster_internals.ask_again(pools)
-
-    assert not pools._pending_timeouts
 
 
 @pytest.mark.parametrize(

@@ -26,16 +26,6 @@ def test_history_is_shared(instance: dg.DagsterInstance, stack: Stack) -> None:
         assert another.get_dynamic_partitions("landed_files") == ["a.csv"]
 
 
-def test_second_run_at_a_new_pool(instance: dg.DagsterInstance) -> None:
-    """A run that has not seen a pool continues after another run creates the pool."""
-    storage = instance.event_log_storage
-    storage.initialize_concurrency_limit_to_default("postgres")
-
-    storage.initialize_concurrency_limit_to_default("postgres")
-
-    assert {pool.name: pool.limit for pool in storage.get_pool_limits()} == {"postgres": 1}
-
-
 def test_settings_are_private(instance: dg.DagsterInstance, stack: Stack) -> None:
     """The files with the settings and with the database password are readable only by their owner."""
     assert instance.root_directory == str(stack.home / "dagster")

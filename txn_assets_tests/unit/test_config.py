@@ -15,7 +15,15 @@ import yaml
 from pydantic import ValidationError
 
 from txn_assets.config import PipelineConfig, load_config
-from txn_assets.environment import ConfigError, project_root, scratch_limit, txn_executor, txn_home, txn_target
+from txn_assets.environment import (
+    ConfigError,
+    local_runs,
+    project_root,
+    scratch_limit,
+    txn_executor,
+    txn_home,
+    txn_target,
+)
 from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.transaction import CONTRACT
 from txn_assets.rows.reader.file_format import FileFormat
@@ -468,3 +476,16 @@ class TestEnvironment:
         monkeypatch.setenv("TXN_SCRATCH_LIMIT", "8GB")
         with pytest.raises(ConfigError, match=r"TXN_SCRATCH_LIMIT is '8GB': set it to .* such as 8Gi"):
             scratch_limit()
+
+    @pytest.mark.parametrize(("text", "runs"), [("4", 4), ("", 2)])
+    def test_local_runs(self, monkeypatch: pytest.MonkeyPatch, text: str, runs: int) -> None:
+        """Two runs of the local instance are in progress at once, unless it is set."""
+        monkeypatch.setenv("TXN_LOCAL_RUNS", text)
+        assert local_runs() == runs
+
+    @pytest.mark.parametrize("text", ["0", "-1", "many"])
+    def test_local_runs_that_are_no_number_are_refused(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+        """An invalid number of runs is refused with an example of a valid one."""
+        monkeypatch.setenv("TXN_LOCAL_RUNS", text)
+        with pytest.raises(ConfigError, match=f"TXN_LOCAL_RUNS is '{text}': set it to .* such as 4"):
+            local_runs()

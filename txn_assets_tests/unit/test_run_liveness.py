@@ -14,8 +14,6 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from txn_assets.defs.run_launcher import LocalRunLauncher
 from txn_assets.defs.run_liveness import DIED, FOLDER, UNSEEN_SECONDS, RunLocks, is_overdue
-from txn_assets.defs.slots import sentence
-from txn_assets.files.arrival import KEY_TAG, RANGE_TAGS
 
 HOLD = "import sys; from pathlib import Path; from txn_assets.defs.run_liveness import RunLocks; "
 HOLD += "RunLocks(Path(sys.argv[1])).hold(sys.argv[2]); print('held', flush=True); sys.stdin.read()"
@@ -90,23 +88,6 @@ def test_killed_process(instance: dg.DagsterInstance, status: dg.DagsterRunStatu
     assert not locks.exists(run_id)
 
 
-def test_slots_of_a_killed_process(instance: dg.DagsterInstance) -> None:
-    """A dead run frees its slots and its place among the waiting runs."""
-    locks, storage = _locks(instance), instance.event_log_storage
-    storage.set_concurrency_slots("postgres", 1)
-    run_id = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTED).run_id
-    with _process(locks, run_id) as process:
-        storage.claim_concurrency_slot("postgres", run_id, "first")
-        storage.claim_concurrency_slot("postgres", run_id, "second")
-        assert not locks.report_dead(instance)
-        process.kill()
-        process.wait()
-
-    assert locks.report_dead(instance) == 1
-
-    assert storage.claim_concurrency_slot("postgres", "another", "step").is_claimed
-
-
 def test_left_over_lock(instance: dg.DagsterInstance) -> None:
     """The lock file of a run that had ended when its process was killed is ignored and removed."""
     locks = _locks(instance)
@@ -156,16 +137,3 @@ def test_instance_of_another_kind() -> None:
     """If runs are not processes of this machine, locks say nothing about them."""
     with dg.instance_for_test() as instance:
         assert RunLocks.of(instance) is None
-
-
-def test_sentence(instance: dg.DagsterInstance) -> None:
-    """A waiting run names the runs that it waits for, their files, and what to do."""
-    run = instance.create_run_for_job(idle, tags={KEY_TAG: "a.csv"})
-    batch = instance.create_run_for_job(idle, tags=dict(zip(RANGE_TAGS, ("b.csv", "c.csv"), strict=True)))
-    records = sorted(instance.get_run_records(), key=lambda record: record.storage_id)
-
-    said = sentence("postgres", records)
-
-    assert f"pool 'postgres', held by run {run.run_id[:8]} of a.csv" in said
-    assert f"and run {batch.run_id[:8]} of b.csv...c.csv" in said
-    assert "Ctrl-C" in said

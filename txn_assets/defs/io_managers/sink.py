@@ -61,7 +61,7 @@ class SinkIOManager(dg.IOManager):
         before = self._store.costs()
         forgotten = self._under_forgotten_keys(obj.files)
         usable = [file for file in obj.files if file.version.name not in {one.name for one in forgotten}]
-        with self._following(context, obj):
+        with self._following(context, obj) as stage:
             actions, failed = self._load_each(usable, context.run_id) if usable else ({}, ())
         failed = (*forgotten, *failed)
         for one in failed:
@@ -75,6 +75,7 @@ class SinkIOManager(dg.IOManager):
         for notice in self._store.notices:
             context.log.warning(notice)
         metadata = speed(sum(file.totals.rows for file in obj), seconds)
+        metadata["seconds_spent_on"] = {doing: round(spent, 3) for doing, spent in stage.spent.items()}
         metadata |= {key: value - before[key] for key, value in self._store.costs().items()}
         if inexact := self._inexact_columns():
             metadata["not exact"] = f"{inexact}: a binary floating-point column of an older table"
@@ -117,7 +118,7 @@ class SinkIOManager(dg.IOManager):
             try:
                 actions |= self._store.retry_transient(functools.partial(load, [file]))
             except StoreUnavailableError as error:
-                # Every remaining file would wait just as long. With a full batch, that blocks the pool for hours.
+                # Every remaining file would wait just as long, with a full batch for hours.
                 failed += [FailedFile(left.version.name, str(error)) for left in files[place:]]
                 break
             except StoreError as error:

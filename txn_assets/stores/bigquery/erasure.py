@@ -5,6 +5,7 @@ key. See docs/security.md, 'Erasure'.
 """
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Erasure:
     def begin(self) -> None:
         """Write the request down, so that no load that does not know it commits after this."""
         bigquery_tables.get_or_create(self.jobs.client, erasures_table(self.tables), self.no_retry)
-        self.jobs.query(
+        self._run(
             note_script(self.tables),
             self._id,
             bigquery.ScalarQueryParameter("number", "INT64", self.request.number),
@@ -89,7 +90,7 @@ class Erasure:
     ) -> None:
         """Delete what was found, and correct the ledger rows of the files, `held` as they were read before."""
         names = [one.name for one in found if one.name]
-        self.jobs.query(
+        self._run(
             erase_script(self.tables, self.request.field, types),
             self._id,
             self._digests,
@@ -97,6 +98,10 @@ class Erasure:
             bigquery.ArrayQueryParameter("seen", "STRUCT", [_seen(record) for record in held]),
             *bounds,
         )
+
+    def _run(self, script: str, *parameters: Any) -> None:  # noqa: ANN401 - three kinds of parameter
+        """Run a transaction, when no load commits. There is no job to join: each call asks first what is left to do."""
+        self.jobs.run_script(f"txn_erase_{uuid.uuid4().hex}", script, *parameters)
 
     def finish(self) -> None:
         """Remove load tables with rows of the person, and write down that the request is finished."""

@@ -20,18 +20,23 @@ def wrong_file(message: str) -> str | None:
     return found[1] if found else None
 
 
-_CONFLICTS = re.compile(
+_TAKEN = re.compile(
     # BigQuery: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
     r"due to concurrent|"
     # The embedded server (DuckDB).
-    r"failed to commit|transaction conflict|conflict on (?:create|update|tuple deletion)|" + re.escape(LEDGER_CHANGED),
+    r"failed to commit|transaction conflict|conflict on (?:create|update|tuple deletion)",
     re.IGNORECASE,
 )
 
 
+def is_taken(message: str) -> bool:
+    """Return whether BigQuery aborted a transaction because another one was changing the same table."""
+    return _TAKEN.search(message) is not None
+
+
 def is_conflict(message: str) -> bool:
-    """Return whether BigQuery aborted a transaction because of a concurrent one."""
-    return _CONFLICTS.search(message) is not None
+    """Return whether a transaction was aborted because of a concurrent one, which may have changed the ledger."""
+    return is_taken(message) or LEDGER_CHANGED in message
 
 
 def is_lost_load_table(message: str) -> bool:

@@ -9,8 +9,19 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from google.api_core.exceptions import Conflict
+from google.api_core.exceptions import Conflict, GoogleAPICallError
 from google.cloud import bigquery
+
+from txn_assets.files import progress
+from txn_assets.stores.bigquery.failures import is_taken
+from txn_assets.stores.retries import Budget
+
+TURNS = Budget(seconds=1800.0, first_pause=1.0, longest_pause=5.0)
+"""How long a script waits while other scripts have the table, and the pauses between two attempts.
+
+If twenty loads commit all the time, each in ten seconds, and chance decides who is next, one of ten thousand waits
+longer: (18 / 19) ** (1800 / 10.3). It is then retried like any other error.
+"""
 
 JOB_SECONDS = 600.0
 """Seconds after which to give up on a job. The job may still finish; the next attempt or run joins it."""
@@ -92,8 +103,11 @@ class Jobs:
         """Run the job that `base` names, once, and return its id.
 
         If a job of that name exists, join it: an earlier request started it, but the response was lost. If the job
-        failed or `is_done` is false for it, use the next suffix.
+        failed or `is_done` is false for it, use the next suffix. If it fails because another transaction has the
+        table, wait a moment and use the next suffix too: the transaction of the other is the lock, so a killed run
+        leaves none behind.
         """
+        pauses, end = TURNS.pauses(), time.monotonic() + TURNS.seconds
         for suffix in count():
             job_id = f"{base}_{suffix}"
             try:
@@ -103,8 +117,15 @@ class Jobs:
                 self._wait(job)
                 if job.error_result or not is_done(job):
                     continue
-            self._finish(job)
-            return job_id
+            try:
+                self._finish(job)
+            except GoogleAPICallError as error:
+                if not is_taken(str(error)) or time.monotonic() > end:
+                    raise
+            else:
+                return job_id
+            with progress.aside("waiting for the commit of another load"):
+                time.sleep(next(pauses))
         raise AssertionError  # `count` has no end.
 
     def _query_config(self, parameters: tuple[Any, ...]) -> bigquery.QueryJobConfig:

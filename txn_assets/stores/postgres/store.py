@@ -307,6 +307,7 @@ class PostgresStore(Store):
                 self._verify(connection, file, inexact=inexact)
                 if postgres_erasure.newest_number(connection, self.table) > known:
                     self.refuse_erased([file])
+            progress.say("committing")
             if is_news(incoming, held, action):
                 if held and held.file.generation > file.version.generation:
                     # The live version may have a smaller generation, so forget the larger ones:
@@ -321,6 +322,7 @@ class PostgresStore(Store):
         return action
 
     def _copy(self, connection: psycopg.Connection[Any], file: HashedFile, path: Path) -> None:
+        progress.say("copying the rows")
         with connection.cursor() as cursor:
             rows = hashed_rows.read([path], self.contract)
             with cursor.copy(statements.copy_statement(self.table)) as copy:
