@@ -91,6 +91,10 @@ bench-arrival: setup ## Measure how files arrive: a look at 100,000 objects, and
 bench-latency: setup ## Measure the seconds from landing to being readable in each store, idle and with a file a second
 	@$(PYTHON) -m benchmarks.arrival latency
 
+.PHONY: bench-writers
+bench-writers: setup ## Measure twenty files of a million rows that land at once, with 1, 2 and 4 runs at a time
+	@$(PYTHON) -m benchmarks.arrival writers
+
 .PHONY: bench-sales
 bench-sales: setup ## Measure how fast the marts are read over HTTP, with a million transactions
 	@$(PYTHON) -m benchmarks.sales

@@ -1,8 +1,8 @@
-"""Measure how files arrive: `python -m benchmarks.arrival tick|thousand|latency`.
+"""Measure how files arrive: `python -m benchmarks.arrival tick|thousand|latency|writers`.
 
 Cases, their bounds and exit codes only. The exit code is 1 if the wrong files were found or a row is missing. A missed
 bound is not a failure; it shows in the table. Import nothing large in this process; see `measure.py`. Run the first two with
-`make bench-arrival`, and the third with `make bench-latency`.
+`make bench-arrival`, the third with `make bench-latency`, and the fourth with `make bench-writers`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
@@ -31,6 +31,9 @@ TICK_MB = 300
 
 THOUSAND_SECONDS = 120.0
 LATENCY_SECONDS = 8.0
+
+AT_ONCE = (1, 2, 4)
+"""How many runs load large files at a time, in turn."""
 
 
 class MismatchError(Exception):
@@ -51,6 +54,11 @@ def main() -> int:
     late.add_argument("--stream", type=int, default=60, help="files that land one a second")
     late.add_argument("--rows", type=int, default=1000, help="of each file")
     late.set_defaults(run=lambda given: latency(given.alone, given.stream, given.rows))
+    several = commands.add_parser("writers", help="large files that land at once, with 1, 2 and 4 runs at a time")
+    several.add_argument("--files", type=int, default=20)
+    several.add_argument("--rows", type=int, default=1_000_000, help="of each file; from 200,000 on it has its own run")
+    several.add_argument("--runs", type=int, nargs="+", default=AT_ONCE, help="how many runs at a time, in turn")
+    several.set_defaults(run=lambda given: writers(given.files, given.rows, given.runs))
     arguments = parser.parse_args()
     # Stop the servers on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -130,6 +138,26 @@ def latency(alone: int, stream: int, rows: int) -> None:
     ):
         shown = ", ".join(f"{store} {median:.1f} / {late:.1f}" for store, (median, late) in latencies.items())
         say(f"{what}: {shown}" + (f" (median <= {LATENCY_SECONDS:.0f})" if what.endswith("time") else ""))
+
+
+def writers(files: int, rows: int, at_once: Sequence[int]) -> None:
+    """Have the daemon load large files with several runs at a time, each number into a stack of its own."""
+    from benchmarks.writers import load  # noqa: PLC0415 - keeps the process of the tick small
+    from txn_assets_tests.daemon import DaemonError  # noqa: PLC0415 - as above
+
+    say(f"{files} files of {rows:,} rows that land at once, from the first tick to the last row of the three ledgers:")
+    for runs in at_once:
+        with fresh_stack() as home:
+            try:
+                written = load(home, files=files, rows=rows, runs=runs)
+            except DaemonError as error:
+                raise MismatchError(str(error)) from error
+        say(f"{runs} at a time: {written.seconds:.0f} s, {files * rows / written.seconds:,.0f} rows a second")
+        for store, spent in written.spent.items():
+            say(f"  {store:<28}" + ", ".join(f"{doing} {seconds:.1f}" for doing, seconds in spent.items()))
+        if set(written.rows.values()) != {files * rows}:
+            message = f"not every store holds {files * rows:,} rows: {written.rows}"
+            raise MismatchError(message)
 
 
 @contextmanager

@@ -21,17 +21,30 @@ _BAD_KINDS = """
 """
 
 
-def write(timer: Timer, *, path: str, rows: int, bad_every: int, seed: int = 1) -> dict[str, Any]:
-    """Write a CSV file of `rows` rows and return its size in bytes. Every `bad_every`th row is bad in one of six ways."""
+def write(  # noqa: PLR0913 - a call of another process
+    timer: Timer,
+    *,
+    path: str,
+    rows: int,
+    bad_every: int,
+    seed: int = 1,
+    first: int = 0,
+    first_day: int = 0,
+    days: int = 365,
+) -> dict[str, Any]:
+    """Write a CSV file of `rows` rows and return its size in bytes. Every `bad_every`th row is bad in one of six ways.
+
+    The ids begin with number `first`, and the dates are within `days` from the day `first_day` of 2023 on.
+    """
     products = ", ".join(f"'Halal {name}'" for name in PRODUCTS)
     query = f"""
-        WITH drawn AS (SELECT i, hash(i + {seed} * 1000000007) AS h FROM range({rows}) AS t(i)),
+        WITH drawn AS (SELECT i, hash(i + {seed} * 1000000007) AS h FROM range({first}, {first + rows}) AS t(i)),
         plain AS (
             SELECT i, i % {bad_every} = {bad_every - 1} AS bad, (i // {bad_every}) % 6 AS kind,
                 list_value({products})[(h % {len(PRODUCTS)} + 1)::INTEGER] AS product,
                 printf('%d.%02d', (1 + (h >> 8) % 999)::BIGINT, ((h >> 24) % 100)::BIGINT) AS price,
                 (1 + (h >> 32) % 99)::VARCHAR AS quantity,
-                (DATE '2023-01-01' + ((h >> 40) % 365)::INTEGER)::VARCHAR AS date
+                (DATE '2023-01-01' + ({first_day} + (h >> 40) % {days})::INTEGER)::VARCHAR AS date
             FROM drawn)
         SELECT {_BAD_KINDS} FROM plain
     """

@@ -48,7 +48,7 @@ def load(home: Path, *, files: int, rows: int) -> Loaded:
             for ledger in (postgres_ledger, bigquery_ledger, gcs_ledger):
                 daemon.wait_until(lambda ledger=ledger: ledger(opened) >= files, seconds=DEADLINE_SECONDS)  # type: ignore[misc]  # bound now
             ended = time.time()
-        return Loaded(ended - _first_tick(instance), instance.get_runs_count(), _rows(opened))
+        return Loaded(ended - first_tick(instance), instance.get_runs_count(), stored_rows(opened))
 
 
 def _land(opened: Opened, files: int, rows: int) -> None:
@@ -60,7 +60,8 @@ def _land(opened: Opened, files: int, rows: int) -> None:
         opened.bucket.blob(f"{landing}{number:04d}.csv").upload_from_string(content, content_type="text/csv")
 
 
-def _first_tick(instance: dg.DagsterInstance) -> float:
+def first_tick(instance: dg.DagsterInstance) -> float:
+    """Return when the sensor looked at the landing zone for the first time."""
     ticks = [
         tick
         for state in instance.all_instigator_state()
@@ -86,7 +87,8 @@ def gcs_ledger(opened: Opened) -> int:
     return sum(1 for _ in opened.gcs.list_blobs(opened.bucket, prefix=f"{opened.config.data_lake.path}/"))
 
 
-def _rows(opened: Opened) -> dict[str, int]:
+def stored_rows(opened: Opened) -> dict[str, int]:
+    """Return how many rows each store has."""
     objects = opened.gcs.list_blobs(opened.bucket, prefix=f"{opened.config.data_lake.path}/")
     return {
         "gcs": sum(blob.download_as_bytes().count(b"\n") - 1 for blob in objects),
