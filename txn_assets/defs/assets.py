@@ -56,6 +56,9 @@ from txn_assets.stores.landed_names import too_long
 from txn_assets.stores.registry import STORES, StoreEntry
 from txn_assets.stores.services import AllServices, Services
 
+VALIDATED, HASHED = dg.PythonObjectDagsterType(ValidatedFiles), dg.PythonObjectDagsterType(HashedFiles)
+"""Types of values, shared by all feeds: Dagster refuses a job with two types of one name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeedAssets:
@@ -171,7 +174,7 @@ def _make_validated(feed: Feed, raw_csv: dg.AssetsDefinition) -> dg.AssetsDefini
             feed, {name: kind.duckdb for name, kind in feed.contract.valid_columns.items()}, pii="clear"
         )
         | row_model_code(feed, "txn_assets.rows.validation", "txn_assets.rows.screen"),
-        dagster_type=dg.PythonObjectDagsterType(ValidatedFiles),
+        dagster_type=VALIDATED,
         check_specs=[check.spec(asset_key(feed, name), feed) for check in checks],
         **catalog(feed, tier="internal", pii="clear"),
     )
@@ -272,7 +275,7 @@ def _make_hashed(feed: Feed, validated: dg.AssetsDefinition) -> dg.AssetsDefinit
         metadata=column_schema(feed, {name: kind.duckdb for name, kind in feed.contract.staged_columns.items()})
         | same_columns(feed.contract.valid_columns, validated.key)
         | code("txn_assets.rows.hashing"),
-        dagster_type=dg.PythonObjectDagsterType(HashedFiles),
+        dagster_type=HASHED,
         check_specs=[check.spec(asset_key(feed, name), feed) for check in checks],
         **catalog(feed, tier="internal", pii="hashed"),
     )

@@ -17,8 +17,8 @@ TIERS = {"landing_zone": "source", **dict.fromkeys(LOADING[:3], "internal")}
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return the assets of a configuration with owners and two feeds, by their keys."""
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    """Return the definitions of a configuration with owners and two feeds."""
     content = yaml.safe_load((project_root() / "data" / "pipeline_config.yaml").read_text())
     content["orchestration"] = {
         "owners": ["team:sales", "a@b.example.com"],
@@ -29,8 +29,20 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     content["feeds"] = {"refunds": {"owners": [], "expected": {"every": "6h"}}}
     path: Path = tmp_path_factory.mktemp("catalog") / "config.yaml"
     path.write_text(yaml.safe_dump(content))
-    graph = build(load_config(path)).resolve_asset_graph()
-    return {node.key.to_user_string(): node for node in graph.asset_nodes}
+    return build(load_config(path))
+
+
+@pytest.fixture(scope="module")
+def nodes(definitions: dg.Definitions) -> dict[str, Any]:
+    """Return each asset by its key."""
+    return {node.key.to_user_string(): node for node in definitions.resolve_asset_graph().asset_nodes}
+
+
+def test_assets_of_all_feeds_fit_into_one_job(definitions: dg.Definitions) -> None:
+    """`dagster asset materialize` can select the assets of two feeds at once."""
+    job = definitions.resolve_implicit_global_asset_job_def()
+
+    assert {"validated_transactions", "refunds__validated_refunds"} <= {node.name for node in job.graph.nodes}
 
 
 def test_every_asset_has_an_owner_and_a_tier(nodes: dict[str, Any]) -> None:
