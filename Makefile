@@ -13,7 +13,7 @@ MINUTES ?= 30
 
 .PHONY: help
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: .venv/.installed .venv-servers/.installed ## Create both virtual environments from the lock files
@@ -77,6 +77,10 @@ screenshots: ui-test ## The same: docs/images/*.png come out of that test
 .PHONY: bench
 bench: setup .venv-bench/.installed .venv-bench-duckdb/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m [KEEP=1]
 	@.venv-bench/bin/python -m benchmarks $(SIZE) $(if $(KEEP),--keep)
+
+.PHONY: bench-promises
+bench-promises: setup .venv-bench/.installed .venv-bench-duckdb/.installed ## Load a file again, and twice at once, with each tool; write the table of promises
+	@.venv-bench/bin/python -m benchmarks.promises
 
 .PHONY: bench-guard
 bench-guard: setup .venv-bench/.installed .venv-bench-duckdb/.installed ## Compare the ratios with those of the last release, and fail if one is worse in three rounds

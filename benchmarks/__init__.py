@@ -10,7 +10,8 @@
     bench             what the points share: files, names and comparisons
     points/           what is measured and the target for it, one module per point
     results           lines, dots and notes
-    report            the table, and where it goes in docs/performance.md
+    promises          the table of what each tool promises
+    report            the table of results, and where it goes in docs/performance.md
     plot              docs/performance.svg
 
 Run it with `make bench`. The results are in docs/performance.md.

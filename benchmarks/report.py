@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.results import Line
 
-BEGIN, END = "<!-- make bench SIZE={size}: begin -->", "<!-- make bench SIZE={size}: end -->"
+BEGIN, END = "<!-- {name}: begin -->", "<!-- {name}: end -->"
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -38,13 +38,18 @@ def machine() -> str:
 
 
 def write(path: Path, lines: Sequence[Line], notes: Sequence[str], *, size: str) -> None:
-    """Write the table and the machine between the markers of `size`; leave the document alone if it has none."""
+    """Write the results and the machine between the markers of `size`."""
+    day = dt.datetime.now(dt.UTC).date()
+    content = f"`make bench SIZE={size}` on {day}: {machine()}.\n\n{table(lines)}\n" + "\n".join(notes) + "\n"
+    write_part(path, f"make bench SIZE={size}", content)
+
+
+def write_part(path: Path, name: str, content: str) -> None:
+    """Write `content` between the markers of `name`; leave the document alone if it has none."""
     text = path.read_text()
-    begin, end = BEGIN.format(size=size), END.format(size=size)
+    begin, end = BEGIN.format(name=name), END.format(name=name)
     if begin not in text:
         return
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
-    day = dt.datetime.now(dt.UTC).date()
-    content = f"\n`make bench SIZE={size}` on {day}: {machine()}.\n\n{table(lines)}\n" + "\n".join(notes) + "\n"
-    path.write_text(f"{before}{begin}\n{content}{end}{after}")
+    path.write_text(f"{before}{begin}\n\n{content}{end}{after}")

@@ -11,8 +11,39 @@ from google.cloud import bigquery
 from psycopg import sql
 
 from benchmarks.child import Timer
+from benchmarks.peers.promise import Promise
 from benchmarks.stores import Opened
 from txn_assets.feeds.transaction import CONTRACT
+
+PROMISES = (
+    Promise(
+        "`psql \\copy`",
+        bad_rows="file refused",
+        ids="as sent",
+        crash="the earlier rows",
+        repeat="rows twice",
+        race="rows twice",
+        proof="nothing",
+    ),
+    Promise(
+        "`load_table_from_uri`",
+        bad_rows="file refused",
+        ids="as sent",
+        crash="the earlier rows",
+        repeat="rows twice",
+        race="rows twice",
+        proof="nothing",
+    ),
+    Promise(
+        "`upload_from_filename`",
+        bad_rows="kept",
+        ids="as sent",
+        crash="the earlier object",
+        repeat="the same object",
+        race="the later object",
+        proof="checksum of the bytes",
+    ),
+)
 
 
 def copy(timer: Timer, *, dsn: str, schema: str, csv: str) -> None:

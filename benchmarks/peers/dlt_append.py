@@ -29,12 +29,12 @@ from benchmarks.peers.contract import Transaction
 from benchmarks.peers.promise import Promise
 
 PROMISE = Promise(
-    "dlt, appending rows",
-    bad_rows="dropped silently",
+    "dlt appending rows",
+    bad_rows="dropped",
     ids="clear text",
-    prices="exact",
-    crash="some of the rows",
+    crash="new rows, per file of 500,000",
     repeat="rows twice",
+    race="rows twice",
     proof="nothing",
 )
 

@@ -20,12 +20,12 @@ from benchmarks.peers.duckdb_rows import ROWS
 from benchmarks.peers.promise import Promise
 
 PROMISE = Promise(
-    "dlt, merging Arrow tables",
-    bad_rows="dropped silently",
+    "dlt merging Arrow tables",
+    bad_rows="dropped",
     ids="SHA-256",
-    prices="exact",
     crash="the earlier rows",
     repeat="the same rows",
+    race="rows twice",
     proof="nothing",
 )
 

@@ -16,12 +16,12 @@ from benchmarks.peers.duckdb_rows import ROWS
 from benchmarks.peers.promise import Promise
 
 PROMISE = Promise(
-    "DuckDB with its PostgreSQL extension",
-    bad_rows="dropped silently",
+    "DuckDB's PostgreSQL extension",
+    bad_rows="dropped",
     ids="SHA-256",
-    prices="exact",
     crash="the earlier rows",
     repeat="the same rows",
+    race="rows twice, or an error",
     proof="nothing",
 )
 

@@ -1,6 +1,7 @@
-"""What a tool promises about the rows that it loads, in the words of the table in docs/performance.md.
+"""What a tool promises about the rows that it loads: a row of a table in docs/performance.md.
 
-Each peer has its promise next to its code. Times alone compare tools that do different work.
+Each peer has its promise next to its code, because times alone compare tools that do different work. Sums of prices are
+exact with all of them, which the benchmark compares.
 """
 
 from dataclasses import dataclass
@@ -8,21 +9,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A row of the table; `benchmarks/promises.py` names the columns.
+    """The columns of the table.
 
     Attributes:
         bad_rows: what becomes of a row that is not valid.
         ids: what is stored as the id.
-        prices: whether prices stay exact.
         crash: what readers find if the load dies halfway.
         repeat: what a second load of the same file leaves.
-        proof: what is compared with the input before the rows can be read.
+        race: what two loads of the same file at once leave.
+        proof: what is compared with the input before readers see the rows.
     """
 
-    who: str
+    tool: str
     bad_rows: str
     ids: str
-    prices: str
     crash: str
     repeat: str
+    race: str
     proof: str

@@ -16,7 +16,18 @@ from pydantic import ValidationError
 
 from benchmarks.child import Timer
 from benchmarks.peers.contract import Transaction
+from benchmarks.peers.promise import Promise
 from benchmarks.stores import Opened, Totals, parquet_totals
+
+PROMISE = Promise(
+    "row loop",
+    bad_rows="dropped",
+    ids="SHA-256",
+    crash="new rows, in some stores",
+    repeat="rows twice",
+    race="rows twice",
+    proof="nothing",
+)
 
 
 def valid_rows(path: str) -> pd.DataFrame:
