@@ -133,7 +133,6 @@ def main() -> int:
     try:
         _timed("start the local servers", release.prepare)
         _timed(f"install {given.tag}", lambda: release.install(given.tag))
-        _timed("limit the pools", release.limit_pools)
         with release.forwarded() as variables:
             os.environ.update(variables)
             with Deployment.open(project_root() / "data" / "pipeline_config.yaml") as deployment:

@@ -25,9 +25,6 @@ from txn_assets_tests.deploy.values_files import ENVIRONMENTS, FOLDER, NAMESPACE
 PATIENCE = 900
 """Seconds that a step may take: pulling images and starting a dozen interpreters on a busy laptop."""
 
-POOLS = {"bigquery": 1, "postgres": 4, "gcs": 8}
-"""Limits of the pools, as in docs/deploy.md."""
-
 _OFFICIAL = "https://dagster-io.github.io/helm"
 _SERVERS = "local-servers"
 RUN = "app.kubernetes.io/component=run_worker"
@@ -99,12 +96,6 @@ class Release:
         images = [f"{section}.image.tag={tag}" for section in (location, "dagsterWebserver", "dagsterDaemon")]
         sets = [argument for image in images for argument in ("--set-string", image)]
         self.helm("upgrade", "--install", RELEASE, *chart, *values, *sets, "--wait", f"--timeout={PATIENCE}s")
-
-    def limit_pools(self) -> None:
-        """Set the limits of the pools before the first file: of two runs that let Dagster do it at once, one fails."""
-        for pool, limit in POOLS.items():
-            command = ["dagster", "instance", "concurrency", "set", pool, str(limit)]
-            self.kubectl("exec", "deploy/dagster-daemon", "--container=dagster", "--", *command)
 
     def roll_back(self) -> None:
         """Go back to the revision before the last one."""
