@@ -55,7 +55,7 @@ def large(deployment: Deployment, old: Content) -> Content:
 def watch(lake: Store, seen: Callable[[int], None], *, is_late: bool = False) -> Watched:
     """Make `lake` call `seen` at each request to an upload session."""
     watched = Watched(seen, is_late=is_late)
-    lake.clients.upload_sessions = watched  # type: ignore[misc]  # a cached property
+    lake.clients.upload_sessions = watched
     return watched
 
 
