@@ -23,8 +23,8 @@ def test_file_that_fits_is_not_refused() -> None:
 
 def test_refusal_has_the_numbers() -> None:
     """The refusal says what is needed, what is available, and what to do."""
-    sentence = refusal("a.csv", unpacked=4 << 30, before=0, available=8 << 30)
+    sentence = refusal("a.csv", unpacked=5 << 30, before=0, available=8 << 30)
     assert sentence is not None
     assert "a.csv" in sentence
-    assert "needs about 12.0 GiB, 3 times its 4.0 GiB; the space is 8.0 GiB" in sentence
+    assert "needs about 10.0 GiB, 2 times its 5.0 GiB; the space is 8.0 GiB" in sentence
     assert refusal("a.csv", unpacked=100, before=51, available=150 * SCRATCH_FACTOR) is not None
