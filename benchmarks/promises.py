@@ -66,21 +66,21 @@ def _observed(bench: Bench) -> Iterator[str]:
                 load, where = _loader(bench, tool, config, postgres)
                 for _ in range(2):
                     with ThreadPoolExecutor(together) as pool:
-                        failed = sum(pool.map(load, range(together)))
+                        errors = [error for error in pool.map(load, range(together)) if error]
                     rows = bench.help("benchmarks.stores:totals", config=config, stores=["postgres"], **where)
-                    found.append(f"{rows['postgres'][0]:,}" + (f" ({failed} failed)" if failed else ""))
+                    found.append(f"{rows['postgres'][0]:,}" + "".join(f" (failed: {error})" for error in errors))
         yield f"{tool}: {found[0]} rows, again {found[1]}; two at once {found[2]}, again {found[3]}"
 
 
 def _loader(
     bench: Bench, tool: str, config: str, postgres: Mapping[str, str]
-) -> tuple[Callable[[int], bool], dict[str, Any]]:
-    """Return what loads the file with `tool` and says whether it failed, and where its rows are."""
+) -> tuple[Callable[[int], str], dict[str, Any]]:
+    """Return what loads the file with `tool` and returns the end of its error, if any, and where its rows are."""
     dlt = tool.startswith("dlt")
     schema = f"{postgres['schema']}_dlt" if dlt else postgres["schema"]
     path = bench.file(ROWS)
 
-    def load(_: int) -> bool:
+    def load(_: int) -> str:
         try:
             if tool in PEERS:
                 python = sys.executable if dlt else str(DUCKDB_PYTHON)
@@ -92,9 +92,9 @@ def _loader(
                 program(
                     [sys.executable, "-m", "txn_assets.run", path], environ={"TXN_CONFIG": config, "DAGSTER_HOME": ""}
                 )
-        except ChildError:
-            return True
-        return False
+        except ChildError as error:
+            return str(error).rstrip().rpartition("\n")[2][-200:]
+        return ""
 
     return load, {"table": f"{schema}.transactions", "hashed": tool != "dlt appending rows"}
 

@@ -25,7 +25,7 @@ PROMISE = Promise(
     ids="SHA-256",
     crash="the earlier rows",
     repeat="the same rows",
-    race="rows twice",
+    race="rows twice or more",
     proof="nothing",
 )
 
