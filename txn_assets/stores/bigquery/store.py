@@ -38,7 +38,7 @@ from txn_assets.stores.bigquery import sql as statements
 from txn_assets.stores.bigquery import tables as bigquery_tables
 from txn_assets.stores.bigquery import view as bigquery_view
 from txn_assets.stores.bigquery.erasure import Erasure, has_data, read_finished
-from txn_assets.stores.bigquery.jobs import LABELS, Costs, Jobs
+from txn_assets.stores.bigquery.jobs import LABELS, TURNS, Costs, Jobs
 from txn_assets.stores.bigquery.plan import Plan, make_plan, reject_structs
 from txn_assets.stores.bigquery.reader import Reader, by_name, names_parameter
 from txn_assets.stores.bigquery.sql import Tables
@@ -75,7 +75,17 @@ class BigQueryStore(Store):
     """The data table as this store last saw it. Each load looks at it again."""
 
     def load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
-        """Replace all files in one transaction."""
+        """Replace all files in one transaction; look again what to load if another load was faster."""
+        end = time.monotonic() + TURNS.seconds
+        while True:
+            try:
+                return self._load(files, run_id)
+            except GoogleAPICallError as error:
+                # Not an error to count against the retries: each time, another load has committed.
+                if failures.LEDGER_CHANGED not in str(error) or time.monotonic() > end:
+                    raise
+
+    def _load(self, files: Sequence[HashedFile], run_id: str) -> dict[str, Action]:
         started = time.monotonic()
         with self._jobs() as jobs:
             reader = self._prepare(jobs)
