@@ -75,8 +75,8 @@ ui-test: setup ## Use Dagster's UI and the upload page in Debian's chromium, and
 screenshots: ui-test ## The same: docs/images/*.png come out of that test
 
 .PHONY: bench
-bench: setup .venv-bench/.installed .venv-bench-duckdb/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m [KEEP=1]
-	@.venv-bench/bin/python -m benchmarks $(SIZE) $(if $(KEEP),--keep)
+bench: setup .venv-bench/.installed .venv-bench-duckdb/.installed ## Measure against peers and write docs/performance.md: make bench SIZE=100k|1m|10m|100m [POINTS=growth] [KEEP=1]
+	@.venv-bench/bin/python -m benchmarks $(SIZE) $(if $(POINTS),--points $(POINTS)) $(if $(KEEP),--keep)
 
 .PHONY: bench-promises
 bench-promises: setup .venv-bench/.installed .venv-bench-duckdb/.installed ## Load a file again, and twice at once, with each tool; write the table of promises

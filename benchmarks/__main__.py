@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.bench import DifferenceError, TooLargeError, open_bench
+from benchmarks.bench import DISK_BYTES_A_ROW, GROWTH_BYTES_A_ROW, DifferenceError, TooLargeError, open_bench
 from benchmarks.guard import keep
 from benchmarks.measure import ChildError, function
 from benchmarks.points import POINTS
@@ -27,7 +27,8 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="write the ratios to release.json, for make bench-guard")
     arguments = parser.parse_args()
     try:
-        with open_bench(SIZES[arguments.size], rounds=arguments.rounds) as bench:
+        bytes_a_row = GROWTH_BYTES_A_ROW if arguments.points == ["growth"] else DISK_BYTES_A_ROW
+        with open_bench(SIZES[arguments.size], rounds=arguments.rounds, bytes_a_row=bytes_a_row) as bench:
             for name in arguments.points or POINTS:
                 say(f"{name} ...")
                 POINTS[name](bench)
