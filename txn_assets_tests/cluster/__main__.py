@@ -28,7 +28,7 @@ from txn_assets_tests.cluster.release import (
 )
 from txn_assets_tests.deployment import Deployment
 
-LARGE = 100_000
+LARGE = 50_000
 """Rows of the file whose run is killed: it loads for seconds, so that the kill meets it at work."""
 
 

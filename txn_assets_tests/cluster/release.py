@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from txn_assets.defs.jobs import LOAD
 from txn_assets.environment import LOCAL_ENDPOINTS, PG_PASSWORD, project_root
 from txn_assets.local.in_container import PORTS
 from txn_assets_tests.deploy.charts import chart_folder
@@ -27,7 +28,8 @@ PATIENCE = 900
 
 _OFFICIAL = "https://dagster-io.github.io/helm"
 _SERVERS = "local-servers"
-RUN = "app.kubernetes.io/component=run_worker"
+RUN = f"dagster/job={LOAD}"
+"""Labels of the pods of runs that load files. The marts are refreshed in pods too."""
 DAEMON = "deployment=daemon"
 CODE_SERVER = "component=user-deployments"
 
@@ -58,9 +60,8 @@ class Release:
         return _output("kubectl", "--context", self.context, "--namespace", NAMESPACE, *arguments, content=content)
 
     def helm(self, *arguments: str) -> None:
-        """Run helm in our namespace, with HELM_OPTIONS."""
-        options = os.environ.get("HELM_OPTIONS", "").split()
-        _output("helm", "--kube-context", self.context, "--namespace", NAMESPACE, *arguments, *options)
+        """Run helm in our namespace."""
+        _output("helm", "--kube-context", self.context, "--namespace", NAMESPACE, *arguments)
 
     def prepare(self) -> None:
         """Create what docs/deploy.md creates by hand, and start the local servers. Keep what is there."""
@@ -87,7 +88,7 @@ class Release:
         return base64.b64decode(encoded).decode()
 
     def install(self, tag: str) -> None:
-        """Install the release, or upgrade it, with the image `tag`."""
+        """Install the release, or upgrade it, with the image `tag` and the options in HELM_OPTIONS."""
         folder = chart_folder()
         version = importlib.metadata.version("dagster")
         chart = [str(folder)] if folder else ["dagster", "--repo", _OFFICIAL, "--version", version]
@@ -95,7 +96,8 @@ class Release:
         location = "dagster-user-deployments.deployments[0]"
         images = [f"{section}.image.tag={tag}" for section in (location, "dagsterWebserver", "dagsterDaemon")]
         sets = [argument for image in images for argument in ("--set-string", image)]
-        self.helm("upgrade", "--install", RELEASE, *chart, *values, *sets, "--wait", f"--timeout={PATIENCE}s")
+        options = [*sets, "--wait", f"--timeout={PATIENCE}s", *os.environ.get("HELM_OPTIONS", "").split()]
+        self.helm("upgrade", "--install", RELEASE, *chart, *values, *options)
 
     def roll_back(self) -> None:
         """Go back to the revision before the last one."""

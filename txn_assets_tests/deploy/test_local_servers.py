@@ -14,6 +14,7 @@ from txn_assets.config import load_config
 from txn_assets.environment import PG_PASSWORD
 from txn_assets.local.endpoints import given_endpoints, seed_from
 from txn_assets.local.in_container import PORTS
+from txn_assets_tests.cluster.__main__ import main as cluster_test
 from txn_assets_tests.deploy.conftest import ROOT
 from txn_assets_tests.deploy.manifests import Manifest, containers, invalid, name_of, pod_problems, pod_spec
 from txn_assets_tests.deploy.values_files import FOLDER, code_location, load, merged
@@ -104,3 +105,13 @@ def test_uv_is_the_same_in_both_images() -> None:
     """Both images are built with the same uv."""
     version: Any = re.compile(r"^ARG UV_VERSION=(.*)$", re.MULTILINE)
     assert version.findall(DOCKERFILE) == version.findall(PRODUCT)
+
+
+@pytest.mark.parametrize(("context", "reason"), [("", "no cluster is named"), ("no-such", "kubectl|helm|no-such")])
+def test_cluster_test_is_skipped_without_a_cluster(
+    context: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a cluster, or the tools for it, `make cluster-test` says why it is skipped, and succeeds."""
+    monkeypatch.setattr("sys.argv", ["cluster-test", f"--context={context}"])
+    assert cluster_test() == 0
+    assert re.match(rf"SKIPPED cluster-test: .*({reason}).*\n$", capsys.readouterr().out)
