@@ -99,6 +99,10 @@ bench-latency: setup ## Measure the seconds from landing to being readable in ea
 bench-writers: setup ## Measure twenty files of a million rows that land at once, with 1, 2 and 4 runs at a time
 	@$(PYTHON) -m benchmarks.arrival writers
 
+.PHONY: bench-indexes
+bench-indexes: setup ## Measure what the indexes in PostgreSQL cost, at a million rows and at more: make bench-indexes [ROWS=50m]
+	@$(PYTHON) -m benchmarks.indexes $(if $(filter command,$(origin ROWS)),--rows $(ROWS))
+
 .PHONY: bench-sales
 bench-sales: setup ## Measure how fast the marts are read over HTTP, with a million transactions
 	@$(PYTHON) -m benchmarks.sales

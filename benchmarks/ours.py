@@ -61,7 +61,9 @@ def validate_and_hash(
     return [*parquet_totals(files.hashed), report.rejected]
 
 
-def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int = 1) -> str:
+def sink(  # noqa: PLR0913 - what a load is
+    timer: Timer, *, config: str, kind: str, parquet: str, generation: int = 1, source_file: str = NAME
+) -> str:
     """Load the hashed rows in `parquet` into a store (postgres, bigquery or gcs); return the sink's result."""
     os.environ["TXN_CONFIG"] = config
     opened = Opened()
@@ -69,7 +71,7 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
     totals, lake_fingerprint = hashed_rows.totals(Path(parquet), feeds_of(settings)[0].contract)
     file = HashedFile(
         # Use a new checksum for each generation, because a sink skips bytes that it already holds.
-        version=FileVersion(NAME, generation, 1, f"crc{generation}"),
+        version=FileVersion(source_file, generation, 1, f"crc{generation}"),
         rules_id="rules",
         key_id="sha256",
         totals=totals,
@@ -87,8 +89,8 @@ def sink(timer: Timer, *, config: str, kind: str, parquet: str, generation: int 
         os.link(parquet, services.run_files.folder(file.version).hashed)
         # Use a fresh run id, as Dagster does: BigQuery jobs are named after it, and a job whose name exists is joined.
         with timer():
-            action = store.load([file], str(uuid.uuid4()))[NAME]
-        held = store.holdings([file], "another run")[NAME].totals
+            action = store.load([file], str(uuid.uuid4()))[source_file]
+        held = store.holdings([file], "another run")[source_file].totals
         expected = store.as_held(file, inexact=()).totals
     if action is not Action.LOAD or held != expected:
         message = f"{kind}: {action}, and it holds {held}, not {expected}"
