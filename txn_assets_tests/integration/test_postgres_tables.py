@@ -308,6 +308,23 @@ def test_rows_that_cannot_be_deleted(deployment: Deployment) -> None:
     assert contents(deployment) == before
 
 
+def test_other_indexes_are_kept(deployment: Deployment) -> None:
+    """An owner may exchange the indexes for others; the next load uses them and creates none."""
+    load(deployment, "a.csv", *many_rows(3))
+    schema = deployment.config.data_warehouse.postgres.schema_
+    indexes = f"SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = '{schema}' AND tablename = 'transactions'"
+    for name, _ in deployment.pg.execute(indexes).fetchall():
+        deployment.pg.execute(f"DROP INDEX {schema}.{name}")
+    deployment.pg.execute(
+        f"CREATE INDEX CONCURRENTLY own ON {deployment.pg_table} USING brin (source_file text_bloom_ops)"
+    )
+
+    load(deployment, "a.csv", *many_rows(4))
+
+    assert [name for name, _ in deployment.pg.execute(indexes)] == ["own"]
+    assert len(contents(deployment)[0]) == 4
+
+
 @pytest.mark.parametrize("lost", ["DROP TABLE {}_loads CASCADE", "TRUNCATE {}_loads"])
 def test_lost_ledger_duplicates_no_rows(deployment: Deployment, lost: str) -> None:
     """A file is replaced by its name, whatever the ledger says; files that are not loaded again stay."""
