@@ -87,6 +87,9 @@ def sink(  # noqa: PLR0913 - what a load is
         store = services.stores[kind]
         # Staging would leave this file behind: the landed file is already on this machine.
         os.link(parquet, services.run_files.folder(file.version).hashed)
+        if kind == "bigquery":
+            # The tables are there, as they are for the bare clients.
+            store.load([], "tables")
         # Use a fresh run id, as Dagster does: BigQuery jobs are named after it, and a job whose name exists is joined.
         with timer():
             action = store.load([file], str(uuid.uuid4()))[source_file]

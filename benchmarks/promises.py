@@ -37,9 +37,16 @@ PEERS = {
 def table(_: Timer) -> str:
     """Return the table in Markdown. Measured processes call this, because the tools' modules are large."""
     from benchmarks import ours  # noqa: PLC0415 - see above
-    from benchmarks.peers import clients, dlt_append, dlt_merge, duckdb_postgres, row_loop  # noqa: PLC0415 - see above
+    from benchmarks.peers import (  # noqa: PLC0415 - see above
+        bigquery_replace,
+        clients,
+        dlt_append,
+        dlt_merge,
+        duckdb_postgres,
+        row_loop,
+    )
 
-    peers = (dlt_append.PROMISE, dlt_merge.PROMISE, duckdb_postgres.PROMISE, row_loop.PROMISE)
+    peers = (bigquery_replace.PROMISE, dlt_append.PROMISE, dlt_merge.PROMISE, duckdb_postgres.PROMISE, row_loop.PROMISE)
     promised = (
         (p.tool, p.bad_rows, p.ids, p.crash, p.repeat, p.race, p.proof)
         for p in (ours.PROMISE, *clients.PROMISES, *peers)
