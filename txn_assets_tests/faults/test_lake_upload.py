@@ -89,7 +89,7 @@ def test_object_appears_whole(deployment: Deployment, lake: Store, old: Content,
 
 
 def test_object_stays(deployment: Deployment, lake: Store, old: Content, large: Content) -> None:
-    """If the rows cannot be read to their end, or somebody writes the object meanwhile, the upload is nothing."""
+    """If rows cannot be read, a chunk cannot be sent, or somebody writes the object meanwhile, the old one stays."""
     make_load(lake, old)
     hashed = lake.run_files.hashed_rows(large.file)
     data = hashed.read_bytes()
@@ -101,6 +101,18 @@ def test_object_stays(deployment: Deployment, lake: Store, old: Content, large: 
     assert leftovers(deployment, LAKE, old) == []
 
     hashed.write_bytes(data)
+
+    def fail(number: int) -> None:
+        if number == CHUNKS - 1:
+            message = "not transient"
+            raise ValueError(message)
+
+    watch(lake, fail)
+    with pytest.raises(StoreError, match="not transient"):
+        make_load(lake, large)
+    assert difference(deployment, LAKE, old).size == 0
+    assert leftovers(deployment, LAKE, old) == []
+
     newer = stage(deployment, "a.csv", 20, seed=3)
 
     def overtake(number: int) -> None:
