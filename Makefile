@@ -64,7 +64,9 @@ down: ## Stop the local stack; its data stays in .local
 
 .PHONY: test
 test: setup ## Unit, property and integration tests against the embedded servers, with coverage
-	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered \
+	@# The tests start hundreds of processes, and none of them may write byte code if PYTHONDONTWRITEBYTECODE is set.
+	@$(PYTHON) -m compileall -q txn_assets
+	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder -p no:schemathesis --cov --cov-report=term-missing:skip-covered \
 		$(FAULTS:%=--ignore %) --ignore txn_assets_tests/ui
 
 .PHONY: ui-test
