@@ -42,6 +42,7 @@ from txn_assets.stores.bigquery.jobs import LABELS, TURNS, Costs, Jobs
 from txn_assets.stores.bigquery.plan import Plan, make_plan, reject_structs
 from txn_assets.stores.bigquery.reader import Reader, by_name, names_parameter
 from txn_assets.stores.bigquery.sql import Tables
+from txn_assets.stores.bigquery.turns import turn
 from txn_assets.stores.clients import Clients
 from txn_assets.stores.run_files import RunFiles
 from txn_assets.stores.store import Store
@@ -146,19 +147,24 @@ class BigQueryStore(Store):
         touched = [record for record in (*plan.records, *plan.held.values()) if record.file.name in replaced]
         compared = plan.compared
         try:
-            job_id = jobs.run_script(
-                f"txn_commit_{work_id}",
-                statements.replace_script(self.tables, load_table, types, compares=bool(compared), rejects=rejects),
-                bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
-                bigquery.ScalarQueryParameter("known", "INT64", known),
-                bigquery.ScalarQueryParameter("view", "STRING", view),
-                bigquery.ScalarQueryParameter("load_seconds", "FLOAT64", round(time.monotonic() - started, 3)),
-                bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
-                *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
-                *([bigquery.ScalarQueryParameter("run_id", "STRING", plan.records[0].run_id)] if plan.rejects else []),
-                *bound,
-                *reader.bounds(touched),
-            )
+            with turn(self.clients.access, self.tables.data_id):
+                job_id = jobs.run_script(
+                    f"txn_commit_{work_id}",
+                    statements.replace_script(self.tables, load_table, types, compares=bool(compared), rejects=rejects),
+                    bigquery.ArrayQueryParameter("incoming", "STRUCT", plan.structs(self.tables)),
+                    bigquery.ScalarQueryParameter("known", "INT64", known),
+                    bigquery.ScalarQueryParameter("view", "STRING", view),
+                    bigquery.ScalarQueryParameter("load_seconds", "FLOAT64", round(time.monotonic() - started, 3)),
+                    bigquery.ArrayQueryParameter("replaced", "STRING", replaced),
+                    *([bigquery.ArrayQueryParameter("compared", "STRING", compared)] if compared else []),
+                    *(
+                        [bigquery.ScalarQueryParameter("run_id", "STRING", plan.records[0].run_id)]
+                        if plan.rejects
+                        else []
+                    ),
+                    *bound,
+                    *reader.bounds(touched),
+                )
         except GoogleAPICallError as error:
             if failures.LEDGER_CHANGED in str(error):
                 # The next attempt looks again what to load: perhaps nothing, because a person was erased.
