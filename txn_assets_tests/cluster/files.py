@@ -27,6 +27,7 @@ class Files:
     deployment: Deployment
     prefix: str = field(default_factory=lambda: f"cluster-{uuid.uuid4().hex[:6]}")
     sent: dict[str, bytes] = field(default_factory=dict)
+    compared: dict[str, bytes] = field(default_factory=dict)
 
     def land(self, name: str, rows: int, *, price: str = "1.50") -> str:
         """Land a file with new content, and return its whole name."""
@@ -39,10 +40,12 @@ class Files:
     def wait(self, *names: str) -> None:
         """Wait until the newest version of each file is in all three stores."""
         for name in names:
-            wait_for(f"the load of {name}", partial(self._is_loaded, name))
+            wait_for(f"the load of {name}", partial(self.is_loaded, name))
 
     def compare(self) -> int:
-        """Compare every row of every file in each store with what was sent; return the number of rows.
+        """Compare the files in each store with what was sent, and return the number of their rows.
+
+        Every value of the files that are new since the last comparison, row count and sum of the prices of the others.
 
         Raises:
             ClusterError: a store lacks a row, or has one twice or one too many.
@@ -50,16 +53,17 @@ class Files:
         total = 0
         for name, content in self.sent.items():
             expected = Counter(_rows(content))
-            for store in SINKS:
+            for store in SINKS if self.compared.get(name) != content or not self.is_loaded(name) else ():
                 found = Counter(self.deployment.rows(store, name))
                 if found != expected:
                     missing, extra = (expected - found).total(), (found - expected).total()
                     message = f"{store} lacks {missing} rows of {name} and has {extra} too many"
                     raise ClusterError(message)
+            self.compared[name] = content
             total += expected.total()
         return total
 
-    def _is_loaded(self, name: str) -> bool:
+    def is_loaded(self, name: str) -> bool:
         """Return whether each store has the rows of a file, by their number and the sum of their prices."""
         expected, opened = _digest(_rows(self.sent[name])), self.deployment
         postgres = f"SELECT count(*), sum(price) FROM {opened.pg_table} WHERE source_file = %s"

@@ -115,8 +115,8 @@ class Release:
         return names
 
     def kill(self, name: str) -> None:
-        """Kill a pod: its processes get no signal that they could handle."""
-        self.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
+        """Kill a pod, and wait until it is gone. With --force, its processes would have a minute to end in order."""
+        self.kubectl("delete", "pod", name, "--now")
 
     def log(self, name: str) -> str:
         """Return what a pod has printed so far; empty if it has not started yet."""
