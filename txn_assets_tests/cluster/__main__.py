@@ -164,7 +164,7 @@ def _timed(name: str, step: Callable[[], str | None]) -> None:
 
 
 def _say(name: str, started: float, detail: str) -> None:
-    sys.stdout.write(f"{name:<48}{time.monotonic() - started:7.1f} s  {detail}\n")
+    sys.stdout.write(f"{name:<48}{time.monotonic() - started:7.1f} s  {detail}".rstrip() + "\n")
     sys.stdout.flush()
 
 
