@@ -20,7 +20,6 @@ def measure(bench: Bench) -> None:
         "landed": Path(bench.file(rows)),
         "valid.arrow": folder / "valid.arrow",
         "hashed.parquet": Path(parquet),
-        "processed.csv": Path(lake_csv),
     }
     shown = ", ".join(f"{name} {path.stat().st_size / rows:.0f}" for name, path in files.items())
     bench.results.notes.append(f"Bytes a row on disk: {shown}.")
