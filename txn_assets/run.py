@@ -30,7 +30,7 @@ from txn_assets.feeds.feed import Feed
 from txn_assets.files.arrival import KEY_TAG, SUFFIXES, unusable
 from txn_assets.files.checksums import crc32c
 from txn_assets.job import execute
-from txn_assets.local.endpoints import seed_from
+from txn_assets.local.endpoints import Endpoints, seed_from
 from txn_assets.local.stack import ensure_up, find_endpoints
 from txn_assets.marts.mart import marts_of
 from txn_assets.stores.errors import StoreError
@@ -80,7 +80,7 @@ def run(  # noqa: PLR0913 - one for each option of the command
         if txn_target() == "local":
             LOGGER.info("local stack: %s", local_endpoints() or txn_home())
             endpoints = find_endpoints(txn_home(), seed_from(config))
-        with share_services(config, endpoints) as services, _instance(config) as instance:
+        with share_services(config, endpoints) as services, _instance(config, endpoints) as instance:
             land(file, name, services.of(of), replace=replace)
             result = execute(config, instance, job=prefixed(of, LOAD), tags={KEY_TAG: name} | NO_RETRIES)
             seconds = time.monotonic() - started
@@ -148,14 +148,17 @@ def _landed_name(file: Path, name: str | None, feed: Feed) -> str:
     return name
 
 
-def _instance(config: PipelineConfig) -> dg.DagsterInstance:
+def _instance(config: PipelineConfig, endpoints: Endpoints | None) -> dg.DagsterInstance:
     """Return the instance in DAGSTER_HOME, or the instance of `txn dev` if the variable is not set.
 
     Raises:
         UsageError: DAGSTER_HOME is not a usable folder.
     """
     if not os.environ.get("DAGSTER_HOME"):
-        os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), ensure_up(txn_home(), seed_from(config))))
+        if endpoints is None or local_endpoints():
+            # Servers that run elsewhere have no instance for this command, which `ensure_up` says.
+            endpoints = ensure_up(txn_home(), seed_from(config))
+        os.environ["DAGSTER_HOME"] = str(prepare(txn_home(), endpoints))
     try:
         return dg.DagsterInstance.get()
     except dg.DagsterError as error:

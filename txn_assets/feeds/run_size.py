@@ -35,7 +35,7 @@ class RunSize(BaseModel):
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")] = Field(description="Name of the class.")
     scratch: str = Field(
-        description="Scratch space. A run gets the smallest class whose scratch space holds twice the bytes of "
+        description="Scratch space. A run gets the smallest class whose scratch space holds 2.5 times the bytes of "
         "its files; a compressed file counts ten times."
     )
     cpu: Annotated[str, StringConstraints(pattern=_QUANTITY)] = Field(default="1", description="CPU of a run.")

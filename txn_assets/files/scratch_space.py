@@ -7,8 +7,8 @@ creates and removes the space. See docs/performance.md, 'Disk'.
 import shutil
 from pathlib import Path
 
-SCRATCH_FACTOR = 2
-"""Scratch bytes per unpacked byte of a landed file. Measured: 71 bytes for a 47-byte row; see `make bench`."""
+SCRATCH_FACTOR = 2.5
+"""Scratch bytes per unpacked byte of a landed file. See docs/performance.md for what was measured."""
 
 _SUFFIXES = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
@@ -30,12 +30,12 @@ def capacity(folder: Path, limit: int | None) -> int:
 
 def refusal(name: str, *, unpacked: int, before: int, available: int) -> str | None:
     """Return why a file does not fit next to the other files of its run, or None if it fits. Sizes are unpacked."""
-    needed = SCRATCH_FACTOR * (unpacked + before)
+    needed = int(SCRATCH_FACTOR * (unpacked + before))
     if needed <= available:
         return None
-    others = f", and the run's other files {_shown(SCRATCH_FACTOR * before)}" if before else ""
+    others = f", and the run's other files {_shown(int(SCRATCH_FACTOR * before))}" if before else ""
     return (
-        f"{name} does not fit into the scratch space: it needs about {_shown(SCRATCH_FACTOR * unpacked)}, "
+        f"{name} does not fit into the scratch space: it needs about {_shown(int(SCRATCH_FACTOR * unpacked))}, "
         f"{SCRATCH_FACTOR} times its {_shown(unpacked)}{others}; the space is {_shown(available)}. "
         "Raise the limits of the scratch volume and TXN_SCRATCH_LIMIT, or send the file in parts."
     )

@@ -39,9 +39,6 @@ from txn_assets.rows.validation import (
 THREADS = 2
 """Number of blocks to validate at the same time."""
 
-PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
-"""Options of the stream of valid rows: less than half of the disk. zstd would halve it again, for twice the time."""
-
 BATCH_ROWS = 61_440
 """Half a DuckDB row group. DuckDB would have to split larger batches to write them to Parquet in order."""
 
@@ -87,7 +84,7 @@ def _validate_file(
     sample: list[RejectedSample] = []
     with (
         pa.OSFile(str(folder.valid), "wb") as sink,
-        pa.ipc.new_stream(sink, valid_schema(contract), options=PACKED) as writer,
+        pa.ipc.new_stream(sink, valid_schema(contract)) as writer,
         pa.OSFile(str(folder.reasons), "wb") as sink_of_reasons,
         pa.ipc.new_stream(sink_of_reasons, REASONS) as writer_of_reasons,
         folder.rejected.open("wb") as file_of_rejected,
@@ -186,7 +183,7 @@ def _repeated_ids(valid: Path, row_id: str) -> int:
 def _repeats(valid: Path, row_id: str, form: str) -> int:
     column = f'"{row_id}"'
     with pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
-        # Unpack no other column.
+        # Read no other column.
         only = pa.ipc.IpcReadOptions(included_fields=[rows.schema.get_field_index(row_id)])
     with (
         connect(valid.parent) as connection,

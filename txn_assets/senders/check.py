@@ -122,7 +122,7 @@ def check(file: Path, feed: Feed) -> Outcome:
         stream.seek(0)
         columns = read_header(stream, reading)
         stream.seek(0)
-        room = scratch_space.capacity(Path(folder), None) // scratch_space.SCRATCH_FACTOR
+        room = int(scratch_space.capacity(Path(folder), None) / scratch_space.SCRATCH_FACTOR)
         reading = replace(reading, limits=feed.limits.within(room))
         report = validate_file(stream, RunFolder(Path(folder)), reading=reading, hasher=hasher)
     return Outcome(

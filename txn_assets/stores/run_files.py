@@ -205,7 +205,7 @@ class RunFiles:
         if message := scratch_space.refusal(version.name, unpacked=unpacked, before=before, available=self._available):
             raise UnusableFileError(message)
         self._unpacked[version] = unpacked
-        return self._available // scratch_space.SCRATCH_FACTOR - before
+        return int(self._available / scratch_space.SCRATCH_FACTOR) - before
 
     def valid_rows(self, file: ValidatedFile) -> Path:
         """Return the path of the Arrow stream with the valid rows of `file`, in clear text."""

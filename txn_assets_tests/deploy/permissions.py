@@ -61,6 +61,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "open": ("storage.objects.get",),
     "patch": ("storage.objects.get", "storage.objects.update"),
     "query": ("bigquery.jobs.create", "bigquery.tables.getData", "bigquery.tables.updateData"),
+    "query_and_wait": ("bigquery.jobs.create", "bigquery.tables.getData", "bigquery.tables.updateData"),
     "reload": ("storage.buckets.get", "storage.objects.get"),
     "rewrite": ("storage.objects.create", "storage.objects.delete", "storage.objects.get"),
     "update_table": ("bigquery.tables.get", "bigquery.tables.update"),

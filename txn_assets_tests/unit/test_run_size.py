@@ -33,7 +33,7 @@ def test_run_fits_into_its_class(sizes: list[int]) -> None:
 @pytest.mark.parametrize("name", ["a.csv.gz", "A.ZIP", "a.zst"])
 def test_compressed_file_counts_as_expanded(name: str) -> None:
     """A compressed file gets the class of a file that is ten times as large."""
-    size = GIB // SCRATCH_FACTOR // 2
+    size = int(GIB / SCRATCH_FACTOR / 2)
     assert size_tags([version(size, name)], DEFAULT_SIZES) == size_tags([version(size * EXPANSION)], DEFAULT_SIZES)
     assert size_tags([version(size, name)], DEFAULT_SIZES) != size_tags([version(size)], DEFAULT_SIZES)
 

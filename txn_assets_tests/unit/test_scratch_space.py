@@ -17,8 +17,8 @@ def test_sizes_use_kubernetes_notation(text: str, size: int | None) -> None:
 
 def test_file_that_fits_is_not_refused() -> None:
     """A file that fits exactly is accepted."""
-    assert refusal("a.csv", unpacked=100, before=0, available=100 * SCRATCH_FACTOR) is None
-    assert refusal("a.csv", unpacked=100, before=50, available=150 * SCRATCH_FACTOR) is None
+    assert refusal("a.csv", unpacked=100, before=0, available=int(100 * SCRATCH_FACTOR)) is None
+    assert refusal("a.csv", unpacked=100, before=50, available=int(150 * SCRATCH_FACTOR)) is None
 
 
 def test_refusal_has_the_numbers() -> None:
@@ -26,5 +26,5 @@ def test_refusal_has_the_numbers() -> None:
     sentence = refusal("a.csv", unpacked=5 << 30, before=0, available=8 << 30)
     assert sentence is not None
     assert "a.csv" in sentence
-    assert "needs about 10.0 GiB, 2 times its 5.0 GiB; the space is 8.0 GiB" in sentence
-    assert refusal("a.csv", unpacked=100, before=51, available=150 * SCRATCH_FACTOR) is not None
+    assert "needs about 12.5 GiB, 2.5 times its 5.0 GiB; the space is 8.0 GiB" in sentence
+    assert refusal("a.csv", unpacked=100, before=51, available=int(150 * SCRATCH_FACTOR)) is not None
