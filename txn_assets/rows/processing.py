@@ -177,22 +177,15 @@ def _check_columns(file: CsvFile, reading: Reading) -> None:
 
 def _repeated_ids(valid: Path, row_id: str) -> int:
     # Compare hashes first, because that takes a third of the memory and time: if no hash repeats, no id does.
-    return _repeats(valid, row_id, "{}") if _repeats(valid, row_id, "hash({})") else 0
-
-
-def _repeats(valid: Path, row_id: str, form: str) -> int:
     column = f'"{row_id}"'
-    with pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
-        # Read no other column.
-        only = pa.ipc.IpcReadOptions(included_fields=[rows.schema.get_field_index(row_id)])
-    with (
-        connect(valid.parent) as connection,
-        pa.OSFile(str(valid)) as source,
-        pa.ipc.open_stream(source, options=only) as rows,
-    ):
+    return _repeats(valid, column, column) if _repeats(valid, column, f"hash({column})") else 0
+
+
+def _repeats(valid: Path, column: str, value: str) -> int:
+    with connect(valid.parent) as connection, pa.OSFile(str(valid)) as source, pa.ipc.open_stream(source) as rows:
         connection.register("valid", rows)
         row = connection.execute(
-            f"SELECT count(*) FROM (SELECT {form.format(column)} AS value FROM valid WHERE {column} IS NOT NULL "  # noqa: S608 - a column of the contract
+            f"SELECT count(*) FROM (SELECT {value} AS value FROM valid WHERE {column} IS NOT NULL "  # noqa: S608 - a column of the contract
             "GROUP BY value HAVING count(*) > 1)"
         ).fetchone()
     return int(row[0]) if row else 0
