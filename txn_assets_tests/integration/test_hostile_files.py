@@ -160,7 +160,7 @@ def test_what_is_said_can_be_shown(loaded: Loaded) -> None:
 
 def test_file_that_outgrows_the_scratch_space(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file whose beginning promises to be small ends at the room that there is, not at a full disk."""
-    monkeypatch.setenv("TXN_SCRATCH_LIMIT", "20Mi")
+    monkeypatch.setenv("TXN_SCRATCH_LIMIT", "25Mi")
     draw = random.Random(1)
     rows = (make_row(transaction_id=draw.randbytes(32).hex()) for _ in range(10_000))
     deployment.land("liar.csv.gz", gzip.compress(make_file(*rows)) + gzip.compress(b"\n" * (12 << 20)))
