@@ -50,7 +50,7 @@ def read_input[T](fill: Callable[[BinaryIO], object], read: Callable[[bytes, Pat
     """Return what `read` makes of the text that `fill` writes; it gets the first line, and the path of the others.
 
     Raises:
-        Exception: what `fill` raised, because of which `read` got a part only.
+        Exception: what `fill` raised; `read` did not get all of the text.
     """
     source, sink = os.pipe()
 

@@ -11,7 +11,7 @@ from txn_assets.stores.resumable import ResumableUpload, SessionLostError
 from txn_assets.stores.retries import Budget, retry_transient
 
 CHUNK_BYTES = 4 << 20
-"""Bytes per request, and the memory of an upload, of which the service has many at once. GCS recommends 8 MiB."""
+"""Bytes per request, and the memory of one upload; the service has many at once. GCS recommends 8 MiB."""
 
 _BUDGET = Budget(seconds=60.0)
 
