@@ -116,8 +116,10 @@ def test_something_is_missing(deployment: Deployment, loader: Loader, old: Conte
 
     sentence = sentence_of(loader.sink, old)
 
-    assert statement in sentence
-    assert sentence.count("CREATE TABLE ") + sentence.count("ALTER TABLE ") == 1
+    # The grants create the table of erasures, which is there only after the first one.
+    rest = [text for text in sentence.split("; ") if "_erasures" not in text]
+    created = [text for text in rest if "CREATE TABLE " in text or "ALTER TABLE " in text]
+    assert [statement in text for text in created] == [True]
     paste_remedy(loader, sentence)
     assert make_load(loader.sink, old) in (Action.LOAD, Action.KEEP)
     assert difference(deployment, STORE, old).size == 0
