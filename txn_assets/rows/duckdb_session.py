@@ -5,21 +5,26 @@ This module only sets up connections. Each query is in the module that needs it.
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
+if TYPE_CHECKING:
+    import duckdb
 
 MEMORY_LIMIT = "320MB"
 """Memory limit that leaves room in 1 GiB for Python, Arrow's blocks and a client's buffers; DuckDB spills beyond it."""
 
 
-def connect(folder: Path) -> duckdb.DuckDBPyConnection:
+def connect(folder: Path) -> "duckdb.DuckDBPyConnection":
     """Return a connection for the files in `folder` to an in-memory database that spills next to that folder."""
     return _database(folder.parent).cursor()
 
 
 # Cached for the run, because creating a database takes longer than running the queries of a small file.
 @functools.lru_cache(maxsize=1)
-def _database(spill: Path) -> duckdb.DuckDBPyConnection:
+def _database(spill: Path) -> "duckdb.DuckDBPyConnection":
+    # Not before the executor has frozen what is imported, see `defs/executor.py`.
+    import duckdb  # noqa: PLC0415
+
     return duckdb.connect(
         config={
             "memory_limit": MEMORY_LIMIT,

@@ -7,9 +7,8 @@
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import duckdb
 import pyarrow as pa
 
 from txn_assets.files.ledger import Totals
@@ -18,6 +17,9 @@ from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.fingerprint import DUCKDB, select_fingerprint, select_totals
 from txn_assets.rows.kinds.date import DayBounds
 from txn_assets.rows.schemas import make_schema, valid_schema
+
+if TYPE_CHECKING:
+    import duckdb
 
 BUFFER_BYTES = 32_000_000
 """DuckDB's default buffer size. Set it, because otherwise it grows with `max_line_size`."""
@@ -133,7 +135,7 @@ def parquet_totals(file: BinaryIO, contract: RowContract, *, folder: Path) -> To
 
 
 def _totals_in_lake(
-    connection: duckdb.DuckDBPyConnection, source: str, contract: RowContract, path: Path | None = None
+    connection: "duckdb.DuckDBPyConnection", source: str, contract: RowContract, path: Path | None = None
 ) -> Totals:
     fingerprint = select_fingerprint(DUCKDB, contract, has_source_row=False)
     (found,) = _totals(connection, source, contract, fingerprint, path=path)
@@ -200,7 +202,7 @@ def literal(text: str) -> str:
 
 
 def _totals(
-    connection: duckdb.DuckDBPyConnection,
+    connection: "duckdb.DuckDBPyConnection",
     source: str,
     contract: RowContract,
     *fingerprints: str,

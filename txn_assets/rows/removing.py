@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from txn_assets.rows.duckdb_session import connect
 from txn_assets.rows.fingerprint import MODULUS
 from txn_assets.rows.hashed_rows import BUFFER_BYTES, literal, parquet_columns
+
+if TYPE_CHECKING:
+    import duckdb
 
 _MAX_LINE_BYTES = 80 << 20
 """A record has at most 32 MiB, and more if it has quotes that are doubled."""
@@ -98,7 +99,7 @@ def _source(path: Path, names: Collection[str], file_format: str) -> str:
     )
 
 
-def _first(connection: duckdb.DuckDBPyConnection, query: str, digests: Collection[str]) -> int:
+def _first(connection: "duckdb.DuckDBPyConnection", query: str, digests: Collection[str]) -> int:
     row: Any = connection.execute(query, {"digests": list(digests)}).fetchone()
     return int(row[0])
 

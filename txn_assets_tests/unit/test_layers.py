@@ -127,6 +127,16 @@ def test_heavy_libraries_wait_for_a_run(module: str, clients: list[str]) -> None
     assert done.stdout.split() == clients
 
 
+def test_duckdb_waits_for_the_executor() -> None:
+    """`txn run` imports no DuckDB before the executor freezes what is imported, which it cannot do later."""
+    program = (
+        "import sys, txn_assets.run, txn_assets.stores.gcs.store, txn_assets.stores.postgres.store; "
+        "print('duckdb' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
 def test_columns_are_named_in_feeds_only() -> None:
     """No module names a column of a transaction, except its feed and its marts; others take them from a contract."""
     named = re.compile(r"\b(?:price|quantity|product|transaction_id)\b")
