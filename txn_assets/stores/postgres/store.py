@@ -386,7 +386,7 @@ class PostgresStore(Store):
 
 
 def _days_of(files: Sequence[HashedFile]) -> dict[str, list[Any]]:
-    """Return the parameters of `postgres_sql.overlapping_query`."""
+    """Return the parameters of `sql.overlapping_query`."""
     return {
         "names": [file.version.name for file in files],
         "first_days": [file.totals.min_date for file in files],
