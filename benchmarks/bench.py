@@ -24,12 +24,12 @@ PEER_ROWS = 100_000
 STORES = ["gcs", "bigquery", "postgres"]
 
 
-DISK_BYTES_A_ROW = 700
+DISK_BYTES_A_ROW = 850
 """Disk bytes per row of the largest file: the file, its landed copy, what a run stages, and three stores on one disk.
 """
-GROWTH_BYTES_A_ROW = 600
+GROWTH_BYTES_A_ROW = 680
 """The same for the point `growth` alone, which keeps one file: landed 47 twice, hashed 40 twice, the object 98, tables of
-PostgreSQL 167, and table and load table of BigQuery."""
+PostgreSQL 167, and table and load table of BigQuery. At a hundred million rows 681 were measured, with the log."""
 DISK_BYTES = 5 << 30
 """Disk bytes for the PostgreSQL log and for servers that hold no rows."""
 
