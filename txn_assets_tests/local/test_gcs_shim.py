@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import psutil
@@ -143,6 +144,35 @@ def test_resumable_upload_with_a_wrong_checksum_creates_no_object(bucket: Bucket
     assert status_code == 400
     assert b"crc32c" in content
     assert bucket.get_blob("a") is None
+
+
+@pytest.mark.parametrize("content", [b"small", BIG], ids=["one request", "resumable"])
+def test_links_of_an_object_lead_to_the_address_that_the_client_used(
+    bucket: Bucket, stack: Stack, content: bytes
+) -> None:
+    """A client downloads by the link of an object that it knows; another pod would not reach fake-gcs-server."""
+    blob = upload(bucket, "a", content)
+    # More than one piece, so that a list would be streamed.
+    for number in range(300):
+        other = bucket.blob(f"b/{number}")
+        other.metadata = {"note": "x" * 1000}
+        other.upload_from_string(b"")
+    for known in (blob, bucket.get_blob("a"), bucket.get_blob("a", generation=blob.generation), *bucket.list_blobs()):
+        assert known.media_link.startswith(f"{stack.endpoints.gcs_url}/download/")
+        assert known.self_link.startswith(f"{stack.endpoints.gcs_url}/storage/")
+
+    path = f"/storage/v1/b/{bucket.name}/o/a"
+    with closing(http.client.HTTPConnection(urlsplit(stack.endpoints.gcs_url).netloc)) as connection:
+        connection.request("GET", path, headers={"Host": "local-servers:20001"})
+        assert json.loads(connection.getresponse().read())["selfLink"] == f"http://local-servers:20001{path}"
+
+
+def test_content_that_looks_like_a_description_is_not_changed(bucket: Bucket) -> None:
+    """Only descriptions of objects get other links, whatever an object contains."""
+    content = b'{"mediaLink": "http://example.org/a"}'
+    bucket.blob("a").upload_from_string(content, content_type="application/json")
+    assert bucket.get_blob("a").download_as_bytes() == content
+    assert bucket.blob("a").download_as_bytes() == content
 
 
 def test_stream_of_unknown_length_ends_with_its_last_chunk(bucket: Bucket) -> None:

@@ -4,9 +4,13 @@ This module only builds responses; `proxy.py` and `upload_requests.py` decide wh
 https://cloud.google.com/storage/docs/json_api/v1/status-codes.
 """
 
+import re
 from http import HTTPStatus
 
 from aiohttp import web
+
+_LINK = re.compile(rb'("(?:selfLink|mediaLink)":\s*"https?://)[^/"]+')
+"""The part of a description that says where an object is, up to the address of the server."""
 
 
 class Refusal(Exception):  # noqa: N818 - not our error, but a response that ends a request
@@ -61,3 +65,20 @@ def resource(answer: tuple[int, bytes]) -> web.Response:
     """Return the response for an object; `answer` is from fake-gcs-server."""
     status, content = answer
     return web.Response(status=status, body=content, content_type="application/json")
+
+
+def describes(request: web.Request) -> bool:
+    """Return whether the response to `request` describes objects, and is not the content of one."""
+    path = request.rel_url.raw_path
+    return path.startswith(("/storage/", "/upload/", "/resumable/")) and request.query.get("alt") != "media"
+
+
+def with_own_links(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+    """Make the links in a description lead to the address that the client used, instead of to fake-gcs-server.
+
+    A client that has read the description of an object downloads it by its link.
+    """
+    if isinstance(answer, web.Response) and isinstance(answer.body, bytes) and describes(request):
+        answer.headers.popall("Content-Length", None)
+        answer.body = _LINK.sub(rb"\g<1>" + request.host.encode(), answer.body)
+    return answer

@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from txn_assets.local.gcs_shim.answers import condition_not_met
+from txn_assets.local.gcs_shim.answers import condition_not_met, describes
 from txn_assets.local.gcs_shim.preconditions import ABSENT, Conditions, Version
 
 PIECE_BYTES = 1 << 18
@@ -66,7 +66,8 @@ class Backend:
             # GCS returns 204, and gcloud and gsutil would expect JSON in a 200.
             return web.Response(status=HTTPStatus.NO_CONTENT)
         headers = [(key, value) for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP]
-        if content is None and (request.method == "HEAD" or (answer.content_length or PIECE_BYTES + 1) <= PIECE_BYTES):
+        is_small = (answer.content_length or PIECE_BYTES + 1) <= PIECE_BYTES
+        if content is None and (request.method == "HEAD" or is_small or describes(request)):
             content = await answer.read()
         if content is not None and request.method != "HEAD":
             return web.Response(status=answer.status, headers=headers, body=content)
@@ -88,15 +89,13 @@ class Backend:
 
     async def version(self, bucket: str, name: str) -> Version:
         """Return the current version of an object."""
-        status, content = await self.metadata(bucket, name, {})
+        status, content = await self.metadata(bucket, name)
         return version_in(content) if status == HTTPStatus.OK else ABSENT
 
-    async def metadata(self, bucket: str, name: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    async def metadata(self, bucket: str, name: str) -> tuple[int, bytes]:
         """Return the status and the server's description of an object."""
         path = f"/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
-        # The server puts the host name into the object's links.
-        host = {"Host": headers["Host"]} if "Host" in headers else {}
-        async with self.send("GET", path, headers=host) as answer:
+        async with self.send("GET", path) as answer:
             return answer.status, await answer.read()
 
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import aiohttp
 from aiohttp import web
 
-from txn_assets.local.gcs_shim.answers import Refusal, condition_not_met, no_bucket, not_found
+from txn_assets.local.gcs_shim.answers import Refusal, condition_not_met, no_bucket, not_found, with_own_links
 from txn_assets.local.gcs_shim.backend import Backend, forwarded_headers, version_in
 from txn_assets.local.gcs_shim.locks import ObjectLocks
 from txn_assets.local.gcs_shim.preconditions import ABSENT, Conditions, Version
@@ -36,7 +36,7 @@ class Proxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Handle any request."""
         try:
-            return await self._dispatch(request)
+            return with_own_links(request, await self._dispatch(request))
         except Refusal as answer:
             return answer.response()
         except (BadRequestError, UnstorableError) as error:

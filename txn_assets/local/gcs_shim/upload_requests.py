@@ -5,7 +5,7 @@
 
 import json
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
@@ -101,7 +101,7 @@ class UploadRequests:
         try:
             check_announced(session.body, session.metadata, request.headers.get("X-Goog-Hash"))
             async with self._locks.exclusive((session.bucket, session.name)):
-                session.answer = await self._commit(session, request.headers)
+                session.answer = await self._commit(session)
         except BaseException:
             del self._sessions[upload_id]
             raise
@@ -109,7 +109,7 @@ class UploadRequests:
             session.body.close()
         return resource(session.answer)
 
-    async def _commit(self, session: Session, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    async def _commit(self, session: Session) -> tuple[int, bytes]:
         body, bucket, name = session.body, session.bucket, session.name
         self._store.check_new(bucket, name)
         now = await self._backend.version(bucket, name)
@@ -118,7 +118,7 @@ class UploadRequests:
         if not body.crc32c or not self._store.takes_uploads() or name.endswith("/"):
             return await self._hand_over(session)
         self._store.place(body, bucket, name, session.metadata, after=now.generation)
-        status, content = await self._backend.metadata(bucket, name, headers)
+        status, content = await self._backend.metadata(bucket, name)
         if status != HTTPStatus.OK or json.loads(content)["size"] != str(body.size):
             message = "This version of fake-gcs-server stores its files in a layout that the shim does not support."
             raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "internalError", message)
