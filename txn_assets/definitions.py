@@ -14,7 +14,7 @@ from txn_assets import own_defs
 from txn_assets.config import PipelineConfig, load_config
 from txn_assets.defs import json_lines
 from txn_assets.defs.alerts import define_alerts
-from txn_assets.defs.executor import make_executor
+from txn_assets.defs.executor import freeze_imports, make_executor
 from txn_assets.defs.feeds import define_feed
 from txn_assets.defs.marts import define_marts
 from txn_assets.defs.services import make_services
@@ -23,6 +23,7 @@ from txn_assets.feeds.configured import feeds_of
 from txn_assets.feeds.own_defs import read_sections
 
 json_lines.install()
+freeze_imports()
 
 
 @dg.definitions

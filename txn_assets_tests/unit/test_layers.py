@@ -137,6 +137,14 @@ def test_duckdb_waits_for_the_executor() -> None:
     assert done.stdout == "False\n"
 
 
+@pytest.mark.parametrize(("before", "frozen"), [("sys", True), ("duckdb", False)])
+def test_imports_are_not_collected(before: str, frozen: bool) -> None:
+    """What the definitions import is excluded from garbage collection, unless DuckDB came first and would complain."""
+    program = f"import gc, {before}, txn_assets.definitions; print(gc.get_freeze_count() > 0)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{frozen}\n", "")
+
+
 def test_columns_are_named_in_feeds_only() -> None:
     """No module names a column of a transaction, except its feed and its marts; others take them from a contract."""
     named = re.compile(r"\b(?:price|quantity|product|transaction_id)\b")
